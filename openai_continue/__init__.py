@@ -1,0 +1,61 @@
+"""
+A drop-in extension of the OpenAI Python SDK that makes truncated answers whole.
+
+    import openai_continue; openai_continue.patch()
+
+Importing this package costs nothing: names are loaded at their first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .clients import AsyncOpenAI, OpenAI
+    from .errors import SettingsError
+    from .patching import is_patched, patch, unpatch
+    from .report import Round, Seam
+    from .settings import Continuation
+    from .switches import disabled
+
+_HOMES = {
+    "AsyncOpenAI": "clients",
+    "Continuation": "settings",
+    "OpenAI": "clients",
+    "Round": "report",
+    "Seam": "report",
+    "SettingsError": "errors",
+    "disabled": "switches",
+    "is_patched": "patching",
+    "patch": "patching",
+    "unpatch": "patching",
+}
+
+__all__ = [
+    "AsyncOpenAI",
+    "Continuation",
+    "OpenAI",
+    "Round",
+    "Seam",
+    "SettingsError",
+    "disabled",
+    "is_patched",
+    "patch",
+    "unpatch",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("openai-continue")
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,166 @@
+"""One logical call in the SDK's terms: from its options to a request's body, and back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+import openai
+from openai import _base_client  # pyright: ignore[reportPrivateUsage]
+from openai._compat import model_copy
+from openai._types import NotGiven, Omit
+
+from . import providers, settings, switches
+from .chunks import obj
+from .merge import Json
+from .providers import Provider
+from .report import Round
+from .rounds import Failure, Request, Rounds
+from .settings import Continuation
+
+logger = logging.getLogger("openai_continue")
+
+#: The key of ``extra_body`` that is ours; no server ever sees it.
+KEY = "continuation"
+_RAW_RESPONSE = "x-stainless-raw-response"
+
+
+class Call:
+    """A chat completion that may be continued."""
+
+    def __init__(self, client: Any, options: Any, body: Json, provider: Provider, wanted: Continuation) -> None:
+        self.client = client
+        self.rounds = Rounds({name: body[name] for name in body if name != KEY}, provider, wanted)
+        self._options = options
+        self._body = body
+        self._settings = wanted
+        self._told = 0
+
+    @classmethod
+    def of(cls, client: Any, options: Any, base: Continuation | None) -> Call | None:
+        """Return the call of these options; None where it is the SDK's own affair."""
+        body = body_of(options)
+        if body is None:
+            return None
+        return cls._planned(client, options, body, base)
+
+    @classmethod
+    def _planned(cls, client: Any, options: Any, body: Json, base: Continuation | None) -> Call | None:
+        if base is None or switches.is_disabled() or settings.killed():
+            return None
+        wanted = settings.for_one_call(base, body.get(KEY))
+        provider = None if wanted is None else _provider_of(client, options, wanted)
+        if wanted is None or provider is None or not provider.continues:
+            return None
+        return cls(client, options, body, provider, wanted)
+
+    def options_of(self, request: Request) -> Any:
+        """Return the SDK's options for a further round: answered by the bare HTTP response, with retries of its own."""
+        options = overlaid(self._options, self._body, request.body)
+        headers = cast("Mapping[str, Any] | NotGiven", options.headers)
+        if not isinstance(headers, NotGiven):
+            options.headers = {name: headers[name] for name in headers if name.lower() != _RAW_RESPONSE}
+        options.post_parser = NotGiven()
+        options.idempotency_key = None
+        return options
+
+    @property
+    def response_type(self) -> Any:
+        """What the SDK is told to make of a further round's response: nothing."""
+        base: Any = _base_client
+        # openai 3.0 replaced httpx by httpx2; it knows its own module's class whatever the client's module is.
+        return (getattr(base, "httpx", None) or base.httpx2).Response
+
+    def tell(self) -> None:
+        """Log the rounds that are new and give them to ``on_round``; nothing while the call is not continued."""
+        if not self.rounds.continued:
+            return
+        fresh, self._told = self.rounds.rounds[self._told :], len(self.rounds.rounds)
+        for number, round_ in enumerate(fresh, self._told - len(fresh) + 1):
+            self._tell_one(number, round_)
+
+    def tell_end(self) -> None:
+        """Log the end of a continued call."""
+        self.tell()
+        if self.rounds.continued:
+            report = self.rounds.report
+            logger.info("continued: %d rounds, stopped by %s", len(report["rounds"]), report["stopped_by"])
+
+    def _tell_one(self, number: int, round_: Round) -> None:
+        tokens = (round_.usage or {}).get("completion_tokens")
+        logger.debug("round %d: finish_reason %s, completion tokens %s", number, round_.finish_reason, tokens)
+        if self._settings.on_round is None:
+            return
+        try:
+            self._settings.on_round(round_)
+        except Exception as error:
+            # A watcher's fault must not cost the text that has been paid for.
+            logger.warning("on_round raised %s", type(error).__name__)
+
+
+def first_options(client: Any, options: Any, base: Continuation | None) -> Any:
+    """Return the options to build the caller's own request from: what is ours out, the round's token limit in."""
+    body = body_of(options)
+    if body is None:
+        return options
+    call = Call._planned(client, options, body, base)  # pyright: ignore[reportPrivateUsage]
+    if call is None:
+        return overlaid(options, body, {name: body[name] for name in body if name != KEY})
+    request = call.rounds.next_request()
+    return options if request is None else overlaid(options, body, request.body)
+
+
+def body_of(options: Any) -> Json | None:
+    """Return the JSON body that these options stand for; None where they are not a chat completion's."""
+    if options.method.lower() != "post" or not options.url.partition("?")[0].endswith("/chat/completions"):
+        return None
+    json_data = {} if options.json_data is None else obj(options.json_data)
+    if json_data is None or not (json_data or options.extra_json):
+        return None
+    # extra_json wins, and an Omit in it deletes: openai's _merge_mappings.
+    merged: Json = {**json_data, **(options.extra_json or {})}
+    return {name: value for name, value in merged.items() if not isinstance(value, (Omit, NotGiven))}
+
+
+def overlaid(options: Any, before: Json, after: Json) -> Any:
+    """
+    Return a copy of the options whose body is ``after``; the options themselves where nothing changes.
+
+    The changes go into extra_json, which wins over json_data: Azure reads its deployment from json_data.
+    """
+    changes: Json = {name: value for name, value in after.items() if name not in before or before[name] is not value}
+    changes.update({name: Omit() for name in before if name not in after})
+    if not changes:
+        return options
+    copy = model_copy(options)
+    copy.extra_json = {**(options.extra_json or {}), **changes}
+    if copy.json_data is None:
+        # Without json_data the SDK sends extra_json as it is, Omits and all.
+        copy.json_data = {}
+    return copy
+
+
+def failure_of(error: Exception) -> Failure:
+    """Say as plain data what went wrong."""
+    if isinstance(error, openai.APIStatusError):
+        return Failure(type(error).__name__, error.status_code, error.request_id)
+    return Failure(type(error).__name__)
+
+
+def _provider_of(client: Any, options: Any, wanted: Continuation) -> Provider | None:
+    if wanted.provider is not None:
+        return providers.named(wanted.provider)
+    absolute = options.url.startswith(("http://", "https://"))
+    host: str = (client._prepare_url(options.url) if absolute else client.base_url).host
+    provider = providers.at_host(host)
+    if provider is None:
+        _log_unknown_host(host)
+    return provider
+
+
+@lru_cache(maxsize=256)
+def _log_unknown_host(host: str) -> None:
+    """Say once for each host that it is left alone."""
+    logger.info("%s is in no row of the provider table; its answers are left as they are", host)

@@ -1,0 +1,110 @@
+"""Chunks as JSON objects: reading, parting and cutting them without changing the ones that came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from .merge import Json, logprobs_of
+
+
+def choices_of(answer: object) -> list[Json] | None:
+    """Return the choices of a completion or chunk; None where it is neither."""
+    if not isinstance(answer, dict):
+        return None
+    choices = cast(Json, answer).get("choices")
+    if not isinstance(choices, list) or not all(isinstance(item, dict) for item in cast("list[Any]", choices)):
+        return None
+    return cast("list[Json]", choices)
+
+
+def index_of(item: Mapping[str, Any]) -> int:
+    """Return the index of a choice; 0 where the server left it out."""
+    index = item.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def string(value: object) -> str | None:
+    """Return the value if it is a string."""
+    return value if isinstance(value, str) else None
+
+
+def obj(value: object) -> Json | None:
+    """Return the value if it is a JSON object."""
+    return cast(Json, value) if isinstance(value, dict) else None
+
+
+def singles(chunk: Json, items: Sequence[Json]) -> Iterator[Json]:
+    """Part a chunk of several choices into chunks of one; the last one keeps the usage."""
+    if len(items) <= 1:
+        yield chunk
+        return
+    for item in items[:-1]:
+        yield {**without_usage(chunk), "choices": [item]}
+    yield {**chunk, "choices": [items[-1]]}
+
+
+def delta_of(chunk: Json) -> Json:
+    """Return the delta of a chunk of one choice."""
+    return obj(chunk["choices"][0].get("delta")) or {}
+
+
+def text_of(chunk: Json) -> str:
+    """Return the text that a chunk of one choice adds."""
+    return string(delta_of(chunk).get("content")) or ""
+
+
+def has_news(chunk: Json) -> bool:
+    """Tell whether a chunk of one choice carries anything but a role and an end."""
+    if chunk["choices"][0].get("logprobs") is not None:
+        return True
+    return any(value for name, value in delta_of(chunk).items() if name != "role")
+
+
+def without_usage(chunk: Json) -> Json:
+    """Return the chunk without its usage."""
+    return {name: value for name, value in chunk.items() if name != "usage"} if "usage" in chunk else chunk
+
+
+def part_end(chunk: Json) -> tuple[Json, Json]:
+    """Part an end chunk of one choice into what it adds to the answer and the bare end."""
+    item = chunk["choices"][0]
+    news = {**without_usage(chunk), "choices": [{**item, "finish_reason": None}]}
+    bare: Json = {**item, "delta": {}}
+    if "logprobs" in item:
+        bare["logprobs"] = None
+    return news, {**chunk, "choices": [bare]}
+
+
+def cut_from(chunks: Sequence[Json], excess: int) -> list[Json]:
+    """Drop the first ``excess`` characters of a run of chunks of one choice."""
+    kept: list[Json] = []
+    for chunk in chunks:
+        length = len(text_of(chunk))
+        if excess == 0 or not length:
+            kept.append(chunk)
+        elif excess < length:
+            kept.append(_between(chunk, excess, length))
+        excess = max(excess - length, 0)
+    return kept
+
+
+def cut_to(chunks: Sequence[Json], excess: int) -> list[Json]:
+    """Drop the last ``excess`` characters of a run of chunks of one choice, and all that came after them."""
+    kept = list(chunks)
+    while kept and excess:
+        chunk = kept.pop()
+        length = len(text_of(chunk))
+        if excess < length:
+            kept.append(_between(chunk, 0, length - excess))
+        excess = max(excess - length, 0)
+    return kept
+
+
+def _between(chunk: Json, start: int, end: int) -> Json:
+    item = chunk["choices"][0]
+    text = text_of(chunk)
+    part = {**item, "delta": {**item["delta"], "content": text[start:end]}}
+    if "logprobs" in item:
+        part["logprobs"] = logprobs_of(item["logprobs"], text, start, end)
+    return {**chunk, "choices": [part]}

@@ -1,0 +1,76 @@
+"""OpenAI and AsyncOpenAI: the SDK's clients with one more argument."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+
+from . import doors
+from .errors import SettingsError
+from .settings import Continuation
+
+
+class OpenAI(doors.ContinuesItself, openai.OpenAI):
+    """
+    The SDK's client, whose truncated answers are continued.
+
+    ``continuation``: True reads the settings from the environment, False makes it the SDK's client, patched or not.
+    ``copy()`` and ``with_options()`` keep it and take it. Raises SettingsError where a setting is bad.
+    """
+
+    def __init__(self, *, continuation: Continuation | bool = True, **kwargs: Any) -> None:
+        self._continuation = _settings_of(continuation)
+        super().__init__(**kwargs)
+
+    def copy(self, *, continuation: Continuation | bool | None = None, **kwargs: Any) -> OpenAI:
+        """Return a client with other options."""
+        return super().copy(**_with_settings(self._continuation, continuation, kwargs))
+
+    with_options = copy
+
+    def _build_request(self, options: Any, **kwargs: Any) -> Any:
+        return doors.build_request(super()._build_request, self, self._continuation, options, **kwargs)
+
+    def _process_response(self, **kwargs: Any) -> Any:
+        return doors.process_response(super()._process_response, self, self._continuation, **kwargs)
+
+
+class AsyncOpenAI(doors.ContinuesItself, openai.AsyncOpenAI):
+    """The async twin of ``OpenAI``."""
+
+    def __init__(self, *, continuation: Continuation | bool = True, **kwargs: Any) -> None:
+        self._continuation = _settings_of(continuation)
+        super().__init__(**kwargs)
+
+    def copy(self, *, continuation: Continuation | bool | None = None, **kwargs: Any) -> AsyncOpenAI:
+        """Return a client with other options."""
+        return super().copy(**_with_settings(self._continuation, continuation, kwargs))
+
+    with_options = copy
+
+    def _build_request(self, options: Any, **kwargs: Any) -> Any:
+        return doors.build_request(super()._build_request, self, self._continuation, options, **kwargs)
+
+    async def _process_response(self, **kwargs: Any) -> Any:
+        return await doors.aprocess_response(super()._process_response, self, self._continuation, **kwargs)
+
+
+def _settings_of(continuation: Continuation | bool) -> Continuation | None:
+    if continuation is True:
+        return Continuation.from_env()
+    if continuation is False:
+        return None
+    if isinstance(continuation, Continuation):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return continuation
+    msg = f"continuation: got {continuation!r}, accepted are True, False or a Continuation"
+    raise SettingsError(msg)
+
+
+def _with_settings(
+    kept: Continuation | None, given: Continuation | bool | None, kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of ``copy()`` with the settings among those that it hands to the new client."""
+    extra = {**kwargs.get("_extra_kwargs", {})}
+    extra.setdefault("continuation", (kept or False) if given is None else given)
+    return {**kwargs, "_extra_kwargs": extra}

@@ -1,0 +1,57 @@
+"""
+The two methods under ``create`` through which every call of the SDK goes.
+
+``_build_request`` makes the HTTP request of each attempt, ``_process_response`` makes the caller's object of the
+response: create, parse, stream, raw and streaming responses, Azure, and frameworks that post by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import drivers
+from .calls import Call, first_options
+from .settings import Continuation
+
+
+class ContinuesItself:
+    """Marks the clients that continue by subclass, which ``patch()`` leaves to themselves."""
+
+
+def build_request(
+    wrapped: Callable[..., Any], client: Any, settings: Continuation | None, options: Any, **kwargs: Any
+) -> Any:
+    """Build the request of a round."""
+    return wrapped(first_options(client, options, settings), **kwargs)
+
+
+def process_response(wrapped: Callable[..., Any], client: Any, settings: Continuation | None, **kwargs: Any) -> Any:
+    """Give the caller's object of a whole answer."""
+    call = Call.of(client, kwargs["options"], settings)
+    if call is not None:
+        response = kwargs["response"]
+        if kwargs["stream"]:
+            kwargs["response"] = drivers.stream(call, response)
+        else:
+            kwargs["response"] = drivers.whole(call, response, unread=_is_unread(client, response))
+    return wrapped(**kwargs)
+
+
+async def aprocess_response(
+    wrapped: Callable[..., Any], client: Any, settings: Continuation | None, **kwargs: Any
+) -> Any:
+    """Do as ``process_response``."""
+    call = Call.of(client, kwargs["options"], settings)
+    if call is not None:
+        response = kwargs["response"]
+        if kwargs["stream"]:
+            kwargs["response"] = drivers.astream(call, response)
+        else:
+            kwargs["response"] = await drivers.awhole(call, response, unread=_is_unread(client, response))
+    return await wrapped(**kwargs)
+
+
+def _is_unread(client: Any, response: Any) -> bool:
+    """Tell whether the caller is to read the body, as in ``with_streaming_response``."""
+    return bool(client._should_stream_response_body(request=response.request))

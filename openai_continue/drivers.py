@@ -1,0 +1,399 @@
+"""
+The four loops: whole and streamed, sync and async. They differ in ``await`` alone, and decide nothing.
+
+Further rounds go through the base class's ``request``, so that wrappers on a subclass or an instance see one call, and
+inside ``disabled()``, so that our own wrappers leave them alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import openai
+from openai._base_client import AsyncAPIClient, SyncAPIClient
+
+from . import wire
+from .calls import Call, failure_of
+from .chunks import obj
+from .rounds import Request
+from .switches import disabled
+
+#: Seconds that a server gets between ``[DONE]`` and the end of its stream, for its connection to be used again.
+PATIENCE = 0.1
+
+
+def whole(call: Call, response: Any, *, unread: bool) -> Any:
+    """Return the response, or one that is whole."""
+    raw = b"".join(response.iter_raw()) if unread else None
+    merging = _Whole(call, response, raw)
+    request = merging.start()
+    while request is not None:
+        try:
+            reply = _send(call, request, stream=False)
+        except _failures(response) as error:
+            merging.fail(request, error)
+        else:
+            merging.receive(request, reply)
+        request = merging.next_request()
+    return merging.response()
+
+
+async def awhole(call: Call, response: Any, *, unread: bool) -> Any:
+    """Do as ``whole``."""
+    raw = b"".join([piece async for piece in response.aiter_raw()]) if unread else None
+    merging = _Whole(call, response, raw)
+    request = merging.start()
+    while request is not None:
+        try:
+            reply = await _asend(call, request, stream=False)
+        except _failures(response) as error:
+            merging.fail(request, error)
+        else:
+            merging.receive(request, reply)
+        request = merging.next_request()
+    return merging.response()
+
+
+def stream(call: Call, response: Any) -> Any:
+    """Return a response whose stream flows on where this one is cut."""
+    kind = wire.stream_class(Stream, wire.module_of(response).SyncByteStream)
+    merged: Stream = kind(call, response)
+    merged.response = wire.with_stream(response, merged)
+    return merged.response
+
+
+def astream(call: Call, response: Any) -> Any:
+    """Do as ``stream``."""
+    kind = wire.stream_class(AsyncStream, wire.module_of(response).AsyncByteStream)
+    merged: AsyncStream = kind(call, response)
+    merged.response = wire.with_stream(response, merged)
+    return merged.response
+
+
+def _send(call: Call, request: Request, *, stream: bool) -> Any:
+    with disabled():
+        return SyncAPIClient.request(call.client, call.response_type, call.options_of(request), stream=stream)
+
+
+async def _asend(call: Call, request: Request, *, stream: bool) -> Any:
+    with disabled():
+        return await AsyncAPIClient.request(call.client, call.response_type, call.options_of(request), stream=stream)
+
+
+def _failures(response: Any) -> tuple[type[Exception], ...]:
+    """Return what a round may fail with: the SDK's errors, and the transport's, which openai < 3 lets through."""
+    # Text with a lone surrogate came as a JSON escape and cannot be sent back as UTF-8.
+    return (openai.OpenAIError, wire.module_of(response).HTTPError, ssl.SSLError, anyio.EndOfStream, UnicodeEncodeError)
+
+
+class _Whole:
+    """What the two loops over whole responses share."""
+
+    def __init__(self, call: Call, response: Any, raw: bytes | None) -> None:
+        self._call = call
+        self._rounds = call.rounds
+        self._first = response
+        self._raw = raw
+        self._elapsed = wire.elapsed(response)
+
+    def start(self) -> Request | None:
+        """Take the first response; most answers are whole, and are not even parsed."""
+        content = self._first.content if self._raw is None else wire.decoded(self._first, self._raw)
+        if b'"length"' not in content:
+            return None
+        request = self._rounds.next_request()
+        if request is not None:
+            self._rounds.receive(request, wire.load(content), self._first.headers.get("x-request-id"))
+        return self.next_request()
+
+    def receive(self, request: Request, reply: Any) -> None:
+        """Take the response of a further round."""
+        self._elapsed += wire.elapsed(reply)
+        self._rounds.receive(request, wire.load(reply.content), reply.headers.get("x-request-id"))
+
+    def fail(self, request: Request, error: Exception) -> None:
+        """Take the error of a further round; raise it where the settings wish it."""
+        if self._rounds.fail(request, failure_of(error)):
+            raise error
+
+    def next_request(self) -> Request | None:
+        """Return the request of the next round."""
+        self._call.tell()
+        return self._rounds.next_request()
+
+    def response(self) -> Any:
+        """Return the first response where nothing was continued, else the merged one."""
+        if not self._rounds.continued:
+            return self._first if self._raw is None else wire.unread(self._first, self._raw)
+        self._call.tell_end()
+        content = wire.dump(self._rounds.completion())
+        merged = wire.with_content(self._first, content, read=self._raw is None)
+        merged.elapsed = self._elapsed
+        return merged
+
+
+class _Streaming:
+    """What the two loops over streams share."""
+
+    def __init__(self, call: Call, response: Any) -> None:
+        self._call = call
+        self._rounds = call.rounds
+        self._request = call.rounds.next_request()
+        self._running = response
+        self._reader = wire.EventReader()
+        self._failures = _failures(response)
+        #: Bytes for the caller, and the error to raise when they are gone.
+        self._ready: list[bytes] = []
+        self._error: Exception | None = None
+        #: The running round's end mark as it came, with what came behind it.
+        self._end = b""
+        #: The first round stands as it is: whatever still comes is passed on.
+        self._through = False
+        self._over = False
+        #: Set by ``close()`` from any thread or task; no round is begun after it.
+        self._closed = False
+        self._elapsed = timedelta()
+        #: The response that reads from this stream.
+        self.response: Any = None
+
+    def _pop(self) -> bytes:
+        ready, self._ready = self._ready, []
+        return b"".join(ready)
+
+    def _ended(self) -> bool:
+        """Tell whether there is no more to read; raise what ended it."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            self._over = True
+            raise error
+        return self._over or self._closed
+
+    def _take(self, data: bytes) -> bool:
+        """Take a piece of the running round; return whether its end mark has come."""
+        request = self._request
+        if request is None:
+            self._ready.append(data)
+            return False
+        request_id = self._running.headers.get("x-request-id")
+        events = self._reader.feed(data)
+        for event in events:
+            if event.is_done:
+                self._end = b"".join((event.raw, *(later.raw for later in events)))
+                return True
+            chunk = None if event.data is None else obj(wire.load(event.data))
+            if chunk is None and (event.data is None or request.number == 1):
+                self._ready.append(event.raw)
+                continue
+            chunk = chunk or {}
+            for ready in self._rounds.feed(request, chunk, request_id):
+                self._ready.append(event.raw if ready is chunk else wire.write_event(ready))
+        return False
+
+    def _settle(self) -> Request | None:
+        """Take the end of the running round; return the request of the next one."""
+        if self._request is not None:
+            self._put(self._rounds.end_of_stream(self._request))
+        return self._next()
+
+    def _fail(self, error: Exception) -> Request | None:
+        """Take the error of a round that could not be begun; return the request of the next one."""
+        if self._request is not None and self._rounds.fail(self._request, failure_of(error)):
+            self._error = error
+        return self._next()
+
+    def _break(self, error: Exception) -> Request | None:
+        """Take an error in the middle of a round; return the request of the next one."""
+        if self._request is None or self._closed:
+            raise error
+        if self._request.number == 1 and not self._rounds.finished:
+            # As without us, but for text that was waiting: that is given first.
+            self._put(self._rounds.end_of_stream(self._request))
+            self._put(self._rounds.last_chunks())
+            self._error = error
+            return None
+        return self._settle()
+
+    def _next(self) -> Request | None:
+        as_it_came = self._end + self._reader.rest()
+        self._reader, self._end = wire.EventReader(), b""
+        self._call.tell()
+        self._request = self._rounds.next_request()
+        if self._request is not None:
+            return self._request
+        self._put(self._rounds.last_chunks())
+        if self._rounds.continued:
+            self._call.tell_end()
+            self._ready.append(wire.DONE_EVENT)
+            self._over = True
+        elif as_it_came:
+            self._ready.append(as_it_came)
+        return None
+
+    def _put(self, chunks: list[dict[str, Any]]) -> None:
+        self._ready += map(wire.write_event, chunks)
+
+    def _note_elapsed(self) -> None:
+        self._elapsed += wire.elapsed(self._running)
+        if self.response is not None:
+            self.response.elapsed = self._elapsed
+
+
+class Stream(_Streaming):
+    """The bytes of a merged stream; one iterator, however often it is asked for."""
+
+    def __init__(self, call: Call, response: Any) -> None:
+        super().__init__(call, response)
+        self._pieces: Iterator[bytes] = response.iter_bytes()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        while not self._ready:
+            if self._ended():
+                raise StopIteration
+            self._advance()
+        return self._pop()
+
+    def _advance(self) -> None:
+        """Read one piece; at a round's end, begin the next one."""
+        try:
+            piece = next(self._pieces)
+        except StopIteration:
+            if self._request is None:
+                self._over = True
+                return
+            request = self._settle()
+        except self._failures as error:
+            request = self._break(error)
+        else:
+            if not self._take(piece):
+                return
+            request = self._settle()
+            if self._rounds.continued:
+                _drain(self._running, self._pieces)
+        while request is not None and not self._closed:
+            self._leave()
+            request = self._begin(request)
+
+    def _begin(self, request: Request) -> Request | None:
+        """Open a round; return the request to try after it where it could not be opened."""
+        try:
+            response = _send(self._call, request, stream=True)
+        except self._failures as error:
+            return self._fail(error)
+        self._running, self._pieces = response, response.iter_bytes()
+        if self._closed:
+            response.close()
+        return None
+
+    def _leave(self) -> None:
+        self._running.close()
+        self._note_elapsed()
+
+    def close(self) -> None:
+        """Close the running round; safe from any thread."""
+        self._closed = True
+        self._leave()
+
+
+class AsyncStream(_Streaming):
+    """Do as ``Stream``."""
+
+    def __init__(self, call: Call, response: Any) -> None:
+        super().__init__(call, response)
+        self._pieces: AsyncIterator[bytes] = response.aiter_bytes()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._ready:
+            if self._ended():
+                raise StopAsyncIteration
+            await self._advance()
+        return self._pop()
+
+    async def _advance(self) -> None:
+        """Read one piece; at a round's end, begin the next one."""
+        try:
+            piece = await anext(self._pieces)
+        except StopAsyncIteration:
+            if self._request is None:
+                self._over = True
+                return
+            request = self._settle()
+        except self._failures as error:
+            request = self._break(error)
+        else:
+            if not self._take(piece):
+                return
+            request = self._settle()
+            if self._rounds.continued:
+                await _adrain(self._running, self._pieces)
+        while request is not None and not self._closed:
+            await self._leave()
+            request = await self._begin(request)
+
+    async def _begin(self, request: Request) -> Request | None:
+        """Open a round; return the request to try after it where it could not be opened."""
+        try:
+            response = await _asend(self._call, request, stream=True)
+        except self._failures as error:
+            return self._fail(error)
+        self._running, self._pieces = response, response.aiter_bytes()
+        if self._closed:
+            await response.aclose()
+        return None
+
+    async def _leave(self) -> None:
+        await self._running.aclose()
+        self._note_elapsed()
+
+    async def aclose(self) -> None:
+        """Close the running round; safe from any task."""
+        self._closed = True
+        await self._leave()
+
+
+def _drain(response: Any, pieces: Iterator[bytes]) -> None:
+    """Read a round to its end, so that its connection is used again; a server that lingers loses the connection."""
+    connection = _socket_of(response)
+    if response.http_version != "HTTP/1.1" or connection is None:
+        return
+    # A blocking read has no deadline of its own that could be changed here; shutting the socket down ends it.
+    late = threading.Timer(PATIENCE, _shut_down, [connection])
+    late.start()
+    try:
+        with contextlib.suppress(*_failures(response)):
+            for _ in pieces:
+                pass
+    finally:
+        late.cancel()
+
+
+async def _adrain(response: Any, pieces: AsyncIterator[bytes]) -> None:
+    """Do as ``_drain``."""
+    if response.http_version != "HTTP/1.1":
+        return
+    with contextlib.suppress(*_failures(response)), anyio.move_on_after(PATIENCE):
+        async for _ in pieces:
+            pass
+
+
+def _socket_of(response: Any) -> socket.socket | None:
+    network = response.extensions.get("network_stream")
+    found = None if network is None else network.get_extra_info("socket")
+    return found if isinstance(found, socket.socket) else None
+
+
+def _shut_down(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

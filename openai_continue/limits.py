@@ -1,0 +1,76 @@
+"""Whose token limit is it: the caller's is a total over all rounds, the provider's holds for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .providers import Provider
+from .settings import Continuation
+
+_NAMES = ("max_completion_tokens", "max_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The output tokens of one choice, over all rounds."""
+
+    #: The field that the provider reads.
+    name: str
+    #: Most tokens in all; None: as many as the model has to say.
+    total: int | None
+    #: Most tokens of one round; None: unknown, so never named.
+    cap: int | None
+    #: Most tokens of one round as the settings have it.
+    wished: int | None
+    #: False: the request names something that is no number of tokens; only the server can judge it.
+    valid: bool = True
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], provider: Provider, settings: Continuation) -> Limit:
+        """Read the limit of a request."""
+        # Where both names are given, the one that the provider reads first is the one that holds without us.
+        for name in (*provider.limit_names, *_NAMES):
+            value = body.get(name)
+            if value is not None:
+                break
+        else:
+            name, value = provider.limit_names[0], None
+        sent_as = name if name in provider.limit_names else provider.limit_names[0]
+        cap = settings.round_tokens or provider.cap
+        total = settings.max_tokens if value is None else value
+        valid = total is None or (isinstance(total, int) and not isinstance(total, bool) and total > 0)
+        if not valid or (value is not None and value == cap and not settings.cap_is_limit):
+            total = None
+        return cls(sent_as, total, cap, settings.round_tokens, valid)
+
+    def asked(self, used: int) -> int | None:
+        """Return the tokens to ask for when so many are used; None: name no number."""
+        if self.total is None:
+            return self.wished
+        left = self.total - used
+        return left if self.cap is None else min(left, self.cap)
+
+    def reached(self, used: int) -> bool:
+        """Tell whether the total is used up."""
+        return self.total is not None and used >= self.total
+
+    def on_first(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the body of the caller's own request under this limit, unchanged where it fits as it is."""
+        asked = self.asked(0)
+        if not self.valid or asked is None:
+            return dict(body)
+        return {**_without_limit(body), self.name: asked}
+
+    def on_later(self, body: Mapping[str, Any], used: int) -> dict[str, Any]:
+        """Return the body of a further round under what is left of this limit."""
+        asked = self.asked(used)
+        later = _without_limit(body)
+        if asked is not None:
+            later[self.name] = asked
+        return later
+
+
+def _without_limit(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in _NAMES}

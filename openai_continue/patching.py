@@ -1,0 +1,98 @@
+"""patch() and unpatch(): the methods of the SDK that are wrapped, and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import wrapt
+from openai._base_client import AsyncAPIClient, BaseClient, SyncAPIClient
+
+from . import doors
+from .errors import SettingsError
+from .settings import Continuation
+
+_lock = threading.Lock()
+_settings: Continuation | None = None
+
+
+def patch(settings: Continuation | None = None) -> None:
+    """
+    Let every client of the SDK in this process continue truncated answers, also clients that exist already.
+
+    Idempotent and safe from any thread; a second call replaces the settings. ``None`` reads them from the environment.
+    Raises SettingsError where a setting is bad.
+    """
+    global _settings  # noqa: PLW0603
+    if settings is not None and not isinstance(settings, Continuation):  # pyright: ignore[reportUnnecessaryIsInstance]
+        msg = f"settings: got {settings!r}, accepted is a Continuation, or None"
+        raise SettingsError(msg)
+    wanted = Continuation.from_env() if settings is None else settings
+    with _lock:
+        for owner, name, wrapper in _WRAPPED:
+            if not _is_wrapped(owner, name):
+                wrapt.wrap_function_wrapper(owner, name, wrapper)
+        _settings = wanted
+
+
+def unpatch() -> None:
+    """
+    Take back ``patch()``; idempotent.
+
+    A wrapper that another library has wrapped in turn stays where it is, and does nothing.
+    """
+    global _settings  # noqa: PLW0603
+    with _lock:
+        _settings = None
+        for owner, name, _ in _WRAPPED:
+            outermost = inspect.getattr_static(owner, name)
+            if _is_ours(outermost):
+                setattr(owner, name, outermost.__wrapped__)
+
+
+def is_patched() -> bool:
+    """Tell whether ``patch()`` is in force."""
+    return _settings is not None
+
+
+def _build_request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return doors.build_request(wrapped, client, _settings_for(client), *args, **kwargs)
+
+
+def _process_response(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return doors.process_response(wrapped, client, _settings_for(client), *args, **kwargs)
+
+
+async def _aprocess_response(
+    wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    return await doors.aprocess_response(wrapped, client, _settings_for(client), *args, **kwargs)
+
+
+def _settings_for(client: Any) -> Continuation | None:
+    # Our own subclasses have done the work before they call the base class's method.
+    return None if isinstance(client, doors.ContinuesItself) else _settings
+
+
+_WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+    (BaseClient, "_build_request", _build_request),
+    (SyncAPIClient, "_process_response", _process_response),
+    (AsyncAPIClient, "_process_response", _aprocess_response),
+)
+
+
+def _is_ours(function: Any) -> bool:
+    wrapper = getattr(function, "_self_wrapper", None)
+    return isinstance(function, wrapt.FunctionWrapper) and any(wrapper is ours for _, _, ours in _WRAPPED)
+
+
+def _is_wrapped(owner: Any, name: str) -> bool:
+    """Tell whether one of our wrappers is anywhere among those that others have put on."""
+    function: Any = inspect.getattr_static(owner, name)
+    while function is not None:
+        if _is_ours(function):
+            return True
+        function = getattr(function, "__wrapped__", None)
+    return False

@@ -1,0 +1,534 @@
+"""
+Rounds: the state machine behind one logical completion. No I/O, no clock, no SDK: dicts in, dicts out.
+
+A round is one request and its response; every round after the first is a continuation. The first round is the
+caller's own request and may bring several choices; each later round continues one of them.
+
+Order of calls. ``next_request()`` gives the request to send, or None at the end. What came of it is told by
+``receive()`` (whole), or by ``feed()`` for each chunk and then ``end_of_stream()`` (streamed), or by ``fail()``.
+At the end ``completion()`` gives the merged answer of whole rounds, ``last_chunks()`` the end of a merged stream.
+
+Rules:
+1. Only ``finish_reason == "length"`` calls for a further round.
+2. The caller's token limit is a total: limits.py.
+3. A continuation is the same body with one growing assistant message at its end.
+4. Text is joined raw: seam.py says what is sent back and what is dropped, answer.py does it.
+5. The merged answer has the id, created, model and fingerprint of the first round, one role, the summed usage and the
+   finish_reason of the last round. Chunks that need no change are given back as the objects that came.
+6. Where it is not safe to go on, the answer ends as the server ended it: "length". The report says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from . import providers
+from .answer import Answer
+from .chunks import (
+    choices_of,
+    delta_of,
+    has_news,
+    index_of,
+    obj,
+    part_end,
+    singles,
+    string,
+    text_of,
+    without_usage,
+)
+from .limits import Limit
+from .merge import Json, add_logprobs, add_usage, logprobs_of
+from .providers import Provider
+from .report import Round, Seam, report
+from .settings import Continuation
+
+NATURAL_ENDS = ("stop", "tool_calls", "function_call", "content_filter")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to send: ``number`` 1 is the caller's own, a later one continues ``choice``."""
+
+    number: int
+    choice: int | None
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a round could not be had, as plain data: no content, no headers."""
+
+    type: str
+    status: int | None = None
+    request_id: str | None = None
+
+
+@dataclass(slots=True)
+class _Choice:
+    """One choice in the making."""
+
+    index: int
+    answer: Answer
+    finish_reason: str | None = None
+    #: Output tokens and rounds so far.
+    used: int = 0
+    rounds: int = 0
+    #: Why this choice must not be continued, or has ended.
+    barred: str | None = None
+    stopped_by: str | None = None
+    #: True: trailing blanks are sent too, since held back they were all that a round brought.
+    send_blanks: bool = False
+    #: U+FFFD dropped at the last seam.
+    cut: int = 0
+    #: What later rounds of a whole answer brought beside text, and all its logprobs.
+    extras: Json = field(default_factory=dict[str, Any])
+    logprobs: Json | None = None
+
+
+@dataclass(slots=True)
+class _Running:
+    """The round that is being received."""
+
+    request: Request
+    asked: int | None
+    id: str | None = None
+    request_id: str | None = None
+    usage: Json | None = None
+    #: Chunks with text: what a broken round is taken to have used.
+    chunks: int = 0
+    finished: bool = False
+    broken: bool = False
+
+
+class Rounds:
+    """See the module's docstring."""
+
+    def __init__(self, body: Mapping[str, Any], provider: Provider, settings: Continuation) -> None:
+        self._body = dict(body)
+        self._provider = provider
+        self._settings = settings
+        self._limit = Limit.of(body, provider, settings)
+        self._stops = _stop_strings(body)
+        self._trims = providers.trims(body.get("model")) if settings.trims is None else settings.trims
+        self._hides_usage = _counts_unasked(body, provider, self._limit)
+        self._choices: dict[int, _Choice] = {}
+        self._queue: list[_Choice] = []
+        self._running: _Running | None = None
+        self._number = 0
+        self._first: Json = {}
+        self._usage: Json | None = None
+        self._stopped_by: str | None = None
+        self._error: Json | None = None
+        # Streams: from a truncated end on, the chunks of a round as they came; then the ends that stand if no further
+        # round can be had.
+        self._held: list[Json] = []
+        self._ends: dict[int, Json] = {}
+        self._trailing: list[Json] = []
+        #: The rounds that were had or tried, in order.
+        self.rounds: list[Round] = []
+
+    # Requests.
+
+    def next_request(self) -> Request | None:
+        """Return the request to send now; None where the answer has ended."""
+        if self._running is not None:
+            msg = f"round {self._running.request.number} is still being received"
+            raise RuntimeError(msg)
+        if self._number == 0:
+            self._running = _Running(Request(1, None, self._first_body()), self._limit.asked(0))
+        elif self._queue:
+            choice = self._queue[0]
+            request = Request(self._number + 1, choice.index, self._later_body(choice))
+            self._running = _Running(request, self._limit.asked(choice.used))
+        else:
+            return None
+        self._number += 1
+        return self._running.request
+
+    @property
+    def continued(self) -> bool:
+        """Whether a further round was sent, or was called for and not sent for a reason that the report names."""
+        return self._number > 1 or self._stopped_by is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice of the running round has come to its end, if not to the end mark of the stream."""
+        if self._running is None or self._running.request.number > 1:
+            return self._running is not None and self._running.finished
+        return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
+
+    @property
+    def report(self) -> Json:
+        """The JSON object that stands as ``continuation`` on the merged answer."""
+        return report(self.rounds, self._stopped_by or "length", self._error)
+
+    def _first_body(self) -> Json:
+        body = self._limit.on_first(self._body)
+        if self._hides_usage:
+            body["stream_options"] = {**(obj(body.get("stream_options")) or {}), "include_usage": True}
+        return body
+
+    def _later_body(self, choice: _Choice) -> Json:
+        body = self._limit.on_later(self._first_body(), choice.used)
+        body.update(self._provider.body_marks)
+        if body.get("n") is not None:
+            body["n"] = 1
+        text = choice.answer.start_round(send_blanks=choice.send_blanks)
+        messages: list[Any] = list(self._body["messages"])
+        if self._prefilled():
+            last = messages.pop()
+            messages.append({**last, "content": _grown(last.get("content"), text)})
+        else:
+            messages.append({"role": "assistant", "content": text, **self._provider.message_marks})
+        body["messages"] = messages
+        return body
+
+    def _prefilled(self) -> bool:
+        """Tell whether the caller's last message is the beginning of the answer, as the provider marks one."""
+        last = obj(self._body["messages"][-1])
+        return (
+            last is not None
+            and last.get("role") == "assistant"
+            and all(self._body.get(name) == value for name, value in self._provider.body_marks.items())
+            and all(last.get(name) == value for name, value in self._provider.message_marks.items())
+        )
+
+    # Whole rounds.
+
+    def receive(self, request: Request, completion: object, request_id: str | None = None) -> None:
+        """Take the whole response of a round, a JSON object; anything else counts as a failed round."""
+        running = self._expect(request)
+        items = choices_of(completion)
+        if items is None or (request.number > 1 and not items):
+            self.fail(request, Failure("invalid_response", request_id=request_id))
+            return
+        answer = cast(Json, completion)
+        running.id, running.request_id = string(answer.get("id")), request_id
+        running.usage = obj(answer.get("usage"))
+        if request.number == 1:
+            self._first = answer
+            for item in items:
+                self._take_whole(running, self._choice(index_of(item)), item)
+        else:
+            self._take_whole(running, self._queue[0], items[0])
+        for choice, chunks in self._close(running):
+            self._collect(choice, chunks)
+
+    def _take_whole(self, running: _Running, choice: _Choice, item: Json) -> None:
+        """Take a choice as the one chunk of a stream."""
+        message = obj(item.get("message")) or {}
+        for name, value in message.items():
+            if name not in ("role", "content") and value is not None:
+                choice.extras.setdefault(name, value)
+        chunk = {"choices": [{**item, "delta": message}]}
+        if item.get("logprobs") is not None:
+            # Tokens of a cut character, whose bytes are in no text.
+            text = text_of(chunk)
+            chunk["choices"][0]["logprobs"] = logprobs_of(item["logprobs"], text, 0, len(text))
+        self._collect(choice, self._take(running, choice, chunk))
+        self._take_end(running, choice, item)
+
+    def _collect(self, choice: _Choice, chunks: list[Json]) -> None:
+        for chunk in chunks:
+            choice.logprobs = add_logprobs(choice.logprobs, obj(chunk["choices"][0].get("logprobs")))
+
+    def completion(self) -> Json:
+        """Return the merged answer; the first round's own object where nothing was continued."""
+        if not self.continued:
+            return self._first
+        merged = {**self._first, "choices": [self._merged(item) for item in self._first["choices"]]}
+        if self._usage is not None:
+            merged["usage"] = self._usage
+        merged["continuation"] = self.report
+        return merged
+
+    def _merged(self, item: Json) -> Json:
+        choice = self._choices[index_of(item)]
+        if choice.rounds == 1 and not choice.cut:
+            return item
+        message = {**item["message"], "content": choice.answer.text}
+        for name, value in choice.extras.items():
+            if message.get(name) is None:
+                message[name] = value
+        merged = {**item, "message": message, "finish_reason": choice.finish_reason}
+        if choice.logprobs is not None:
+            merged["logprobs"] = choice.logprobs
+        return merged
+
+    # Streamed rounds.
+
+    def feed(self, request: Request, chunk: Json, request_id: str | None = None) -> list[Json]:
+        """Take one chunk of a round; return the chunks of the merged stream that are certain by it."""
+        running = self._expect(request)
+        items = choices_of(chunk)
+        if items is None:
+            # Not a chunk but an error of the server's: in the first round the SDK's to judge.
+            running.broken = request.number > 1
+            return [] if running.broken else [chunk]
+        if running.id is None:
+            running.id, running.request_id = string(chunk.get("id")), request_id
+            if request.number == 1:
+                self._first = {name: value for name, value in chunk.items() if name not in ("choices", "usage")}
+        usage = obj(chunk.get("usage"))
+        if usage is not None:
+            running.usage = usage
+            if self._hides_usage and not items:
+                return []
+        if self._hides_usage:
+            chunk = without_usage(chunk)
+        if not items:
+            return self._feed_without_choice(running, chunk)
+        feed_one = self._feed_first if request.number == 1 else self._feed_later
+        if len(items) == 1:
+            return feed_one(running, chunk)
+        certain = [feed_one(running, single) for single in singles(chunk, items)]
+        as_it_came = request.number == 1 and all(len(ready) == 1 for ready in certain)
+        return [chunk] if as_it_came else [single for ready in certain for single in ready]
+
+    def _feed_without_choice(self, running: _Running, chunk: Json) -> list[Json]:
+        """Take a chunk of usage or of nothing (some servers send one to keep the connection open)."""
+        if running.request.number == 1 and not self._held:
+            return [chunk]
+        if chunk.get("usage") is not None:
+            self._held.append(chunk)
+        return []
+
+    def _feed_first(self, running: _Running, chunk: Json) -> list[Json]:
+        choice = self._choice(index_of(chunk["choices"][0]))
+        if not self._take_end(running, choice, chunk["choices"][0]):
+            return self._take(running, choice, chunk)
+        if choice.finish_reason == "length" or self._held:
+            return self._take_held_end(running, choice, chunk)
+        return self._take(running, choice, chunk) + choice.answer.end_round(goes_on=False)
+
+    def _feed_later(self, running: _Running, chunk: Json) -> list[Json]:
+        choice = self._queue[0]
+        item = cast(Json, chunk["choices"][0])
+        delta = obj(item.get("delta")) or {}
+        item = {**item, "index": choice.index, "delta": {name: delta[name] for name in delta if name != "role"}}
+        chunk = {**chunk, **self._identity(chunk), "choices": [item]}
+        if choice.answer.stopped:
+            return []
+        if self._take_end(running, choice, item):
+            return self._take_held_end(running, choice, chunk)
+        if chunk.get("usage") is not None:
+            chunk["usage"] = add_usage(self._usage, obj(chunk["usage"]))
+        return self._take(running, choice, chunk) if has_news(chunk) else []
+
+    def _take_held_end(self, running: _Running, choice: _Choice, chunk: Json) -> list[Json]:
+        """Keep an end back until the round is over; the text that came with it goes ahead."""
+        if not has_news(chunk):
+            self._held.append(chunk)
+            return []
+        news, end = part_end(chunk)
+        self._held.append(end)
+        return self._take(running, choice, news)
+
+    def end_of_stream(self, request: Request) -> list[Json]:
+        """Take the end of a round's stream; return the text that is certain by it."""
+        running = self._expect(request)
+        if request.number > 1 and (running.broken or not running.finished):
+            return self._break_off(running)
+        ready = [chunk for _, certain in self._close(running) for chunk in certain]
+        if self.continued or self._queue:
+            held, self._held = self._held, []
+            self._trailing = [chunk for chunk in held if not chunk["choices"]] or self._trailing
+            self._ends.update({index_of(chunk["choices"][0]): chunk for chunk in held if chunk["choices"]})
+        return ready
+
+    def _break_off(self, running: _Running) -> list[Json]:
+        """End a stream whose last round broke: its text stays, its end is the one of the round before."""
+        choice = self._queue[0]
+        self._held = []
+        self.fail(running.request, Failure("broken_stream", request_id=running.request_id))
+        return choice.answer.end_round(goes_on=False)
+
+    def last_chunks(self) -> list[Json]:
+        """Return the end of the merged stream: what was kept back, or the ends with the sums and the report."""
+        if not self.continued:
+            held, self._held = self._held, []
+            return held
+        ends = [self._end(index, chunk) for index, chunk in self._ends.items()]
+        last = [without_usage(chunk) for chunk in ends]
+        if self._usage is not None and not self._hides_usage:
+            if any(chunk.get("usage") is not None for chunk in ends):
+                last[-1] = {**last[-1], "usage": self._usage}
+            last += [{**chunk, **self._identity(chunk), "usage": self._usage} for chunk in self._trailing]
+        if last:
+            last[-1] = {**last[-1], "continuation": self.report}
+        self._ends, self._trailing = {}, []
+        return last
+
+    def _end(self, index: int, chunk: Json) -> Json:
+        item = {**chunk["choices"][0], "index": index, "finish_reason": self._choices[index].finish_reason}
+        return {**chunk, **self._identity(chunk), "choices": [item]}
+
+    def _identity(self, chunk: Json) -> Json:
+        """Return what the first round says of itself, for the fields that this chunk has."""
+        return {name: value for name, value in self._first.items() if name in chunk}
+
+    # Both.
+
+    def fail(self, request: Request, failure: Failure) -> bool:
+        """
+        Take the failure of a round that could not be had; return whether its exception is to be raised.
+
+        What has arrived stays, and ends in "length".
+        """
+        running = self._expect(request)
+        self._running = None
+        if request.number == 1:
+            return True
+        running.request_id = running.request_id or failure.request_id
+        self._note(running, None)
+        self._queue[0].finish_reason = "length"
+        self._queue.clear()
+        self._stopped_by = "error"
+        self._error = {"type": failure.type, "status": failure.status, "request_id": failure.request_id}
+        return self._settings.on_error == "raise"
+
+    def _take(self, running: _Running, choice: _Choice, chunk: Json) -> list[Json]:
+        """Take what a chunk adds to a choice, and note whatever bars the choice from being continued."""
+        delta = delta_of(chunk)
+        for name in ("tool_calls", "function_call", "audio", "refusal"):
+            if delta.get(name):
+                choice.barred = "unsupported"
+        if delta.get("reasoning_content") or delta.get("reasoning"):
+            choice.barred = choice.barred or "reasoning"
+        content = delta.get("content")
+        if content:
+            running.chunks += 1
+            if not isinstance(content, str):
+                choice.barred = "unsupported"
+        return choice.answer.take(chunk)
+
+    def _take_end(self, running: _Running, choice: _Choice, item: Json) -> bool:
+        finish_reason = string(item.get("finish_reason"))
+        if finish_reason:
+            choice.finish_reason, running.finished = finish_reason, True
+        return bool(finish_reason)
+
+    def _close(self, running: _Running) -> list[tuple[_Choice, list[Json]]]:
+        """Book a round that was had, decide which of its choices go on, and give the chunks that are certain by it."""
+        self._running = None
+        first = running.request.number == 1
+        parties = list(self._choices.values()) if first else [self._queue.pop(0)]
+        for choice in parties:
+            if choice.answer.stopped:
+                choice.finish_reason = "stop"
+            choice.rounds += 1
+            choice.used += self._used(running, choice, alone=len(parties) == 1)
+        cut = [choice for choice in parties if choice.finish_reason == "length"]
+        self._note(running, "length" if cut else parties[0].finish_reason if parties else None)
+        certain: list[tuple[_Choice, list[Json]]] = []
+        for choice in parties:
+            choice.stopped_by = self._verdict(choice, first=first)
+            if choice.stopped_by is None:
+                self._queue.append(choice)
+                choice.cut = choice.answer.drop_cut_character()
+            certain.append((choice, choice.answer.end_round(goes_on=choice.stopped_by is None)))
+        # A first round that ends by itself, or at the caller's own limit, called for nothing and leaves no report.
+        if not first or any(choice.stopped_by not in (None, "max_tokens") for choice in cut):
+            reasons = [choice.stopped_by for choice in self._choices.values() if choice.stopped_by]
+            reasons.sort(key=NATURAL_ENDS.__contains__)
+            self._stopped_by = reasons[0] if reasons else None
+        return certain
+
+    def _note(self, running: _Running, finish_reason: str | None) -> None:
+        self._usage = add_usage(self._usage, running.usage)
+        crossed, index = None, running.request.choice
+        if index is not None:
+            choice = self._choices[index]
+            crossed = Seam(held_back=len(choice.answer.held), cut=choice.cut, dropped=choice.answer.dropped)
+        elif len(self._choices) == 1:
+            index = next(iter(self._choices))
+        self.rounds.append(
+            Round(
+                id=running.id,
+                request_id=running.request_id,
+                choice=index,
+                finish_reason=finish_reason,
+                usage=running.usage,
+                seam=crossed,
+            )
+        )
+
+    def _used(self, running: _Running, choice: _Choice, *, alone: bool) -> int:
+        """Return the output tokens that a round spent on a choice."""
+        tokens = (running.usage or {}).get("completion_tokens")
+        if alone and isinstance(tokens, int):
+            return tokens
+        if choice.finish_reason == "length" and running.asked is not None:
+            return running.asked
+        return running.chunks
+
+    def _verdict(self, choice: _Choice, *, first: bool) -> str | None:
+        """Say why a choice ends here; None: it goes on."""
+        if choice.finish_reason != "length":
+            return choice.finish_reason or "error"
+        if self._limit.reached(choice.used):
+            return "max_tokens"
+        barred = choice.barred or self._barred()
+        if barred:
+            return barred
+        if not choice.answer.text:
+            return "empty"
+        if not first and not choice.answer.added:
+            # Where the cap leaves no room but for the blanks that were held back, they must go along.
+            if choice.send_blanks or not choice.answer.held:
+                return "empty"
+            choice.send_blanks = True
+        else:
+            choice.send_blanks = False
+        return "max_rounds" if choice.rounds >= self._settings.max_rounds else None
+
+    def _barred(self) -> str | None:
+        """Say why the request, whatever its answer, must not be continued."""
+        wanted = obj(self._body.get("response_format"))
+        if not self._limit.valid or (wanted is not None and wanted.get("type") != "text"):
+            return "unsupported"
+        messages = self._body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            return "unsupported"
+        last = obj(cast("list[Any]", messages)[-1])
+        if last is None or (self._prefilled() and last.get("tool_calls")):
+            return "unsupported"
+        return None
+
+    def _choice(self, index: int) -> _Choice:
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._choices[index] = _Choice(index, Answer(stops=self._stops, trims=self._trims))
+        return choice
+
+    def _expect(self, request: Request) -> _Running:
+        if self._running is None or self._running.request is not request:
+            msg = f"round {request.number} is not the one that is being received"
+            raise RuntimeError(msg)
+        return self._running
+
+
+def _stop_strings(body: Mapping[str, Any]) -> tuple[str, ...]:
+    stop = body.get("stop")
+    several = cast("list[Any]", stop) if isinstance(stop, (list, tuple)) else [stop]
+    return tuple(one for one in several if isinstance(one, str) and one)
+
+
+def _counts_unasked(body: Mapping[str, Any], provider: Provider, limit: Limit) -> bool:
+    """Tell whether usage is to be asked for, to count a total, though the caller did not ask."""
+    if not body.get("stream") or limit.total is None or provider.streams_usage:
+        return False
+    return not (obj(body.get("stream_options")) or {}).get("include_usage")
+
+
+def _grown(content: object, text: str) -> object:
+    """Append text to a message's content: a string, None, or a list of parts, whose last text part grows."""
+    if not isinstance(content, list):
+        return (string(content) or "") + text
+    parts = list(cast("list[Any]", content))
+    last = obj(parts[-1]) if parts else None
+    if last is not None and isinstance(last.get("text"), str):
+        return [*parts[:-1], {**last, "text": last["text"] + text}]
+    return [*parts, {"type": "text", "text": text}]

@@ -1,0 +1,168 @@
+"""The settings, and the only reader of the environment but for startup."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from . import providers
+from .errors import SettingsError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .report import Round
+
+SWITCH = "OPENAI_CONTINUE"
+_PREFIX = SWITCH + "_"
+_ON = ("1", "true", "yes", "on")
+_OFF = ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """
+    How answers are continued.
+
+    Every field is also an environment variable, ``OPENAI_CONTINUE_<FIELD>`` (but for ``on_round``), and a key
+    of ``extra_body={"continuation": {...}}`` for one call. A bad value raises SettingsError.
+    """
+
+    #: Name of a row of the provider table; None recognises it by the host of ``base_url``.
+    provider: str | None = None
+    #: Most output tokens asked for in one request; None: the provider's cap.
+    round_tokens: int | None = None
+    #: Most output tokens of an answer whose request names no limit; None: no limit.
+    max_tokens: int | None = None
+    #: False: a request that names exactly the provider's cap means "as much as you can".
+    cap_is_limit: bool = True
+    #: Most requests for one choice, the first one included.
+    max_rounds: int = 16
+    #: Whether the server's chat template trims the message sent back; None: by model family.
+    trims: bool | None = None
+    #: When a later round fails: "partial" returns what arrived, "raise" raises the SDK's exception.
+    on_error: str = "partial"
+    #: Whether a stream that breaks off is continued.
+    heal_streams: bool = True
+    #: Called with a Round after each round of a continued call; its return value is ignored.
+    on_round: Callable[[Round], object] | None = None
+
+    def __new__(cls, **values: Any) -> Self:
+        """Refuse unknown fields with a message that names the known ones."""
+        _refuse_unknown(values, "Continuation")
+        return object.__new__(cls)
+
+    def __post_init__(self) -> None:
+        for name in ("round_tokens", "max_tokens"):
+            value = getattr(self, name)
+            _accept(name, value, value is None or _is_count(value), "a whole number from 1, or None")
+        _accept("max_rounds", self.max_rounds, _is_count(self.max_rounds), "a whole number from 1")
+        for name in ("cap_is_limit", "heal_streams"):
+            value = getattr(self, name)
+            _accept(name, value, isinstance(value, bool), "True or False")
+        trims = getattr(self, "trims")  # noqa: B009 (as annotated it is always good)
+        _accept("trims", trims, trims is None or isinstance(trims, bool), "True, False or None")
+        _accept("on_error", self.on_error, self.on_error in ("partial", "raise"), "'partial' or 'raise'")
+        _accept("on_round", self.on_round, self.on_round is None or callable(self.on_round), "a callable, or None")
+        if self.provider is not None:
+            providers.named(self.provider)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Continuation:
+        """Read the settings from ``OPENAI_CONTINUE_*``; raise SettingsError naming the variable that is wrong."""
+        found = {
+            name.removeprefix(_PREFIX).lower(): (name, text)
+            for name, text in (os.environ if environ is None else environ).items()
+            if name.startswith(_PREFIX)
+        }
+        known = {name: kind for name, kind in _ENV_FORMS.items() if name in found}
+        for field, (name, text) in found.items():
+            if field not in _ENV_FORMS:
+                msg = f"{name}={text!r}: no such setting; accepted are " + ", ".join(
+                    _PREFIX + known.upper() for known in sorted(_ENV_FORMS)
+                )
+                raise SettingsError(msg)
+        values: dict[str, Any] = {}
+        for field, read in known.items():
+            name, text = found[field]
+            try:
+                values[field] = read(text)
+                cls(**{field: values[field]})
+            except SettingsError as error:
+                msg = f"{name}={text!r}: {error}"
+                raise SettingsError(msg) from None
+        return cls(**values)
+
+    def updated(self, values: Mapping[str, Any]) -> Continuation:
+        """Return a copy with these fields changed."""
+        _refuse_unknown(values, "continuation")
+        return replace(self, **values)
+
+
+def killed() -> bool:
+    """Tell whether ``OPENAI_CONTINUE`` is set to off, which wins over everything."""
+    return os.environ.get(SWITCH, "").strip().lower() in _OFF
+
+
+def for_one_call(settings: Continuation, wish: object) -> Continuation | None:
+    """Return the settings of a call whose body says ``"continuation": wish``; None: the call is the SDK's own."""
+    if wish is None or wish is True:
+        return settings
+    if wish is False:
+        return None
+    if isinstance(wish, Continuation):
+        return wish
+    if isinstance(wish, Mapping):
+        return settings.updated({str(name): value for name, value in wish.items()})  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    msg = f"extra_body['continuation']: got {wish!r}, accepted are True, False, a Continuation or a dict of its fields"
+    raise SettingsError(msg)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _accept(name: str, value: object, good: bool, accepted: str) -> None:
+    if not good:
+        msg = f"{name}: got {value!r}, accepted is {accepted}"
+        raise SettingsError(msg)
+
+
+def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:
+    known = [field.name for field in fields(Continuation)]
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        msg = f"{where}: got unknown {', '.join(map(repr, unknown))}, accepted are {', '.join(known)}"
+        raise SettingsError(msg)
+
+
+def _read_count(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        msg = "accepted is a whole number from 1"
+        raise SettingsError(msg) from None
+
+
+def _read_flag(text: str) -> bool:
+    word = text.strip().lower()
+    if word in _ON:
+        return True
+    if word in _OFF:
+        return False
+    msg = f"accepted are {', '.join(_ON)} and {', '.join(_OFF)}"
+    raise SettingsError(msg)
+
+
+_ENV_FORMS: dict[str, Callable[[str], Any]] = {
+    "provider": str,
+    "round_tokens": _read_count,
+    "max_tokens": _read_count,
+    "cap_is_limit": _read_flag,
+    "max_rounds": _read_count,
+    "trims": _read_flag,
+    "on_error": str,
+    "heal_streams": _read_flag,
+}

@@ -1,0 +1,167 @@
+"""
+JSON and server-sent events to and from HTTP responses.
+
+Responses are httpx's or httpx2's: openai 3.x brings httpx2, yet takes a client of either. What is made here is always
+of the module that the first response came from, and this module imports neither.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+# "\r" at the end of a piece may be half of "\r\n"; then the next event begins with an empty line, which says nothing.
+_EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+_LONGEST_END = 4
+_DONE = b"[DONE]"
+
+
+def dump(value: object) -> bytes:
+    """Write JSON; lone surrogates, which UTF-8 does not know, as escapes."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def load(content: bytes) -> object:
+    """Read JSON; None where it is none."""
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def write_event(chunk: object) -> bytes:
+    """Write one chunk as a server-sent event."""
+    return b"data: " + dump(chunk) + b"\n\n"
+
+
+DONE_EVENT = b"data: " + _DONE + b"\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A server-sent event as it came; ``data`` is None where it has none (a comment)."""
+
+    raw: bytes
+    data: bytes | None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether this is the end mark of the stream."""
+        return self.data is not None and self.data.startswith(_DONE)
+
+
+class EventReader:
+    """Cuts a byte stream into events, however the bytes were split."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Take a piece of the stream; give the events that it completes."""
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        found = _EVENT_END.search(buffer, self._searched)
+        while found is not None:
+            raw = bytes(buffer[start : found.end()])
+            start = found.end()
+            yield Event(raw, _data_of(raw))
+            found = _EVENT_END.search(buffer, start)
+        del buffer[:start]
+        self._searched = max(len(buffer) - _LONGEST_END, 0)
+
+    def rest(self) -> bytes:
+        """Return the bytes of an event that has no end yet."""
+        return bytes(self._buffer)
+
+
+def _data_of(raw: bytes) -> bytes | None:
+    # A generator that is left in the middle keeps its buffer; a list of lines is made for odd events alone.
+    if raw.startswith(b"data: ") and raw.find(b"\n") >= len(raw) - 2:
+        return raw[6:-2]
+    values = [line[5:].removeprefix(b" ") for line in raw.splitlines() if line.startswith(b"data:")]
+    return b"\n".join(values) if values else None
+
+
+def module_of(response: object) -> Any:
+    """Return httpx or httpx2, whichever the response belongs to."""
+    for kind in type(response).__mro__:
+        name = kind.__module__.partition(".")[0]
+        if name in ("httpx", "httpx2"):
+            return sys.modules[name]
+    msg = f"got a response of {type(response)!r}, accepted are responses of httpx and httpx2"
+    raise TypeError(msg)
+
+
+@lru_cache(maxsize=8)
+def stream_class(kind: type, base: type) -> type:
+    """Make an iterator class a stream of that module, which its responses insist upon."""
+    return type(kind.__name__, (kind, base), {})
+
+
+def with_content(response: Any, content: bytes, *, read: bool) -> Any:
+    """Return a response like this one with another body, read or still to be read."""
+    module = module_of(response)
+    body = {"content": content} if read else {"stream": module.ByteStream(content)}
+    made = _like(response, **body)
+    if not read:
+        made.headers["content-length"] = str(len(content))
+    return made
+
+
+def with_stream(response: Any, stream: Any) -> Any:
+    """Return a response like this one that reads from a stream of bytes without content-encoding."""
+    return _like(response, stream=stream)
+
+
+def unread(response: Any, raw: bytes) -> Any:
+    """Return the response as it was before its raw body was read."""
+    module = module_of(response)
+    return _made(response, response.headers, stream=module.ByteStream(raw))
+
+
+def decoded(response: Any, raw: bytes) -> bytes:
+    """Return the body that a raw, maybe compressed body stands for."""
+    content: bytes = _made(response, response.headers, content=raw).content
+    return content
+
+
+def elapsed(response: Any) -> timedelta:
+    """Return how long a response took; nothing where it does not say."""
+    try:
+        taken: timedelta = response.elapsed
+    except RuntimeError:
+        # Of a response that is not closed, or was made by hand.
+        return timedelta()
+    return taken
+
+
+def _like(response: Any, **body: Any) -> Any:
+    headers = response.headers.copy()
+    for name in ("content-encoding", "content-length", "transfer-encoding"):
+        headers.pop(name, None)
+    return _made(response, headers, **body)
+
+
+def _made(response: Any, headers: Any, **body: Any) -> Any:
+    made = module_of(response).Response(
+        response.status_code,
+        headers=headers,
+        request=response.request,
+        extensions=response.extensions,
+        history=response.history,
+        default_encoding=response.default_encoding,
+        **body,
+    )
+    made.next_request = response.next_request
+    return made
