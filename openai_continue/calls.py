@@ -153,10 +153,10 @@ def _provider_of(client: Any, options: Any, wanted: Continuation) -> Provider | 
     if wanted.provider is not None:
         return providers.named(wanted.provider)
     absolute = options.url.startswith(("http://", "https://"))
-    host: str = (client._prepare_url(options.url) if absolute else client.base_url).host
-    provider = providers.at_host(host)
+    address = client._prepare_url(options.url) if absolute else client.base_url
+    provider = providers.at_address(address.host, address.path)
     if provider is None:
-        _log_unknown_host(host)
+        _log_unknown_host(address.host)
     return provider
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from .merge import Json, logprobs_of
+from .merge import Json, add_logprobs, bytes_of, logprobs_of
 
 
 def choices_of(answer: object) -> list[Json] | None:
@@ -49,9 +49,9 @@ def delta_of(chunk: Json) -> Json:
     return obj(chunk["choices"][0].get("delta")) or {}
 
 
-def text_of(chunk: Json) -> str:
+def text_of(chunk: Json, field: str = "content") -> str:
     """Return the text that a chunk of one choice adds."""
-    return string(delta_of(chunk).get("content")) or ""
+    return string(delta_of(chunk).get(field)) or ""
 
 
 def has_news(chunk: Json) -> bool:
@@ -76,35 +76,53 @@ def part_end(chunk: Json) -> tuple[Json, Json]:
     return news, {**chunk, "choices": [bare]}
 
 
-def cut_from(chunks: Sequence[Json], excess: int) -> list[Json]:
+def cut_from(chunks: Sequence[Json], excess: int, field: str) -> list[Json]:
     """Drop the first ``excess`` characters of a run of chunks of one choice."""
     kept: list[Json] = []
     for chunk in chunks:
-        length = len(text_of(chunk))
+        length = len(text_of(chunk, field))
         if excess == 0 or not length:
             kept.append(chunk)
         elif excess < length:
-            kept.append(_between(chunk, excess, length))
+            kept.append(_between(chunk, excess, length, field))
         excess = max(excess - length, 0)
     return kept
 
 
-def cut_to(chunks: Sequence[Json], excess: int) -> list[Json]:
+def cut_to(chunks: Sequence[Json], excess: int, field: str) -> list[Json]:
     """Drop the last ``excess`` characters of a run of chunks of one choice, and all that came after them."""
     kept = list(chunks)
     while kept and excess:
         chunk = kept.pop()
-        length = len(text_of(chunk))
+        length = len(text_of(chunk, field))
         if excess < length:
-            kept.append(_between(chunk, 0, length - excess))
+            kept.append(_between(chunk, 0, length - excess, field))
         excess = max(excess - length, 0)
     return kept
 
 
-def _between(chunk: Json, start: int, end: int) -> Json:
+def lead_of(chunk: Json, field: str) -> int:
+    """Return how many bytes a chunk's logprobs have more than its text."""
+    logprobs = chunk["choices"][0].get("logprobs")
+    return 0 if logprobs is None else bytes_of(logprobs) - len(text_of(chunk, field).encode("utf-8", "surrogatepass"))
+
+
+def merged(chunks: Sequence[Json], field: str) -> list[Json]:
+    """Make one chunk of a run of chunks, without the logprobs of a character whose end did not come."""
+    text = "".join(text_of(chunk, field) for chunk in chunks)
+    logprobs: Json | None = None
+    for chunk in chunks:
+        logprobs = add_logprobs(logprobs, obj(chunk["choices"][0].get("logprobs")))
+    if not text:
+        return []
+    item = {**chunks[0]["choices"][0], "logprobs": logprobs_of(logprobs, text, 0, len(text))}
+    return [{**chunks[0], "choices": [{**item, "delta": {**delta_of(chunks[0]), field: text}}]}]
+
+
+def _between(chunk: Json, start: int, end: int, field: str) -> Json:
     item = chunk["choices"][0]
-    text = text_of(chunk)
-    part = {**item, "delta": {**item["delta"], "content": text[start:end]}}
-    if "logprobs" in item:
+    text = text_of(chunk, field)
+    part = {**item, "delta": {**item["delta"], field: text[start:end]}}
+    if item.get("logprobs") is not None:
         part["logprobs"] = logprobs_of(item["logprobs"], text, start, end)
     return {**chunk, "choices": [part]}

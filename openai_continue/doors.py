@@ -53,5 +53,5 @@ async def aprocess_response(
 
 
 def _is_unread(client: Any, response: Any) -> bool:
-    """Tell whether the caller is to read the body, as in ``with_streaming_response``."""
-    return bool(client._should_stream_response_body(request=response.request))
+    """Tell whether the caller is to read the body, as in ``with_streaming_response``; an event hook may have read it."""
+    return not response.is_stream_consumed and bool(client._should_stream_response_body(request=response.request))

@@ -194,6 +194,8 @@ class _Streaming:
             chunk = chunk or {}
             for ready in self._rounds.feed(request, chunk, request_id):
                 self._ready.append(event.raw if ready is chunk else wire.write_event(ready))
+            if self._rounds.satisfied:
+                return True
         return False
 
     def _settle(self) -> Request | None:
@@ -276,8 +278,9 @@ class Stream(_Streaming):
         else:
             if not self._take(piece):
                 return
+            at_end = bool(self._end)
             request = self._settle()
-            if self._rounds.continued:
+            if at_end and self._rounds.continued:
                 _drain(self._running, self._pieces)
         while request is not None and not self._closed:
             self._leave()
@@ -335,8 +338,9 @@ class AsyncStream(_Streaming):
         else:
             if not self._take(piece):
                 return
+            at_end = bool(self._end)
             request = self._settle()
-            if self._rounds.continued:
+            if at_end and self._rounds.continued:
                 await _adrain(self._running, self._pieces)
         while request is not None and not self._closed:
             await self._leave()

@@ -22,8 +22,9 @@ class Limit:
     total: int | None
     #: Most tokens of one round; None: unknown, so never named.
     cap: int | None
-    #: Most tokens of one round as the settings have it.
-    wished: int | None
+    #: Most tokens of the first and of a later round, where there is no total; None: name no number.
+    first: int | None
+    later: int | None
     #: False: the request names something that is no number of tokens; only the server can judge it.
     valid: bool = True
 
@@ -43,12 +44,13 @@ class Limit:
         valid = total is None or (isinstance(total, int) and not isinstance(total, bool) and total > 0)
         if not valid or (value is not None and value == cap and not settings.cap_is_limit):
             total = None
-        return cls(sent_as, total, cap, settings.round_tokens, valid)
+        later = settings.round_tokens or provider.asks
+        return cls(sent_as, total, cap, settings.round_tokens, later, valid)
 
-    def asked(self, used: int) -> int | None:
+    def asked(self, used: int, *, first: bool) -> int | None:
         """Return the tokens to ask for when so many are used; None: name no number."""
         if self.total is None:
-            return self.wished
+            return self.first if first else self.later
         left = self.total - used
         return left if self.cap is None else min(left, self.cap)
 
@@ -58,14 +60,14 @@ class Limit:
 
     def on_first(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body of the caller's own request under this limit, unchanged where it fits as it is."""
-        asked = self.asked(0)
+        asked = self.asked(0, first=True)
         if not self.valid or asked is None:
             return dict(body)
         return {**_without_limit(body), self.name: asked}
 
     def on_later(self, body: Mapping[str, Any], used: int) -> dict[str, Any]:
         """Return the body of a further round under what is left of this limit."""
-        asked = self.asked(used)
+        asked = self.asked(used, first=False)
         later = _without_limit(body)
         if asked is not None:
             later[self.name] = asked

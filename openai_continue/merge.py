@@ -48,7 +48,7 @@ def logprobs_of(logprobs: object, text: str, start: int, end: int) -> object:
     Return the logprobs of ``text[start:end]``, given those of ``text``.
 
     A token across an edge keeps its numbers and loses the characters outside; tokens of a cut character, whose
-    bytes are in no text, are left out.
+    bytes are in no text, are left out. Where a server repeats what was sent back, only the new text has logprobs.
     """
     if not isinstance(logprobs, dict):
         return logprobs
@@ -58,9 +58,10 @@ def logprobs_of(logprobs: object, text: str, start: int, end: int) -> object:
         return known
     first, last = len(_bytes(text[:start])), len(_bytes(text[:end]))
     kept: list[Any] = []
-    place = 0
-    for token in cast("list[Any]", content):
-        written = _token_bytes(token)
+    tokens = [(token, _token_bytes(token)) for token in cast("list[Any]", content)]
+    all_written = b"".join(written for _, written in tokens)
+    place = len(_bytes(text)) - len(all_written) if _bytes(text).endswith(all_written) else 0
+    for token, written in tokens:
         inside = written[max(first - place, 0) : max(last - place, 0)]
         place += len(written)
         if inside == written:
@@ -68,6 +69,12 @@ def logprobs_of(logprobs: object, text: str, start: int, end: int) -> object:
         elif inside:
             kept.append({**token, "token": inside.decode("utf-8", "replace"), "bytes": list(inside)})
     return {**known, "content": kept}
+
+
+def bytes_of(logprobs: object) -> int:
+    """Return how many bytes of text these logprobs stand for."""
+    content = cast(Json, logprobs).get("content") if isinstance(logprobs, dict) else None
+    return sum(len(_token_bytes(token)) for token in cast("list[Any]", content)) if isinstance(content, list) else 0
 
 
 def _token_bytes(token: object) -> bytes:

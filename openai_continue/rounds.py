@@ -12,10 +12,12 @@ Rules:
 1. Only ``finish_reason == "length"`` calls for a further round.
 2. The caller's token limit is a total: limits.py.
 3. A continuation is the same body with one growing assistant message at its end.
-4. Text is joined raw: seam.py says what is sent back and what is dropped, answer.py does it.
+4. Text is joined raw: seam.py says what is held back and what is dropped, prefill.py what goes back, answer.py joins.
 5. The merged answer has the id, created, model and fingerprint of the first round, one role, the summed usage and the
    finish_reason of the last round. Chunks that need no change are given back as the objects that came.
-6. Where it is not safe to go on, the answer ends as the server ended it: "length". The report says why.
+6. Thoughts and answer are told apart by what had come before the cut, not by the field that new text arrives in.
+7. A continued document of a known format ends where the document ends, and in "length" if the join is none.
+8. Where it is not safe to go on, the answer ends as the server ended it: "length". The report says why.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from . import providers
-from .answer import Answer
+from . import providers, reasoning
+from .answer import Answer, Stopped
 from .chunks import (
     choices_of,
     delta_of,
@@ -40,9 +42,13 @@ from .chunks import (
 )
 from .limits import Limit
 from .merge import Json, add_logprobs, add_usage, logprobs_of
+from .prefill import Hold, Prefill
 from .providers import Provider
+from .reasoning import Inline
 from .report import Round, Seam, report
+from .seam import Joint
 from .settings import Continuation
+from .structured import Format
 
 NATURAL_ENDS = ("stop", "tool_calls", "function_call", "content_filter")
 
@@ -71,6 +77,11 @@ class _Choice:
 
     index: int
     answer: Answer
+    #: How much is held back at the next seam.
+    hold: Hold
+    thoughts: Answer | None = None
+    #: Whether the running round continues the thoughts.
+    thinking: bool = False
     finish_reason: str | None = None
     #: Output tokens and rounds so far.
     used: int = 0
@@ -78,13 +89,21 @@ class _Choice:
     #: Why this choice must not be continued, or has ended.
     barred: str | None = None
     stopped_by: str | None = None
-    #: True: trailing blanks are sent too, since held back they were all that a round brought.
-    send_blanks: bool = False
     #: U+FFFD dropped at the last seam.
     cut: int = 0
     #: What later rounds of a whole answer brought beside text, and all its logprobs.
     extras: Json = field(default_factory=dict[str, Any])
     logprobs: Json | None = None
+
+    @property
+    def current(self) -> Answer:
+        """The text that the running round continues."""
+        return self.thoughts if self.thinking and self.thoughts is not None else self.answer
+
+    @property
+    def added(self) -> int:
+        """Characters that the running round added."""
+        return self.answer.added + (self.thoughts.added if self.thoughts is not None else 0)
 
 
 @dataclass(slots=True)
@@ -105,13 +124,24 @@ class _Running:
 class Rounds:
     """See the module's docstring."""
 
-    def __init__(self, body: Mapping[str, Any], provider: Provider, settings: Continuation) -> None:
+    def __init__(
+        self, body: Mapping[str, Any], provider: Provider, settings: Continuation, *, restarts: bool = False
+    ) -> None:
         self._body = dict(body)
         self._provider = provider
         self._settings = settings
+        #: Whether this model is known to begin anew instead of going on.
+        self.restarts = restarts
         self._limit = Limit.of(body, provider, settings)
         self._stops = _stop_strings(body)
-        self._trims = providers.trims(body.get("model")) if settings.trims is None else settings.trims
+        self._format = Format.of(body)
+        trims = provider.trims if settings.trims is None else settings.trims
+        self._prefill = Prefill(
+            body,
+            provider,
+            trims=providers.trims(body.get("model")) if trims is None else trims,
+            structured=self._format is not None,
+        )
         self._hides_usage = _counts_unasked(body, provider, self._limit)
         self._choices: dict[int, _Choice] = {}
         self._queue: list[_Choice] = []
@@ -137,11 +167,11 @@ class Rounds:
             msg = f"round {self._running.request.number} is still being received"
             raise RuntimeError(msg)
         if self._number == 0:
-            self._running = _Running(Request(1, None, self._first_body()), self._limit.asked(0))
+            self._running = _Running(Request(1, None, self._first_body()), self._limit.asked(0, first=True))
         elif self._queue:
             choice = self._queue[0]
             request = Request(self._number + 1, choice.index, self._later_body(choice))
-            self._running = _Running(request, self._limit.asked(choice.used))
+            self._running = _Running(request, self._limit.asked(choice.used, first=False))
         else:
             return None
         self._number += 1
@@ -172,28 +202,19 @@ class Rounds:
 
     def _later_body(self, choice: _Choice) -> Json:
         body = self._limit.on_later(self._first_body(), choice.used)
-        body.update(self._provider.body_marks)
+        body.pop("response_format", None)
         if body.get("n") is not None:
             body["n"] = 1
-        text = choice.answer.start_round(send_blanks=choice.send_blanks)
-        messages: list[Any] = list(self._body["messages"])
-        if self._prefilled():
-            last = messages.pop()
-            messages.append({**last, "content": _grown(last.get("content"), text)})
-        else:
-            messages.append({"role": "assistant", "content": text, **self._provider.message_marks})
-        body["messages"] = messages
+        thoughts = "" if choice.thoughts is None else choice.thoughts.text
+        content = choice.answer.text
+        body, joint = self._prefill.write(body, content, thoughts, choice.hold, first=choice.rounds == 1)
+        choice.thinking = bool(thoughts) and not content
+        for text in (choice.answer, choice.thoughts):
+            if text is not None:
+                continues = text is choice.current
+                document = self._format is not None and self._format.is_json and text is choice.answer
+                text.start_round(joint if continues else Joint(), ends_with_document=document)
         return body
-
-    def _prefilled(self) -> bool:
-        """Tell whether the caller's last message is the beginning of the answer, as the provider marks one."""
-        last = obj(self._body["messages"][-1])
-        return (
-            last is not None
-            and last.get("role") == "assistant"
-            and all(self._body.get(name) == value for name, value in self._provider.body_marks.items())
-            and all(last.get(name) == value for name, value in self._provider.message_marks.items())
-        )
 
     # Whole rounds.
 
@@ -220,7 +241,7 @@ class Rounds:
         """Take a choice as the one chunk of a stream."""
         message = obj(item.get("message")) or {}
         for name, value in message.items():
-            if name not in ("role", "content") and value is not None:
+            if name not in ("role", "content", *reasoning.FIELDS) and value is not None:
                 choice.extras.setdefault(name, value)
         chunk = {"choices": [{**item, "delta": message}]}
         if item.get("logprobs") is not None:
@@ -248,7 +269,9 @@ class Rounds:
         choice = self._choices[index_of(item)]
         if choice.rounds == 1 and not choice.cut:
             return item
-        message = {**item["message"], "content": choice.answer.text}
+        message = {**item["message"], "content": choice.answer.text or item["message"].get("content")}
+        if choice.thoughts is not None:
+            message[choice.thoughts.field] = choice.thoughts.text
         for name, value in choice.extras.items():
             if message.get(name) is None:
                 message[name] = value
@@ -301,7 +324,7 @@ class Rounds:
             return self._take(running, choice, chunk)
         if choice.finish_reason == "length" or self._held:
             return self._take_held_end(running, choice, chunk)
-        return self._take(running, choice, chunk) + choice.answer.end_round(goes_on=False)
+        return self._take(running, choice, chunk) + self._end_texts(choice, goes_on=False)
 
     def _feed_later(self, running: _Running, chunk: Json) -> list[Json]:
         choice = self._queue[0]
@@ -309,7 +332,7 @@ class Rounds:
         delta = obj(item.get("delta")) or {}
         item = {**item, "index": choice.index, "delta": {name: delta[name] for name in delta if name != "role"}}
         chunk = {**chunk, **self._identity(chunk), "choices": [item]}
-        if choice.answer.stopped:
+        if choice.current.stopped is not None or choice.answer.stopped is not None:
             return []
         if self._take_end(running, choice, item):
             return self._take_held_end(running, choice, chunk)
@@ -329,7 +352,7 @@ class Rounds:
     def end_of_stream(self, request: Request) -> list[Json]:
         """Take the end of a round's stream; return the text that is certain by it."""
         running = self._expect(request)
-        if request.number > 1 and (running.broken or not running.finished):
+        if request.number > 1 and not self.satisfied and (running.broken or not running.finished):
             return self._break_off(running)
         ready = [chunk for _, certain in self._close(running) for chunk in certain]
         if self.continued or self._queue:
@@ -343,7 +366,7 @@ class Rounds:
         choice = self._queue[0]
         self._held = []
         self.fail(running.request, Failure("broken_stream", request_id=running.request_id))
-        return choice.answer.end_round(goes_on=False)
+        return self._end_texts(choice, goes_on=False)
 
     def last_chunks(self) -> list[Json]:
         """Return the end of the merged stream: what was kept back, or the ends with the sums and the report."""
@@ -395,14 +418,45 @@ class Rounds:
         for name in ("tool_calls", "function_call", "audio", "refusal"):
             if delta.get(name):
                 choice.barred = "unsupported"
-        if delta.get("reasoning_content") or delta.get("reasoning"):
-            choice.barred = choice.barred or "reasoning"
         content = delta.get("content")
-        if content:
+        if content is not None and not isinstance(content, str):
+            choice.barred = "unsupported"
+        field = reasoning.field_of(delta)
+        if content or field:
             running.chunks += 1
-            if not isinstance(content, str):
-                choice.barred = "unsupported"
-        return choice.answer.take(chunk)
+        if field is None:
+            before = [] if choice.thoughts is None or not content else choice.thoughts.end_round(goes_on=False)
+            return before + choice.answer.take(chunk)
+        return self._take_thoughts(running, choice, chunk, field)
+
+    def _take_thoughts(self, running: _Running, choice: _Choice, chunk: Json, field: str) -> list[Json]:
+        """Take a chunk with thoughts in a field of their own, or with an answer that a server files there."""
+        item, delta = chunk["choices"][0], delta_of(chunk)
+        rest = {name: value for name, value in delta.items() if name not in reasoning.FIELDS}
+        if running.request.number > 1 and not choice.thinking:
+            # vLLM's deepseek_r1 parser takes all text before a </think> for thoughts, though the block was closed
+            # before the cut. Where the answer is there too, they are the echo of what was sent back, or thoughts anew.
+            if not delta.get("content"):
+                rest["content"] = delta[field]
+            return choice.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
+        if choice.thoughts is None:
+            choice.thoughts = Answer(field)
+        if not delta.get("content"):
+            if running.request.number > 1:
+                chunk = {**chunk, "choices": [{**item, "delta": {**rest, choice.thoughts.field: delta[field]}}]}
+            return choice.thoughts.take(chunk)
+        # A whole message, or the chunk in which the answer begins.
+        thoughts: Json = {
+            **chunk,
+            "choices": [{**item, "delta": {choice.thoughts.field: delta[field]}, "logprobs": None}],
+        }
+        ready = choice.thoughts.take(thoughts) + choice.thoughts.end_round(goes_on=False)
+        return ready + choice.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
+
+    def _end_texts(self, choice: _Choice, *, goes_on: bool) -> list[Json]:
+        """End a round for the texts of a choice; return the chunks that are certain by it."""
+        thoughts = [] if choice.thoughts is None else choice.thoughts.end_round(goes_on=goes_on)
+        return thoughts + choice.answer.end_round(goes_on=goes_on)
 
     def _take_end(self, running: _Running, choice: _Choice, item: Json) -> bool:
         finish_reason = string(item.get("finish_reason"))
@@ -410,25 +464,37 @@ class Rounds:
             choice.finish_reason, running.finished = finish_reason, True
         return bool(finish_reason)
 
+    @property
+    def satisfied(self) -> bool:
+        """Whether nothing more is taken of the running round; a stream may be closed."""
+        if self._running is None or self._running.request.number == 1:
+            return False
+        return self._stopped(self._queue[0]) is not None
+
+    def _stopped(self, choice: _Choice) -> Stopped | None:
+        return choice.answer.stopped or choice.current.stopped
+
     def _close(self, running: _Running) -> list[tuple[_Choice, list[Json]]]:
         """Book a round that was had, decide which of its choices go on, and give the chunks that are certain by it."""
-        self._running = None
         first = running.request.number == 1
-        parties = list(self._choices.values()) if first else [self._queue.pop(0)]
+        parties = list(self._choices.values()) if first else [self._queue[0]]
+        certain = [(choice, self._settle(choice)) for choice in parties]
+        self._running = None
+        if not first:
+            self._queue.pop(0)
         for choice in parties:
-            if choice.answer.stopped:
-                choice.finish_reason = "stop"
             choice.rounds += 1
             choice.used += self._used(running, choice, alone=len(parties) == 1)
         cut = [choice for choice in parties if choice.finish_reason == "length"]
         self._note(running, "length" if cut else parties[0].finish_reason if parties else None)
-        certain: list[tuple[_Choice, list[Json]]] = []
         for choice in parties:
+            # The first answer is left as it came where nothing follows.
+            choice.cut = 0 if first else self._drop_cut_character(choice)
             choice.stopped_by = self._verdict(choice, first=first)
             if choice.stopped_by is None:
                 self._queue.append(choice)
-                choice.cut = choice.answer.drop_cut_character()
-            certain.append((choice, choice.answer.end_round(goes_on=choice.stopped_by is None)))
+                choice.cut += self._drop_cut_character(choice)
+            certain.append((choice, self._end_texts(choice, goes_on=choice.stopped_by is None)))
         # A first round that ends by itself, or at the caller's own limit, called for nothing and leaves no report.
         if not first or any(choice.stopped_by not in (None, "max_tokens") for choice in cut):
             reasons = [choice.stopped_by for choice in self._choices.values() if choice.stopped_by]
@@ -436,12 +502,29 @@ class Rounds:
             self._stopped_by = reasons[0] if reasons else None
         return certain
 
+    def _drop_cut_character(self, choice: _Choice) -> int:
+        if choice.finish_reason != "length":
+            return 0
+        return sum(text.drop_cut_character() for text in (choice.answer, choice.thoughts) if text is not None)
+
+    def _settle(self, choice: _Choice) -> list[Json]:
+        """Settle a round's beginning, and end the choice as a stop across the seam says."""
+        thoughts = [] if choice.thoughts is None else choice.thoughts.settle()
+        ready = thoughts + choice.answer.settle()
+        stopped = self._stopped(choice)
+        if stopped in (Stopped.STOP_STRING, Stopped.DOCUMENT_END):
+            choice.finish_reason = "stop"
+        elif stopped is not None:
+            choice.finish_reason = "length"
+        return ready
+
     def _note(self, running: _Running, finish_reason: str | None) -> None:
         self._usage = add_usage(self._usage, running.usage)
         crossed, index = None, running.request.choice
         if index is not None:
             choice = self._choices[index]
-            crossed = Seam(held_back=len(choice.answer.held), cut=choice.cut, dropped=choice.answer.dropped)
+            current = choice.current
+            crossed = Seam(held_back=len(current.joint.held), cut=choice.cut, dropped=current.dropped)
         elif len(self._choices) == 1:
             index = next(iter(self._choices))
         self.rounds.append(
@@ -467,40 +550,49 @@ class Rounds:
     def _verdict(self, choice: _Choice, *, first: bool) -> str | None:
         """Say why a choice ends here; None: it goes on."""
         if choice.finish_reason != "length":
-            return choice.finish_reason or "error"
+            return self._natural(choice, first=first)
+        stopped = None if first else self._stopped(choice)
+        if stopped is Stopped.RESTARTED:
+            self.restarts = True
+            return "restart"
         if self._limit.reached(choice.used):
             return "max_tokens"
-        barred = choice.barred or self._barred()
+        thoughts = "" if choice.thoughts is None else choice.thoughts.text
+        barred = choice.barred or self._barred() or self._prefill.bar(choice.answer.text, thoughts)
         if barred:
             return barred
-        if not choice.answer.text:
-            return "empty"
-        if not first and not choice.answer.added:
-            # Where the cap leaves no room but for the blanks that were held back, they must go along.
-            if choice.send_blanks or not choice.answer.held:
+        if self.restarts:
+            return "restart"
+        if not first and choice.added <= 0:
+            # Where the cap leaves no room but for what was held back, less must be.
+            less = self._prefill.less(choice.hold) if choice.current.joint.held else None
+            if less is None:
                 return "empty"
-            choice.send_blanks = True
-        else:
-            choice.send_blanks = False
+            choice.hold = less
+        elif stopped is None:
+            choice.hold = self._prefill.hold
         return "max_rounds" if choice.rounds >= self._settings.max_rounds else None
+
+    def _natural(self, choice: _Choice, *, first: bool) -> str:
+        """Say how an answer that ended by itself ended; a joined document must be one."""
+        if first or self._format is None or choice.finish_reason != "stop":
+            return choice.finish_reason or "error"
+        if self._format.fits(Inline.of(choice.answer.text).answer):
+            return "stop"
+        choice.finish_reason = "length"
+        self._error = {"type": "invalid_document", "status": None, "request_id": None}
+        return "error"
 
     def _barred(self) -> str | None:
         """Say why the request, whatever its answer, must not be continued."""
-        wanted = obj(self._body.get("response_format"))
-        if not self._limit.valid or (wanted is not None and wanted.get("type") != "text"):
-            return "unsupported"
-        messages = self._body.get("messages")
-        if not isinstance(messages, list) or not messages:
-            return "unsupported"
-        last = obj(cast("list[Any]", messages)[-1])
-        if last is None or (self._prefilled() and last.get("tool_calls")):
-            return "unsupported"
-        return None
+        unknown = self._format is not None and not self._format.checkable
+        return "unsupported" if unknown or not self._limit.valid else None
 
     def _choice(self, index: int) -> _Choice:
         choice = self._choices.get(index)
         if choice is None:
-            choice = self._choices[index] = _Choice(index, Answer(stops=self._stops, trims=self._trims))
+            answer = Answer("content", stops=self._stops)
+            choice = self._choices[index] = _Choice(index, answer, self._prefill.hold)
         return choice
 
     def _expect(self, request: Request) -> _Running:
@@ -521,14 +613,3 @@ def _counts_unasked(body: Mapping[str, Any], provider: Provider, limit: Limit) -
     if not body.get("stream") or limit.total is None or provider.streams_usage:
         return False
     return not (obj(body.get("stream_options")) or {}).get("include_usage")
-
-
-def _grown(content: object, text: str) -> object:
-    """Append text to a message's content: a string, None, or a list of parts, whose last text part grows."""
-    if not isinstance(content, list):
-        return (string(content) or "") + text
-    parts = list(cast("list[Any]", content))
-    last = obj(parts[-1]) if parts else None
-    if last is not None and isinstance(last.get("text"), str):
-        return [*parts[:-1], {**last, "text": last["text"] + text}]
-    return [*parts, {"type": "text", "text": text}]

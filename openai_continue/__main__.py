@@ -1,0 +1,9 @@
+"""``python -m openai_continue`` is the command ``openai-continue``."""
+
+from __future__ import annotations
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

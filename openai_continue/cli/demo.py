@@ -1,0 +1,191 @@
+"""The same lines of ordinary SDK code with and without the library, on the emulator or on DeepInfra itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import os
+import time
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import openai
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
+from rich.table import Table
+
+import openai_continue
+from openai_continue.testing import Emulator
+
+DEEPINFRA = "https://api.deepinfra.com/v1/openai"
+CAP = 16384
+
+#: Told each piece of text as it arrives.
+Seen: TypeAlias = Callable[[str], None]
+Got: TypeAlias = "tuple[str, str | None, ChatCompletion | ChatCompletionChunk | None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the code below got."""
+
+    text: str
+    finish_reason: str | None
+    tokens: int | None
+    requests: int
+    seconds: float
+
+
+# The ordinary SDK code: each gives the text, the last finish_reason, and the object that carries usage and report.
+
+
+def ask(base_url: str, api_key: str, model: str, prompt: str, seen: Seen) -> Got:
+    """Ask for a whole answer."""
+    client = openai.OpenAI(base_url=base_url, api_key=api_key)
+    completion = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": prompt}], temperature=0
+    )
+    text = completion.choices[0].message.content or ""
+    seen(text)
+    return text, completion.choices[0].finish_reason, completion
+
+
+def ask_stream(base_url: str, api_key: str, model: str, prompt: str, seen: Seen) -> Got:
+    """Ask for a stream."""
+    client = openai.OpenAI(base_url=base_url, api_key=api_key)
+    text, finish_reason, chunk = "", None, None
+    for chunk in client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": prompt}], temperature=0, stream=True
+    ):
+        for choice in chunk.choices:
+            seen(choice.delta.content or "")
+            text += choice.delta.content or ""
+            finish_reason = choice.finish_reason or finish_reason
+    return text, finish_reason, chunk
+
+
+async def aask(base_url: str, api_key: str, model: str, prompt: str, seen: Seen) -> Got:
+    """Ask for a whole answer, async."""
+    async with openai.AsyncOpenAI(base_url=base_url, api_key=api_key) as client:
+        completion = await client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": prompt}], temperature=0
+        )
+        text = completion.choices[0].message.content or ""
+        seen(text)
+        return text, completion.choices[0].finish_reason, completion
+
+
+async def aask_stream(base_url: str, api_key: str, model: str, prompt: str, seen: Seen) -> Got:
+    """Ask for a stream, async."""
+    async with openai.AsyncOpenAI(base_url=base_url, api_key=api_key) as client:
+        text, finish_reason, chunk = "", None, None
+        async for chunk in await client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": prompt}], temperature=0, stream=True
+        ):
+            for choice in chunk.choices:
+                seen(choice.delta.content or "")
+                text += choice.delta.content or ""
+                finish_reason = choice.finish_reason or finish_reason
+        return text, finish_reason, chunk
+
+
+def run(*, stream: bool, asynchronous: bool, tokens: int, live_model: str | None) -> int:
+    """Run the demo; return 0 where the continued text is the one that an uncapped server would have written."""
+    console = Console()
+    asking: Any = (aask_stream if stream else aask) if asynchronous else (ask_stream if stream else ask)
+    api_key = "no key needed" if live_model is None else os.environ.get("DEEPINFRA_API_KEY", "")
+    if not api_key:
+        console.print("DEEPINFRA_API_KEY is not set; --live needs a key of https://deepinfra.com/dash/api_keys")
+        return 2
+    console.print(Syntax(inspect.getsource(asking), "python", background_color="default"))
+    model, prompt = live_model or "emulated-model", f"Write a document of about {tokens} tokens."
+    with _server(tokens, live=live_model is not None) as (base_url, uncapped):
+        truth = uncapped(model, prompt)
+        asked = functools.partial(asking, base_url, api_key, model, prompt)
+        without = _measure(console, asked, tokens, patched=False)
+        continued = _measure(console, asked, tokens, patched=True)
+    _show(console, without, continued, truth)
+    if truth is not None:
+        return 0 if continued.text == truth else 1
+    return 0 if continued.text.startswith(without.text) and continued.finish_reason == "stop" else 1
+
+
+@contextlib.contextmanager
+def _server(tokens: int, *, live: bool) -> Generator[tuple[str, Callable[[str, str], str | None]], None, None]:
+    """Give the address to ask, and a function that knows the uncapped text where anybody can."""
+    if live:
+        yield DEEPINFRA, lambda _model, _prompt: None
+        return
+    with Emulator(cap=CAP, tokens=tokens) as emulator:
+
+        def uncapped(model: str, prompt: str) -> str:
+            return emulator.uncapped({"model": model, "messages": [{"role": "user", "content": prompt}]})
+
+        yield emulator.base_url, uncapped
+
+
+def _measure(
+    console: Console, asked: Callable[[Seen], Got | Coroutine[Any, Any, Got]], tokens: int, *, patched: bool
+) -> Answer:
+    """Ask once, with a live bar of tokens and rounds."""
+    columns = (
+        TextColumn("{task.description:>20}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("tokens, round {task.fields[round]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("with openai_continue" if patched else "without", total=tokens, round=1)
+        counted = {"characters": 0, "tokens": 0, "rounds": 0}
+
+        def seen(text: str) -> None:
+            # Between two rounds the tokens are not known yet: four characters make about one.
+            counted["characters"] += len(text)
+            progress.update(bar, completed=max(counted["tokens"], min(counted["characters"] // 4, tokens)))
+
+        def on_round(done: openai_continue.Round) -> None:
+            counted["tokens"] += (done.usage or {}).get("completion_tokens", 0)
+            counted["rounds"] += 1
+            more = done.finish_reason == "length"
+            progress.update(bar, completed=counted["tokens"], round=counted["rounds"] + more)
+
+        if patched:
+            openai_continue.patch(openai_continue.Continuation(provider="deepinfra", on_round=on_round))
+        start = time.perf_counter()
+        try:
+            answer = asked(seen)
+            text, finish_reason, last = answer if isinstance(answer, tuple) else asyncio.run(answer)
+        finally:
+            openai_continue.unpatch()
+        seconds = time.perf_counter() - start
+        used = last.usage.completion_tokens if last is not None and last.usage is not None else None
+        progress.update(bar, completed=used or counted["tokens"])
+    report = getattr(last, "continuation", None)
+    return Answer(text, finish_reason, used, len(report["rounds"]) if report else 1, seconds)
+
+
+def _show(console: Console, without: Answer, continued: Answer, truth: str | None) -> None:
+    table = Table()
+    table.add_column()
+    table.add_column("without", justify="right")
+    table.add_column("with openai_continue", justify="right")
+    both = (without, continued)
+    table.add_row("finish_reason", *(str(answer.finish_reason) for answer in both))
+    table.add_row("tokens", *("unknown" if answer.tokens is None else f"{answer.tokens:,}" for answer in both))
+    table.add_row("characters", *(f"{len(answer.text):,}" for answer in both))
+    table.add_row("requests", *(str(answer.requests) for answer in both))
+    table.add_row("seconds", *(f"{answer.seconds:.2f}" for answer in both))
+    if truth is None:
+        same = "yes" if continued.text.startswith(without.text) else "no (the model does not repeat itself)"
+        table.add_row("begins like the one without", "", same)
+    else:
+        table.add_row(
+            "equals the uncapped text", *("yes" if one.text == truth else "no" for one in (without, continued))
+        )
+    console.print(table)

@@ -1,0 +1,86 @@
+"""
+Structured answers: where a JSON document ends, and whether the joined text is what was asked for.
+
+Grammars restart at their root when an answer is continued, so further rounds are sent without one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .chunks import obj, string
+
+# A backslash takes the next character with it, which may be the first one of the next piece.
+_MARKS = re.compile(r'[{}\[\]"\\]')
+_JSON_TYPES = ("json_object", "json_schema")
+
+
+class Format:
+    """The response_format of a request that has one."""
+
+    def __init__(self, kind: str, pattern: re.Pattern[str] | None) -> None:
+        self.is_json = kind in _JSON_TYPES
+        #: False: nothing here can tell a right answer from a wrong one.
+        self.checkable = self.is_json or pattern is not None
+        self._pattern = pattern
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Format | None:
+        """Read the format that a request asks for; None for plain text."""
+        wanted = obj(body.get("response_format"))
+        if wanted is None or wanted.get("type") == "text":
+            return None
+        # https://docs.deepinfra.com/chat/structured-outputs: {"type": "regex", "regex": …}
+        expression = string(wanted.get("regex")) if wanted.get("type") == "regex" else None
+        try:
+            pattern = None if expression is None else re.compile(expression)
+        except re.error:
+            pattern = None
+        return cls(str(wanted.get("type")), pattern)
+
+    def fits(self, text: str) -> bool:
+        """Tell whether the text is a whole document of this format."""
+        if self._pattern is not None:
+            return self._pattern.fullmatch(text) is not None
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            return False
+        return True
+
+
+class Document:
+    """Finds the end of a JSON object or array that comes in pieces."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+        self._ended = False
+
+    def feed(self, text: str) -> int | None:
+        """Take a piece; return how many of its characters belong to the document where it ends, else None."""
+        if self._ended:
+            return 0
+        place = 0
+        if self._escaped and text:
+            self._escaped, place = False, 1
+        found = _MARKS.search(text, place)
+        while found is not None:
+            mark, place = found.group(), found.end()
+            if mark == "\\":
+                if place == len(text):
+                    self._escaped = self._in_string
+                place += self._in_string
+            elif mark == '"':
+                self._in_string = not self._in_string
+            elif not self._in_string:
+                self._depth += 1 if mark in "{[" else -1
+                if self._depth == 0:
+                    self._ended = True
+                    return place
+            found = _MARKS.search(text, place)
+        return None

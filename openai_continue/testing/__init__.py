@@ -1,0 +1,34 @@
+"""
+Tools for testing code that uses this library.
+
+The emulator needs starlette and uvicorn, which are imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from openai_continue.testing.faults import Fault
+    from openai_continue.testing.habits import Habits
+    from openai_continue.testing.ledger import Logged
+    from openai_continue.testing.server import Emulator
+
+__all__ = ["Emulator", "Fault", "Habits", "Logged"]
+
+_HOMES = {"Emulator": "server", "Fault": "faults", "Habits": "habits", "Logged": "ledger"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
