@@ -11,9 +11,10 @@ import openai
 from openai import _base_client  # pyright: ignore[reportPrivateUsage]
 from openai._compat import model_copy
 from openai._types import NotGiven, Omit
+from openai.types.chat import ChatCompletion
 
-from . import providers, settings, switches
-from .chunks import obj
+from . import providers, settings, switches, wire
+from .chunks import obj, string
 from .merge import Json
 from .providers import Provider
 from .report import Round
@@ -34,7 +35,7 @@ class Call:
         self.client = client
         self.rounds = Rounds({name: body[name] for name in body if name != KEY}, provider, wanted)
         self._options = options
-        self._body = body
+        self.body = body
         self._settings = wanted
         self._told = 0
 
@@ -58,13 +59,32 @@ class Call:
 
     def options_of(self, request: Request) -> Any:
         """Return the SDK's options for a further round: answered by the bare HTTP response, with retries of its own."""
-        options = overlaid(self._options, self._body, request.body)
+        options = overlaid(self._options, self.body, request.body)
         headers = cast("Mapping[str, Any] | NotGiven", options.headers)
         if not isinstance(headers, NotGiven):
             options.headers = {name: headers[name] for name in headers if name.lower() != _RAW_RESPONSE}
         options.post_parser = NotGiven()
         options.idempotency_key = None
         return options
+
+    def error_of(self, frame: Json, response: Any) -> Exception:
+        """Return the SDK's error for what came in place of a chunk: the one that its HTTP status would have been."""
+        said = string(frame.get("error_message")) or ""
+        inner = obj(wire.load(said.encode())) or {}
+        body = inner if inner else frame if frame.get("error") else {"error": {"message": said, **frame}}
+        code = (obj(body.get("error")) or {}).get("code")
+        status = code if isinstance(code, int) and 400 <= code < 600 else 400
+        if not said and not frame.get("error"):
+            return openai.APIResponseValidationError(response=response, body=None, message="This is no chunk.")
+        return cast(Exception, self.client._make_status_error_from_response(wire.refused(response, status, body)))
+
+    def with_partial(self, error: Exception, response: Any) -> Exception:
+        """Hang what has arrived on an error that is to be raised, as ``partial_completion``."""
+        if self.rounds.continued:
+            data = self.rounds.completion()
+            partial = self.client._process_response_data(data=data, cast_to=ChatCompletion, response=response)
+            error.partial_completion = partial  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        return error
 
     @property
     def response_type(self) -> Any:
@@ -112,6 +132,20 @@ def first_options(client: Any, options: Any, base: Continuation | None) -> Any:
     return options if request is None else overlaid(options, body, request.body)
 
 
+def fitting_options(client: Any, options: Any, base: Continuation | None, error: Exception) -> Any:
+    """
+    Return the options to ask with again, where the caller's own request failed for a number of tokens that was ours.
+
+    None: the error is the caller's.
+    """
+    call = Call.of(client, options, base)
+    request = None if call is None else call.rounds.next_request()
+    if call is None or request is None or call.rounds.fail(request, failure_of(error)).raises:
+        return None
+    again = call.rounds.next_request()
+    return None if again is None else overlaid(options, call.body, again.body)
+
+
 def body_of(options: Any) -> Json | None:
     """Return the JSON body that these options stand for; None where they are not a chat completion's."""
     if options.method.lower() != "post" or not options.url.partition("?")[0].endswith("/chat/completions"):
@@ -142,11 +176,22 @@ def overlaid(options: Any, before: Json, after: Json) -> Any:
     return copy
 
 
-def failure_of(error: Exception) -> Failure:
-    """Say as plain data what went wrong."""
+def failure_of(error: Exception | None, *, broke_off: bool = False) -> Failure:
+    """Say as plain data what went wrong; None: a stream just ended."""
+    if error is None:
+        return Failure("broken_stream", broke_off=broke_off)
     if isinstance(error, openai.APIStatusError):
-        return Failure(type(error).__name__, error.status_code, error.request_id)
-    return Failure(type(error).__name__)
+        return Failure(type(error).__name__, error.status_code, error.request_id, f"{error.message} {error.body}")
+    return Failure(type(error).__name__, broke_off=broke_off)
+
+
+def is_error_frame(chunk: Json | None) -> bool:
+    """
+    Tell whether this is DeepInfra's error in a stream, which comes with status 200.
+
+    The SDK knows ``{"error": …}`` and would give this one to the caller as a chunk without choices.
+    """
+    return chunk is not None and chunk.get("choices") is None and "error_message" in chunk and not chunk.get("error")
 
 
 def _provider_of(client: Any, options: Any, wanted: Continuation) -> Provider | None:

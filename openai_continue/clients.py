@@ -29,6 +29,10 @@ class OpenAI(doors.ContinuesItself, openai.OpenAI):
 
     with_options = copy
 
+    def request(self, cast_to: Any, options: Any, **kwargs: Any) -> Any:
+        """Make a request of any kind; see the SDK."""
+        return doors.request(super().request, self, self._continuation, cast_to, options, **kwargs)
+
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         return doors.build_request(super()._build_request, self, self._continuation, options, **kwargs)
 
@@ -48,6 +52,10 @@ class AsyncOpenAI(doors.ContinuesItself, openai.AsyncOpenAI):
         return super().copy(**_with_settings(self._continuation, continuation, kwargs))
 
     with_options = copy
+
+    async def request(self, cast_to: Any, options: Any, **kwargs: Any) -> Any:
+        """Make a request of any kind; see the SDK."""
+        return await doors.arequest(super().request, self, self._continuation, cast_to, options, **kwargs)
 
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         return doors.build_request(super()._build_request, self, self._continuation, options, **kwargs)

@@ -1,8 +1,8 @@
 """
-The two methods under ``create`` through which every call of the SDK goes.
+The methods under ``create`` through which every call of the SDK goes.
 
-``_build_request`` makes the HTTP request of each attempt, ``_process_response`` makes the caller's object of the
-response: create, parse, stream, raw and streaming responses, Azure, and frameworks that post by themselves.
+``request`` makes the attempts, ``_build_request`` the HTTP request of each, ``_process_response`` the caller's object:
+for create, parse, stream, raw and streaming responses, Azure, and frameworks that post by themselves.
 """
 
 from __future__ import annotations
@@ -10,13 +10,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import openai
+
 from . import drivers
-from .calls import Call, first_options
+from .calls import Call, first_options, fitting_options
 from .settings import Continuation
 
 
 class ContinuesItself:
     """Marks the clients that continue by subclass, which ``patch()`` leaves to themselves."""
+
+
+def request(
+    wrapped: Callable[..., Any], client: Any, settings: Continuation | None, cast_to: Any, options: Any, **kwargs: Any
+) -> Any:
+    """Make the request; once more with what fits where our cap was too much for the context."""
+    try:
+        return wrapped(cast_to, options, **kwargs)
+    except openai.APIStatusError as error:
+        fitting = fitting_options(client, options, settings, error)
+        if fitting is None:
+            raise
+    return wrapped(cast_to, fitting, **kwargs)
+
+
+async def arequest(
+    wrapped: Callable[..., Any], client: Any, settings: Continuation | None, cast_to: Any, options: Any, **kwargs: Any
+) -> Any:
+    """Do as ``request``."""
+    try:
+        return await wrapped(cast_to, options, **kwargs)
+    except openai.APIStatusError as error:
+        fitting = fitting_options(client, options, settings, error)
+        if fitting is None:
+            raise
+    return await wrapped(cast_to, fitting, **kwargs)
 
 
 def build_request(
@@ -53,5 +81,5 @@ async def aprocess_response(
 
 
 def _is_unread(client: Any, response: Any) -> bool:
-    """Tell whether the caller is to read the body, as in ``with_streaming_response``; an event hook may have read it."""
+    """Tell whether the caller is to read the body, as in ``with_streaming_response``; a hook may have read it."""
     return not response.is_stream_consumed and bool(client._should_stream_response_body(request=response.request))

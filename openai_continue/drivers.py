@@ -20,7 +20,7 @@ import openai
 from openai._base_client import AsyncAPIClient, SyncAPIClient
 
 from . import wire
-from .calls import Call, failure_of
+from .calls import Call, failure_of, is_error_frame
 from .chunks import obj
 from .rounds import Request
 from .switches import disabled
@@ -114,19 +114,22 @@ class _Whole:
         return self.next_request()
 
     def receive(self, request: Request, reply: Any) -> None:
-        """Take the response of a further round."""
+        """Take the response of a further round; raise where it is none and the settings wish it."""
         self._elapsed += wire.elapsed(reply)
-        self._rounds.receive(request, wire.load(reply.content), reply.headers.get("x-request-id"))
+        decision = self._rounds.receive(request, wire.load(reply.content), reply.headers.get("x-request-id"))
+        if decision.raises:
+            raise self._call.with_partial(openai.APIResponseValidationError(response=reply, body=None), self._first)
 
     def fail(self, request: Request, error: Exception) -> None:
         """Take the error of a further round; raise it where the settings wish it."""
-        if self._rounds.fail(request, failure_of(error)):
-            raise error
+        if self._rounds.fail(request, failure_of(error)).raises:
+            raise self._call.with_partial(error, self._first)
 
     def next_request(self) -> Request | None:
         """Return the request of the next round."""
+        request = self._rounds.next_request()
         self._call.tell()
-        return self._rounds.next_request()
+        return request
 
     def response(self) -> Any:
         """Return the first response where nothing was continued, else the merged one."""
@@ -154,11 +157,13 @@ class _Streaming:
         self._error: Exception | None = None
         #: The running round's end mark as it came, with what came behind it.
         self._end = b""
-        #: The first round stands as it is: whatever still comes is passed on.
-        self._through = False
+        #: What came in place of a chunk: an error in a response that had begun as a good one.
+        self._frame: dict[str, Any] | None = None
+        #: Seconds to wait before the next round.
+        self._wait = 0.0
         self._over = False
         #: Set by ``close()`` from any thread or task; no round is begun after it.
-        self._closed = False
+        self._closed = threading.Event()
         self._elapsed = timedelta()
         #: The response that reads from this stream.
         self.response: Any = None
@@ -173,25 +178,27 @@ class _Streaming:
             error, self._error = self._error, None
             self._over = True
             raise error
-        return self._over or self._closed
+        return self._over or self._closed.is_set()
 
     def _take(self, data: bytes) -> bool:
-        """Take a piece of the running round; return whether its end mark has come."""
+        """Take a piece of the running round; return whether the round is over by it."""
         request = self._request
         if request is None:
             self._ready.append(data)
             return False
         request_id = self._running.headers.get("x-request-id")
-        events = self._reader.feed(data)
+        events = iter(self._reader.feed(data))
         for event in events:
             if event.is_done:
                 self._end = b"".join((event.raw, *(later.raw for later in events)))
                 return True
             chunk = None if event.data is None else obj(wire.load(event.data))
-            if chunk is None and (event.data is None or request.number == 1):
+            if chunk is None or not isinstance(chunk.get("choices"), list):
+                if event.data is not None and (request.number > 1 or is_error_frame(chunk)):
+                    self._frame = chunk or {}
+                    return True
                 self._ready.append(event.raw)
                 continue
-            chunk = chunk or {}
             for ready in self._rounds.feed(request, chunk, request_id):
                 self._ready.append(event.raw if ready is chunk else wire.write_event(ready))
             if self._rounds.satisfied:
@@ -200,40 +207,50 @@ class _Streaming:
 
     def _settle(self) -> Request | None:
         """Take the end of the running round; return the request of the next one."""
-        if self._request is not None:
+        if self._request is None:
+            return None
+        if self._frame is not None:
+            frame, self._frame = self._frame, None
+            return self._fail(self._call.error_of(frame, self._running))
+        if self._rounds.finished or self._rounds.satisfied or (self._end and self._request.number == 1):
             self._put(self._rounds.end_of_stream(self._request))
-        return self._next()
-
-    def _fail(self, error: Exception) -> Request | None:
-        """Take the error of a round that could not be begun; return the request of the next one."""
-        if self._request is not None and self._rounds.fail(self._request, failure_of(error)):
-            self._error = error
-        return self._next()
+            self._wait = 0.0
+            return self._next()
+        return self._fail(None, broke_off=not self._end)
 
     def _break(self, error: Exception) -> Request | None:
         """Take an error in the middle of a round; return the request of the next one."""
-        if self._request is None or self._closed:
+        if self._request is None or self._closed.is_set() or self._call.client.is_closed():
             raise error
-        if self._request.number == 1 and not self._rounds.finished:
-            # As without us, but for text that was waiting: that is given first.
-            self._put(self._rounds.end_of_stream(self._request))
-            self._put(self._rounds.last_chunks())
-            self._error = error
+        if self._rounds.finished:
+            return self._settle()
+        return self._fail(error, broke_off=True)
+
+    def _fail(self, error: Exception | None, *, broke_off: bool = False) -> Request | None:
+        """Take the failure of a round; None: its stream just ended. Return the request of the next one."""
+        if self._request is None:
             return None
-        return self._settle()
+        decision = self._rounds.fail(self._request, failure_of(error, broke_off=broke_off))
+        self._put(decision.chunks)
+        if decision.raises:
+            if error is None and self._request.number > 1:
+                error = openai.APIConnectionError(message="The stream broke off.", request=self._running.request)
+            self._error = None if error is None else self._call.with_partial(error, self._running)
+        self._wait = decision.after
+        return self._next()
 
     def _next(self) -> Request | None:
         as_it_came = self._end + self._reader.rest()
         self._reader, self._end = wire.EventReader(), b""
-        self._call.tell()
         self._request = self._rounds.next_request()
+        self._call.tell()
         if self._request is not None:
             return self._request
         self._put(self._rounds.last_chunks())
         if self._rounds.continued:
             self._call.tell_end()
-            self._ready.append(wire.DONE_EVENT)
-            self._over = True
+            self._ready += [] if self._error else [wire.DONE_EVENT]
+            self._over = self._error is None
         elif as_it_came:
             self._ready.append(as_it_came)
         return None
@@ -269,9 +286,7 @@ class Stream(_Streaming):
         try:
             piece = next(self._pieces)
         except StopIteration:
-            if self._request is None:
-                self._over = True
-                return
+            self._over = self._request is None
             request = self._settle()
         except self._failures as error:
             request = self._break(error)
@@ -282,8 +297,10 @@ class Stream(_Streaming):
             request = self._settle()
             if at_end and self._rounds.continued:
                 _drain(self._running, self._pieces)
-        while request is not None and not self._closed:
+        while request is not None:
             self._leave()
+            if self._closed.wait(self._wait):
+                return
             request = self._begin(request)
 
     def _begin(self, request: Request) -> Request | None:
@@ -293,7 +310,7 @@ class Stream(_Streaming):
         except self._failures as error:
             return self._fail(error)
         self._running, self._pieces = response, response.iter_bytes()
-        if self._closed:
+        if self._closed.is_set():
             response.close()
         return None
 
@@ -303,7 +320,7 @@ class Stream(_Streaming):
 
     def close(self) -> None:
         """Close the running round; safe from any thread."""
-        self._closed = True
+        self._closed.set()
         self._leave()
 
 
@@ -329,9 +346,7 @@ class AsyncStream(_Streaming):
         try:
             piece = await anext(self._pieces)
         except StopAsyncIteration:
-            if self._request is None:
-                self._over = True
-                return
+            self._over = self._request is None
             request = self._settle()
         except self._failures as error:
             request = self._break(error)
@@ -342,8 +357,11 @@ class AsyncStream(_Streaming):
             request = self._settle()
             if at_end and self._rounds.continued:
                 await _adrain(self._running, self._pieces)
-        while request is not None and not self._closed:
+        while request is not None:
             await self._leave()
+            await anyio.sleep(self._wait)
+            if self._closed.is_set():
+                return
             request = await self._begin(request)
 
     async def _begin(self, request: Request) -> Request | None:
@@ -353,7 +371,7 @@ class AsyncStream(_Streaming):
         except self._failures as error:
             return self._fail(error)
         self._running, self._pieces = response, response.aiter_bytes()
-        if self._closed:
+        if self._closed.is_set():
             await response.aclose()
         return None
 
@@ -363,7 +381,7 @@ class AsyncStream(_Streaming):
 
     async def aclose(self) -> None:
         """Close the running round; safe from any task."""
-        self._closed = True
+        self._closed.set()
         await self._leave()
 
 

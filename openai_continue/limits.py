@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .providers import Provider
@@ -27,6 +27,17 @@ class Limit:
     later: int | None
     #: False: the request names something that is no number of tokens; only the server can judge it.
     valid: bool = True
+    #: True: the first round names no number, for the server to take what fits.
+    unnamed: bool = False
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the first round asks for a number that is not the caller's."""
+        return self.total is not None and self.cap is not None and self.total > self.cap and not self.unnamed
+
+    def fitting(self, room: int | None) -> Limit:
+        """Return this limit for a prompt that leaves so many tokens; None: nobody knows how many."""
+        return replace(self, unnamed=True) if room is None else replace(self, cap=room)
 
     @classmethod
     def of(cls, body: Mapping[str, Any], provider: Provider, settings: Continuation) -> Limit:
@@ -51,6 +62,8 @@ class Limit:
         """Return the tokens to ask for when so many are used; None: name no number."""
         if self.total is None:
             return self.first if first else self.later
+        if first and self.unnamed:
+            return None
         left = self.total - used
         return left if self.cap is None else min(left, self.cap)
 
@@ -61,13 +74,14 @@ class Limit:
     def on_first(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body of the caller's own request under this limit, unchanged where it fits as it is."""
         asked = self.asked(0, first=True)
+        if self.unnamed:
+            return _without_limit(body)
         if not self.valid or asked is None:
             return dict(body)
         return {**_without_limit(body), self.name: asked}
 
-    def on_later(self, body: Mapping[str, Any], used: int) -> dict[str, Any]:
-        """Return the body of a further round under what is left of this limit."""
-        asked = self.asked(used, first=False)
+    def on_later(self, body: Mapping[str, Any], asked: int | None) -> dict[str, Any]:
+        """Return the body of a further round that asks for so many tokens."""
         later = _without_limit(body)
         if asked is not None:
             later[self.name] = asked

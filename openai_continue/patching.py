@@ -57,6 +57,14 @@ def is_patched() -> bool:
     return _settings is not None
 
 
+def _request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return doors.request(wrapped, client, _settings_for(client), *args, **kwargs)
+
+
+async def _arequest(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return await doors.arequest(wrapped, client, _settings_for(client), *args, **kwargs)
+
+
 def _build_request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return doors.build_request(wrapped, client, _settings_for(client), *args, **kwargs)
 
@@ -77,6 +85,8 @@ def _settings_for(client: Any) -> Continuation | None:
 
 
 _WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+    (SyncAPIClient, "request", _request),
+    (AsyncAPIClient, "request", _arequest),
     (BaseClient, "_build_request", _build_request),
     (SyncAPIClient, "_process_response", _process_response),
     (AsyncAPIClient, "_process_response", _aprocess_response),

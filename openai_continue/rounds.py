@@ -17,7 +17,8 @@ Rules:
    finish_reason of the last round. Chunks that need no change are given back as the objects that came.
 6. Thoughts and answer are told apart by what had come before the cut, not by the field that new text arrives in.
 7. A continued document of a known format ends where the document ends, and in "length" if the join is none.
-8. Where it is not safe to go on, the answer ends as the server ended it: "length". The report says why.
+8. A stream that breaks off is healed by a round that goes on from its text.
+9. Where it is not safe to go on, the answer ends as the server ended it: "length". The report says why.
 """
 
 from __future__ import annotations
@@ -42,9 +43,12 @@ from .chunks import (
 )
 from .limits import Limit
 from .merge import Json, add_logprobs, add_usage, logprobs_of
+from .overflow import Overflow
+from .overflow import read as read_overflow
 from .prefill import Hold, Prefill
 from .providers import Provider
 from .reasoning import Inline
+from .repetition import is_looping
 from .report import Round, Seam, report
 from .seam import Joint
 from .settings import Continuation
@@ -59,19 +63,44 @@ class Request:
 
     number: int
     choice: int | None
-    body: Json
+    body: Json = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a round could not be had, as plain data: no content, no headers."""
+    """Why a round could not be had, as plain data."""
 
     type: str
     status: int | None = None
     request_id: str | None = None
+    #: What the server said, read for the size of its context and told to nobody.
+    text: str = field(default="", repr=False)
+    #: Whether a stream broke off that had begun.
+    broke_off: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """
+    What is to be done about a failure.
+
+    Unless it is to be raised: give the caller these chunks, wait so many seconds, and ask for the next request.
+    """
+
+    raises: bool = False
+    chunks: list[Json] = field(default_factory=list[Json], repr=False)
+    after: float = 0.0
+
+
+#: Heals in a row that bring no new text; and the seconds before the first and before any of them: the SDK's own.
+MAX_HEALS = 3
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
+#: How often a round is asked for again with fewer tokens, and by how many fewer, for a prompt is not counted exactly.
+MAX_SHRINKS = 3
+SHRINK_MARGIN = 16
+
+
+@dataclass(slots=True, repr=False)
 class _Choice:
     """One choice in the making."""
 
@@ -91,6 +120,14 @@ class _Choice:
     stopped_by: str | None = None
     #: U+FFFD dropped at the last seam.
     cut: int = 0
+    #: Whether the caller's stream has its end.
+    ended: bool = False
+    #: Heals in a row without new text.
+    heals: int = 0
+    #: Tokens of prompt and answer after the last round, where its usage said so; and what that leaves for the next.
+    context: int | None = None
+    room: int | None = None
+    shrinks: int = 0
     #: What later rounds of a whole answer brought beside text, and all its logprobs.
     extras: Json = field(default_factory=dict[str, Any])
     logprobs: Json | None = None
@@ -106,7 +143,7 @@ class _Choice:
         return self.answer.added + (self.thoughts.added if self.thoughts is not None else 0)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Running:
     """The round that is being received."""
 
@@ -118,7 +155,6 @@ class _Running:
     #: Chunks with text: what a broken round is taken to have used.
     chunks: int = 0
     finished: bool = False
-    broken: bool = False
 
 
 class Rounds:
@@ -171,7 +207,7 @@ class Rounds:
         elif self._queue:
             choice = self._queue[0]
             request = Request(self._number + 1, choice.index, self._later_body(choice))
-            self._running = _Running(request, self._limit.asked(choice.used, first=False))
+            self._running = _Running(request, self._asked(choice))
         else:
             return None
         self._number += 1
@@ -201,7 +237,7 @@ class Rounds:
         return body
 
     def _later_body(self, choice: _Choice) -> Json:
-        body = self._limit.on_later(self._first_body(), choice.used)
+        body = self._limit.on_later(self._first_body(), self._asked(choice))
         body.pop("response_format", None)
         if body.get("n") is not None:
             body["n"] = 1
@@ -216,15 +252,18 @@ class Rounds:
                 text.start_round(joint if continues else Joint(), ends_with_document=document)
         return body
 
+    def _asked(self, choice: _Choice) -> int | None:
+        asked = self._limit.asked(choice.used, first=False)
+        return asked if asked is None or choice.room is None else min(asked, choice.room)
+
     # Whole rounds.
 
-    def receive(self, request: Request, completion: object, request_id: str | None = None) -> None:
+    def receive(self, request: Request, completion: object, request_id: str | None = None) -> Decision:
         """Take the whole response of a round, a JSON object; anything else counts as a failed round."""
         running = self._expect(request)
         items = choices_of(completion)
-        if items is None or (request.number > 1 and not items):
-            self.fail(request, Failure("invalid_response", request_id=request_id))
-            return
+        if items is None or len({index_of(item) for item in items}) < max(len(items), request.number > 1):
+            return self.fail(request, Failure("invalid_response", request_id=request_id, text=_said(completion)))
         answer = cast(Json, completion)
         running.id, running.request_id = string(answer.get("id")), request_id
         running.usage = obj(answer.get("usage"))
@@ -236,6 +275,7 @@ class Rounds:
             self._take_whole(running, self._queue[0], items[0])
         for choice, chunks in self._close(running):
             self._collect(choice, chunks)
+        return Decision()
 
     def _take_whole(self, running: _Running, choice: _Choice, item: Json) -> None:
         """Take a choice as the one chunk of a stream."""
@@ -259,11 +299,29 @@ class Rounds:
         """Return the merged answer; the first round's own object where nothing was continued."""
         if not self.continued:
             return self._first
+        if "choices" not in self._first:
+            return self._whole_of_stream()
         merged = {**self._first, "choices": [self._merged(item) for item in self._first["choices"]]}
         if self._usage is not None:
             merged["usage"] = self._usage
         merged["continuation"] = self.report
         return merged
+
+    def _whole_of_stream(self) -> Json:
+        choices = [
+            {
+                "index": choice.index,
+                "finish_reason": choice.finish_reason,
+                "message": {
+                    "role": "assistant",
+                    "content": choice.answer.text,
+                    **({} if choice.thoughts is None else {choice.thoughts.field: choice.thoughts.text}),
+                },
+            }
+            for choice in self._choices.values()
+        ]
+        whole = {**self._first, "object": "chat.completion", "choices": choices, "continuation": self.report}
+        return whole if self._usage is None else {**whole, "usage": self._usage}
 
     def _merged(self, item: Json) -> Json:
         choice = self._choices[index_of(item)]
@@ -287,9 +345,7 @@ class Rounds:
         running = self._expect(request)
         items = choices_of(chunk)
         if items is None:
-            # Not a chunk but an error of the server's: in the first round the SDK's to judge.
-            running.broken = request.number > 1
-            return [] if running.broken else [chunk]
+            return [chunk]
         if running.id is None:
             running.id, running.request_id = string(chunk.get("id")), request_id
             if request.number == 1:
@@ -324,6 +380,7 @@ class Rounds:
             return self._take(running, choice, chunk)
         if choice.finish_reason == "length" or self._held:
             return self._take_held_end(running, choice, chunk)
+        choice.ended = True
         return self._take(running, choice, chunk) + self._end_texts(choice, goes_on=False)
 
     def _feed_later(self, running: _Running, chunk: Json) -> list[Json]:
@@ -351,9 +408,9 @@ class Rounds:
 
     def end_of_stream(self, request: Request) -> list[Json]:
         """Take the end of a round's stream; return the text that is certain by it."""
-        running = self._expect(request)
-        if request.number > 1 and not self.satisfied and (running.broken or not running.finished):
-            return self._break_off(running)
+        return self._end_stream(self._expect(request))
+
+    def _end_stream(self, running: _Running) -> list[Json]:
         ready = [chunk for _, certain in self._close(running) for chunk in certain]
         if self.continued or self._queue:
             held, self._held = self._held, []
@@ -361,18 +418,15 @@ class Rounds:
             self._ends.update({index_of(chunk["choices"][0]): chunk for chunk in held if chunk["choices"]})
         return ready
 
-    def _break_off(self, running: _Running) -> list[Json]:
-        """End a stream whose last round broke: its text stays, its end is the one of the round before."""
-        choice = self._queue[0]
-        self._held = []
-        self.fail(running.request, Failure("broken_stream", request_id=running.request_id))
-        return self._end_texts(choice, goes_on=False)
-
     def last_chunks(self) -> list[Json]:
         """Return the end of the merged stream: what was kept back, or the ends with the sums and the report."""
         if not self.continued:
             held, self._held = self._held, []
             return held
+        for choice in self._choices.values():
+            if not choice.ended and choice.index not in self._ends:
+                # Its stream broke off, and no later round brought an end.
+                self._ends[choice.index] = {**self._first, "choices": [{"index": choice.index, "delta": {}}]}
         ends = [self._end(index, chunk) for index, chunk in self._ends.items()]
         last = [without_usage(chunk) for chunk in ends]
         if self._usage is not None and not self._hides_usage:
@@ -394,23 +448,83 @@ class Rounds:
 
     # Both.
 
-    def fail(self, request: Request, failure: Failure) -> bool:
+    def fail(self, request: Request, failure: Failure) -> Decision:
         """
-        Take the failure of a round that could not be had; return whether its exception is to be raised.
+        Take the failure of a round: one that could not be had, or a stream that broke off.
 
-        What has arrived stays, and ends in "length".
+        What has arrived stays. Where no further round can mend it, it ends in "length".
         """
         running = self._expect(request)
+        running.request_id = running.request_id or failure.request_id
+        overflow = read_overflow(failure.text) if failure.text else None
+        if overflow is not None and self._shrinks(running, overflow):
+            return Decision()
+        if failure.broke_off and self._heals(running):
+            return self._heal(running)
         self._running = None
         if request.number == 1:
-            return True
-        running.request_id = running.request_id or failure.request_id
+            return Decision(raises=True, chunks=[ready for one in self._choices.values() for ready in self._flush(one)])
         self._note(running, None)
-        self._queue[0].finish_reason = "length"
+        choice = self._queue[0]
+        choice.finish_reason = "length"
         self._queue.clear()
-        self._stopped_by = "error"
-        self._error = {"type": failure.type, "status": failure.status, "request_id": failure.request_id}
-        return self._settings.on_error == "raise"
+        self._held = []
+        self._stopped_by = "error" if overflow is None else "context"
+        if overflow is None:
+            self._error = {"type": failure.type, "status": failure.status, "request_id": failure.request_id}
+        raises = overflow is None and self._settings.on_error == "raise"
+        return Decision(raises=raises, chunks=self._flush(choice))
+
+    def _flush(self, choice: _Choice) -> list[Json]:
+        return self._end_texts(choice, goes_on=False)
+
+    def _shrinks(self, running: _Running, overflow: Overflow) -> bool:
+        """Ask again for what fits, where the number of tokens was too large and not the prompt."""
+        if running.request.number == 1:
+            # The caller's own number is answered by the caller's own error, on which frameworks act.
+            if running.id is not None or not self._limit.is_ours:
+                return False
+            self._limit = self._limit.fitting(_room(overflow, None))
+            self._running, self._number = None, 0
+            return True
+        choice = self._queue[0]
+        room = _room(overflow, choice.context)
+        if room is None or running.asked is None or choice.shrinks == MAX_SHRINKS:
+            return False
+        room -= SHRINK_MARGIN * choice.shrinks
+        if room >= running.asked:
+            room = running.asked - SHRINK_MARGIN
+        if room < 1:
+            return False
+        choice.room, choice.shrinks = room, choice.shrinks + 1
+        self._running, self._number = None, self._number - 1
+        return True
+
+    def _heals(self, running: _Running) -> bool:
+        """Tell whether a stream that broke off can go on from the text that has arrived."""
+        if not self._settings.heal_streams or self._format is not None:
+            return False
+        if running.request.number > 1:
+            choice = self._queue[0]
+            choice.heals = 0 if choice.added > 0 else choice.heals
+            return choice.barred is None and choice.heals < MAX_HEALS
+        wanted = self._body.get("n")
+        broken = [choice for choice in self._choices.values() if not choice.finish_reason]
+        if len(self._choices) != (wanted if isinstance(wanted, int) else 1) or not broken or self.restarts:
+            return False
+        return all(self._may_continue(choice) is None for choice in broken)
+
+    def _heal(self, running: _Running) -> Decision:
+        """Book a broken round as one that was cut."""
+        parties = list(self._choices.values()) if running.request.number == 1 else [self._queue[0]]
+        for choice in parties:
+            if running.request.number > 1 or not choice.finish_reason:
+                choice.finish_reason = "length"
+                choice.heals += 1
+        running.usage, running.finished = None, False
+        heals = max(choice.heals for choice in parties)
+        ready = self._end_stream(running)
+        return Decision(chunks=ready, after=min(FIRST_WAIT * 2.0 ** (heals - 1), LONGEST_WAIT))
 
     def _take(self, running: _Running, choice: _Choice, chunk: Json) -> list[Json]:
         """Take what a chunk adds to a choice, and note whatever bars the choice from being continued."""
@@ -484,9 +598,13 @@ class Rounds:
             self._queue.pop(0)
         for choice in parties:
             choice.rounds += 1
+            choice.room, choice.shrinks = None, 0
+            choice.context = _context(running.usage) if len(parties) == 1 else None
+            if running.finished and choice.added > 0:
+                choice.heals = 0
             choice.used += self._used(running, choice, alone=len(parties) == 1)
         cut = [choice for choice in parties if choice.finish_reason == "length"]
-        self._note(running, "length" if cut else parties[0].finish_reason if parties else None)
+        self._note(running, self._finish_of(running, parties))
         for choice in parties:
             # The first answer is left as it came where nothing follows.
             choice.cut = 0 if first else self._drop_cut_character(choice)
@@ -501,6 +619,13 @@ class Rounds:
             reasons.sort(key=NATURAL_ENDS.__contains__)
             self._stopped_by = reasons[0] if reasons else None
         return certain
+
+    def _finish_of(self, running: _Running, parties: list[_Choice]) -> str | None:
+        """Return how a round ended: cut, if any of its choices was; None where it broke off."""
+        reasons = [choice.finish_reason for choice in parties]
+        if not running.finished and not any(self._stopped(choice) for choice in parties):
+            return None
+        return "length" if "length" in reasons else reasons[0]
 
     def _drop_cut_character(self, choice: _Choice) -> int:
         if choice.finish_reason != "length":
@@ -542,7 +667,9 @@ class Rounds:
         """Return the output tokens that a round spent on a choice."""
         tokens = (running.usage or {}).get("completion_tokens")
         if alone and isinstance(tokens, int):
-            return tokens
+            return max(tokens, 0)
+        if not running.finished:
+            return running.chunks
         if choice.finish_reason == "length" and running.asked is not None:
             return running.asked
         return running.chunks
@@ -557,13 +684,12 @@ class Rounds:
             return "restart"
         if self._limit.reached(choice.used):
             return "max_tokens"
-        thoughts = "" if choice.thoughts is None else choice.thoughts.text
-        barred = choice.barred or self._barred() or self._prefill.bar(choice.answer.text, thoughts)
+        barred = self._may_continue(choice)
         if barred:
             return barred
         if self.restarts:
             return "restart"
-        if not first and choice.added <= 0:
+        if not first and choice.added <= 0 and not choice.heals:
             # Where the cap leaves no room but for what was held back, less must be.
             less = self._prefill.less(choice.hold) if choice.current.joint.held else None
             if less is None:
@@ -571,7 +697,14 @@ class Rounds:
             choice.hold = less
         elif stopped is None:
             choice.hold = self._prefill.hold
+        if is_looping(choice.current.text, choice.added if not first else len(choice.current.text)):
+            return "repetition"
         return "max_rounds" if choice.rounds >= self._settings.max_rounds else None
+
+    def _may_continue(self, choice: _Choice) -> str | None:
+        """Say why a choice must not be continued, as far as its text and the request tell."""
+        thoughts = "" if choice.thoughts is None else choice.thoughts.text
+        return choice.barred or self._barred() or self._prefill.bar(choice.answer.text, thoughts)
 
     def _natural(self, choice: _Choice, *, first: bool) -> str:
         """Say how an answer that ended by itself ended; a joined document must be one."""
@@ -613,3 +746,23 @@ def _counts_unasked(body: Mapping[str, Any], provider: Provider, limit: Limit) -
     if not body.get("stream") or limit.total is None or provider.streams_usage:
         return False
     return not (obj(body.get("stream_options")) or {}).get("include_usage")
+
+
+def _context(usage: Json | None) -> int | None:
+    """Return the tokens that prompt and answer of a round have together."""
+    known = usage or {}
+    prompt, completion = known.get("prompt_tokens"), known.get("completion_tokens")
+    return prompt + completion if isinstance(prompt, int) and isinstance(completion, int) else None
+
+
+def _room(overflow: Overflow, context: int | None) -> int | None:
+    """Return the tokens that a prompt leaves; an "at least" in the server's words is no number to reckon with."""
+    prompt = overflow.prompt_tokens if overflow.exact else None
+    prompt = context if prompt is None else prompt
+    return None if prompt is None or overflow.context_length is None else overflow.context_length - prompt
+
+
+def _said(answer: object) -> str:
+    """Return what a response that is no completion says, for the size of a context may be in it."""
+    known = obj(answer) or {}
+    return " ".join(str(known[name]) for name in ("error", "error_message") if name in known)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -34,7 +33,7 @@ def load(content: bytes) -> object:
     """Read JSON; None where it is none."""
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -46,7 +45,7 @@ def write_event(chunk: object) -> bytes:
 DONE_EVENT = b"data: " + _DONE + b"\n\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Event:
     """A server-sent event as it came; ``data`` is None where it has none (a comment)."""
 
@@ -66,8 +65,9 @@ class EventReader:
         self._buffer = bytearray()
         self._searched = 0
 
-    def feed(self, data: bytes) -> Iterator[Event]:
+    def feed(self, data: bytes) -> list[Event]:
         """Take a piece of the stream; give the events that it completes."""
+        events: list[Event] = []
         buffer = self._buffer
         buffer += data
         start = 0
@@ -75,10 +75,11 @@ class EventReader:
         while found is not None:
             raw = bytes(buffer[start : found.end()])
             start = found.end()
-            yield Event(raw, _data_of(raw))
+            events.append(Event(raw, _data_of(raw)))
             found = _EVENT_END.search(buffer, start)
         del buffer[:start]
         self._searched = max(len(buffer) - _LONGEST_END, 0)
+        return events
 
     def rest(self) -> bytes:
         """Return the bytes of an event that has no end yet."""
@@ -86,7 +87,7 @@ class EventReader:
 
 
 def _data_of(raw: bytes) -> bytes | None:
-    # A generator that is left in the middle keeps its buffer; a list of lines is made for odd events alone.
+    # A list of lines is made for odd events alone.
     if raw.startswith(b"data: ") and raw.find(b"\n") >= len(raw) - 2:
         return raw[6:-2]
     values = [line[5:].removeprefix(b" ") for line in raw.splitlines() if line.startswith(b"data:")]
@@ -128,6 +129,13 @@ def unread(response: Any, raw: bytes) -> Any:
     """Return the response as it was before its raw body was read."""
     module = module_of(response)
     return _made(response, response.headers, stream=module.ByteStream(raw))
+
+
+def refused(response: Any, status: int, body: object) -> Any:
+    """Return the response that a server sends which refuses by its HTTP status."""
+    made = module_of(response).Response(status, json=body, request=response.request)
+    made.headers.update({name: value for name, value in response.headers.items() if name.startswith("x-")})
+    return made
 
 
 def decoded(response: Any, raw: bytes) -> bytes:

@@ -1,0 +1,68 @@
+"""
+Reading "too long" out of any server's error.
+
+Texts of vLLM, SGLang, TGI, llama.cpp, OpenAI, DeepSeek, Anthropic, Gemini, xAI, Mistral, Moonshot and OpenRouter.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_N = r"(?P<context>\d[\d,]*)"
+_P = r"(?P<prompt>\d[\d,]*)"
+_PATTERNS = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        # vLLM of 2026: "at least" because it stops counting at the limit.
+        rf"maximum context length is {_N} tokens.*?prompt contains (?P<atleast>at least )?{_P} input tokens",
+        rf"maximum context length is {_N} tokens.*?\({_P} (?:in the messages|of text input)",
+        rf"maximum context length of {_N} tokens.*?: {_P} tokens from the input",
+        rf"maximum context length is {_N} tokens.*?resulted in {_P} tokens",
+        rf"passed {_P} input (?:tokens|characters).*?context length is only {_N} tokens",
+        rf"input \({_P} tokens\) is longer than the model's context length \({_N} tokens\)",
+        rf"input length \({_P}(?: tokens)?\) exceeds (?:the|model's) maximum (?:allowed |context )length \({_N}",
+        rf"request \({_P} tokens\) exceeds the available context size \({_N} tokens\)",
+        rf"must be <= {_N}\. Given: {_P} `inputs` tokens",
+        rf"must have less than {_N} tokens\. Given: {_P}",
+        rf"input length {_P} exceeds maximum input length {_N}",
+        rf"prompt is too long: {_P} tokens > {_N} maximum",
+        rf"exceeded model token limit: {_N}",
+        rf"input token count \({_P}\) exceeds the maximum number of tokens allowed \({_N}\)",
+        rf"maximum prompt length is {_N} but the request contains {_P} tokens",
+        rf"prompt contains {_P} tokens.*?too large for model with {_N} maximum context length",
+        rf"max_tokens=\d+ cannot be greater than max_model_len={_N}",
+        rf"maximum context length is {_N}",
+    )
+)
+# Texts without numbers: vLLM where the prompt fills the context, Groq, MiniMax, SGLang's memory limit, error codes.
+_WITHOUT_NUMBERS = re.compile(
+    r"max_tokens must be at least 1, got 0|context_length_exceeded|exceed_context_size_error"
+    r"|context window exceeds limit|reduce the length of the (?:messages|input prompt)|exceeds the KV memory budget"
+    r"|greater than the context length",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """What a server says of a request that does not fit, in tokens; None where it does not say."""
+
+    context_length: int | None = None
+    prompt_tokens: int | None = None
+    #: False: the prompt has at least so many tokens.
+    exact: bool = True
+
+
+def read(text: str) -> Overflow | None:
+    """Read an error's text; None where it is about something else."""
+    for pattern in _PATTERNS:
+        found = pattern.search(text)
+        if found is not None:
+            said = found.groupdict()
+            return Overflow(_number(said["context"]), _number(said.get("prompt")), said.get("atleast") is None)
+    return Overflow() if _WITHOUT_NUMBERS.search(text) else None
+
+
+def _number(digits: str | None) -> int | None:
+    return None if digits is None else int(digits.replace(",", ""))
