@@ -8,10 +8,11 @@ Importing this package costs nothing: names are loaded at their first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# Type checkers know the name; the module typing would be the dearest import of this package.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .clients import AsyncOpenAI, OpenAI
     from .errors import SettingsError
     from .patching import is_patched, patch, unpatch
@@ -52,6 +53,8 @@ def __getattr__(name: str) -> Any:
 
         return version("openai-continue")
     if name in _HOMES:
+        from importlib import import_module
+
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

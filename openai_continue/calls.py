@@ -11,7 +11,6 @@ import openai
 from openai import _base_client  # pyright: ignore[reportPrivateUsage]
 from openai._compat import model_copy
 from openai._types import NotGiven, Omit
-from openai.types.chat import ChatCompletion
 
 from . import providers, settings, switches, wire
 from .chunks import obj, string
@@ -81,6 +80,8 @@ class Call:
     def with_partial(self, error: Exception, response: Any) -> Exception:
         """Hang what has arrived on an error that is to be raised, as ``partial_completion``."""
         if self.rounds.continued:
+            from openai.types.chat import ChatCompletion
+
             data = self.rounds.completion()
             partial = self.client._process_response_data(data=data, cast_to=ChatCompletion, response=response)
             error.partial_completion = partial  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

@@ -101,10 +101,9 @@ def cut_to(chunks: Sequence[Json], excess: int, field: str) -> list[Json]:
     return kept
 
 
-def lead_of(chunk: Json, field: str) -> int:
-    """Return how many bytes a chunk's logprobs have more than its text."""
-    logprobs = chunk["choices"][0].get("logprobs")
-    return 0 if logprobs is None else bytes_of(logprobs) - len(text_of(chunk, field).encode("utf-8", "surrogatepass"))
+def written_of(chunk: Json) -> bytes:
+    """Return the bytes that a chunk's logprobs stand for."""
+    return bytes_of(chunk["choices"][0].get("logprobs"))
 
 
 def merged(chunks: Sequence[Json], field: str) -> list[Json]:

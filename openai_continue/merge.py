@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 Json = dict[str, Any]
+CUT_CHARACTER = "\ufffd"
 _NUMBERS = (int, float)
 
 
@@ -49,6 +50,7 @@ def logprobs_of(logprobs: object, text: str, start: int, end: int) -> object:
 
     A token across an edge keeps its numbers and loses the characters outside; tokens of a cut character, whose
     bytes are in no text, are left out. Where a server repeats what was sent back, only the new text has logprobs.
+    Tokens that show in no text (thoughts, tags, a stop string) stay where they are, ahead of it or behind it.
     """
     if not isinstance(logprobs, dict):
         return logprobs
@@ -56,25 +58,51 @@ def logprobs_of(logprobs: object, text: str, start: int, end: int) -> object:
     content = known.get("content")
     if not isinstance(content, list):
         return known
-    first, last = len(_bytes(text[:start])), len(_bytes(text[:end]))
-    kept: list[Any] = []
     tokens = [(token, _token_bytes(token)) for token in cast("list[Any]", content)]
-    all_written = b"".join(written for _, written in tokens)
-    place = len(_bytes(text)) - len(all_written) if _bytes(text).endswith(all_written) else 0
-    for token, written in tokens:
-        inside = written[max(first - place, 0) : max(last - place, 0)]
-        place += len(written)
-        if inside == written:
+    written = b"".join(each for _, each in tokens)
+    written = written[: len(written) - len(half_character(written))]
+    place = _place(_bytes(text.rstrip(CUT_CHARACTER)), written)
+    if place is None:
+        return known
+    last = place + len(written)
+    first_kept = len(_bytes(text[:start])) if start else min(place, 0)
+    last_kept = len(_bytes(text[:end])) if end < len(text) else last
+    kept: list[Any] = []
+    for token, each in tokens:
+        inside = each[max(first_kept - place, 0) : max(last_kept - place, 0)]
+        place += len(each)
+        if inside == each:
             kept.append(token)
         elif inside:
             kept.append({**token, "token": inside.decode("utf-8", "replace"), "bytes": list(inside)})
     return {**known, "content": kept}
 
 
-def bytes_of(logprobs: object) -> int:
-    """Return how many bytes of text these logprobs stand for."""
+def _place(text: bytes, written: bytes) -> int | None:
+    """Return where in a text its tokens begin, below 0 where some of them stand before it; None: nowhere."""
+    if text.endswith(written):
+        return len(text) - len(written)
+    if written.endswith(text):
+        return len(text) - len(written)
+    place = written.find(text)
+    return None if place < 0 else -place
+
+
+def bytes_of(logprobs: object) -> bytes:
+    """Return the bytes of text that these logprobs stand for."""
     content = cast(Json, logprobs).get("content") if isinstance(logprobs, dict) else None
-    return sum(len(_token_bytes(token)) for token in cast("list[Any]", content)) if isinstance(content, list) else 0
+    return b"".join(map(_token_bytes, cast("list[Any]", content))) if isinstance(content, list) else b""
+
+
+def half_character(written: bytes) -> bytes:
+    """Return the bytes at the end that begin a character and do not complete it."""
+    for length in range(1, min(len(written), 3) + 1):
+        tail = written[-length:]
+        if tail[0] < 0x80:
+            return b""
+        if tail[0] >= 0xC0:
+            return tail if length < (2 if tail[0] < 0xE0 else 3 if tail[0] < 0xF0 else 4) else b""
+    return b""
 
 
 def _token_bytes(token: object) -> bytes:

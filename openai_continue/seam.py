@@ -39,34 +39,48 @@ class Joint:
     trims: bool = False
     #: What was sent, where the server repeats it at the beginning of its answer.
     echo: str = ""
-    #: The beginning of the answer, where meeting it again means that the answer begins anew.
-    start: str = ""
+    #: Beginnings of the answer, of which meeting one again means that the answer begins anew.
+    starts: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the beginning of a round must be seen before any of it is certain."""
+        return bool(self.held or self.echo or self.starts)
 
     def copied(self, new: str, *, ended: bool) -> int | Opening | None:
         """Return how many leading characters of a round are there already; None: too little has come to tell."""
         place = self._echoed(new, ended=ended)
-        copy = None if place is None else self._held_again(new[place:], ended=ended)
-        if place is None or not isinstance(copy, int):
-            return copy if place is not None else None
-        place += copy
-        fresh = new[place:].lstrip()
-        if self.start:
-            if fresh.startswith(self.start):
-                return Opening.RESTARTED
-            if self.start.startswith(fresh) and not ended:
-                return None
-        return place
+        if place is None:
+            return None
+        new = new[place:]
+        fresh = new.lstrip()
+        if any(fresh.startswith(start) for start in self.starts):
+            return Opening.RESTARTED
+        if not ended and any(start.startswith(fresh) for start in self.starts):
+            return None
+        copy = self._held_again(new, ended=ended)
+        return place + copy if isinstance(copy, int) else copy
+
+    def swallowed(self, new: str, stops: Sequence[str]) -> int:
+        """
+        Return how many characters at the end of the text were the beginning of a stop string.
+
+        ``new`` is a whole round that the server ended by itself. Where the text held back did not come again, a stop
+        string that begins in it may have ended the round, unseen.
+        """
+        new = new[self._echoed(new, ended=True) or 0 :]
+        missing = self.held[len(new) :]
+        swallows = self.held.startswith(new) and any(stop.startswith(missing) for stop in stops)
+        return len(missing) if swallows else 0
 
     def _echoed(self, new: str, *, ended: bool) -> int | None:
         """Return the length of the echo; some servers trim it."""
         if not self.echo:
             return 0
-        bare = self.echo.rstrip()
-        if len(new) < len(self.echo) and not ended and (self.echo.startswith(new) or new.startswith(bare)):
+        forms = (self.echo, self.echo.rstrip(), self.echo.lstrip(), self.echo.strip())
+        if not ended and any(len(new) < len(form) and form.startswith(new) for form in forms):
             return None
-        if new.startswith(self.echo):
-            return len(self.echo)
-        return len(bare) if new.startswith(bare) else 0
+        return max((len(form) for form in forms if new.startswith(form)), default=0)
 
     def _held_again(self, new: str, *, ended: bool) -> int | Opening | None:
         if not self.held or new.startswith(self.held):
@@ -121,10 +135,11 @@ def straddling_stop(before: str, new: str, stops: Sequence[str]) -> int | None:
 
     Engines match stop strings on the text of one request alone; no engine sees these.
     """
-    found: list[int] = []
+    found: list[tuple[int, int]] = []
     for stop in stops:
         start = max(len(before) - len(stop) + 1, 0)
         place = (before[start:] + new[: len(stop) - 1]).find(stop)
         if place >= 0:
-            found.append(start + place)
-    return min(found, default=None)
+            found.append((start + place + len(stop), start + place))
+    # As in an engine, the string that is complete first ends the text; of those complete at once, the longest.
+    return min(found)[1] if found else None

@@ -18,8 +18,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--tokens", type=int, default=40_000, help="length of the answer (default: %(default)s)")
     demo.add_argument("--live", action="store_true", help="ask DeepInfra, with the key in DEEPINFRA_API_KEY")
     demo.add_argument("--model", help="the model to ask with --live")
-    chosen = parser.parse_args(arguments)
 
+    run = commands.add_parser("run", help="run a Python program with continuation switched on")
+    run.add_argument("program", nargs="*", metavar="app.py ARGUMENT… | -m package ARGUMENT…")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["run"] and given[1:2] not in ([], ["-h"], ["--help"]):
+        # argparse would take the program's own options for ours.
+        if given[1:] == ["-m"]:
+            run.error("-m: name a package")
+        from .run import run as run_program
+
+        return run_program(given[1:])
+    chosen = parser.parse_args(given)
+    if chosen.command == "run":
+        run.error("name a program: app.py, or -m package")
     if chosen.live and not chosen.model:
         demo.error("--live needs --model, such as --model deepseek-ai/DeepSeek-V3.2")
     if chosen.tokens < 1:
