@@ -20,9 +20,9 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 import openai_continue
+from openai_continue.cli import DEEPINFRA
 from openai_continue.testing import Emulator
 
-DEEPINFRA = "https://api.deepinfra.com/v1/openai"
 CAP = 16384
 
 #: Told each piece of text as it arrives.
@@ -46,27 +46,27 @@ class Answer:
 
 def ask(base_url: str, api_key: str, model: str, prompt: str, seen: Seen) -> Got:
     """Ask for a whole answer."""
-    client = openai.OpenAI(base_url=base_url, api_key=api_key)
-    completion = client.chat.completions.create(
-        model=model, messages=[{"role": "user", "content": prompt}], temperature=0
-    )
-    text = completion.choices[0].message.content or ""
-    seen(text)
-    return text, completion.choices[0].finish_reason, completion
+    with openai.OpenAI(base_url=base_url, api_key=api_key) as client:
+        completion = client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": prompt}], temperature=0
+        )
+        text = completion.choices[0].message.content or ""
+        seen(text)
+        return text, completion.choices[0].finish_reason, completion
 
 
 def ask_stream(base_url: str, api_key: str, model: str, prompt: str, seen: Seen) -> Got:
     """Ask for a stream."""
-    client = openai.OpenAI(base_url=base_url, api_key=api_key)
-    text, finish_reason, chunk = "", None, None
-    for chunk in client.chat.completions.create(
-        model=model, messages=[{"role": "user", "content": prompt}], temperature=0, stream=True
-    ):
-        for choice in chunk.choices:
-            seen(choice.delta.content or "")
-            text += choice.delta.content or ""
-            finish_reason = choice.finish_reason or finish_reason
-    return text, finish_reason, chunk
+    with openai.OpenAI(base_url=base_url, api_key=api_key) as client:
+        text, finish_reason, chunk = "", None, None
+        for chunk in client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": prompt}], temperature=0, stream=True
+        ):
+            for choice in chunk.choices:
+                seen(choice.delta.content or "")
+                text += choice.delta.content or ""
+                finish_reason = choice.finish_reason or finish_reason
+        return text, finish_reason, chunk
 
 
 async def aask(base_url: str, api_key: str, model: str, prompt: str, seen: Seen) -> Got:
