@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from enum import Enum
 
 from . import seam
-from .chunks import cut_from, cut_to, lead_of, merged, text_of
-from .merge import Json
+from .chunks import cut_from, cut_to, merged, text_of, written_of
+from .merge import CUT_CHARACTER, Json, half_character
 from .structured import Document
 
 
@@ -35,14 +35,16 @@ class Answer:
         self._reach = max((len(stop) for stop in stops), default=1)
         self._parts: list[str] = []
         self._waiting: list[Json] = []
-        #: Bytes that the logprobs of a round are ahead of its text: the beginning of a character.
-        self._lead = 0
+        #: The beginning of a character whose tokens have come and whose text has not.
+        self._half = b""
         # The running round: its seam with what was, and the chunks of its beginning until that is settled.
         self.joint = seam.Joint()
         self._opening: list[Json] | None = None
         self._before = ""
         self._round_text = ""
         self._document: Document | None = None
+        #: Whether the document that the text is has come to its end.
+        self.document_ended = False
         #: Characters that the running round added, and those that repeated what was there.
         self.added = 0
         self.dropped = 0
@@ -55,18 +57,22 @@ class Answer:
             self._parts = ["".join(self._parts)]
         return self._parts[0] if self._parts else ""
 
-    def start_round(self, joint: seam.Joint, *, ends_with_document: bool = False) -> None:
-        """Begin a continuation, whose text is to be joined at this seam."""
+    def start_round(self, joint: seam.Joint, *, document: str | None = None) -> None:
+        """
+        Begin a continuation, whose text is to be joined at this seam.
+
+        ``document``: the part of the text so far that is the beginning of a JSON document, with which the text ends.
+        """
         text = self.text
         self.joint = joint
-        self._opening = [] if joint.held or joint.echo or joint.start else None
+        self._opening = [] if joint.is_open else None
         self._before = text[-self._reach :] if self._stops else ""
         self._round_text = ""
         self.added = self.dropped = 0
         self.stopped = None
-        if ends_with_document and self._document is None:
+        if document is not None and self._document is None:
             self._document = Document()
-            self._document.feed(text)
+            self.document_ended = self._document.feed(document) is not None
 
     def take(self, chunk: Json) -> list[Json]:
         """Take a chunk; return the chunks that are certain by it."""
@@ -80,12 +86,16 @@ class Answer:
         ready = self.settle()
         if not goes_on or not self._ends_in_half_stop():
             ready += self._release()
-        self._lead = 0
+        self._half = b""
         return ready
 
-    def settle(self) -> list[Json]:
-        """Take it that no more comes of a round's beginning."""
-        return [] if self._opening is None else self._settle(self._opening, ended=True)
+    def settle(self, *, by_itself: bool = False) -> list[Json]:
+        """Take it that no more comes of a round's beginning; ``by_itself``: the server has ended the answer."""
+        if self._opening is None:
+            return []
+        if by_itself and self._stops:
+            self._shorten(self.joint.swallowed(self._text_of(self._opening), self._stops))
+        return self._settle(self._opening, ended=True)
 
     def drop_cut_character(self) -> int:
         """Take the rest of a character that the cap cut off the text; return the number of U+FFFD."""
@@ -96,18 +106,19 @@ class Answer:
             self._parts = [bare]
             self.added -= cut
             self._waiting = cut_to(self._waiting, cut, self.field)
-        if self._lead > 0:
+        if self._half:
             self._waiting = merged(self._waiting, self.field)
         return cut
 
     def _settle(self, opening: list[Json], *, ended: bool) -> list[Json]:
-        copy = self.joint.copied("".join(text_of(chunk, self.field) for chunk in opening), ended=ended)
+        new = self._text_of(opening)
+        copy = self.joint.copied(new, ended=ended)
         if copy is None:
             return []
         self._opening = None
         if isinstance(copy, seam.Opening):
             self.stopped = Stopped[copy.name]
-            self.dropped = sum(len(text_of(chunk, self.field)) for chunk in opening)
+            self.dropped = len(new)
             return []
         self.dropped = copy
         return self._join(cut_from(opening, copy, self.field))
@@ -117,26 +128,36 @@ class Answer:
             return []
         self._waiting += chunks
         for chunk in chunks:
-            self._lead += lead_of(chunk, self.field)
-        text = "".join(text_of(chunk, self.field) for chunk in chunks)
+            self._half = half_character(self._half + written_of(chunk))
+        text = self._text_of(chunks)
         if text:
             self._parts.append(text)
             self.added += len(text)
             self._end_with_document(text)
             self._stop_across_seam(text)
-        if self.stopped is None and (self._lead > 0 or self._awaits()):
+        if self.stopped is None and (self._half or self._awaits()):
             return []
         return self._release()
 
+    def _text_of(self, chunks: Sequence[Json]) -> str:
+        return "".join(text_of(chunk, self.field) for chunk in chunks)
+
     def _end_with_document(self, text: str) -> None:
-        """Cut off what follows the end of the document."""
+        """
+        Cut off what follows the end of the document.
+
+        White space may be all that follows, and the round's end with its usage comes behind it: it is waited for.
+        """
         end = None if self._document is None else self._document.feed(text)
-        if end is not None:
-            self._shorten(len(text) - end)
+        if end is None:
+            return
+        self.document_ended = True
+        self._shorten(len(text) - end)
+        if text[end:].strip():
             self.stopped = Stopped.DOCUMENT_END
 
     def _stop_across_seam(self, text: str) -> None:
-        if len(self._round_text) >= len(self._before):
+        if not self._before or len(self._round_text) >= self._reach:
             return
         self._round_text += text
         kept = seam.straddling_stop(self._before, self._round_text, self._stops)
@@ -148,10 +169,11 @@ class Answer:
         if excess:
             text = self.text
             self._parts = [text[: len(text) - excess]]
+            self.added -= excess
             self._waiting = cut_to(self._waiting, excess, self.field)
 
     def _awaits(self) -> bool:
-        return self._tail().endswith(seam.CUT_CHARACTER) or self._ends_in_half_stop()
+        return self._tail().endswith(CUT_CHARACTER) or self._ends_in_half_stop()
 
     def _ends_in_half_stop(self) -> bool:
         return bool(self._stops) and seam.ends_in_half(self._tail(), self._stops)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -25,6 +26,8 @@ logger = logging.getLogger("openai_continue")
 #: The key of ``extra_body`` that is ours; no server ever sees it.
 KEY = "continuation"
 _RAW_RESPONSE = "x-stainless-raw-response"
+# The attribute of a client that names the models whose server begins anew instead of going on.
+_RESTARTS = "_openai_continue_restarts"
 
 
 class Call:
@@ -32,7 +35,9 @@ class Call:
 
     def __init__(self, client: Any, options: Any, body: Json, provider: Provider, wanted: Continuation) -> None:
         self.client = client
-        self.rounds = Rounds({name: body[name] for name in body if name != KEY}, provider, wanted)
+        self._model = str(body.get("model"))
+        asked = {name: body[name] for name in body if name != KEY}
+        self.rounds = Rounds(asked, provider, wanted, restarts=self._model in vars(client).get(_RESTARTS, ()))
         self._options = options
         self.body = body
         self._settings = wanted
@@ -69,8 +74,9 @@ class Call:
     def error_of(self, frame: Json, response: Any) -> Exception:
         """Return the SDK's error for what came in place of a chunk: the one that its HTTP status would have been."""
         said = string(frame.get("error_message")) or ""
-        inner = obj(wire.load(said.encode())) or {}
-        body = inner if inner else frame if frame.get("error") else {"error": {"message": said, **frame}}
+        inner = obj(wire.load(said)) or {}
+        known = {"error": frame["error"]} if frame.get("error") else {"error": {"message": said, **frame}}
+        body = inner or known
         code = (obj(body.get("error")) or {}).get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else 400
         if not said and not frame.get("error"):
@@ -88,6 +94,11 @@ class Call:
         return error
 
     @property
+    def without_numbers(self) -> Continuation:
+        """The settings of this call for a request whose number of tokens is decided."""
+        return replace(self._settings, max_tokens=None, round_tokens=None)
+
+    @property
     def response_type(self) -> Any:
         """What the SDK is told to make of a further round's response: nothing."""
         base: Any = _base_client
@@ -98,6 +109,8 @@ class Call:
         """Log the rounds that are new and give them to ``on_round``; nothing while the call is not continued."""
         if not self.rounds.continued:
             return
+        if self.rounds.restarts:
+            vars(self.client).setdefault(_RESTARTS, set()).add(self._model)
         fresh, self._told = self.rounds.rounds[self._told :], len(self.rounds.rounds)
         for number, round_ in enumerate(fresh, self._told - len(fresh) + 1):
             self._tell_one(number, round_)
@@ -144,7 +157,7 @@ def fitting_options(client: Any, options: Any, base: Continuation | None, error:
     if call is None or request is None or call.rounds.fail(request, failure_of(error)).raises:
         return None
     again = call.rounds.next_request()
-    return None if again is None else overlaid(options, call.body, again.body)
+    return None if again is None else overlaid(options, call.body, {**again.body, KEY: call.without_numbers})
 
 
 def body_of(options: Any) -> Json | None:
@@ -177,22 +190,24 @@ def overlaid(options: Any, before: Json, after: Json) -> Any:
     return copy
 
 
-def failure_of(error: Exception | None, *, broke_off: bool = False) -> Failure:
+def failure_of(error: Exception | None, request_id: str | None = None, *, broke_off: bool = False) -> Failure:
     """Say as plain data what went wrong; None: a stream just ended."""
-    if error is None:
-        return Failure("broken_stream", broke_off=broke_off)
     if isinstance(error, openai.APIStatusError):
         return Failure(type(error).__name__, error.status_code, error.request_id, f"{error.message} {error.body}")
-    return Failure(type(error).__name__, broke_off=broke_off)
+    kind = openai.APIConnectionError if error is None else type(error)
+    return Failure(kind.__name__, request_id=request_id, broke_off=broke_off)
 
 
-def is_error_frame(chunk: Json | None) -> bool:
+def is_failure(chunk: Json | None, *, first: bool) -> bool:
     """
-    Tell whether this is DeepInfra's error in a stream, which comes with status 200.
+    Tell whether this came in place of a chunk and ends the round; None: it is no JSON object.
 
-    The SDK knows ``{"error": …}`` and would give this one to the caller as a chunk without choices.
+    In the first round that is DeepInfra's error in a stream with status 200 alone, which the SDK would give to the
+    caller as a chunk without choices; it raises ``{"error": …}`` by itself.
     """
-    return chunk is not None and chunk.get("choices") is None and "error_message" in chunk and not chunk.get("error")
+    if chunk is None or chunk.get("error"):
+        return not first
+    return "error_message" in chunk and not chunk.get("choices")
 
 
 def _provider_of(client: Any, options: Any, wanted: Continuation) -> Provider | None:

@@ -56,7 +56,8 @@ def text_of(chunk: Json, field: str = "content") -> str:
 
 def has_news(chunk: Json) -> bool:
     """Tell whether a chunk of one choice carries anything but a role and an end."""
-    if chunk["choices"][0].get("logprobs") is not None:
+    logprobs = chunk["choices"][0].get("logprobs")
+    if any(logprobs.values()) if isinstance(logprobs, dict) else logprobs is not None:
         return True
     return any(value for name, value in delta_of(chunk).items() if name != "role")
 
@@ -83,8 +84,9 @@ def cut_from(chunks: Sequence[Json], excess: int, field: str) -> list[Json]:
         length = len(text_of(chunk, field))
         if excess == 0 or not length:
             kept.append(chunk)
-        elif excess < length:
-            kept.append(_between(chunk, excess, length, field))
+        else:
+            part = _between(chunk, min(excess, length), length, field)
+            kept += [part] if has_news(part) else []
         excess = max(excess - length, 0)
     return kept
 

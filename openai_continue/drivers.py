@@ -2,7 +2,8 @@
 The four loops: whole and streamed, sync and async. They differ in ``await`` alone, and decide nothing.
 
 Further rounds go through the base class's ``request``, so that wrappers on a subclass or an instance see one call, and
-inside ``disabled()``, so that our own wrappers leave them alone.
+inside ``disabled()``, so that our own wrappers leave them alone. Whatever keeps a round from being had, an error of the
+SDK's or any other (of a closed client, a token provider, a lone surrogate in UTF-8), must not cost the answer so far.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import openai
 from openai._base_client import AsyncAPIClient, SyncAPIClient
 
 from . import wire
-from .calls import Call, failure_of, is_error_frame
+from .calls import Call, failure_of, is_failure
 from .chunks import obj
 from .rounds import Request
 from .switches import disabled
 
 #: Seconds that a server gets between ``[DONE]`` and the end of its stream, for its connection to be used again.
 PATIENCE = 0.1
+# Seconds between two looks whether a stream was closed that waits for its next round.
+_GLANCE = 0.05
 
 
 def whole(call: Call, response: Any, *, unread: bool) -> Any:
@@ -37,7 +40,7 @@ def whole(call: Call, response: Any, *, unread: bool) -> Any:
     while request is not None:
         try:
             reply = _send(call, request, stream=False)
-        except _failures(response) as error:
+        except Exception as error:
             merging.fail(request, error)
         else:
             merging.receive(request, reply)
@@ -53,7 +56,7 @@ async def awhole(call: Call, response: Any, *, unread: bool) -> Any:
     while request is not None:
         try:
             reply = await _asend(call, request, stream=False)
-        except _failures(response) as error:
+        except Exception as error:
             merging.fail(request, error)
         else:
             merging.receive(request, reply)
@@ -88,9 +91,8 @@ async def _asend(call: Call, request: Request, *, stream: bool) -> Any:
 
 
 def _failures(response: Any) -> tuple[type[Exception], ...]:
-    """Return what a round may fail with: the SDK's errors, and the transport's, which openai < 3 lets through."""
-    # Text with a lone surrogate came as a JSON escape and cannot be sent back as UTF-8.
-    return (openai.OpenAIError, wire.module_of(response).HTTPError, ssl.SSLError, anyio.EndOfStream, UnicodeEncodeError)
+    """Return what reading may fail with: the SDK's errors, and the transport's, which openai < 3 lets through."""
+    return (openai.OpenAIError, wire.module_of(response).HTTPError, ssl.SSLError, anyio.EndOfStream)
 
 
 class _Whole:
@@ -186,20 +188,19 @@ class _Streaming:
         if request is None:
             self._ready.append(data)
             return False
-        request_id = self._running.headers.get("x-request-id")
         events = iter(self._reader.feed(data))
         for event in events:
             if event.is_done:
                 self._end = b"".join((event.raw, *(later.raw for later in events)))
                 return True
             chunk = None if event.data is None else obj(wire.load(event.data))
+            if event.data is not None and is_failure(chunk, first=request.number == 1):
+                self._frame = chunk or {}
+                return True
             if chunk is None or not isinstance(chunk.get("choices"), list):
-                if event.data is not None and (request.number > 1 or is_error_frame(chunk)):
-                    self._frame = chunk or {}
-                    return True
-                self._ready.append(event.raw)
+                self._ready += [event.raw] if event.is_comment or request.number == 1 else []
                 continue
-            for ready in self._rounds.feed(request, chunk, request_id):
+            for ready in self._rounds.feed(request, chunk, self._request_id):
                 self._ready.append(event.raw if ready is chunk else wire.write_event(ready))
             if self._rounds.satisfied:
                 return True
@@ -209,28 +210,43 @@ class _Streaming:
         """Take the end of the running round; return the request of the next one."""
         if self._request is None:
             return None
-        if self._frame is not None:
-            frame, self._frame = self._frame, None
-            return self._fail(self._call.error_of(frame, self._running))
+        frame, self._frame = self._frame, None
         if self._rounds.finished or self._rounds.satisfied or (self._end and self._request.number == 1):
             self._put(self._rounds.end_of_stream(self._request))
             self._wait = 0.0
             return self._next()
-        return self._fail(None, broke_off=not self._end)
+        if frame is not None:
+            return self._fail(self._call.error_of(frame, self._running), self._request_id)
+        return self._fail(None, self._request_id, broke_off=not self._end and not self._is_left())
 
     def _break(self, error: Exception) -> Request | None:
         """Take an error in the middle of a round; return the request of the next one."""
-        if self._request is None or self._closed.is_set() or self._call.client.is_closed():
+        if self._request is None or self._is_left():
+            self._over = True
             raise error
         if self._rounds.finished:
             return self._settle()
-        return self._fail(error, broke_off=True)
+        if self._request.number > 1:
+            # The first round fails as without us: openai < 3 lets the transport's error through.
+            error = wire.sdk_error(error, self._running)
+        return self._fail(error, self._request_id, broke_off=True)
 
-    def _fail(self, error: Exception | None, *, broke_off: bool = False) -> Request | None:
+    @property
+    def _request_id(self) -> str | None:
+        request_id: str | None = self._running.headers.get("x-request-id")
+        return request_id
+
+    def _is_left(self) -> bool:
+        """Tell whether the caller has closed the stream or the client, which looks like a break from here."""
+        return self._closed.is_set() or bool(self._call.client.is_closed())
+
+    def _fail(
+        self, error: Exception | None, request_id: str | None = None, *, broke_off: bool = False
+    ) -> Request | None:
         """Take the failure of a round; None: its stream just ended. Return the request of the next one."""
         if self._request is None:
             return None
-        decision = self._rounds.fail(self._request, failure_of(error, broke_off=broke_off))
+        decision = self._rounds.fail(self._request, failure_of(error, request_id, broke_off=broke_off))
         self._put(decision.chunks)
         if decision.raises:
             if error is None and self._request.number > 1:
@@ -246,12 +262,16 @@ class _Streaming:
         self._call.tell()
         if self._request is not None:
             return self._request
-        self._put(self._rounds.last_chunks())
+        last = self._rounds.last_chunks()
         if self._rounds.continued:
             self._call.tell_end()
-            self._ready += [] if self._error else [wire.DONE_EVENT]
-            self._over = self._error is None
-        elif as_it_came:
+            if self._error is None:
+                self._put(last)
+                self._ready.append(wire.DONE_EVENT)
+                self._over = True
+            return None
+        self._put(last)
+        if as_it_came:
             self._ready.append(as_it_came)
         return None
 
@@ -307,7 +327,7 @@ class Stream(_Streaming):
         """Open a round; return the request to try after it where it could not be opened."""
         try:
             response = _send(self._call, request, stream=True)
-        except self._failures as error:
+        except Exception as error:
             return self._fail(error)
         self._running, self._pieces = response, response.iter_bytes()
         if self._closed.is_set():
@@ -359,8 +379,7 @@ class AsyncStream(_Streaming):
                 await _adrain(self._running, self._pieces)
         while request is not None:
             await self._leave()
-            await anyio.sleep(self._wait)
-            if self._closed.is_set():
+            if await _wait(self._closed, self._wait):
                 return
             request = await self._begin(request)
 
@@ -368,7 +387,7 @@ class AsyncStream(_Streaming):
         """Open a round; return the request to try after it where it could not be opened."""
         try:
             response = await _asend(self._call, request, stream=True)
-        except self._failures as error:
+        except Exception as error:
             return self._fail(error)
         self._running, self._pieces = response, response.aiter_bytes()
         if self._closed.is_set():
@@ -383,6 +402,14 @@ class AsyncStream(_Streaming):
         """Close the running round; safe from any task."""
         self._closed.set()
         await self._leave()
+
+
+async def _wait(event: threading.Event, seconds: float) -> bool:
+    """Wait for an event that any thread may set; return whether it is set."""
+    with anyio.move_on_after(seconds):
+        while not event.is_set():
+            await anyio.sleep(min(seconds, _GLANCE))
+    return event.is_set()
 
 
 def _drain(response: Any, pieces: Iterator[bytes]) -> None:

@@ -27,17 +27,22 @@ class Limit:
     later: int | None
     #: False: the request names something that is no number of tokens; only the server can judge it.
     valid: bool = True
-    #: True: the first round names no number, for the server to take what fits.
+    #: The caller's own number.
+    named: int | None = None
+    #: Whether this limit was made to fit the context; and whether so that the first round names no number.
+    fitted: bool = False
     unnamed: bool = False
 
     @property
     def is_ours(self) -> bool:
         """Whether the first round asks for a number that is not the caller's."""
-        return self.total is not None and self.cap is not None and self.total > self.cap and not self.unnamed
+        return self.valid and not self.fitted and self.asked(0, first=True) not in (None, self.named)
 
     def fitting(self, room: int | None) -> Limit:
         """Return this limit for a prompt that leaves so many tokens; None: nobody knows how many."""
-        return replace(self, unnamed=True) if room is None else replace(self, cap=room)
+        if room is None:
+            return replace(self, fitted=True, unnamed=True)
+        return replace(self, fitted=True, cap=room, first=None if self.first is None else room)
 
     @classmethod
     def of(cls, body: Mapping[str, Any], provider: Provider, settings: Continuation) -> Limit:
@@ -53,17 +58,19 @@ class Limit:
         cap = settings.round_tokens or provider.cap
         total = settings.max_tokens if value is None else value
         valid = total is None or (isinstance(total, int) and not isinstance(total, bool) and total > 0)
-        if not valid or (value is not None and value == cap and not settings.cap_is_limit):
+        if not valid:
             total = None
+        elif value is not None and value in (cap, provider.cap) and not settings.cap_is_limit:
+            total = settings.max_tokens
         later = settings.round_tokens or provider.asks
-        return cls(sent_as, total, cap, settings.round_tokens, later, valid)
+        return cls(sent_as, total, cap, settings.round_tokens, later, valid, value if valid else None)
 
     def asked(self, used: int, *, first: bool) -> int | None:
         """Return the tokens to ask for when so many are used; None: name no number."""
-        if self.total is None:
-            return self.first if first else self.later
         if first and self.unnamed:
             return None
+        if self.total is None:
+            return self.first if first else self.later
         left = self.total - used
         return left if self.cap is None else min(left, self.cap)
 

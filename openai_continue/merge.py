@@ -80,12 +80,15 @@ def logprobs_of(logprobs: object, text: str, start: int, end: int) -> object:
 
 def _place(text: bytes, written: bytes) -> int | None:
     """Return where in a text its tokens begin, below 0 where some of them stand before it; None: nowhere."""
-    if text.endswith(written):
-        return len(text) - len(written)
-    if written.endswith(text):
+    if text.endswith(written) or written.endswith(text):
         return len(text) - len(written)
     place = written.find(text)
-    return None if place < 0 else -place
+    if place >= 0:
+        return -place
+    for length in range(min(len(text), len(written)), 0, -1):
+        if text.endswith(written[:length]):
+            return len(text) - length
+    return None
 
 
 def bytes_of(logprobs: object) -> bytes:

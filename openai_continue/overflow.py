@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+# Some servers quote the request behind their message: long, and the conversation may be about context lengths.
+_LONGEST = 4096
 _N = r"(?P<context>\d[\d,]*)"
 _P = r"(?P<prompt>\d[\d,]*)"
 _PATTERNS = tuple(
@@ -16,10 +18,13 @@ _PATTERNS = tuple(
     for pattern in (
         # vLLM of 2026: "at least" because it stops counting at the limit.
         rf"maximum context length is {_N} tokens.*?prompt contains (?P<atleast>at least )?{_P} input tokens",
-        rf"maximum context length is {_N} tokens.*?\({_P} (?:in the messages|of text input)",
+        rf"maximum context length is {_N} tokens.*?\({_P} in the messages, \d+ in the completion",
+        # Functions and tools come on top; OpenRouter says "about".
+        rf"maximum context length is {_N} tokens.*?\({_P} (?P<atleast>in the messages|of text input)",
         rf"maximum context length of {_N} tokens.*?: {_P} tokens from the input",
         rf"maximum context length is {_N} tokens.*?resulted in {_P} tokens",
-        rf"passed {_P} input (?:tokens|characters).*?context length is only {_N} tokens",
+        rf"passed {_P} input tokens.*?context length is only {_N} tokens",
+        rf"context length is only {_N} tokens",
         rf"input \({_P} tokens\) is longer than the model's context length \({_N} tokens\)",
         rf"input length \({_P}(?: tokens)?\) exceeds (?:the|model's) maximum (?:allowed |context )length \({_N}",
         rf"request \({_P} tokens\) exceeds the available context size \({_N} tokens\)",
@@ -42,6 +47,7 @@ _WITHOUT_NUMBERS = re.compile(
     r"|greater than the context length",
     re.IGNORECASE,
 )
+_FULL = re.compile(r"must be at least 1, got 0|even without any output tokens", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +58,21 @@ class Overflow:
     prompt_tokens: int | None = None
     #: False: the prompt has at least so many tokens.
     exact: bool = True
+    #: Whether the prompt alone is too long, or leaves room for nothing.
+    full: bool = False
 
 
 def read(text: str) -> Overflow | None:
     """Read an error's text; None where it is about something else."""
+    text = text[:_LONGEST]
     for pattern in _PATTERNS:
         found = pattern.search(text)
         if found is not None:
             said = found.groupdict()
-            return Overflow(_number(said["context"]), _number(said.get("prompt")), said.get("atleast") is None)
-    return Overflow() if _WITHOUT_NUMBERS.search(text) else None
+            context, prompt = _number(said["context"]), _number(said.get("prompt"))
+            full = _FULL.search(text) is not None or None not in (context, prompt) and prompt >= context
+            return Overflow(context, prompt, said.get("atleast") is None, full)
+    return Overflow(full=_FULL.search(text) is not None) if _WITHOUT_NUMBERS.search(text) else None
 
 
 def _number(digits: str | None) -> int | None:

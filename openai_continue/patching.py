@@ -31,9 +31,7 @@ def patch(settings: Continuation | None = None) -> None:
         raise SettingsError(msg)
     wanted = Continuation.from_env() if settings is None else settings
     with _lock:
-        for owner, name, wrapper in _WRAPPED:
-            if not _is_wrapped(owner, name):
-                wrapt.wrap_function_wrapper(owner, name, wrapper)
+        _wrap()
         _settings = wanted
 
 
@@ -66,6 +64,8 @@ async def _arequest(wrapped: Callable[..., Any], client: Any, args: tuple[Any, .
 
 
 def _build_request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if _settings is not None:
+        _mend()
     return doors.build_request(wrapped, client, _settings_for(client), *args, **kwargs)
 
 
@@ -77,6 +77,25 @@ async def _aprocess_response(
     wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     return await doors.aprocess_response(wrapped, client, _settings_for(client), *args, **kwargs)
+
+
+def _wrap() -> None:
+    for owner, name, wrapper in _WRAPPED:
+        if not _is_wrapped(owner, name):
+            wrapt.wrap_function_wrapper(owner, name, wrapper)
+
+
+def _mend() -> None:
+    """
+    Put back what another library took off: ddtrace's unpatch() removes the outermost wrapper, whosever it is.
+
+    Every request is built before its response is processed, so no answer is missed.
+    """
+    if all(_is_wrapped(owner, name) for owner, name, _ in _WRAPPED):
+        return
+    with _lock:
+        if _settings is not None:
+            _wrap()
 
 
 def _settings_for(client: Any) -> Continuation | None:

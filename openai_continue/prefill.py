@@ -13,7 +13,7 @@ from .providers import Provider
 from .reasoning import Inline
 
 #: Characters that must be the same for a continuation to count as the answer begun anew. A document of known format
-#: is known from its first few.
+#: is known from its first few, where no value may begin at the seam that is like the document itself.
 RESTART_EVIDENCE = 64
 RESTART_EVIDENCE_STRUCTURED = 16
 
@@ -35,7 +35,7 @@ class Prefill:
         self._model = body.get("model")
         self._provider = provider
         self._trims = trims
-        self._evidence = RESTART_EVIDENCE_STRUCTURED if structured else RESTART_EVIDENCE
+        self._structured = structured
         #: Only at temperature 0 does the model write the same punctuation again.
         self.hold = Hold.TO_WORD if trims and body.get("temperature") == 0 else Hold.WHITESPACE
 
@@ -43,6 +43,10 @@ class Prefill:
         """Return the next smaller hold to try; None where less cannot be held back without doubling it."""
         least = Hold.WHITESPACE if self._trims else Hold.NOTHING
         return Hold(hold - 1) if hold > least else None
+
+    def part(self, content: str) -> Inline:
+        """Part content at its think block."""
+        return Inline.of(content, self._model)
 
     def bar(self, content: str, thoughts: str) -> str | None:
         """Say why this text cannot go back; None where it can."""
@@ -52,27 +56,40 @@ class Prefill:
         last = obj(cast("list[Any]", messages)[-1])
         if last is None or (self._is_prefilled() and last.get("tool_calls")):
             return "unsupported"
-        inline = Inline.of(content)
-        if self._trims and not (content + thoughts).strip():
-            return "empty"
-        if inline.answer:
+        inline = self.part(content)
+        if (thoughts and not content) or inline.thinking:
+            return None if self._thinks_on(thoughts) else "reasoning"
+        if thoughts and self._is_prefilled():
+            # Nothing tells what of it stands on which side of the caller's own beginning.
+            return "reasoning"
+        if inline.answer.strip() if self._trims else inline.answer:
             return None
-        if inline.thinking:
-            return None if reasoning.takes_open_block(self._model) else "reasoning"
-        if thoughts and not content:
-            can = self._provider.thought_field is not None or reasoning.takes_open_block(self._model)
-            return None if can else "reasoning"
-        return "reasoning" if inline.thoughts else "empty"
+        return "reasoning" if thoughts or inline.thoughts else "empty"
+
+    def _thinks_on(self, thoughts: str) -> bool:
+        """Tell whether thoughts that were cut can go on."""
+        if not thoughts or self._is_prefilled():
+            # Inline, as the server gave them or the caller began them.
+            opened = not thoughts or reasoning.OPEN in _text_of(self._body["messages"][-1].get("content"))
+            raw = self._provider.thought_field is None and self._provider.echoes is None
+            return opened and raw and reasoning.takes_open_block(self._model)
+        if self._provider.thought_field is not None:
+            return bool(thoughts.strip())
+        return self._provider.echoes is None and reasoning.takes_open_block(self._model)
 
     def write(self, body: Json, content: str, thoughts: str, hold: Hold, *, first: bool) -> tuple[Json, seam.Joint]:
         """
         Return the body with the text so far at its end, and the seam that its answer is to be joined at.
 
-        ``first``: the first continuation of a choice, the one that shows a server which begins anew.
+        ``first``: no text of a choice was continued yet, so that the server may show that it begins anew.
         """
-        inline = Inline.of(content)
+        inline = self.part(content)
+        prefilled = self._is_prefilled()
         thinking = bool(thoughts) and not content
-        text = thoughts if thinking else content if inline.thinking else inline.answer
+        raw = prefilled or inline.thinking
+        text = thoughts if thinking else content if raw else inline.answer
+        # A tag has no word that could be gone back to.
+        hold = min(hold, Hold.WHITESPACE) if inline.thinking else hold
         held = self._held(text, hold)
         sent = text[: len(text) - len(held)]
         marks = dict(self._provider.body_marks)
@@ -81,20 +98,19 @@ class Prefill:
         if thinking and field is not None:
             marks.update(self._provider.thought_marks)
             message.update({"content": "", field: sent})
-        elif thinking:
+        elif thinking and not prefilled:
             sent = f"{reasoning.OPEN}\n{sent}"
-        elif not inline.thinking and (thoughts or inline.thoughts):
+        elif not raw and (thoughts or inline.thoughts):
             if field is not None:
                 message[field] = thoughts or inline.thoughts
             elif self._provider.closes_block and reasoning.wants_closed_block(self._model):
                 sent = f"{reasoning.OPEN}\n\n{reasoning.CLOSE}\n\n{sent}"
         message.setdefault("content", sent)
         messages: list[Any] = list(self._body["messages"])
-        if self._is_prefilled():
+        if prefilled:
             last = cast(Json, messages.pop())
-            # A server that echoes has given the caller's own beginning back with the first round.
-            grown = sent if self._provider.echoes and content else _grown(last.get("content"), message["content"])
-            message = {**last, **message, "content": grown}
+            message = {**last, **message, "content": self._grown(last.get("content"), sent)}
+            sent = _text_of(message["content"])
         else:
             message = {"role": "assistant", **message}
         joint = seam.Joint(
@@ -102,9 +118,28 @@ class Prefill:
             exact=hold is Hold.TO_WORD,
             trims=self._trims,
             echo=self._echo(sent, streamed=bool(body.get("stream"))),
-            start=seam.evidence(text, self._evidence) if first and not thinking else "",
+            starts=self._starts(text, inline) if first else (),
         )
         return {**body, **marks, "messages": [*messages, message]}, joint
+
+    def _starts(self, text: str, inline: Inline) -> tuple[str, ...]:
+        """Return the beginnings that show an answer begun anew."""
+        length = RESTART_EVIDENCE
+        if self._structured and text.rstrip()[-1:] not in (":", ",", "["):
+            length = RESTART_EVIDENCE_STRUCTURED
+        start = seam.evidence(text, length)
+        block = reasoning.OPEN if inline.thoughts and not inline.thinking else ""
+        return tuple(beginning for beginning in (start, block) if beginning)
+
+    def _grown(self, content: object, text: str) -> object:
+        """Append text to the caller's own beginning; a server that echoes has given that back with the first round."""
+        own = _text_of(content)
+        if own and (self._provider.echoes or self._body.get("echo")):
+            if text.startswith(own):
+                text = text[len(own) :]
+            elif own.startswith(text):
+                return text
+        return _appended(content, text)
 
     def _held(self, text: str, hold: Hold) -> str:
         if hold is Hold.NOTHING:
@@ -120,18 +155,26 @@ class Prefill:
     def _is_prefilled(self) -> bool:
         """Tell whether the caller's last message is the beginning of the answer, as the provider marks one."""
         last = obj(self._body["messages"][-1])
-        return (
-            last is not None
-            and last.get("role") == "assistant"
-            and all(self._body.get(name) == value for name, value in self._provider.body_marks.items())
+        if last is None or last.get("role") != "assistant":
+            return False
+        return self._provider.needs_no_marks or (
+            all(self._body.get(name) == value for name, value in self._provider.body_marks.items())
             and all(last.get(name) == value for name, value in self._provider.message_marks.items())
         )
 
 
-def _grown(content: object, text: str) -> object:
-    """Append text to a message's content: a string, None, or a list of parts, whose last text part grows."""
+def _text_of(content: object) -> str:
+    """Return the text of a message's content: a string, None, or a list of parts."""
     if not isinstance(content, list):
-        return (string(content) or "") + text
+        return string(content) or ""
+    parts = map(obj, cast("list[Any]", content))
+    return "".join(string(part.get("text")) or "" for part in parts if part is not None)
+
+
+def _appended(content: object, text: str) -> object:
+    """Append text to a message's content; of a list of parts the last text part grows."""
+    if not isinstance(content, list):
+        return _text_of(content) + text
     parts = list(cast("list[Any]", content))
     last = obj(parts[-1]) if parts else None
     if last is not None and isinstance(last.get("text"), str):

@@ -34,6 +34,8 @@ class Provider:
     #: What marks a continuation: fields of the request's body, and of its last message.
     body_marks: Mapping[str, Any] = field(default_factory=dict[str, Any])
     message_marks: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    #: Whether a trailing assistant message is continued without these marks too.
+    needs_no_marks: bool = False
     #: Whether the server trims the message sent back, whatever the model; None: by model family.
     trims: bool | None = None
     #: Which answers begin with a copy of what was sent back: "always", or the "whole" (not streamed) ones; None: none.
@@ -74,6 +76,7 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(
         name="llama.cpp",
         body_marks={"add_generation_prompt": False, "continue_final_message": True},
+        needs_no_marks=True,
         echoes="whole",
         thought_field="reasoning_content",
         thought_marks={"continue_final_message": "reasoning_content"},

@@ -45,16 +45,16 @@ from .limits import Limit
 from .merge import Json, add_logprobs, add_usage, logprobs_of
 from .overflow import Overflow
 from .overflow import read as read_overflow
-from .prefill import Hold, Prefill
+from .prefill import RESTART_EVIDENCE, Hold, Prefill
 from .providers import Provider
-from .reasoning import Inline
 from .repetition import is_looping
 from .report import Round, Seam, report
-from .seam import Joint
+from .seam import Joint, evidence, without_cut_character
 from .settings import Continuation
-from .structured import Format
+from .structured import Format, without_format
 
 NATURAL_ENDS = ("stop", "tool_calls", "function_call", "content_filter")
+_NOT_CONTINUED = (Stopped.RESTARTED, Stopped.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,14 @@ class _Choice:
     thoughts: Answer | None = None
     #: Whether the running round continues the thoughts.
     thinking: bool = False
+    #: Whether a continuation was had, so that the server is known not to begin anew.
+    joined: bool = False
+    #: Text of a continued answer that came as thoughts, until it shows what it is; and what it was before.
+    misfiled: list[Json] = field(default_factory=list[Json])
+    misfiles: bool = False
     finish_reason: str | None = None
+    #: Chunks of the running round with text: what a broken round is taken to have used.
+    chunks: int = 0
     #: Output tokens and rounds so far.
     used: int = 0
     rounds: int = 0
@@ -124,12 +131,13 @@ class _Choice:
     ended: bool = False
     #: Heals in a row without new text.
     heals: int = 0
-    #: Tokens of prompt and answer after the last round, where its usage said so; and what that leaves for the next.
+    #: Tokens of prompt and answer after the last round, as far as usage tells; and the most to ask the next one for.
     context: int | None = None
     room: int | None = None
     shrinks: int = 0
-    #: What later rounds of a whole answer brought beside text, and all its logprobs.
+    #: What later rounds of a whole answer brought in the message and beside it, and all its logprobs.
     extras: Json = field(default_factory=dict[str, Any])
+    beside: Json = field(default_factory=dict[str, Any])
     logprobs: Json | None = None
 
     @property
@@ -152,8 +160,10 @@ class _Running:
     id: str | None = None
     request_id: str | None = None
     usage: Json | None = None
-    #: Chunks with text: what a broken round is taken to have used.
-    chunks: int = 0
+    #: By what index a later round calls its choice.
+    index: int | None = None
+    #: Whether anything of it came; and whether its choices came to their end.
+    began: bool = False
     finished: bool = False
 
 
@@ -223,7 +233,13 @@ class Rounds:
         """Whether every choice of the running round has come to its end, if not to the end mark of the stream."""
         if self._running is None or self._running.request.number > 1:
             return self._running is not None and self._running.finished
-        return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
+        return len(self._choices) >= self._wanted and all(choice.finish_reason for choice in self._choices.values())
+
+    @property
+    def _wanted(self) -> int:
+        """How many choices the caller wants."""
+        wanted = self._body.get("n")
+        return wanted if isinstance(wanted, int) and wanted > 0 else 1
 
     @property
     def report(self) -> Json:
@@ -238,18 +254,16 @@ class Rounds:
 
     def _later_body(self, choice: _Choice) -> Json:
         body = self._limit.on_later(self._first_body(), self._asked(choice))
-        body.pop("response_format", None)
-        if body.get("n") is not None:
-            body["n"] = 1
+        body = _of_one_round(without_format(body), choice.used)
         thoughts = "" if choice.thoughts is None else choice.thoughts.text
         content = choice.answer.text
-        body, joint = self._prefill.write(body, content, thoughts, choice.hold, first=choice.rounds == 1)
+        body, joint = self._prefill.write(body, content, thoughts, choice.hold, first=not choice.joined)
         choice.thinking = bool(thoughts) and not content
-        for text in (choice.answer, choice.thoughts):
-            if text is not None:
-                continues = text is choice.current
-                document = self._format is not None and self._format.is_json and text is choice.answer
-                text.start_round(joint if continues else Joint(), ends_with_document=document)
+        if choice.thoughts is not None:
+            choice.thoughts.start_round(joint if choice.thinking else Joint())
+        inline = self._prefill.part(content)
+        document = self._format is not None and self._format.is_json and not inline.thinking
+        choice.answer.start_round(Joint() if choice.thinking else joint, document=inline.answer if document else None)
         return body
 
     def _asked(self, choice: _Choice) -> int | None:
@@ -263,7 +277,8 @@ class Rounds:
         running = self._expect(request)
         items = choices_of(completion)
         if items is None or len({index_of(item) for item in items}) < max(len(items), request.number > 1):
-            return self.fail(request, Failure("invalid_response", request_id=request_id, text=_said(completion)))
+            said = "" if request.number == 1 else _said(completion)
+            return self.fail(request, Failure("APIResponseValidationError", request_id=request_id, text=said))
         answer = cast(Json, completion)
         running.id, running.request_id = string(answer.get("id")), request_id
         running.usage = obj(answer.get("usage"))
@@ -280,16 +295,19 @@ class Rounds:
     def _take_whole(self, running: _Running, choice: _Choice, item: Json) -> None:
         """Take a choice as the one chunk of a stream."""
         message = obj(item.get("message")) or {}
-        for name, value in message.items():
-            if name not in ("role", "content", *reasoning.FIELDS) and value is not None:
-                choice.extras.setdefault(name, value)
         chunk = {"choices": [{**item, "delta": message}]}
-        if item.get("logprobs") is not None:
+        text = text_of(chunk)
+        if item.get("logprobs") is not None and text:
             # Tokens of a cut character, whose bytes are in no text.
-            text = text_of(chunk)
             chunk["choices"][0]["logprobs"] = logprobs_of(item["logprobs"], text, 0, len(text))
         self._collect(choice, self._take(running, choice, chunk))
         self._take_end(running, choice, item)
+        if self._stopped(choice) in _NOT_CONTINUED:
+            return
+        for name, value in message.items():
+            if name not in ("role", "content", *reasoning.FIELDS) and value is not None:
+                choice.extras.setdefault(name, value)
+        choice.beside = {name: item[name] for name in item if name not in ("index", "message", "logprobs")}
 
     def _collect(self, choice: _Choice, chunks: list[Json]) -> None:
         for chunk in chunks:
@@ -327,15 +345,19 @@ class Rounds:
         choice = self._choices[index_of(item)]
         if choice.rounds == 1 and not choice.cut:
             return item
-        message = {**item["message"], "content": choice.answer.text or item["message"].get("content")}
+        message = {**item["message"]}
+        if choice.answer.text or message.get("content"):
+            message["content"] = choice.answer.text
         if choice.thoughts is not None:
+            # Some servers give them under both names.
+            message.update({name: choice.thoughts.text for name in reasoning.FIELDS if string(message.get(name))})
             message[choice.thoughts.field] = choice.thoughts.text
         for name, value in choice.extras.items():
             if message.get(name) is None:
                 message[name] = value
-        merged = {**item, "message": message, "finish_reason": choice.finish_reason}
-        if choice.logprobs is not None:
-            merged["logprobs"] = choice.logprobs
+        merged = {**item, **choice.beside, "message": message, "finish_reason": choice.finish_reason}
+        if item.get("logprobs") is not None or choice.logprobs is not None:
+            merged["logprobs"] = choice.logprobs or {**item["logprobs"], "content": []}
         return merged
 
     # Streamed rounds.
@@ -345,7 +367,8 @@ class Rounds:
         running = self._expect(request)
         items = choices_of(chunk)
         if items is None:
-            return [chunk]
+            return [chunk] if request.number == 1 else []
+        running.began = True
         if running.id is None:
             running.id, running.request_id = string(chunk.get("id")), request_id
             if request.number == 1:
@@ -359,6 +382,13 @@ class Rounds:
             chunk = without_usage(chunk)
         if not items:
             return self._feed_without_choice(running, chunk)
+        if request.number > 1:
+            # One choice was asked for; whatever else is there belongs to no answer.
+            running.index = index_of(items[0]) if running.index is None else running.index
+            items = [item for item in items if index_of(item) == running.index]
+            chunk = {**chunk, "choices": items}
+            if not items:
+                return []
         feed_one = self._feed_first if request.number == 1 else self._feed_later
         if len(items) == 1:
             return feed_one(running, chunk)
@@ -465,35 +495,40 @@ class Rounds:
         if request.number == 1:
             return Decision(raises=True, chunks=[ready for one in self._choices.values() for ready in self._flush(one)])
         self._note(running, None)
-        choice = self._queue[0]
-        choice.finish_reason = "length"
-        self._queue.clear()
+        # A full context is this choice's affair; an error that the SDK's retries could not mend would be every one's.
+        ended = self._queue[:1] if overflow is not None else self._queue
+        self._queue = self._queue[len(ended) :]
         self._held = []
         self._stopped_by = "error" if overflow is None else "context"
+        for choice in ended:
+            choice.finish_reason, choice.stopped_by = "length", self._stopped_by
         if overflow is None:
-            self._error = {"type": failure.type, "status": failure.status, "request_id": failure.request_id}
+            self._error = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
         raises = overflow is None and self._settings.on_error == "raise"
-        return Decision(raises=raises, chunks=self._flush(choice))
+        return Decision(raises=raises, chunks=[ready for choice in ended for ready in self._flush(choice)])
 
     def _flush(self, choice: _Choice) -> list[Json]:
-        return self._end_texts(choice, goes_on=False)
+        return self._filed(choice) + self._end_texts(choice, goes_on=False)
 
     def _shrinks(self, running: _Running, overflow: Overflow) -> bool:
         """Ask again for what fits, where the number of tokens was too large and not the prompt."""
+        if running.began or overflow.full:
+            return False
         if running.request.number == 1:
             # The caller's own number is answered by the caller's own error, on which frameworks act.
-            if running.id is not None or not self._limit.is_ours:
+            if not self._limit.is_ours:
                 return False
             self._limit = self._limit.fitting(_room(overflow, None))
             self._running, self._number = None, 0
             return True
         choice = self._queue[0]
-        room = _room(overflow, choice.context)
-        if room is None or running.asked is None or choice.shrinks == MAX_SHRINKS:
+        if running.asked is None or choice.shrinks == MAX_SHRINKS:
             return False
-        room -= SHRINK_MARGIN * choice.shrinks
-        if room >= running.asked:
-            room = running.asked - SHRINK_MARGIN
+        room = _room(overflow, choice.context)
+        room = None if room is None else room - SHRINK_MARGIN * choice.shrinks
+        if room is None or room >= running.asked:
+            # Nobody knows, or who knew was wrong.
+            room = running.asked // 2
         if room < 1:
             return False
         choice.room, choice.shrinks = room, choice.shrinks + 1
@@ -507,10 +542,10 @@ class Rounds:
         if running.request.number > 1:
             choice = self._queue[0]
             choice.heals = 0 if choice.added > 0 else choice.heals
-            return choice.barred is None and choice.heals < MAX_HEALS
-        wanted = self._body.get("n")
+            more = choice.rounds + 1 < self._settings.max_rounds
+            return more and choice.barred is None and choice.heals < MAX_HEALS
         broken = [choice for choice in self._choices.values() if not choice.finish_reason]
-        if len(self._choices) != (wanted if isinstance(wanted, int) else 1) or not broken or self.restarts:
+        if len(self._choices) != self._wanted or not broken or self.restarts or self._settings.max_rounds == 1:
             return False
         return all(self._may_continue(choice) is None for choice in broken)
 
@@ -537,10 +572,15 @@ class Rounds:
             choice.barred = "unsupported"
         field = reasoning.field_of(delta)
         if content or field:
-            running.chunks += 1
+            choice.chunks += 1
+        if field is None and content:
+            before = [] if choice.thoughts is None else choice.thoughts.end_round(goes_on=False)
+            return before + self._thought_anew(choice) + choice.answer.take(chunk)
+        if field is None and choice.misfiled:
+            choice.misfiled.append(chunk)
+            return []
         if field is None:
-            before = [] if choice.thoughts is None or not content else choice.thoughts.end_round(goes_on=False)
-            return before + choice.answer.take(chunk)
+            return choice.answer.take(chunk)
         return self._take_thoughts(running, choice, chunk, field)
 
     def _take_thoughts(self, running: _Running, choice: _Choice, chunk: Json, field: str) -> list[Json]:
@@ -549,10 +589,15 @@ class Rounds:
         rest = {name: value for name, value in delta.items() if name not in reasoning.FIELDS}
         if running.request.number > 1 and not choice.thinking:
             # vLLM's deepseek_r1 parser takes all text before a </think> for thoughts, though the block was closed
-            # before the cut. Where the answer is there too, they are the echo of what was sent back, or thoughts anew.
-            if not delta.get("content"):
-                rest["content"] = delta[field]
-            return choice.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
+            # before the cut. Where the answer comes too, they are the echo of what was sent back, or thoughts anew.
+            if delta.get("content"):
+                ready = self._thought_anew(choice)
+                return ready + choice.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
+            chunk = {**chunk, "choices": [{**item, "delta": {**rest, "content": delta[field]}}]}
+            if choice.misfiles:
+                return choice.answer.take(chunk)
+            choice.misfiled.append(chunk)
+            return []
         if choice.thoughts is None:
             choice.thoughts = Answer(field)
         if not delta.get("content"):
@@ -566,6 +611,24 @@ class Rounds:
         }
         ready = choice.thoughts.take(thoughts) + choice.thoughts.end_round(goes_on=False)
         return ready + choice.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
+
+    def _thought_anew(self, choice: _Choice) -> list[Json]:
+        """Drop what came as thoughts: the answer goes on elsewhere, so they were no part of it."""
+        chunks, choice.misfiled = choice.misfiled, []
+        return [ready for chunk in chunks if not text_of(chunk) for ready in choice.answer.take(chunk)]
+
+    def _filed(self, choice: _Choice) -> list[Json]:
+        """Take text that came as thoughts for the answer that it is, where no answer came beside it."""
+        chunks, choice.misfiled = choice.misfiled, []
+        if not chunks:
+            return []
+        text = "".join(map(text_of, chunks))
+        known = "" if choice.thoughts is None else evidence(choice.thoughts.text, RESTART_EVIDENCE)
+        if known and text.lstrip().startswith(known):
+            choice.answer.stopped = Stopped.RESTARTED
+            return []
+        choice.misfiles = True
+        return [ready for chunk in chunks for ready in choice.answer.take(chunk)]
 
     def _end_texts(self, choice: _Choice, *, goes_on: bool) -> list[Json]:
         """End a round for the texts of a choice; return the chunks that are certain by it."""
@@ -599,10 +662,12 @@ class Rounds:
         for choice in parties:
             choice.rounds += 1
             choice.room, choice.shrinks = None, 0
-            choice.context = _context(running.usage) if len(parties) == 1 else None
+            used = self._used(running, choice, alone=len(parties) == 1)
+            choice.context = _context(running.usage, choice.context, used)
             if running.finished and choice.added > 0:
                 choice.heals = 0
-            choice.used += self._used(running, choice, alone=len(parties) == 1)
+            choice.used += used
+            choice.chunks = 0
         cut = [choice for choice in parties if choice.finish_reason == "length"]
         self._note(running, self._finish_of(running, parties))
         for choice in parties:
@@ -612,7 +677,12 @@ class Rounds:
             if choice.stopped_by is None:
                 self._queue.append(choice)
                 choice.cut += self._drop_cut_character(choice)
+            choice.joined = choice.joined or (not first and choice.added > 0)
             certain.append((choice, self._end_texts(choice, goes_on=choice.stopped_by is None)))
+        while self.restarts and self._queue:
+            other = self._queue.pop()
+            other.stopped_by = "restart"
+            certain.append((other, self._end_texts(other, goes_on=False)))
         # A first round that ends by itself, or at the caller's own limit, called for nothing and leaves no report.
         if not first or any(choice.stopped_by not in (None, "max_tokens") for choice in cut):
             reasons = [choice.stopped_by for choice in self._choices.values() if choice.stopped_by]
@@ -635,9 +705,10 @@ class Rounds:
     def _settle(self, choice: _Choice) -> list[Json]:
         """Settle a round's beginning, and end the choice as a stop across the seam says."""
         thoughts = [] if choice.thoughts is None else choice.thoughts.settle()
-        ready = thoughts + choice.answer.settle()
+        by_itself = choice.finish_reason == "stop"
+        ready = thoughts + self._filed(choice) + choice.answer.settle(by_itself=by_itself)
         stopped = self._stopped(choice)
-        if stopped in (Stopped.STOP_STRING, Stopped.DOCUMENT_END):
+        if choice.answer.document_ended or stopped is Stopped.STOP_STRING:
             choice.finish_reason = "stop"
         elif stopped is not None:
             choice.finish_reason = "length"
@@ -666,13 +737,12 @@ class Rounds:
     def _used(self, running: _Running, choice: _Choice, *, alone: bool) -> int:
         """Return the output tokens that a round spent on a choice."""
         tokens = (running.usage or {}).get("completion_tokens")
-        if alone and isinstance(tokens, int):
-            return max(tokens, 0)
-        if not running.finished:
-            return running.chunks
-        if choice.finish_reason == "length" and running.asked is not None:
+        if isinstance(tokens, int) and (alone or all(one.finish_reason == "length" for one in self._choices.values())):
+            # Choices that were cut all have the same number.
+            return max(tokens, 0) // (1 if alone else len(self._choices))
+        if running.finished and choice.finish_reason == "length" and running.asked is not None:
             return running.asked
-        return running.chunks
+        return choice.chunks
 
     def _verdict(self, choice: _Choice, *, first: bool) -> str | None:
         """Say why a choice ends here; None: it goes on."""
@@ -690,27 +760,35 @@ class Rounds:
         if self.restarts:
             return "restart"
         if not first and choice.added <= 0 and not choice.heals:
-            # Where the cap leaves no room but for what was held back, less must be.
-            less = self._prefill.less(choice.hold) if choice.current.joint.held else None
-            if less is None:
+            if not self._holds_less(choice):
                 return "empty"
-            choice.hold = less
         elif stopped is None:
             choice.hold = self._prefill.hold
         if is_looping(choice.current.text, choice.added if not first else len(choice.current.text)):
             return "repetition"
         return "max_rounds" if choice.rounds >= self._settings.max_rounds else None
 
+    def _holds_less(self, choice: _Choice) -> bool:
+        """Hold less back where the cap left no room but for what was held back, or the model wrote something else."""
+        less = self._prefill.less(choice.hold) if choice.current.joint.held else None
+        if less is None:
+            return False
+        choice.hold = less
+        if choice.current.stopped is Stopped.REFUSED:
+            # It may do so again at each seam, and each time costs a round.
+            self._prefill.hold = less
+        return True
+
     def _may_continue(self, choice: _Choice) -> str | None:
         """Say why a choice must not be continued, as far as its text and the request tell."""
-        thoughts = "" if choice.thoughts is None else choice.thoughts.text
-        return choice.barred or self._barred() or self._prefill.bar(choice.answer.text, thoughts)
+        texts = ("" if text is None else without_cut_character(text.text) for text in (choice.answer, choice.thoughts))
+        return choice.barred or self._barred() or self._prefill.bar(*texts)
 
     def _natural(self, choice: _Choice, *, first: bool) -> str:
         """Say how an answer that ended by itself ended; a joined document must be one."""
         if first or self._format is None or choice.finish_reason != "stop":
             return choice.finish_reason or "error"
-        if self._format.fits(Inline.of(choice.answer.text).answer):
+        if self._format.fits(self._prefill.part(choice.answer.text).answer):
             return "stop"
         choice.finish_reason = "length"
         self._error = {"type": "invalid_document", "status": None, "request_id": None}
@@ -735,6 +813,18 @@ class Rounds:
         return self._running
 
 
+def _of_one_round(body: Json, used: int) -> Json:
+    """Return the body of a further round without what the caller asked of the whole answer."""
+    if body.get("n") is not None:
+        body["n"] = 1
+    if isinstance(body.get("min_tokens"), int):
+        # vLLM: so many tokens before the answer may end, counted anew in each request.
+        body["min_tokens"] = max(body["min_tokens"] - used, 0)
+    # vLLM: repeat the last message before the answer.
+    body.pop("echo", None)
+    return body
+
+
 def _stop_strings(body: Mapping[str, Any]) -> tuple[str, ...]:
     stop = body.get("stop")
     several = cast("list[Any]", stop) if isinstance(stop, (list, tuple)) else [stop]
@@ -748,11 +838,10 @@ def _counts_unasked(body: Mapping[str, Any], provider: Provider, limit: Limit) -
     return not (obj(body.get("stream_options")) or {}).get("include_usage")
 
 
-def _context(usage: Json | None) -> int | None:
-    """Return the tokens that prompt and answer of a round have together."""
-    known = usage or {}
-    prompt, completion = known.get("prompt_tokens"), known.get("completion_tokens")
-    return prompt + completion if isinstance(prompt, int) and isinstance(completion, int) else None
+def _context(usage: Json | None, before: int | None, used: int) -> int | None:
+    """Return the tokens that prompt and answer have after a round that used so many; None where nobody counts."""
+    prompt = before if usage is None else usage.get("prompt_tokens")
+    return prompt + used if isinstance(prompt, int) else None
 
 
 def _room(overflow: Overflow, context: int | None) -> int | None:

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-CUT_CHARACTER = "\ufffd"
+from .merge import CUT_CHARACTER
+
 _BLANKS = " \t"
 
 

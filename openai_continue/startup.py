@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import Any
 
 _SWITCH = "OPENAI_CONTINUE"
 _OFF = ("", "0", "false", "no", "off")
@@ -57,19 +58,22 @@ def _complain(what: str) -> None:
 class _Finder:
     """Finds the target as the other finders do, and has it patched behind its import; then it is gone."""
 
+    def __init__(self) -> None:
+        self._busy = False
+
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """See importlib.abc.MetaPathFinder."""
-        if name != _TARGET:
+        if name != _TARGET or self._busy:
             return None
-        sys.meta_path.remove(self)
+        # This finder stays in the list meanwhile: a thread that walks it would pass over the one behind.
+        self._busy = True
         try:
-            spec = next(
-                (found for finder in sys.meta_path if (found := finder.find_spec(name, path, target)) is not None), None
-            )
+            finders = [finder.find_spec for finder in sys.meta_path if hasattr(finder, "find_spec")]
+            spec = next((found for find in finders if (found := find(name, path, target)) is not None), None)
         finally:
-            sys.meta_path.insert(0, self)
+            self._busy = False
         if spec is None or spec.loader is None:
             return None
         loader: object = _Loader(spec.loader, self)
@@ -95,6 +99,9 @@ class _Loader:
         module.__loader__ = self._loader
         self._loader.exec_module(module)
         # An import that failed is tried again, and finds the finder still there.
-        if self._finder in sys.meta_path:
-            sys.meta_path.remove(self._finder)
+        sys.meta_path = [finder for finder in sys.meta_path if finder is not self._finder]
         _patch()
+
+    def __getattr__(self, name: str) -> Any:
+        # Who looks for the module without importing it may want its source or its data.
+        return getattr(self._loader, name)

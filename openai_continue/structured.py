@@ -11,15 +11,29 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .chunks import obj, string
+from .chunks import obj
 
 # A backslash takes the next character with it, which may be the first one of the next piece.
 _MARKS = re.compile(r'[{}\[\]"\\]')
 _JSON_TYPES = ("json_object", "json_schema")
+# What engines read beside response_format, and the kind that it stands for. vLLM: docs/features/structured_outputs;
+# SGLang: sampling_params; llama-server: tools/server/README.md.
+_ENGINE_FIELDS = {
+    "guided_json": "json_schema",
+    "guided_regex": "regex",
+    "guided_choice": "choice",
+    "guided_grammar": "grammar",
+    "structured_outputs": "structured_outputs",
+    "json_schema": "json_schema",
+    "regex": "regex",
+    "ebnf": "grammar",
+    "grammar": "grammar",
+    "structural_tag": "grammar",
+}
 
 
 class Format:
-    """The response_format of a request that has one."""
+    """The format that a request asks for."""
 
     def __init__(self, kind: str, pattern: re.Pattern[str] | None) -> None:
         self.is_json = kind in _JSON_TYPES
@@ -31,15 +45,20 @@ class Format:
     def of(cls, body: Mapping[str, Any]) -> Format | None:
         """Read the format that a request asks for; None for plain text."""
         wanted = obj(body.get("response_format"))
-        if wanted is None or wanted.get("type") == "text":
-            return None
-        # https://docs.deepinfra.com/chat/structured-outputs: {"type": "regex", "regex": …}
-        expression = string(wanted.get("regex")) if wanted.get("type") == "regex" else None
-        try:
-            pattern = None if expression is None else re.compile(expression)
-        except re.error:
-            pattern = None
-        return cls(str(wanted.get("type")), pattern)
+        if wanted is not None and wanted.get("type") != "text":
+            # https://docs.deepinfra.com/chat/structured-outputs: {"type": "regex", "regex": …}
+            kind = str(wanted.get("type"))
+            return cls(kind, _compiled(wanted.get("regex")) if kind == "regex" else None)
+        for name, kind in _ENGINE_FIELDS.items():
+            value = body.get(name)
+            if value is None:
+                continue
+            parts = obj(value) or {}
+            if kind == "structured_outputs" and (parts.get("json") or parts.get("json_object")):
+                return cls("json_schema", None)
+            expression = value if kind == "regex" else parts.get("regex") if kind == "structured_outputs" else None
+            return cls(kind, _compiled(expression))
+        return None
 
     def fits(self, text: str) -> bool:
         """Tell whether the text is a whole document of this format."""
@@ -50,6 +69,18 @@ class Format:
         except (ValueError, RecursionError):
             return False
         return True
+
+
+def without_format(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a request without what constrains its answer."""
+    return {name: value for name, value in body.items() if name != "response_format" and name not in _ENGINE_FIELDS}
+
+
+def _compiled(expression: object) -> re.Pattern[str] | None:
+    try:
+        return re.compile(expression) if isinstance(expression, str) else None
+    except re.error:
+        return None
 
 
 class Document:
@@ -77,7 +108,7 @@ class Document:
                 place += self._in_string
             elif mark == '"':
                 self._in_string = not self._in_string
-            elif not self._in_string:
+            elif not self._in_string and (self._depth or mark in "{["):
                 self._depth += 1 if mark in "{[" else -1
                 if self._depth == 0:
                     self._ended = True

@@ -15,6 +15,8 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
+import openai
+
 # "\r" at the end of a piece may be half of "\r\n"; then the next event begins with an empty line, which says nothing.
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _LONGEST_END = 4
@@ -29,7 +31,7 @@ def dump(value: object) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-def load(content: bytes) -> object:
+def load(content: bytes | str) -> object:
     """Read JSON; None where it is none."""
     try:
         return json.loads(content)
@@ -56,6 +58,11 @@ class Event:
     def is_done(self) -> bool:
         """Whether this is the end mark of the stream."""
         return self.data is not None and self.data.startswith(_DONE)
+
+    @property
+    def is_comment(self) -> bool:
+        """Whether this says nothing and keeps the connection open."""
+        return all(line.startswith(b":") for line in self.raw.splitlines() if line)
 
 
 class EventReader:
@@ -133,7 +140,8 @@ def unread(response: Any, raw: bytes) -> Any:
 
 def refused(response: Any, status: int, body: object) -> Any:
     """Return the response that a server sends which refuses by its HTTP status."""
-    made = module_of(response).Response(status, json=body, request=response.request)
+    headers = {"content-type": "application/json"}
+    made = module_of(response).Response(status, headers=headers, content=dump(body), request=response.request)
     made.headers.update({name: value for name, value in response.headers.items() if name.startswith("x-")})
     return made
 
@@ -142,6 +150,16 @@ def decoded(response: Any, raw: bytes) -> bytes:
     """Return the body that a raw, maybe compressed body stands for."""
     content: bytes = _made(response, response.headers, content=raw).content
     return content
+
+
+def sdk_error(error: Exception, response: Any) -> Exception:
+    """Return the SDK's error for one of the transport's."""
+    if isinstance(error, openai.OpenAIError):
+        return error
+    late = isinstance(error, module_of(response).TimeoutException)
+    made = (openai.APITimeoutError if late else openai.APIConnectionError)(request=response.request)
+    made.__cause__ = error
+    return made
 
 
 def elapsed(response: Any) -> timedelta:

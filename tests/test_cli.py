@@ -226,7 +226,7 @@ def test_doctor_without_an_answer_says_why(capsys: pytest.CaptureFixture[str]) -
     assert "NotFoundError 404" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("way", [[], ["--stream"], ["--async"], ["--stream", "--async"]])
+@pytest.mark.parametrize("way", [[], ["--stream", "--async"]])
 def test_demo_ends_with_0_where_the_texts_are_equal(way: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """The demo shows the answer that was cut beside the whole one, in three requests."""
     code = main(["demo", "--tokens", "17000", *way])

@@ -17,10 +17,16 @@ def run(arguments: Sequence[str]) -> int:
     startup.init()
     if arguments[0] == "-m":
         sys.argv = list(arguments[1:])
-        sys.path.insert(0, str(Path.cwd()))
+        _put_first(str(Path.cwd()))
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv = list(arguments)
-        sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
+        _put_first(str(Path(arguments[0]).resolve().parent))
         runpy.run_path(arguments[0], run_name="__main__")
     return 0
+
+
+def _put_first(folder: str) -> None:
+    """Put a folder where Python has put ours: that of this command, or with ``-m`` the current one."""
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        sys.path[0] = folder

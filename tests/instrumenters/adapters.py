@@ -1,0 +1,252 @@
+"""How each instrumenter is put on and taken off, and how the spans that it made are counted, all in memory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from typing import Any
+
+#: Nothing listens there.
+NOWHERE = "http://127.0.0.1:9"
+
+
+class Instrumenter:
+    """One row; without ``can_uninstall`` the instrumenter has no way of being taken off."""
+
+    can_uninstall = True
+
+    def install(self) -> None: ...
+
+    def uninstall(self) -> None: ...
+
+    def wrap(self, client: Any) -> Any:
+        return client
+
+    def around(self) -> AbstractContextManager[Any]:
+        """Give what a call must run inside for its spans to be kept."""
+        return nullcontext()
+
+    def take(self) -> list[str]:
+        """Give the names of the spans that ended since this was last called."""
+        raise NotImplementedError
+
+
+class OpenTelemetry(Instrumenter):
+    """Any instrumenter with OpenTelemetry's own interface."""
+
+    def __init__(self, module: str) -> None:
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        self.exporter = InMemorySpanExporter()
+        self.provider = TracerProvider()
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self._instrumentor = import_module(module).OpenAIInstrumentor()
+
+    def install(self) -> None:
+        self._instrumentor.instrument(tracer_provider=self.provider)
+
+    def uninstall(self) -> None:
+        self._instrumentor.uninstrument()
+
+    def take(self) -> list[str]:
+        spans = self.exporter.get_finished_spans()
+        self.exporter.clear()
+        return [span.name for span in spans]
+
+
+class Logfire(Instrumenter):
+    def __init__(self) -> None:
+        import logfire
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        self.exporter = InMemorySpanExporter()
+        logfire.configure(
+            send_to_logfire=False, console=False, additional_span_processors=[SimpleSpanProcessor(self.exporter)]
+        )
+
+    def install(self) -> None:
+        import logfire
+
+        self._installed = logfire.instrument_openai()
+
+    def uninstall(self) -> None:
+        with self._installed:
+            pass
+
+    def take(self) -> list[str]:
+        spans = self.exporter.get_finished_spans()
+        self.exporter.clear()
+        return [span.name for span in spans]
+
+
+class Langfuse(Instrumenter):
+    can_uninstall = False
+
+    def __init__(self) -> None:
+        from langfuse import Langfuse as Client
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        self.exporter = InMemorySpanExporter()
+        self._client = Client(public_key="pk", secret_key="sk", base_url=NOWHERE, span_exporter=self.exporter)
+
+    def install(self) -> None:
+        import_module("langfuse.openai")
+
+    def take(self) -> list[str]:
+        self._client.flush()
+        spans = self.exporter.get_finished_spans()
+        self.exporter.clear()
+        return [span.name for span in spans]
+
+
+class LangSmith(Instrumenter):
+    can_uninstall = False
+
+    def __init__(self) -> None:
+        os.environ["LANGSMITH_TRACING"] = "true"
+        from langsmith import Client
+
+        runs = self._runs = []
+
+        class Memory(Client):
+            def create_run(self, name: str, *args: Any, **kwargs: Any) -> None:
+                runs.append(name)
+
+            def update_run(self, *args: Any, **kwargs: Any) -> None: ...
+
+        self._client = Memory(api_url=NOWHERE, api_key="key", auto_batch_tracing=False)
+
+    def wrap(self, client: Any) -> Any:
+        from langsmith.wrappers import wrap_openai
+
+        return wrap_openai(client, tracing_extra={"client": self._client})
+
+    def take(self) -> list[str]:
+        runs = list(self._runs)
+        self._runs.clear()
+        return runs
+
+
+class Sentry(Instrumenter):
+    can_uninstall = False
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def install(self) -> None:
+        import sentry_sdk
+        from sentry_sdk.integrations.openai import OpenAIIntegration
+        from sentry_sdk.transport import Transport
+
+        names = self._names
+
+        class Memory(Transport):
+            def capture_envelope(self, envelope: Any) -> None:
+                # Some spans come in their transaction, some by themselves.
+                event = envelope.get_transaction_event() or {}
+                ops = [span["op"] for span in event.get("spans", [])]
+                for item in envelope.items:
+                    if item.type == "span":
+                        ops += [span["attributes"]["sentry.op"]["value"] for span in item.payload.json["items"]]
+                names.extend(op for op in ops if op.startswith("gen_ai"))
+
+        sentry_sdk.init(
+            dsn="http://key@127.0.0.1:9/1",
+            transport=Memory,
+            traces_sample_rate=1.0,
+            auto_enabling_integrations=False,
+            integrations=[OpenAIIntegration()],
+        )
+
+    def around(self) -> AbstractContextManager[Any]:
+        import sentry_sdk
+
+        return sentry_sdk.start_transaction(name="check")
+
+    def take(self) -> list[str]:
+        import sentry_sdk
+
+        sentry_sdk.flush(1)
+        names = list(self._names)
+        self._names.clear()
+        return names
+
+
+class Datadog(Instrumenter):
+    def __init__(self) -> None:
+        os.environ.update(
+            DD_TRACE_AGENT_URL=NOWHERE,
+            DD_INSTRUMENTATION_TELEMETRY_ENABLED="false",
+            DD_REMOTE_CONFIGURATION_ENABLED="false",
+            DD_TRACE_STARTUP_LOGS="false",
+        )
+        from ddtrace.trace import TraceFilter, tracer
+
+        names = self._names = []
+
+        class Memory(TraceFilter):
+            def process_trace(self, trace: Any) -> None:
+                names.extend(span.name for span in trace)
+
+        tracer.configure(trace_processors=[Memory()])
+
+    def install(self) -> None:
+        from ddtrace import patch
+
+        patch(openai=True)
+
+    def uninstall(self) -> None:
+        import_module("ddtrace.contrib.internal.openai.patch").unpatch()
+
+    def take(self) -> list[str]:
+        names = list(self._names)
+        self._names.clear()
+        return names
+
+
+class MLflow(Instrumenter):
+    def __init__(self) -> None:
+        os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_ENABLE_ASYNC_TRACE_LOGGING="false")
+        import mlflow
+
+        self._folder = tempfile.TemporaryDirectory()
+        mlflow.set_tracking_uri(f"sqlite:///{self._folder.name}/traces.db")
+        self._seen: set[str] = set()
+
+    def install(self) -> None:
+        import_module("mlflow.openai").autolog()
+
+    def uninstall(self) -> None:
+        import_module("mlflow.openai").autolog(disable=True)
+
+    def take(self) -> list[str]:
+        import mlflow
+
+        mlflow.flush_trace_async_logging()
+        traces = [trace for trace in mlflow.search_traces(return_type="list") if trace.info.trace_id not in self._seen]
+        self._seen.update(trace.info.trace_id for trace in traces)
+        return [span.name for trace in traces for span in trace.data.spans]
+
+
+def named(name: str) -> Instrumenter:
+    """Make the adapter of a row of the table."""
+    own = {
+        "logfire": Logfire,
+        "langfuse": Langfuse,
+        "langsmith": LangSmith,
+        "sentry": Sentry,
+        "ddtrace": Datadog,
+        "mlflow": MLflow,
+    }
+    modules = {
+        "openai-v2": "opentelemetry.instrumentation.openai_v2",
+        "genai-openai": "opentelemetry.instrumentation.genai.openai",
+        "openinference": "openinference.instrumentation.openai",
+        "traceloop": "opentelemetry.instrumentation.openai",
+    }
+    return own[name]() if name in own else OpenTelemetry(modules[name])

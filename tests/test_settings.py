@@ -1,0 +1,368 @@
+"""The settings: their fields, their variables, their errors; and what a call tells of itself while it is continued."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import pickle
+from dataclasses import FrozenInstanceError, asdict, fields, replace
+from typing import Any
+
+import pytest
+
+from openai_continue import Continuation, Round, Seam, SettingsError
+from openai_continue.testing import Emulator, Fault
+from tests.conftest import DEEPINFRA, Way, ask, listed, settled
+
+NAMES = [field.name for field in fields(Continuation)]
+ROUNDS = 4
+
+
+def test_defaults() -> None:
+    """The defaults are those of the documentation."""
+    assert {
+        "provider": None,
+        "round_tokens": None,
+        "max_tokens": None,
+        "cap_is_limit": True,
+        "max_rounds": 16,
+        "trims": None,
+        "on_error": "partial",
+        "heal_streams": True,
+        "on_round": None,
+    } == {name: getattr(Continuation(), name) for name in NAMES}
+
+
+GOOD: list[dict[str, Any]] = [
+    {"provider": "deepinfra"},
+    {"provider": "vllm"},
+    {"round_tokens": 1},
+    {"max_tokens": 1_000_000},
+    {"cap_is_limit": False},
+    {"max_rounds": 1},
+    {"trims": True},
+    {"trims": False},
+    {"on_error": "raise"},
+    {"heal_streams": False},
+    {"on_round": print},
+]
+
+
+@pytest.mark.parametrize("values", GOOD, ids=str)
+def test_good_values(values: dict[str, Any]) -> None:
+    """Every field takes what its error names, when it is made, replaced or updated."""
+    made = Continuation(**values)
+
+    assert made == replace(Continuation(), **values) == Continuation().updated(values)
+    assert values == {name: getattr(made, name) for name in values}
+
+
+COUNT, COUNT_OR_NONE = "a whole number from 1", "a whole number from 1, or None"
+FLAG = "True or False"
+BAD: list[tuple[str, Any, str]] = [
+    *[("max_rounds", value, COUNT) for value in (0, -1, 1.5, True, "3", None)],
+    *[("round_tokens", value, COUNT_OR_NONE) for value in (0, -1, 16384.0, False, "16384")],
+    *[("max_tokens", value, COUNT_OR_NONE) for value in (0, -5, 1e6, True, "all")],
+    *[("cap_is_limit", value, FLAG) for value in (None, 0, "yes")],
+    *[("heal_streams", value, FLAG) for value in (None, 1, "no")],
+    *[("trims", value, "True, False or None") for value in (0, "auto")],
+    *[("on_error", value, "'partial' or 'raise'") for value in (None, True, "Partial", "ignore", [])],
+    *[("on_round", value, "a callable, or None") for value in (1, "print", [print])],
+]
+
+
+@pytest.mark.parametrize(("name", "value", "accepted"), BAD, ids=[f"{name}={value!r}" for name, value, _ in BAD])
+def test_bad_values(name: str, value: Any, accepted: str) -> None:
+    """A bad value is an error that names the field, the value and what is accepted, however it comes in."""
+    message = f"{name}: got {value!r}, accepted is {accepted}"
+    for make in (
+        lambda: Continuation(**{name: value}),
+        lambda: replace(Continuation(), **{name: value}),
+        lambda: Continuation().updated({name: value}),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            make()
+        assert message == str(caught.value)
+
+
+@pytest.mark.parametrize("provider", ["deepInfra", "", "openrouter.ai", 7])
+def test_unknown_provider(provider: Any) -> None:
+    """An unknown provider is an error that names the known ones."""
+    with pytest.raises(SettingsError, match=f"provider: got {provider!r}, accepted are anthropic, .*deepinfra, .*vllm"):
+        Continuation(provider=provider)
+
+
+def test_unknown_fields() -> None:
+    """Unknown fields are an error that names them and the known ones; positions are none."""
+    message = "got unknown 'max_round', 'rounds', accepted are " + ", ".join(NAMES)
+
+    with pytest.raises(SettingsError) as made:
+        Continuation(max_round=3, rounds=3, trims=True)  # type: ignore[call-arg]
+    with pytest.raises(SettingsError) as updated:
+        Continuation().updated({"max_round": 3, "rounds": 3, "trims": True})
+    with pytest.raises(TypeError):
+        Continuation("deepinfra")  # type: ignore[misc]
+
+    assert (f"Continuation: {message}", f"continuation: {message}") == (str(made.value), str(updated.value))
+
+
+def test_settings_error_is_a_value_error() -> None:
+    """Who catches ValueError catches a SettingsError."""
+    assert issubclass(SettingsError, ValueError)
+
+
+def test_frozen_and_slotted() -> None:
+    """Settings cannot be changed, nor given other attributes."""
+    settings = Continuation()
+
+    with pytest.raises(FrozenInstanceError):
+        settings.max_rounds = 3  # type: ignore[misc]
+    with pytest.raises((AttributeError, TypeError)):
+        settings.rounds = 3  # type: ignore[attr-defined]
+    assert not hasattr(settings, "__dict__")
+
+
+def test_value_semantics() -> None:
+    """Settings are equal, hashed, shown, copied and pickled by their values."""
+    settings = Continuation(provider="deepinfra", max_rounds=3, on_round=print)
+
+    assert settings == Continuation(provider="deepinfra", max_rounds=3, on_round=print)
+    assert settings != Continuation(provider="deepinfra", max_rounds=4, on_round=print)
+    assert 1 == len({settings, replace(settings)})
+    assert settings == copy.copy(settings) == copy.deepcopy(settings)
+    assert [settings] * 4 == [pickle.loads(pickle.dumps(settings, protocol)) for protocol in range(2, 6)]
+    assert "provider='deepinfra'" in repr(settings)
+
+
+def test_updated_leaves_the_original() -> None:
+    """``updated()`` makes other settings."""
+    settings = Continuation(max_rounds=3)
+
+    assert Continuation(max_rounds=3, trims=True) == settings.updated({"trims": True})
+    assert Continuation(max_rounds=3) == settings
+    assert settings == settings.updated({})
+
+
+# Variables.
+
+GOOD_VARIABLES: list[tuple[str, str, object]] = [
+    ("PROVIDER", "vllm", "vllm"),
+    ("ROUND_TOKENS", "8192", 8192),
+    ("MAX_TOKENS", " 100000 ", 100_000),
+    ("MAX_ROUNDS", "3", 3),
+    ("ON_ERROR", "raise", "raise"),
+    ("TRIMS", "True", True),
+    ("TRIMS", "0", False),
+    *[("CAP_IS_LIMIT", text, False) for text in ("0", "false", "no", "off", "FALSE", " Off ")],
+    *[("HEAL_STREAMS", text, True) for text in ("1", "true", "yes", "on", "YES")],
+]
+
+
+@pytest.mark.parametrize(("name", "text", "value"), GOOD_VARIABLES, ids=[f"{n}={t}" for n, t, _ in GOOD_VARIABLES])
+def test_good_variables(name: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field has a variable."""
+    monkeypatch.setenv(f"OPENAI_CONTINUE_{name}", text)
+
+    settings = Continuation.from_env()
+
+    assert replace(Continuation(), **{name.lower(): value}) == settings
+    assert settings == Continuation.from_env({f"OPENAI_CONTINUE_{name}": text})
+
+
+def test_variables_of_all_fields() -> None:
+    """All fields but the callable have a variable, and all may stand together."""
+    environ = {f"OPENAI_CONTINUE_{name}": text for name, text, _ in GOOD_VARIABLES}
+
+    settings = Continuation.from_env({"OPENAI_CONTINUE": "1", "PATH": "/bin", "OPENAI_API_KEY": "key", **environ})
+
+    assert {name.removeprefix("OPENAI_CONTINUE_").lower() for name in environ} == {*NAMES} - {"on_round"}
+    assert Continuation() == Continuation.from_env({"OPENAI_CONTINUE": "1"})
+    assert (3, False, "raise") == (settings.max_rounds, settings.cap_is_limit, settings.on_error)
+
+
+BAD_VARIABLES: list[tuple[str, str, str]] = [
+    ("MAX_ROUNDS", "0", "max_rounds: got 0, accepted is a whole number from 1"),
+    ("MAX_ROUNDS", "-3", "max_rounds: got -3, accepted is a whole number from 1"),
+    ("MAX_ROUNDS", "three", "accepted is a whole number from 1"),
+    ("MAX_ROUNDS", "", "accepted is a whole number from 1"),
+    ("ROUND_TOKENS", "16384.0", "accepted is a whole number from 1"),
+    ("MAX_TOKENS", "none", "accepted is a whole number from 1"),
+    ("TRIMS", "auto", "accepted are 1, true, yes, on and 0, false, no, off"),
+    ("CAP_IS_LIMIT", "", "accepted are 1, true, yes, on and 0, false, no, off"),
+    ("HEAL_STREAMS", "2", "accepted are 1, true, yes, on and 0, false, no, off"),
+    ("ON_ERROR", "ignore", "on_error: got 'ignore', accepted is 'partial' or 'raise'"),
+    ("PROVIDER", "azure", "provider: got 'azure', accepted are anthropic, "),
+    ("ON_ROUND", "print", "no such setting; accepted are OPENAI_CONTINUE_CAP_IS_LIMIT, OPENAI_CONTINUE_HEAL_STREAMS, "),
+    ("MAX_ROUND", "3", "no such setting; accepted are OPENAI_CONTINUE_CAP_IS_LIMIT, OPENAI_CONTINUE_HEAL_STREAMS, "),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "accepted"), BAD_VARIABLES, ids=[f"{n}={t}" for n, t, _ in BAD_VARIABLES])
+def test_bad_variables(name: str, text: str, accepted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad variable is an error that names the variable, its value and the accepted forms."""
+    monkeypatch.setenv("OPENAI_CONTINUE_TRIMS", "1")
+    monkeypatch.setenv(f"OPENAI_CONTINUE_{name}", text)
+
+    with pytest.raises(SettingsError) as caught:
+        Continuation.from_env()
+
+    assert str(caught.value).startswith(f"OPENAI_CONTINUE_{name}={text!r}: {accepted}")
+
+
+# on_round.
+
+
+async def test_on_round(way: Way, emulator: Emulator) -> None:
+    """``on_round`` gets every round in order, frozen, and the report lists the same."""
+    seen: list[Round] = []
+    client = way.client(emulator.base_url, continuation=replace(DEEPINFRA, on_round=seen.append))
+
+    completion = await settled(client.chat.completions.create(**ask("Watched.")))
+    whole, seen[:] = list(seen), []
+    chunks = await listed(await settled(client.chat.completions.create(**ask("Watched."), stream=True)))
+    await settled(client.close())
+
+    assert completion.continuation["rounds"] == [asdict(round_) for round_ in whole]
+    assert chunks[-1].continuation["rounds"] == [asdict(round_) for round_ in seen]
+    for rounds in (whole, seen):
+        assert ["length"] * (ROUNDS - 1) + ["stop"] == [round_.finish_reason for round_ in rounds]
+        assert [48, 48, 48] == [(round_.usage or {})["completion_tokens"] for round_ in rounds[:-1]]
+        assert [0] * ROUNDS == [round_.choice for round_ in rounds]
+        assert [type(None), Seam, Seam, Seam] == [type(round_.seam) for round_ in rounds]
+    with pytest.raises(FrozenInstanceError):
+        whole[0].id = "other"  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        whole[1].seam.dropped = 7  # type: ignore[misc, union-attr]
+
+
+async def test_on_round_comes_between_the_rounds(way: Way, emulator: Emulator) -> None:
+    """A round is told before the next one is sent."""
+    sent: list[int] = []
+    settings = replace(DEEPINFRA, on_round=lambda _: sent.append(len(emulator.requests)))
+    client = way.client(emulator.base_url, continuation=settings)
+
+    for streamed in (False, True):
+        answer = await settled(client.chat.completions.create(**ask("When?"), stream=streamed))
+        if streamed:
+            await listed(answer)
+    await settled(client.close())
+
+    assert [1, 2, 3, 4, 5, 6, 7, 8] == sent
+
+
+async def test_on_round_when_nothing_is_continued(way: Way, emulator: Emulator) -> None:
+    """A call that needs no further round tells nothing."""
+    seen: list[Round] = []
+    client = way.client(emulator.base_url, continuation=replace(DEEPINFRA, on_round=seen.append))
+
+    await settled(client.chat.completions.create(**ask("Just 20 tokens, please.")))
+    await settled(client.chat.completions.create(**ask("Limited."), max_tokens=20))
+    await settled(client.close())
+
+    assert [] == seen
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_on_round_that_raises(
+    way: Way, emulator: Emulator, streamed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What ``on_round`` raises costs nothing but a warning, which does not repeat what it says."""
+
+    def watch(_: Round) -> None:
+        msg = "private matters"
+        raise KeyError(msg)
+
+    client = way.client(emulator.base_url, continuation=replace(DEEPINFRA, on_round=watch))
+
+    answer = await settled(client.chat.completions.create(**ask("Raises."), stream=streamed))
+    last = (await listed(answer))[-1] if streamed else answer
+    await settled(client.close())
+
+    assert ROUNDS == len(last.continuation["rounds"])
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert ["on_round raised KeyError"] * ROUNDS == [record.getMessage() for record in warnings]
+
+
+async def test_on_round_that_calls(colour: Way, emulator: Emulator) -> None:
+    """``on_round`` may make calls of its own, which are continued in their turn."""
+    settings = Continuation(provider="deepinfra")
+    inner = colour.plain_client(emulator.base_url) if not colour.is_async else None
+    counts: list[int] = []
+
+    def watch(round_: Round) -> None:
+        if inner is not None and round_.seam is None and not counts:
+            counts.append(-1)
+            counts.append(len(inner.chat.completions.create(**ask("Inner.")).continuation["rounds"]))
+
+    client = colour.client(emulator.base_url, continuation=replace(settings, on_round=watch))
+
+    completion = await settled(client.chat.completions.create(**ask("Outer.")))
+    await settled(client.close())
+    if inner is not None:
+        inner.close()
+
+    assert ROUNDS == len(completion.continuation["rounds"])
+    assert ([] if inner is None else [-1, ROUNDS]) == counts
+
+
+# Logging.
+
+
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    ours = [record for record in caplog.records if record.name.startswith("openai_continue")]
+    return [(record.levelname, record.getMessage()) for record in ours]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_log(way: Way, emulator: Emulator, streamed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A continued call is one line at INFO, each round one at DEBUG."""
+    caplog.set_level(logging.DEBUG, logger="openai_continue")
+    client = way.client(emulator.base_url)
+
+    answer = await settled(client.chat.completions.create(**ask("Logged."), stream=streamed))
+    if streamed:
+        await listed(answer)
+    await settled(client.close())
+
+    tokens = [request.completion_tokens for request in emulator.requests]
+    ends = ["length"] * (ROUNDS - 1) + ["stop"]
+    assert [
+        *[
+            ("DEBUG", f"round {number}: finish_reason {end}, completion tokens {count}")
+            for number, (end, count) in enumerate(zip(ends, tokens, strict=True), 1)
+        ],
+        ("INFO", f"continued: {ROUNDS} rounds, stopped by stop"),
+    ] == lines_of(caplog)
+
+
+async def test_log_when_nothing_is_continued(
+    way: Way, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call that needs no further round leaves no line."""
+    caplog.set_level(logging.DEBUG, logger="openai_continue")
+    client = way.client(emulator.base_url)
+
+    await settled(client.chat.completions.create(**ask("Just 20 tokens, please.")))
+    await listed(await settled(client.chat.completions.create(**ask("Limited."), max_tokens=20, stream=True)))
+    await settled(client.close())
+
+    assert [] == lines_of(caplog)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_log_holds_no_content(way: Way, streamed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Not a word of prompt, answer or key is in the log, nor in the report, not even when a round fails."""
+    caplog.set_level(logging.DEBUG, logger="openai_continue")
+    secrets = ["sekret-key", "sekret-prompt", "sekret-tool", "sekret-header", "zebrafish"]
+    with Emulator(cap=48, text="zebrafish " * 200, faults=[Fault("500", round=3, times=9)]) as emulator:
+        client = way.client(emulator.base_url, api_key=secrets[0], max_retries=0)
+        tool = {"type": "function", "function": {"name": secrets[2], "parameters": {}}}
+        fields = {"tools": [tool], "extra_headers": {"x-mine": secrets[3]}, "stream": streamed}
+        answer = await settled(client.chat.completions.create(**ask(secrets[1]), **fields))
+        last = (await listed(answer))[-1] if streamed else answer
+        await settled(client.close())
+
+    told = [*lines_of(caplog), str(last.continuation)]
+    assert 5 == len(told)
+    assert "error" == last.continuation["stopped_by"]
+    assert not [secret for secret in secrets if secret in str(told)]
