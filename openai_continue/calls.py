@@ -74,7 +74,7 @@ class Call:
     def error_of(self, frame: Json, response: Any) -> Exception:
         """Return the SDK's error for what came in place of a chunk: the one that its HTTP status would have been."""
         said = string(frame.get("error_message")) or ""
-        inner = obj(wire.load(said)) or {}
+        inner = obj(wire.load(said.encode("utf-8", "replace"))) or {}
         known = {"error": frame["error"]} if frame.get("error") else {"error": {"message": said, **frame}}
         body = inner or known
         code = (obj(body.get("error")) or {}).get("code")

@@ -160,7 +160,7 @@ class _Streaming:
         #: The running round's end mark as it came, with what came behind it.
         self._end = b""
         #: What came in place of a chunk: an error in a response that had begun as a good one.
-        self._frame: dict[str, Any] | None = None
+        self._fault: Exception | None = None
         #: Seconds to wait before the next round.
         self._wait = 0.0
         self._over = False
@@ -195,7 +195,7 @@ class _Streaming:
                 return True
             chunk = None if event.data is None else obj(wire.load(event.data))
             if event.data is not None and is_failure(chunk, first=request.number == 1):
-                self._frame = chunk or {}
+                self._fault = self._call.error_of(chunk or {}, self._running)
                 return True
             if chunk is None or not isinstance(chunk.get("choices"), list):
                 self._ready += [event.raw] if event.is_comment or request.number == 1 else []
@@ -204,19 +204,21 @@ class _Streaming:
                 self._ready.append(event.raw if ready is chunk else wire.write_event(ready))
             if self._rounds.satisfied:
                 return True
-        return False
+        if self._reader.is_overrun:
+            self._fault = self._call.error_of({}, self._running)
+        return self._reader.is_overrun
 
     def _settle(self) -> Request | None:
         """Take the end of the running round; return the request of the next one."""
         if self._request is None:
             return None
-        frame, self._frame = self._frame, None
+        fault, self._fault = self._fault, None
         if self._rounds.finished or self._rounds.satisfied or (self._end and self._request.number == 1):
             self._put(self._rounds.end_of_stream(self._request))
             self._wait = 0.0
             return self._next()
-        if frame is not None:
-            return self._fail(self._call.error_of(frame, self._running), self._request_id)
+        if fault is not None:
+            return self._fail(fault, self._request_id)
         return self._fail(None, self._request_id, broke_off=not self._end and not self._is_left())
 
     def _break(self, error: Exception) -> Request | None:
@@ -316,7 +318,7 @@ class Stream(_Streaming):
             at_end = bool(self._end)
             request = self._settle()
             if at_end and self._rounds.continued:
-                _drain(self._running, self._pieces)
+                _drain(self._running)
         while request is not None:
             self._leave()
             if self._closed.wait(self._wait):
@@ -376,7 +378,7 @@ class AsyncStream(_Streaming):
             at_end = bool(self._end)
             request = self._settle()
             if at_end and self._rounds.continued:
-                await _adrain(self._running, self._pieces)
+                await _adrain(self._running)
         while request is not None:
             await self._leave()
             if await _wait(self._closed, self._wait):
@@ -412,7 +414,7 @@ async def _wait(event: threading.Event, seconds: float) -> bool:
     return event.is_set()
 
 
-def _drain(response: Any, pieces: Iterator[bytes]) -> None:
+def _drain(response: Any) -> None:
     """Read a round to its end, so that its connection is used again; a server that lingers loses the connection."""
     connection = _socket_of(response)
     if response.http_version != "HTTP/1.1" or connection is None:
@@ -421,20 +423,28 @@ def _drain(response: Any, pieces: Iterator[bytes]) -> None:
     late = threading.Timer(PATIENCE, _shut_down, [connection])
     late.start()
     try:
-        with contextlib.suppress(*_failures(response)):
-            for _ in pieces:
+        with contextlib.suppress(*_drained(response)):
+            # Read to its end below iter_bytes(), a response is not closed: its connection is still ours, and no other
+            # thread's when the timer fires.
+            for _ in response.stream:
                 pass
     finally:
         late.cancel()
+        late.join()
 
 
-async def _adrain(response: Any, pieces: AsyncIterator[bytes]) -> None:
+async def _adrain(response: Any) -> None:
     """Do as ``_drain``."""
     if response.http_version != "HTTP/1.1":
         return
-    with contextlib.suppress(*_failures(response)), anyio.move_on_after(PATIENCE):
-        async for _ in pieces:
+    with contextlib.suppress(*_drained(response)), anyio.move_on_after(PATIENCE):
+        async for _ in response.stream:
             pass
+
+
+def _drained(response: Any) -> tuple[type[Exception], ...]:
+    """Return what may end the draining of a round beside its end; a stream made by hand may be read once alone."""
+    return (*_failures(response), wire.module_of(response).StreamConsumed)
 
 
 def _socket_of(response: Any) -> socket.socket | None:

@@ -112,8 +112,12 @@ def _token_bytes(token: object) -> bytes:
     if not isinstance(token, dict):
         return b""
     known = cast(Json, token)
-    if isinstance(known.get("bytes"), list):
-        return bytes(known["bytes"])
+    written = known.get("bytes")
+    if isinstance(written, list):
+        try:
+            return bytes(cast("list[int]", written))
+        except (TypeError, ValueError, OverflowError):
+            pass
     return _bytes(str(known.get("token", "")))
 
 

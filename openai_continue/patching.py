@@ -10,7 +10,7 @@ from typing import Any
 import wrapt
 from openai._base_client import AsyncAPIClient, BaseClient, SyncAPIClient
 
-from . import doors
+from . import doors, startup
 from .errors import SettingsError
 from .settings import Continuation
 
@@ -125,3 +125,7 @@ def _is_wrapped(owner: Any, name: str) -> bool:
             return True
         function = getattr(function, "__wrapped__", None)
     return False
+
+
+# Where this module is the first to import openai, the hook of OPENAI_CONTINUE=1 came before patch() was there.
+startup.init()

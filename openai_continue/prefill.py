@@ -38,6 +38,9 @@ class Prefill:
         self._structured = structured
         #: Only at temperature 0 does the model write the same punctuation again.
         self.hold = Hold.TO_WORD if trims and body.get("temperature") == 0 else Hold.WHITESPACE
+        #: Whether an empty think block stands before an answer, and whether it stood in the last request.
+        self._closes = bool(provider.closed_block) and reasoning.is_of(provider.closed_block_of, self._model)
+        self._closed = False
 
     def less(self, hold: Hold) -> Hold | None:
         """Return the next smaller hold to try; None where less cannot be held back without doubling it."""
@@ -64,6 +67,8 @@ class Prefill:
             return "reasoning"
         if inline.answer.strip() if self._trims else inline.answer:
             return None
+        if inline.thoughts and self._closes:
+            return None
         return "reasoning" if thoughts or inline.thoughts else "empty"
 
     def _thinks_on(self, thoughts: str) -> bool:
@@ -72,10 +77,10 @@ class Prefill:
             # Inline, as the server gave them or the caller began them.
             opened = not thoughts or reasoning.OPEN in _text_of(self._body["messages"][-1].get("content"))
             raw = self._provider.thought_field is None and self._provider.echoes is None
-            return opened and raw and reasoning.takes_open_block(self._model)
+            return opened and raw and reasoning.is_of("taking", self._model)
         if self._provider.thought_field is not None:
             return bool(thoughts.strip())
-        return self._provider.echoes is None and reasoning.takes_open_block(self._model)
+        return self._provider.echoes is None and reasoning.is_of("taking", self._model)
 
     def write(self, body: Json, content: str, thoughts: str, hold: Hold, *, first: bool) -> tuple[Json, seam.Joint]:
         """
@@ -95,6 +100,7 @@ class Prefill:
         marks = dict(self._provider.body_marks)
         message: Json = {**self._provider.message_marks}
         field = self._provider.thought_field
+        self._closed = False
         if thinking and field is not None:
             marks.update(self._provider.thought_marks)
             message.update({"content": "", field: sent})
@@ -103,8 +109,10 @@ class Prefill:
         elif not raw and (thoughts or inline.thoughts):
             if field is not None:
                 message[field] = thoughts or inline.thoughts
-            elif self._provider.closes_block and reasoning.wants_closed_block(self._model):
-                sent = f"{reasoning.OPEN}\n\n{reasoning.CLOSE}\n\n{sent}"
+            elif self._closes:
+                self._closed = bool(text)
+                block = self._provider.closed_block
+                sent = f"{block.rstrip()}{inline.gap}{sent}" if inline.thoughts else block + sent
         message.setdefault("content", sent)
         messages: list[Any] = list(self._body["messages"])
         if prefilled:
@@ -121,6 +129,16 @@ class Prefill:
             starts=self._starts(text, inline) if first else (),
         )
         return {**body, **marks, "messages": [*messages, message]}, joint
+
+    def drops_block(self) -> bool:
+        """
+        Leave out the think block before the answer, which the server has refused; tell whether there was one.
+
+        The templates of distilled models, and vLLM with any of the family, take no message that holds a block.
+        """
+        dropped, self._closed = self._closed, False
+        self._closes = self._closes and not dropped
+        return dropped
 
     def _starts(self, text: str, inline: Inline) -> tuple[str, ...]:
         """Return the beginnings that show an answer begun anew."""

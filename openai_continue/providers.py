@@ -43,8 +43,9 @@ class Provider:
     #: The field of the last message in which thoughts go back, and what then marks the body beside ``body_marks``.
     thought_field: str | None = None
     thought_marks: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    #: Whether an answer of a model of the R1 family goes back behind an empty think block.
-    closes_block: bool = False
+    #: What stands before an answer that goes back without its thoughts, by the model's family in reasoning.py.
+    closed_block: str = ""
+    closed_block_of: str = "r1"
     #: False: streams carry usage only where ``stream_options.include_usage`` asks for it.
     streams_usage: bool = False
 
@@ -63,14 +64,19 @@ PROVIDERS: tuple[Provider, ...] = (
         hosts=("deepinfra.com", "deepinfra.ai"),
         cap=16384,
         limit_names=_ONE_LIMIT,
-        closes_block=True,
+        closed_block="<think>\n\n</think>\n\n",
         streams_usage=True,
     ),
     # vLLM 0.32, measured: without both fields the trailing message is a finished turn and a new one begins.
     Provider(name="vllm", body_marks={"add_generation_prompt": False, "continue_final_message": True}),
-    # SGLang 0.5.23, serving_chat.py: without the field a trailing assistant message becomes a user message. Its
-    # reasoning parser takes an answer for thoughts unless the block before it is closed.
-    Provider(name="sglang", body_marks={"continue_final_message": True}, closes_block=True),
+    # SGLang 0.5.23, serving_chat.py: without the field a trailing assistant message becomes a user message; with it
+    # the text is put behind the generation prompt, and so into the think block where that opens one.
+    Provider(
+        name="sglang",
+        body_marks={"continue_final_message": True},
+        closed_block="\n</think>\n\n",
+        closed_block_of="opening",
+    ),
     # llama-server at 0c1e570, measured: plain answers repeat what was sent back; streams do without the fields. An open
     # thought goes on where continue_final_message names its field.
     Provider(
@@ -139,9 +145,12 @@ PROVIDERS: tuple[Provider, ...] = (
 )
 
 # Chat templates that trim the message sent back, seen by rendering the templates that llama.cpp ships
-# (https://github.com/ggml-org/llama.cpp/tree/master/models/templates) with transformers 5.23.
+# (https://github.com/ggml-org/llama.cpp/tree/master/models/templates) with transformers 5.23, and those of TRL
+# (https://github.com/huggingface/trl/tree/main/trl/chat_templates). Where a model is taken for one of them by mistake,
+# its answers come out right all the same.
 _TRIMMING_FAMILIES = re.compile(
-    r"llama-?3\.[123]|gemma-?[24]|glm-?4\.[67]|qwen-?3\.5|seed-?oss|minimax-?m1|nemotron-?(nano|3)|laguna|rwkv",
+    r"llama-?3|gemma|glm-?4\.[5-7]|qwen-?3\.[5-9]|seed-?oss|minimax-?m1|nemotron-?(nano|3)|laguna|rwkv|aya-expanse"
+    r"|command-?r",
     re.IGNORECASE,
 )
 

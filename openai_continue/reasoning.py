@@ -16,14 +16,16 @@ from .chunks import string
 OPEN, CLOSE = "<think>", "</think>"
 FIELDS = ("reasoning_content", "reasoning")
 
-# Templates that keep an open think block in the message sent back, seen by rendering the templates that llama.cpp
-# ships with transformers 5.23; the others put it behind a closed one.
-_TAKES_OPEN_BLOCK = re.compile(r"deepseek-?r1|r1-distill|minimax-?m2|nemotron-?3", re.IGNORECASE)
-# Templates whose generation prompt opens the block: the model's own words hold the closing tag alone.
-_OPENS_BLOCK = re.compile(
-    r"deepseek-?r1|r1-distill|minimax-?m2|nemotron-?3|qwq|qwen-?3\.5|qwen-?3.*thinking|glm-?4\.7", re.IGNORECASE
-)
-_R1 = re.compile(r"deepseek-?r1|r1-distill", re.IGNORECASE)
+# Families of models by their chat templates, seen by rendering those that llama.cpp and TRL ship: providers.py.
+_FAMILIES = {
+    "r1": re.compile(r"deepseek-?r1|r1-distill", re.IGNORECASE),
+    # Keep an open think block in the message sent back; the others put it behind a closed one.
+    "taking": re.compile(r"deepseek-?r1|r1-distill|minimax-?m2|nemotron-?3", re.IGNORECASE),
+    # Open the block in the generation prompt, so that the model's own words hold the closing tag alone.
+    "opening": re.compile(
+        r"deepseek-?r1|r1-distill|minimax-?m2|nemotron-?3|qwq|qwen-?3\.[5-9]|qwen-?3.*thinking|glm-?4\.7", re.IGNORECASE
+    ),
+}
 
 
 def field_of(delta: Mapping[str, Any]) -> str | None:
@@ -31,17 +33,12 @@ def field_of(delta: Mapping[str, Any]) -> str | None:
     return next((name for name in FIELDS if string(delta.get(name))), None)
 
 
-def takes_open_block(model: object) -> bool:
-    """Tell whether thoughts that were cut can go on inline, by the model's template."""
-    return isinstance(model, str) and _TAKES_OPEN_BLOCK.search(model) is not None
+def is_of(family: str, model: object) -> bool:
+    """Tell whether a model belongs to a family."""
+    return isinstance(model, str) and _FAMILIES[family].search(model) is not None
 
 
-def wants_closed_block(model: object) -> bool:
-    """Tell whether an answer goes back behind an empty think block where the provider documents that form."""
-    return isinstance(model, str) and _R1.search(model) is not None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Inline:
     """Content parted at its think block."""
 
@@ -49,19 +46,18 @@ class Inline:
     thinking: bool
     thoughts: str
     answer: str
+    #: The white space between the block and the answer.
+    gap: str = ""
 
     @classmethod
     def of(cls, content: str, model: object = None) -> Inline:
         """Part content; without a block it is all answer."""
         opened = content.lstrip().startswith(OPEN)
         thoughts, closed, answer = content.partition(CLOSE)
-        if closed and (opened or (OPEN not in content and (_opens_block(model) or _on_its_own(thoughts, answer)))):
-            return cls(False, thoughts.lstrip().removeprefix(OPEN).strip("\n"), answer.lstrip())
+        if closed and (opened or (OPEN not in content and (is_of("opening", model) or _on_its_own(thoughts, answer)))):
+            bare = answer.lstrip()
+            return cls(False, thoughts.lstrip().removeprefix(OPEN).strip("\n"), bare, answer[: len(answer) - len(bare)])
         return cls(opened, content if opened else "", "" if opened else content)
-
-
-def _opens_block(model: object) -> bool:
-    return isinstance(model, str) and _OPENS_BLOCK.search(model) is not None
 
 
 def _on_its_own(before: str, behind: str) -> bool:

@@ -287,7 +287,14 @@ class Rounds:
             for item in items:
                 self._take_whole(running, self._choice(index_of(item)), item)
         else:
-            self._take_whole(running, self._queue[0], items[0])
+            choice = self._queue[0]
+            self._take_whole(running, choice, items[0])
+            if not running.finished:
+                # Nobody knows whether more was to come; what came is kept.
+                choice.rounds += 1
+                decision = self.fail(request, Failure("APIResponseValidationError", request_id=request_id))
+                self._collect(choice, decision.chunks)
+                return decision
         for choice, chunks in self._close(running):
             self._collect(choice, chunks)
         return Decision()
@@ -357,7 +364,7 @@ class Rounds:
                 message[name] = value
         merged = {**item, **choice.beside, "message": message, "finish_reason": choice.finish_reason}
         if item.get("logprobs") is not None or choice.logprobs is not None:
-            merged["logprobs"] = choice.logprobs or {**item["logprobs"], "content": []}
+            merged["logprobs"] = choice.logprobs or {**(obj(item.get("logprobs")) or {}), "content": []}
         return merged
 
     # Streamed rounds.
@@ -489,6 +496,9 @@ class Rounds:
         overflow = read_overflow(failure.text) if failure.text else None
         if overflow is not None and self._shrinks(running, overflow):
             return Decision()
+        if overflow is None and failure.status == 400 and request.number > 1 and self._prefill.drops_block():
+            self._running, self._number = None, self._number - 1
+            return Decision()
         if failure.broke_off and self._heals(running):
             return self._heal(running)
         self._running = None
@@ -610,6 +620,8 @@ class Rounds:
             "choices": [{**item, "delta": {choice.thoughts.field: delta[field]}, "logprobs": None}],
         }
         ready = choice.thoughts.take(thoughts) + choice.thoughts.end_round(goes_on=False)
+        if choice.thoughts.stopped is not None:
+            return ready
         return ready + choice.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
 
     def _thought_anew(self, choice: _Choice) -> list[Json]:

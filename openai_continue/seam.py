@@ -28,7 +28,7 @@ class Opening(Enum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Joint:
     """What was not sent of the text so far, and what the beginning of the new text is compared with."""
 

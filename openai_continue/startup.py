@@ -24,6 +24,8 @@ _OFF = ("", "0", "false", "no", "off")
 _ON = ("1", "true", "yes", "on", "strict")
 #: Once this is imported, everything that is wrapped is there.
 _TARGET = "openai"
+#: What has been said already: in a virtual environment .pth files are read twice.
+_complaints: set[str] = set()
 
 
 def init() -> None:
@@ -36,11 +38,14 @@ def init() -> None:
     elif _TARGET in sys.modules:
         _patch()
     elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        # In a virtual environment .pth files are read twice.
         sys.meta_path.insert(0, _Finder())
 
 
 def _patch() -> None:
+    patching = sys.modules.get(f"{__package__}.patching")
+    if patching is not None and not hasattr(patching, "patch"):
+        # It is patching itself that imports the target; its last line calls init().
+        return
     try:
         from .patching import patch
 
@@ -52,7 +57,9 @@ def _patch() -> None:
 
 
 def _complain(what: str) -> None:
-    print(f"openai_continue: {what}; openai is NOT patched", file=sys.stderr)  # noqa: T201
+    if what not in _complaints:
+        _complaints.add(what)
+        print(f"openai_continue: {what}; openai is NOT patched", file=sys.stderr)  # noqa: T201
 
 
 class _Finder:

@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
+import hypothesis
 import openai
 import pytest
 
@@ -23,6 +24,9 @@ from openai_continue.testing import Emulator
 http: Any = import_module("httpx" if openai.VERSION < "3" else "httpx2")
 #: For the emulator, which no row of the provider table knows by its host.
 DEEPINFRA = openai_continue.Continuation(provider="deepinfra")
+
+# For ``--hypothesis-profile``; the suite itself has a tenth of it.
+hypothesis.settings.register_profile("thorough", max_examples=1000)
 
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 # Reading the certificates takes longer than most tests.

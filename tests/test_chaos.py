@@ -21,11 +21,11 @@ from tests.outcomes import Outcome, outcome
 
 pytestmark = pytest.mark.chaos
 
-CAP, TOKENS = 40, 150
+CAP, TOKENS = 28, 100
 #: Requests that a fault strikes: one, or all from a round on.
 ONCE, FOR_GOOD = 1, 1000
 #: Seconds without a word after which a server counts as lost.
-PATIENCE = 0.5
+PATIENCE = 0.3
 SERVERS = {
     "plain": (Habits(), DEEPINFRA),
     "trims": (Habits(trims=True, usage="trailing"), replace(DEEPINFRA, trims=True)),
@@ -53,6 +53,10 @@ class Case:
     def body(self) -> dict[str, Any]:
         # At temperature 0 a seam is exact on a server that trims, too.
         return ask("Chaos.", temperature=0)
+
+    async def run(self, what: Any) -> Any:
+        """Run a sync case in a thread, so that it waits beside the others."""
+        return await (what if self.way.is_async else asyncio.to_thread(asyncio.run, what))
 
     async def without_us(self) -> Outcome:
         """Ask by the SDK alone."""
@@ -86,13 +90,13 @@ class Case:
             assert seen.stopped_by == "stop"
             return "whole"
         assert "length" == seen.finish_reason
-        assert seen.stopped_by in ("error", "empty", "max_rounds")
+        assert seen.stopped_by in ("error", "empty")
         assert ("error" == seen.stopped_by) == (seen.report is not None and seen.report["error"] is not None)
         return "partial, said so"
 
     def _emulator(self) -> Emulator:
         habits, _ = SERVERS[self.server]
-        return Emulator(cap=CAP, tokens=TOKENS, habits=habits, faults=[self.fault], chunk_tokens=4)
+        return Emulator(cap=CAP, tokens=TOKENS, habits=habits, faults=[self.fault], chunk_tokens=7)
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -109,8 +113,11 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "FIRST_WAIT", 0.001)
 
 
-@pytest.mark.parametrize("times", [ONCE, FOR_GOOD], ids=["once", "for-good"])
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize(
+    ("server", "times"),
+    [*[(server, ONCE) for server in SERVERS], ("plain", FOR_GOOD), ("vllm", FOR_GOOD)],
+    ids=[*SERVERS, "plain-for-good", "vllm-for-good"],
+)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_nothing_is_lost(kind: Kind, server: str, times: int) -> None:
     """The text is a beginning of the truth, no shorter than without the library, and its end is honest."""
@@ -123,9 +130,10 @@ async def test_nothing_is_lost(kind: Kind, server: str, times: int) -> None:
         if ways == ((SYNC, ASYNC) if number % 2 else (OUR_SYNC, OUR_ASYNC))
     ]
     # Before anything is patched. What strikes a later round does not meet a client that knows of one alone.
-    without = dict(zip(cases, await asyncio.gather(*[case.without_us() for case in cases]), strict=True))
+    without = await asyncio.gather(*[case.run(case.without_us()) for case in cases])
     TALLY["lost"] += len(cases)
-    for came in await asyncio.gather(*[case.check(without[case]) for case in cases]):
+    checks = [case.run(case.check(alone)) for case, alone in zip(cases, without, strict=True)]
+    for came in await asyncio.gather(*checks):
         TALLY[came] += 1
         TALLY["lost"] -= 1
 

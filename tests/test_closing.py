@@ -17,13 +17,17 @@ from typing import Any
 import openai
 import pytest
 
+from openai_continue import drivers
 from openai_continue.testing import Emulator, Fault
 from tests.conftest import ASYNC, DEEPINFRA, SYNC, Way, ask, entered, http, joined, listed, settled
 
 ROUNDS = 4
+#: Whether a connection survives that its user is cancelled while it is being closed. That of httpcore 1 (openai < 3)
+#: stays in use, with us or without.
+SHIELDED = http.__name__ == "httpx2"
 #: Chunks of an answer of 44 tokens, 12 a round and a chunk each: in the first round, at its end, in the second and in
 #: the last one.
-PLACES = [1, 6, 12, 13, 14, 20, 42]
+PLACES = [1, 12, 13, 14, 20, 42]
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +90,18 @@ def rounds_until(chunks: int) -> int:
     return max(1, -(-(chunks - 1) // 12)) + (chunks > 1 and (chunks - 1) % 12 == 0)
 
 
-async def check_left(client: Any, emulator: Emulator, most: int) -> None:
+async def check_left(client: Any, emulator: Emulator, most: int, *, free: bool = True) -> None:
     """Check that a call was left for good: no request follows, the server is left alone, the connection is free."""
     sent = len(client.sent)
     assert await eventually(lambda: emulator.running == 0)
     # Longer than any client needs to begin another round.
     await asyncio.sleep(0.03)
     assert sent == len(client.sent) <= most
-    assert [] == in_use(client)
-    body = ask("Write 5 tokens.")
-    again = await settled(client.chat.completions.create(**body))
-    assert emulator.uncapped(body) == again.choices[0].message.content
+    if free:
+        assert [] == in_use(client)
+        body = ask("Write 5 tokens.")
+        again = await settled(client.chat.completions.create(**body))
+        assert emulator.uncapped(body) == again.choices[0].message.content
     await settled(client.close())
     assert await eventually(lambda: emulator.open_connections == 0)
 
@@ -129,8 +134,11 @@ async def test_many_tasks() -> None:
         assert await eventually(lambda: emulator.open_connections == 0)
 
 
-async def test_many_threads() -> None:
-    """Calls of one client in sixteen threads, whole and streamed, get their own texts; then nothing is open."""
+@pytest.mark.parametrize("patience", [0.1, 0.005])
+async def test_many_threads(patience: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of one client in sixteen threads get their own texts; a thread that is out of patience with its round's end
+    shuts no other thread's connection down, which would show as a request too many."""
+    monkeypatch.setattr(drivers, "PATIENCE", patience)
     with Emulator(cap=12, tokens=44) as emulator:
         client = SYNC.client(emulator.base_url)
 
@@ -181,9 +189,9 @@ async def test_close(way: Way, slow: Emulator, place: int) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_with_block_that_is_left(way: Way, slow: Emulator, place: int) -> None:
+async def test_with_block_that_is_left(colour: Way, slow: Emulator, place: int) -> None:
     """Leaving a ``with`` block by ``break`` or by an exception closes the round that is running."""
-    client = narrow(way, slow)
+    client = narrow(colour, slow)
 
     async with entered(await settled(client.chat.completions.create(**ask("Break."), stream=True))) as stream:
         await read(stream, place)
@@ -196,9 +204,9 @@ async def test_with_block_that_is_left(way: Way, slow: Emulator, place: int) -> 
 
 
 @pytest.mark.parametrize("place", [1, 6, 20])
-async def test_stream_helper_that_is_left(way: Way, slow: Emulator, place: int) -> None:
+async def test_stream_helper_that_is_left(colour: Way, slow: Emulator, place: int) -> None:
     """Leaving the ``stream()`` helper closes the round that is running, though it knows the first response alone."""
-    client = narrow(way, slow)
+    client = narrow(colour, slow)
 
     async with entered(client.chat.completions.stream(**ask("Helper."))) as stream:
         await read(stream, 2 * place)
@@ -207,9 +215,9 @@ async def test_stream_helper_that_is_left(way: Way, slow: Emulator, place: int) 
 
 
 @pytest.mark.parametrize("place", [1, 6, 20])
-async def test_streaming_response_that_is_left(way: Way, slow: Emulator, place: int) -> None:
+async def test_streaming_response_that_is_left(colour: Way, slow: Emulator, place: int) -> None:
     """Leaving a streaming response closes the round that is running."""
-    client = narrow(way, slow)
+    client = narrow(colour, slow)
     create = client.chat.completions.with_streaming_response.create
 
     async with entered(create(**ask("Streaming."), stream=True)) as response:
@@ -253,9 +261,9 @@ async def test_stream_that_is_read_to_its_end(way: Way, slow: Emulator) -> None:
     await check_left(client, slow, ROUNDS)
 
 
-async def test_nothing_comes_after_close(way: Way, slow: Emulator) -> None:
+async def test_nothing_comes_after_close(colour: Way, slow: Emulator) -> None:
     """Who reads on after ``close()`` gets no more chunks, and no round is begun for it."""
-    client = narrow(way, slow)
+    client = narrow(colour, slow)
     stream = await settled(client.chat.completions.create(**ask("After."), stream=True))
     await read(stream, 20)
     await settled(stream.close())
@@ -265,9 +273,9 @@ async def test_nothing_comes_after_close(way: Way, slow: Emulator) -> None:
 
 
 @pytest.mark.parametrize("place", [1, 6, 20])
-async def test_client_that_is_closed(way: Way, slow: Emulator, place: int) -> None:
+async def test_client_that_is_closed(colour: Way, slow: Emulator, place: int) -> None:
     """The client's own ``close()`` ends a stream too: no round is begun after it, to heal it or to go on."""
-    client = narrow(way, slow)
+    client = narrow(colour, slow)
     stream = await settled(client.chat.completions.create(**ask("Closed client."), stream=True))
     await read(stream, place)
 
@@ -294,7 +302,7 @@ async def test_cancelled_whole_answer(slow: Emulator, rounds: int) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    await check_left(client, slow, rounds)
+    await check_left(client, slow, rounds, free=SHIELDED)
 
 
 @pytest.mark.parametrize("place", [1, 6, 12, 13, 14, 20, 38])
@@ -315,7 +323,7 @@ async def test_cancelled_stream(slow: Emulator, place: int) -> None:
         await task
 
     assert slow.uncapped(ask("Cancel.")).startswith(joined(seen))
-    await check_left(client, slow, rounds_until(len(seen)))
+    await check_left(client, slow, rounds_until(len(seen)), free=SHIELDED)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -333,7 +341,7 @@ async def test_timeout_of_the_callers(slow: Emulator, streamed: bool) -> None:
     await client.close()
 
     assert await eventually(lambda: slow.running == slow.open_connections == 0)
-    assert 1 < len(slow.requests) < 16
+    assert 0 < len(slow.requests) < 16
 
 
 class Body(http.AsyncByteStream):  # type: ignore[misc]
@@ -586,10 +594,10 @@ ERRORS = [RuntimeError("Cannot send a request, as the client has been closed."),
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("error", ERRORS, ids=[type(error).__name__ for error in ERRORS])
-async def test_round_that_fails_with_a_foreign_error(way: Way, slow: Emulator, error: Exception, streamed: bool) -> None:
+async def test_round_that_fails_with_a_foreign_error(colour: Way, slow: Emulator, error: Exception, streamed: bool) -> None:
     """Whatever a later round fails with, a client closed between rounds included, the answer so far comes."""
-    transport = AsyncFailing(error) if way.is_async else Failing(error)
-    client = way.client(slow.base_url, transport=transport, max_retries=0)
+    transport = AsyncFailing(error) if colour.is_async else Failing(error)
+    client = colour.client(slow.base_url, transport=transport, max_retries=0)
     body = ask("Foreign.")
 
     answer = await settled(client.chat.completions.create(**body, stream=streamed))
@@ -618,6 +626,38 @@ def test_client_closed_between_rounds(slow: Emulator, streamed: bool) -> None:
 
     assert slow.uncapped({**body, "max_tokens": 12}) == text
     assert 1 == len(slow.requests)
+
+
+# Streams that are made by hand.
+
+
+async def test_stream_that_can_be_read_but_once(colour: Way) -> None:
+    """A transport whose streams are generators, as in tests of others, is read once and closed."""
+
+    def events(number: int) -> Iterator[bytes]:
+        finish = "length" if number < 3 else "stop"
+        for delta, end in (({"content": f"part {number} of several, "}, None), ({}, finish)):
+            choice = {"index": 0, "delta": delta, "finish_reason": end}
+            yield b"data: " + json.dumps({"id": "a", "choices": [choice]}).encode() + b"\n\n"
+        yield b"data: [DONE]\n\n"
+
+    async def aevents(number: int) -> AsyncIterator[bytes]:
+        for event in events(number):
+            yield event
+
+    sent: list[Any] = []
+
+    def serve(request: Any) -> Any:
+        sent.append(request)
+        content = aevents(len(sent)) if colour.is_async else events(len(sent))
+        return http.Response(200, headers={"content-type": "text/event-stream"}, content=content, request=request)
+
+    client = colour.client("https://api.deepinfra.com/v1/openai", transport=http.MockTransport(serve))
+    chunks = await listed(await settled(client.chat.completions.create(**ask("Once."), stream=True)))
+    await settled(client.close())
+
+    assert "part 1 of several, part 2 of several, part 3 of several, " == joined(chunks)
+    assert 3 == len(sent)
 
 
 # A server that does not end its streams.

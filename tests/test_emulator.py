@@ -12,10 +12,11 @@ import time
 import unicodedata
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import httpx2
+import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,17 +30,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ASK = {"role": "user", "content": "Write."}
+#: The SDK's HTTP library: openai 3.0 went from httpx to httpx2.
+http: Any = import_module("httpx" if openai.VERSION < "3" else "httpx2")
 # One for all, because making a client takes longer than most of these tests.
-CLIENT = httpx2.Client(trust_env=False, timeout=20)
+CLIENT = http.Client(trust_env=False, timeout=20)
 AWKWARD = "".join(document(f"key {number}", 900) for number in range(3))
 
 
-def post(emulator: Emulator, **fields: Any) -> httpx2.Response:
+def post(emulator: Emulator, **fields: Any) -> Any:
     body = {"model": "m", "messages": [ASK], **fields}
     return CLIENT.post(f"{emulator.base_url}/chat/completions", json=body)
 
 
-def chunks_of(response: httpx2.Response) -> list[dict[str, Any]]:
+def chunks_of(response: Any) -> list[dict[str, Any]]:
     lines = [line[6:] for line in response.content.decode().split("\n") if line.startswith("data: ")]
     assert lines.pop() == "[DONE]"
     return [json.loads(line) for line in lines]
@@ -826,9 +829,9 @@ def stream_until_it_breaks(emulator: Emulator) -> tuple[str, str]:
         with CLIENT.stream("POST", f"{emulator.base_url}/chat/completions", json=body, timeout=0.5) as response:
             for piece in response.iter_raw():
                 raw += piece
-    except httpx2.ReadTimeout:
+    except http.ReadTimeout:
         ended = "by timeout"
-    except httpx2.TransportError:
+    except http.TransportError:
         ended = "by reset"
     return raw.decode("utf-8", "ignore"), ended
 
@@ -868,11 +871,11 @@ def test_fault_in_stream(kind: Any, how: str, tail: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "error"),
     [
-        ("reset", httpx2.TransportError),
-        ("early_end", httpx2.RemoteProtocolError),
-        ("no_done", httpx2.RemoteProtocolError),
-        ("half_frame", httpx2.RemoteProtocolError),
-        ("hang", httpx2.ReadTimeout),
+        ("reset", http.TransportError),
+        ("early_end", http.RemoteProtocolError),
+        ("no_done", http.RemoteProtocolError),
+        ("half_frame", http.RemoteProtocolError),
+        ("hang", http.ReadTimeout),
     ],
 )
 def test_fault_in_whole_answer(kind: Any, error: type[Exception]) -> None:
@@ -912,7 +915,7 @@ def test_early_close_stops_the_model(stream: bool) -> None:
     """When the client goes, the server writes no more."""
     with Emulator(token_delay=0.01) as emulator:
         url, body = f"{emulator.base_url}/chat/completions", {"model": "m", "messages": [ASK], "stream": stream}
-        with contextlib.suppress(httpx2.ReadTimeout), CLIENT.stream("POST", url, json=body, timeout=0.1) as response:
+        with contextlib.suppress(http.ReadTimeout), CLIENT.stream("POST", url, json=body, timeout=0.1) as response:
             next(response.iter_raw())
             assert emulator.running == emulator.open_connections == 1
         wait_for(lambda: emulator.running == emulator.open_connections == 0)
@@ -932,7 +935,7 @@ def test_hundred_streams_at_once() -> None:
     """Many streams at once all get their own text."""
     with (
         Emulator(tokens=300, token_delay=0.001) as emulator,
-        httpx2.Client(trust_env=False, timeout=30, limits=httpx2.Limits(max_connections=None)) as client,
+        http.Client(trust_env=False, timeout=30, limits=http.Limits(max_connections=None)) as client,
     ):
         together = threading.Barrier(100)
 
@@ -954,7 +957,7 @@ def test_stop_with_streams_running(caplog: pytest.LogCaptureFixture, capfd: pyte
     threads = threading.active_count()
     emulator = Emulator(token_delay=0.01, faults=[Fault("hang", round=2)]).start()
     body = {"model": "m", "messages": [ASK], "stream": True}
-    with warnings.catch_warnings(), httpx2.Client(trust_env=False) as client:
+    with warnings.catch_warnings(), http.Client(trust_env=False) as client:
         warnings.simplefilter("error")
         for _ in range(3):
             request = client.build_request("POST", f"{emulator.base_url}/chat/completions", json=body)

@@ -337,6 +337,11 @@ def test_punctuation_by_temperature(temperature: int | None, sent: str, drive: D
     [
         ("meta-llama/Meta-Llama-3.1-70B-Instruct", True),
         ("llama3.3", True),
+        ("meta-llama/Meta-Llama-3-8B-Instruct", True),
+        ("google/gemma-3-27b-it", True),
+        ("zai-org/GLM-4.5-Air", True),
+        ("Qwen/Qwen3.6-27B", True),
+        ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", False),
         ("google/gemma-2-9b-it", True),
         ("zai-org/GLM-4.6", True),
         ("Qwen/Qwen3.5-4B", True),

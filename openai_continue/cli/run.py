@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import runpy
 import sys
 from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 
 from openai_continue import startup
 
@@ -17,16 +20,35 @@ def run(arguments: Sequence[str]) -> int:
     startup.init()
     if arguments[0] == "-m":
         sys.argv = list(arguments[1:])
-        _put_first(str(Path.cwd()))
+        _put_first(Path.cwd())
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.argv = list(arguments)
-        _put_first(str(Path(arguments[0]).resolve().parent))
+        return 0
+    sys.argv = list(arguments)
+    app = Path(arguments[0])
+    if app.is_file() and app.suffix not in (".pyc", ".pyz", ".zip"):
+        _put_first(app.resolve().parent)
+        _run_file(app.absolute())
+    elif app.exists():
+        # Folders and archives, which Python searches for __main__.py.
         runpy.run_path(arguments[0], run_name="__main__")
+    else:
+        print(f"openai-continue run: {app}: no such file", file=sys.stderr)
+        return 2
     return 0
 
 
-def _put_first(folder: str) -> None:
+def _run_file(app: Path) -> None:
+    """Run a file as ``__main__``, and leave it there, for what it runs at exit; runpy would not."""
+    main = ModuleType("__main__")
+    main.__file__ = str(app)
+    main.__loader__ = SourceFileLoader("__main__", str(app))
+    sys.modules["__main__"] = main
+    with io.open_code(str(app)) as file:
+        code = compile(file.read(), str(app), "exec", dont_inherit=True)
+    exec(code, vars(main))  # noqa: S102
+
+
+def _put_first(folder: Path) -> None:
     """Put a folder where Python has put ours: that of this command, or with ``-m`` the current one."""
     if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-        sys.path[0] = folder
+        sys.path[0] = str(folder)

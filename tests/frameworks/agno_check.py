@@ -7,18 +7,7 @@ from typing import Any
 from agno.agent import Agent
 from agno.models.openai import OpenAIChat
 from agno.models.openai.like import OpenAILike
-from checking import HANDBOOK, Seen, opt_out, report, way
-from pydantic import BaseModel
-
-
-class Chapter(BaseModel):
-    heading: str
-    text: str
-
-
-class Handbook(BaseModel):
-    title: str
-    chapters: list[Chapter]
+from checking import HANDBOOK, Handbook, Seen, opt_out, report, way
 
 
 def agent(base_url: str, kind: type[OpenAIChat] = OpenAIChat, **more: Any) -> Agent:

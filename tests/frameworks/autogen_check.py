@@ -7,19 +7,7 @@ from typing import Any
 from autogen_agentchat.agents import AssistantAgent
 from autogen_core.models import UserMessage
 from autogen_ext.models.openai import OpenAIChatCompletionClient
-from checking import HANDBOOK, Seen, opt_out, report, way
-from pydantic import BaseModel
-
-
-class Chapter(BaseModel):
-    heading: str
-    text: str
-
-
-class Handbook(BaseModel):
-    title: str
-    chapters: list[Chapter]
-
+from checking import HANDBOOK, Handbook, Seen, opt_out, report, way
 
 INFO: Any = {
     "vision": False,

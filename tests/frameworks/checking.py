@@ -18,11 +18,26 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from pydantic import BaseModel
+
 CAP = 100
 TOKENS = 450
-#: What a way is asked for when the answer has to be a document of a schema.
-CHAPTERS = [{"heading": f"Chapter {number}", "text": f"It's {number} — «déjà vu», {{}}. " * 6} for number in range(8)]
-HANDBOOK = json.dumps({"title": "Handbook", "chapters": CHAPTERS}, ensure_ascii=False, indent=1)
+
+
+class Chapter(BaseModel):
+    heading: str
+    text: str
+
+
+class Handbook(BaseModel):
+    """What a way is asked for when the answer has to be a document of a schema."""
+
+    title: str
+    chapters: list[Chapter]
+
+
+_CHAPTERS = [Chapter(heading=f"Chapter {number}", text=f"It's {number} — «déjà vu», {{}}. " * 6) for number in range(8)]
+HANDBOOK = Handbook(title="Handbook", chapters=_CHAPTERS).model_dump_json(indent=1)
 
 
 @dataclass
@@ -105,7 +120,7 @@ def asked(way: Way) -> dict[str, Any]:
 
 def verdicts(way: Way, **problems: str | None) -> dict[str, Any]:
     result: dict[str, Any] = {"way": way.name, "switch": problems.pop("switch", "")}
-    result.update({what: None for what in ("whole", "rounds", "usage", "opt_out")})
+    result.update(dict.fromkeys(("whole", "rounds", "usage", "opt_out")))
     result.update({what: not problem for what, problem in problems.items() if problem is not None})
     result["reason"] = "; ".join(problem for problem in problems.values() if problem)
     return result
@@ -116,7 +131,7 @@ def continues(way: Way) -> dict[str, str | None]:
     server, seen, problem = answered(way)
     requests, derailed = server.requests, server.derailed
     if seen is None or not requests or requests[0].status != 200:
-        return {"whole": problem or "nothing was answered", "rounds": ""}
+        return {"whole": problem or "nothing was answered", "rounds": "no answer"}
     wanted = whole_text(server, requests[0].body)
     whole = "" if seen.text == wanted else differing(seen.text, wanted)
     rounds = "" if len(requests) > 1 and not derailed else f"{len(requests)} requests, {derailed} derailed"

@@ -5,18 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dspy
-from checking import HANDBOOK, Seen, opt_out, report, way
-from pydantic import BaseModel
-
-
-class Chapter(BaseModel):
-    heading: str
-    text: str
-
-
-class Handbook(BaseModel):
-    title: str
-    chapters: list[Chapter]
+from checking import HANDBOOK, Handbook, Seen, opt_out, report, way
 
 
 def model(base_url: str, **more: Any) -> dspy.LM:

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from checking import HANDBOOK, Seen, opt_out, report, way
+from checking import HANDBOOK, Handbook, Seen, opt_out, report, way
 from haystack import Pipeline
 from haystack.components.generators.chat import OpenAIChatGenerator
 from haystack.dataclasses import ChatMessage
 from haystack.utils import Secret
-from pydantic import BaseModel
-
-
-class Chapter(BaseModel):
-    heading: str
-    text: str
-
-
-class Handbook(BaseModel):
-    title: str
-    chapters: list[Chapter]
 
 
 def generator(base_url: str, **parameters: Any) -> OpenAIChatGenerator:

@@ -5,19 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import instructor
-from checking import HANDBOOK, Seen, opt_out, report, way
+from checking import HANDBOOK, Handbook, Seen, opt_out, report, way
 from openai import AsyncOpenAI, OpenAI
-from pydantic import BaseModel
-
-
-class Chapter(BaseModel):
-    heading: str
-    text: str
-
-
-class Handbook(BaseModel):
-    title: str
-    chapters: list[Chapter]
 
 
 def request(prompt: str) -> dict[str, Any]:

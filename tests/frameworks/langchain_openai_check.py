@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from checking import HANDBOOK, Seen, opt_out, report, way
+from checking import HANDBOOK, Handbook, Seen, opt_out, report, way
 from langchain_openai import ChatOpenAI
-from pydantic import BaseModel
-
-
-class Chapter(BaseModel):
-    heading: str
-    text: str
-
-
-class Handbook(BaseModel):
-    title: str
-    chapters: list[Chapter]
 
 
 def model(base_url: str, **more: Any) -> ChatOpenAI:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import litellm
-from checking import Seen, opt_out, report, way
+from checking import Seen, emulator, opt_out, report, way
 
 PROXY_SECONDS = 90.0
 KEY = f"sk-{secrets.token_hex(32)}"
@@ -181,6 +181,7 @@ def shown(content: str, usage: dict[str, Any] | None) -> Seen:
 @way("proxy", in_process=False)
 def proxied(base_url: str, prompt: str) -> Seen:
     answer = json.loads(posted(proxy(base_url), {"model": MODEL, "messages": user(prompt)}))
+    assert {request.body["model"] for request in emulator(None).requests} == {MODEL}
     return shown(answer["choices"][0]["message"]["content"], answer["usage"])
 
 

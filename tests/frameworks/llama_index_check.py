@@ -11,7 +11,8 @@ from llama_index.llms.openai_like import OpenAILike
 
 
 def like(base_url: str, **more: Any) -> OpenAILike:
-    return OpenAILike(model="any", api_base=base_url, api_key="none", is_chat_model=True, context_window=100_000, **more)
+    settings = {"is_chat_model": True, "context_window": 100_000, **more}
+    return OpenAILike(model="any", api_base=base_url, api_key="none", **settings)
 
 
 def known(base_url: str) -> OpenAI:

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from checking import HANDBOOK, Seen, opt_out, report, way
-from pydantic import BaseModel
+from checking import HANDBOOK, Handbook, Seen, opt_out, report, way
 from pydantic_ai import Agent, NativeOutput, PromptedOutput
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
-
-
-class Chapter(BaseModel):
-    heading: str
-    text: str
-
-
-class Handbook(BaseModel):
-    title: str
-    chapters: list[Chapter]
 
 
 def agent(base_url: str, **more: Any) -> Agent[Any, Any]:

@@ -1,4 +1,4 @@
-"""Write a long answer to each row of prompts.jsonl, on a cluster, with 4 × 16 answers under way at a time."""
+"""Write a long answer to each row of prompts.jsonl, on a cluster, with 2 times 16 answers under way."""
 
 import os
 
@@ -20,4 +20,4 @@ class Write:
 variables = ("OPENAI_CONTINUE", "OPENAI_BASE_URL", "OPENAI_API_KEY")
 ray.init(runtime_env={"env_vars": {name: os.environ[name] for name in variables}})
 prompts = ray.data.read_json("prompts.jsonl")
-prompts.map(Write, compute=ray.data.ActorPoolStrategy(size=4), num_cpus=0.1).write_parquet("answers")
+prompts.map(Write, compute=ray.data.ActorPoolStrategy(size=2), num_cpus=0.1).write_parquet("answers")

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from checking import HANDBOOK, Seen, opt_out, report, way
+from checking import HANDBOOK, Handbook, Seen, opt_out, report, way
 from openai import AsyncOpenAI
-from pydantic import BaseModel
 from semantic_kernel.agents import ChatCompletionAgent
 from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion, OpenAIChatPromptExecutionSettings
 from semantic_kernel.contents import ChatHistory
-
-
-class Chapter(BaseModel):
-    heading: str
-    text: str
-
-
-class Handbook(BaseModel):
-    title: str
-    chapters: list[Chapter]
 
 
 def service(base_url: str) -> OpenAIChatCompletion:

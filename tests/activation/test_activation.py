@@ -1,0 +1,281 @@
+"""``OPENAI_CONTINUE=1`` where it counts: the wheel in an environment of its own, and no code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.activation.conftest import ROOT, Home
+
+pytestmark = pytest.mark.activation
+
+TELL = """
+import json, sys
+early = "openai" in sys.modules
+import openai
+import openai_continue
+print(json.dumps([openai_continue.is_patched(), early]))
+"""
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+@pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
+def test_install_and_uninstall(wheel: Path, tmp_path: Path, installer: str, editable: bool) -> None:
+    """Installed either way by either tool it works; uninstalled, it leaves nothing."""
+    home = Home(tmp_path / "venv", installer)
+
+    home.install(*(["--editable", ROOT] if editable else [wheel]))
+
+    assert (home.site / "openai_continue.pth").exists()
+    assert (home.site / "openai_continue.start").exists()
+    assert [True, False] == home.told("-c", TELL, wish="1")
+    assert [False, False] == home.told("-c", TELL)
+    assert (ROOT if editable else home.site) == Path(
+        home.told("-c", "import json, openai_continue as it; print(json.dumps(it.__file__))")
+    ).parent.parent
+
+    home.uninstall()
+    assert home.before == home.listed()
+    assert (0, "") == ((done := home.run("-c", "pass", wish="1")).returncode, done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize(("wish", "patched"), [("0", False), ("off", False), ("true", True), ("strict", True)])
+def test_words(home: Home, wish: str, patched: bool) -> None:
+    """The words for on and off."""
+    assert [patched, False] == home.told("-c", TELL, wish=wish)
+
+
+def test_unknown_word(home: Home) -> None:
+    """An unknown word is one line on stderr, and the program goes on."""
+    done = home.run("-c", TELL, wish="bogus")
+
+    assert (0, [False, False]) == (done.returncode, json.loads(done.stdout))
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("openai_continue: OPENAI_CONTINUE='bogus': accepted are ")
+
+
+@pytest.mark.parametrize("wish", ["1", "strict"])
+def test_bad_setting(home: Home, wish: str) -> None:
+    """A bad setting is one line on stderr and the program goes on; under ``strict`` the import of openai raises."""
+    done = home.run("-c", TELL, wish=wish, env={"OPENAI_CONTINUE_ON_ERROR": "cry"})
+
+    last = done.stderr.splitlines()[-1]
+    assert "OPENAI_CONTINUE_ON_ERROR='cry'" in last
+    if wish == "strict":
+        assert (1, "") == (done.returncode, done.stdout)
+        assert "SettingsError" in last
+    else:
+        assert (0, 1, [False, False]) == (done.returncode, len(done.stderr.splitlines()), json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("flag", ["-E", "-I"])
+def test_ignored_environment(home: Home, flag: str) -> None:
+    """Under -E and -I the variable is not heeded, as Python's own are not."""
+    assert [False, False] == home.told(flag, "-c", TELL, wish="1")
+
+
+def test_without_site(home: Home) -> None:
+    """Under -S no .pth is read; there is nothing to patch either."""
+    done = home.run("-S", "-c", "import sys; print('openai_continue.startup' in sys.modules)", wish="1")
+
+    assert (0, "False\n", "") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_program_without_openai(home: Home) -> None:
+    """A program that does not use the SDK gets the lazy shell of the package, and no more."""
+    names = "sorted(name for name in sys.modules if name.split('.')[0] in ('openai_continue', 'wrapt', 'openai'))"
+    code = f"import json, sys; print(json.dumps({names}))"
+
+    assert [] == home.told("-c", code)
+    assert ["openai_continue", "openai_continue.startup"] == home.told("-c", code, wish="1")
+
+
+CHILDREN = """
+import json, multiprocessing, sys
+
+def child(answers):
+    early = "openai" in sys.modules
+    import openai, openai_continue
+    answers.put([openai_continue.is_patched(), early])
+
+if __name__ == "__main__":
+    said = {}
+    for method in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context(method)
+        answers = context.Queue()
+        process = context.Process(target=child, args=(answers,))
+        process.start()
+        said[method] = answers.get(timeout=40)
+        process.join()
+    print(json.dumps(said))
+"""
+
+
+def test_children(home: Home, tmp_path: Path) -> None:
+    """Children of every start method inherit it."""
+    app = tmp_path / "app.py"
+    app.write_text(CHILDREN)
+
+    said = home.told(app, wish="1")
+
+    assert {"spawn", "fork", "forkserver"} == set(said)
+    assert [[True, False]] * 3 == list(said.values())
+
+
+def test_import_that_fails_at_first(home: Home, tmp_path: Path) -> None:
+    """Where the first import of openai fails and the next succeeds, the SDK is patched."""
+    (tmp_path / "anyio.py").write_text("raise ImportError('not yet')\n")
+    code = f"""
+import json, sys
+sys.path.insert(0, {str(tmp_path)!r})
+try:
+    import openai
+except ImportError as error:
+    first = str(error)
+sys.path.pop(0)
+for name in list(sys.modules):
+    if name.partition(".")[0] == "openai":
+        del sys.modules[name]
+import openai, openai_continue
+loaders = [type(openai.__loader__).__name__, type(openai.__spec__.loader).__name__]
+hooks = [type(finder).__name__ for finder in sys.meta_path if type(finder).__module__.startswith("openai_continue")]
+print(json.dumps([first, openai_continue.is_patched(), loaders, hooks]))
+"""
+    assert ["not yet", True, ["SourceFileLoader"] * 2, []] == home.told("-c", code, wish="1")
+
+
+@pytest.mark.parametrize("wish", [None, "1"])
+def test_half_removed(spoilt: Home, wish: str | None) -> None:
+    """A .pth whose package is gone does not stop an interpreter; unset, it says nothing."""
+    shutil.rmtree(spoilt.site / "openai_continue")
+    done = spoilt.run("-c", "print('alive')", wish=wish)
+
+    assert (0, "alive\n") == (done.returncode, done.stdout)
+    assert (wish is None) == (not done.stderr)
+
+
+def test_startup_that_is_broken(spoilt: Home) -> None:
+    """Whatever goes wrong in patching is one line, and openai works as without us."""
+    (spoilt.site / "openai_continue" / "patching.py").write_text("raise RuntimeError('broken')\n")
+    done = spoilt.run("-c", "import openai; print(openai.OpenAI.__name__)", wish="1")
+
+    assert (0, "OpenAI\n") == (done.returncode, done.stdout)
+    assert ["openai_continue: RuntimeError: broken; openai is NOT patched"] == done.stderr.splitlines()
+
+
+# openai-continue run, where no .pth is read.
+
+APP = """
+import json, sys
+import openai
+import openai_continue
+import beside
+main = sys.modules["__main__"]
+print(json.dumps({
+    "argv": sys.argv, "name": __name__, "file": __file__, "main": main.__dict__ is globals(), "beside": beside.__file__,
+    "package": __package__ or "", "path": sys.path, "patched": openai_continue.is_patched(),
+}))
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def unread(spoilt: Home, tmp_path: Path) -> Home:
+    """An environment whose .pth of ours is missing, and a program to run in it."""
+    (spoilt.site / "openai_continue.pth").unlink()
+    for name in ("app.py", "folder/app.py", "pkg/__main__.py", "pkg/__init__.py", "folder/beside.py", "beside.py"):
+        path = tmp_path / "work" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(APP if path.stem in ("app", "__main__") else "")
+    return spoilt
+
+
+RUNNERS = [["bin/openai-continue"], ["bin/python", "-m", "openai_continue"]]
+
+
+@pytest.mark.parametrize("runner", RUNNERS, ids=["command", "-m"])
+@pytest.mark.parametrize(
+    "program",
+    [["app.py", "a", "--b"], ["folder/app.py"], ["-m", "pkg", "a", "-m"], ["-m", "beside_app"]],
+    ids=" ".join,
+)
+def test_run(unread: Home, tmp_path: Path, runner: list[str], program: list[str]) -> None:
+    """``run`` runs a program as Python does, but patched: arguments, ``__main__``, path and exit code."""
+    work = tmp_path / "work"
+    (work / "beside_app.py").write_text(APP)
+
+    def told(*command: object) -> dict[str, Any]:
+        done = unread.run(*command, cwd=work)
+        assert (3, "") == (done.returncode, done.stderr), done.stderr
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said
+
+    plain = told(*program)
+    words = [str(unread.folder / runner[0]), *runner[1:], "run", *program]
+    ours = told(*(words if runner[0] != "bin/python" else words[1:]))
+
+    assert (False, True) == (plain.pop("patched"), ours.pop("patched"))
+    assert plain == ours
+
+
+def test_run_when_killed(unread: Home, tmp_path: Path) -> None:
+    """``OPENAI_CONTINUE=0`` wins over ``run``."""
+    done = unread.run("-m", "openai_continue", "run", "app.py", cwd=tmp_path / "work", wish="0")
+
+    assert (3, False) == (done.returncode, json.loads(done.stdout)["patched"])
+
+
+@pytest.mark.parametrize("program", ["pkg", "pkg.zip"])
+def test_run_of_what_holds_a_main(unread: Home, tmp_path: Path, program: str) -> None:
+    """Folders and archives with a ``__main__.py`` are run too."""
+    work = tmp_path / "work"
+    (work / "pkg" / "beside.py").touch()
+    shutil.make_archive(str(work / "pkg"), "zip", work / "pkg")
+
+    done = unread.run("-m", "openai_continue", "run", program, cwd=work)
+
+    assert (3, True) == (done.returncode, json.loads(done.stdout)["patched"])
+
+
+def test_run_of_what_is_not_there(unread: Home) -> None:
+    """A program that is not there is one line on stderr and Python's exit code for it."""
+    done = unread.run("-m", "openai_continue", "run", "nowhere.py")
+
+    assert (2, "", "openai-continue run: nowhere.py: no such file\n") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_run_leaves_the_program_as_main(unread: Home, tmp_path: Path) -> None:
+    """What a program runs at exit finds it as ``__main__`` still."""
+    app = tmp_path / "work" / "app.py"
+    app.write_text("import atexit, sys; mine = 'it'; atexit.register(lambda: print(sys.modules['__main__'].mine))")
+
+    assert "it\n" == unread.run("-m", "openai_continue", "run", app).stdout
+
+
+def test_run_twice_over(home: Home, tmp_path: Path) -> None:
+    """``run`` where the .pth is read too patches once."""
+    app = tmp_path / "app.py"
+    app.write_text(TELL)
+
+    assert [True, False] == home.told("-m", "openai_continue", "run", app, wish="1")
+    assert [True, False] == home.told("-m", "openai_continue", "run", app)
+
+
+def test_children_of_run(home: Home, tmp_path: Path) -> None:
+    """Children of a program that was run inherit it, where their .pth is read."""
+    app = tmp_path / "app.py"
+    app.write_text(CHILDREN)
+
+    said = home.told("-m", "openai_continue", "run", app)
+
+    assert [[True, False]] * 3 == list(said.values())
+
+
+def test_python_is_that_of_the_tests(home: Home) -> None:
+    """The environments are of the Python that runs the tests."""
+    assert list(sys.version_info[:3]) == home.told("-c", "import json, sys; print(json.dumps(sys.version_info[:3]))")

@@ -1,0 +1,81 @@
+"""A wrapper of ours that another library took off with its own is put back at the next request."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import wrapt
+from openai._base_client import AsyncAPIClient, SyncAPIClient
+
+import openai_continue
+from openai_continue.testing import Emulator
+from tests.conftest import DEEPINFRA, Way, ask, joined, listed, settled
+
+METHODS: list[tuple[Any, str]] = [(SyncAPIClient, "_process_response"), (AsyncAPIClient, "_process_response")]
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Restore the SDK's functions, whatever a test has left on them."""
+    originals = [inspect.getattr_static(owner, name) for owner, name in METHODS]
+    yield
+    openai_continue.unpatch()
+    for (owner, name), original in zip(METHODS, originals, strict=True):
+        setattr(owner, name, original)
+
+
+def wrap() -> list[str]:
+    """Wrap as ddtrace does; give where the calls are noted."""
+    calls: list[str] = []
+
+    def wrapper(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        calls.append(wrapped.__name__)
+        return wrapped(*args, **kwargs)
+
+    for owner, name in METHODS:
+        wrapt.wrap_function_wrapper(owner, name, wrapper)
+    return calls
+
+
+def unwrap() -> None:
+    """Take off the outermost wrapper, whosever it is, as ddtrace and OpenTelemetry do."""
+    for owner, name in METHODS:
+        setattr(owner, name, getattr(owner, name).__wrapped__)
+
+
+@pytest.mark.parametrize("they_are_first", [True, False])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_torn_off(colour: Way, emulator: Emulator, they_are_first: bool, streamed: bool) -> None:
+    """Uninstalled after us or before us, in the life of a client, they leave whole answers."""
+    body = ask("Torn off.", stream=streamed)
+    if they_are_first:
+        wrap()
+    openai_continue.patch(DEEPINFRA)
+    if not they_are_first:
+        wrap()
+    client = colour.plain_client(emulator.base_url)
+    await settled(client.chat.completions.create(**ask("Before.", max_tokens=1)))
+
+    unwrap()
+    answer = await settled(client.chat.completions.create(**body))
+    text = joined(await listed(answer)) if streamed else answer.choices[0].message.content
+    await settled(client.close())
+
+    assert emulator.uncapped(body) == text
+
+
+async def test_torn_off_and_unpatched(colour: Way, emulator: Emulator) -> None:
+    """``unpatch()`` holds: nothing is put back after it."""
+    wrap()
+    openai_continue.patch(DEEPINFRA)
+    unwrap()
+    openai_continue.unpatch()
+    client = colour.plain_client(emulator.base_url)
+
+    completion = await settled(client.chat.completions.create(**ask("Unpatched.")))
+    await settled(client.close())
+
+    assert ("length", 1) == (completion.choices[0].finish_reason, len(emulator.requests))

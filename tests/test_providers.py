@@ -1,0 +1,350 @@
+"""The provider table: by row, the request that it builds and the reply that it takes apart."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from openai_continue import Continuation, providers
+from openai_continue.errors import SettingsError
+from openai_continue.testing import Emulator, Habits
+from tests.conftest import ASYNC, DEEPINFRA, SYNC, Way, ask, http, joined, listed, settled
+from tests.drive import DRIVES, Drive, Script, live, said, streamed, usage, whole
+
+drives = pytest.mark.parametrize("drive", DRIVES)
+four_ways = pytest.mark.parametrize(
+    ("way", "stream"),
+    [(SYNC, False), (SYNC, True), (ASYNC, False), (ASYNC, True)],
+    ids=["sync-whole", "sync-stream", "async-whole", "async-stream"],
+)
+FLAGS = {"add_generation_prompt": False, "continue_final_message": True}
+NAMES = [row.name for row in providers.PROVIDERS]
+CONTINUING = [row.name for row in providers.PROVIDERS if row.continues]
+
+#: What marks a further round: fields of the body, fields of its last message, and the tokens asked for.
+REQUESTS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "deepinfra": ({}, {}, {}),
+    "vllm": (FLAGS, {}, {}),
+    "sglang": ({"continue_final_message": True}, {}, {}),
+    "llama.cpp": (FLAGS, {}, {}),
+    "tgi": ({}, {}, {}),
+    "ollama": ({}, {}, {}),
+    "deepseek": ({}, {"prefix": True}, {}),
+    "mistral": ({}, {"prefix": True}, {}),
+    "moonshot": ({}, {"partial": True}, {"max_tokens": 16_384}),
+    "dashscope": ({}, {"partial": True}, {}),
+    "openrouter": ({}, {}, {}),
+    "groq": ({}, {}, {}),
+    "together": ({}, {}, {}),
+    "fireworks": ({}, {}, {"max_tokens": 16_384}),
+}
+#: The name under which each row sends the caller's limit, given under either name or both.
+LIMIT_NAMES: dict[str, tuple[str, str, str]] = {
+    **dict.fromkeys(CONTINUING, ("max_tokens", "max_tokens", "max_tokens")),
+    **dict.fromkeys(
+        ("vllm", "sglang", "llama.cpp", "groq"), ("max_tokens", "max_completion_tokens", "max_completion_tokens")
+    ),
+    "openrouter": ("max_tokens", "max_completion_tokens", "max_tokens"),
+}
+
+
+def test_every_row_is_in_these_tables() -> None:
+    """A new row comes with its request; every row has a name of its own."""
+    assert set(CONTINUING) == set(REQUESTS)
+    assert len(set(NAMES)) == len(NAMES)
+    assert set(NAMES) - set(CONTINUING) == {"openai", "anthropic", "gemini"}
+
+
+# The request, and the reply.
+
+
+@drives
+@pytest.mark.parametrize("row", CONTINUING)
+def test_request(row: str, drive: Drive) -> None:
+    """Each row marks a further round as its server wants it, changes nothing else, and leaves the first as it is."""
+    body = ask("x", temperature=1)
+    marks, message, tokens = REQUESTS[row]
+    # A reply as this server gives it, with the copy where it makes one.
+    echo = {"mistral": "one", "llama.cpp": "one" if drive is whole else ""}.get(row, "")
+    # What the template trims, and a server that echoes leaves out of the copy, comes again.
+    server = Script(said("one  "), said(echo + "  two", finish="stop"))
+    answer = drive(server, body, provider=row)
+
+    first, second = ({name: one[name] for name in one if name != "stream"} for one in server.bodies)
+    assert ("one  two", "stop", "stop") == answer.said
+    assert body == first
+    sent = {"role": "assistant", "content": "one", **message}
+    assert {**body, **marks, **tokens, "messages": [*body["messages"], sent]} == second
+
+
+@drives
+@pytest.mark.parametrize("row", CONTINUING)
+def test_limit_names(row: str, drive: Drive) -> None:
+    """Each row asks under the one name that its server reads, whichever the caller chose."""
+    old, new, both = LIMIT_NAMES[row]
+    for fields, name, total in (
+        ({"max_tokens": 8}, old, 8),
+        ({"max_completion_tokens": 8}, new, 8),
+        ({"max_tokens": 8, "max_completion_tokens": 9}, both, 8 if both == "max_tokens" else 9),
+    ):
+        server = Script(said("one", usage=usage(3, 5)), said(finish="stop"))
+        drive(server, ask("x", **fields), provider=row)
+
+        for sent, tokens in zip(server.bodies, (total, total - 5), strict=True):
+            assert {name: tokens} == {key: sent[key] for key in ("max_tokens", "max_completion_tokens") if key in sent}
+
+
+@drives
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("mistral", "one\n", "one\ntwo", "one\n", "one\ntwo"),
+        ("mistral", " one", " onetwo", " one", " onetwo"),
+        ("mistral", " one", "onetwo", " one", " onetwo"),
+        ("mistral", "one", "two", "one", "onetwo"),
+        ("tgi", "one\n  ", "\n  two", "one", "one\n  two"),
+        ("tgi", "one.\n", "\ntwo", "one.", "one.\ntwo"),
+        ("ollama", "one\n", "two", "one\n", "one\ntwo"),
+        ("deepseek", "one", "onetwo", "one", "oneonetwo"),
+        ("moonshot", "one", "onetwo", "one", "oneonetwo"),
+        ("deepinfra", "one", "onetwo", "one", "oneonetwo"),
+    ],
+)
+def test_reply(case: tuple[str, ...], drive: Drive) -> None:
+    """A copy of what was sent is taken off where the row says that there is one, and there alone."""
+    row, first, second, sent, merged = case
+    server = Script(said(first), said(second, finish="stop"))
+    answer = drive(server, ask("x"), provider=row)
+
+    assert (merged, "stop", "stop") == answer.said
+    assert sent == server.bodies[1]["messages"][-1]["content"]
+
+
+def test_reply_of_llama_server() -> None:
+    """llama-server repeats what was sent in whole answers, and not in streamed ones."""
+    in_whole = whole(Script(said("one"), said("onetwo", finish="stop")), provider="llama.cpp")
+    in_stream = streamed(Script(said("one"), said("one", "two", finish="stop")), provider="llama.cpp")
+
+    assert "onetwo" == in_whole.text
+    assert "oneonetwo" == in_stream.text
+
+
+# Whose host it is.
+
+
+@pytest.mark.parametrize(
+    ("address", "row"),
+    [
+        ("https://api.deepinfra.com/v1/openai", "deepinfra"),
+        ("https://API.DeepInfra.com/v1/openai/", "deepinfra"),
+        ("https://api.deepinfra.com./v1/openai", "deepinfra"),
+        ("https://deepinfra.com/v1/openai", "deepinfra"),
+        ("https://eu.api.deepinfra.com:8443/v1/openai", "deepinfra"),
+        ("https://api.deepinfra.ai/v1/openai", "deepinfra"),
+        ("https://deepinfra.com.example.org/v1", None),
+        ("https://notdeepinfra.com/v1", None),
+        ("https://api.deepseek.com/beta", "deepseek"),
+        ("https://api.deepseek.com/beta/", "deepseek"),
+        ("https://api.deepseek.com", None),
+        ("https://api.deepseek.com/v1", None),
+        ("https://api.mistral.ai/v1", "mistral"),
+        ("https://api.moonshot.cn/v1", "moonshot"),
+        ("https://api.moonshot.ai/v1", "moonshot"),
+        ("https://dashscope.aliyuncs.com/compatible-mode/v1", "dashscope"),
+        ("https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "dashscope"),
+        ("https://openrouter.ai/api/v1", "openrouter"),
+        ("https://api.groq.com/openai/v1", "groq"),
+        ("https://api.together.xyz/v1", "together"),
+        ("https://api.fireworks.ai/inference/v1", "fireworks"),
+        ("https://api.openai.com/v1", "openai"),
+        ("https://eu.api.openai.com/v1", "openai"),
+        ("https://mine.openai.azure.com/openai", "openai"),
+        ("https://api.anthropic.com/v1", "anthropic"),
+        ("https://generativelanguage.googleapis.com/v1beta/openai", "gemini"),
+        ("http://localhost:8000/v1", None),
+        ("http://127.0.0.1:8080/v1", None),
+        ("https://[::1]:8080/v1", None),
+    ],
+)
+def test_host(address: str, row: str | None) -> None:
+    """A server is known by the end of its host name, and where the host serves several things, by the path."""
+    url = http.URL(address)
+    found = providers.at_address(url.host, url.path)
+
+    assert row == (None if found is None else found.name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_name(name: str) -> None:
+    """Each row is found by its name."""
+    assert name == providers.named(name).name
+
+
+def test_name_that_is_none() -> None:
+    """An unknown name is refused with the names that there are."""
+    with pytest.raises(SettingsError, match="got 'deepinfre', accepted are anthropic, dashscope, deepinfra, "):
+        providers.named("deepinfre")
+
+
+class Recorder(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc]
+    """A network with one server, which answers everything with the beginning of an answer."""
+
+    def __init__(self) -> None:
+        self.urls: list[str] = []
+
+    def _answer(self, request: Any) -> Any:
+        self.urls.append(str(request.url))
+        message = {"role": "assistant", "content": "cut"}
+        choice = {"index": 0, "message": message, "finish_reason": "length" if len(self.urls) < 3 else "stop"}
+        body = {"id": "a", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+        return http.Response(200, json=body, request=request)
+
+    def handle_request(self, request: Any) -> Any:
+        return self._answer(request)
+
+    async def handle_async_request(self, request: Any) -> Any:
+        return self._answer(request)
+
+
+@pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("base_url", "requests"),
+    [
+        ("https://api.deepinfra.com/v1/openai", 3),
+        ("https://api.deepseek.com/beta", 3),
+        ("https://api.deepseek.com", 1),
+        ("https://api.openai.com/v1", 1),
+        ("https://api.anthropic.com/v1", 1),
+        ("https://generativelanguage.googleapis.com/v1beta/openai", 1),
+        ("https://example.org/v1", 1),
+    ],
+)
+async def test_host_through_a_client(base_url: str, requests: int, way: Way) -> None:
+    """Hosts that continue are continued; those that do not, and unknown ones, are left alone."""
+    network = Recorder()
+    client = way.client(base_url, transport=network, continuation=replace(DEEPINFRA, provider=None))
+    completion = await settled(client.chat.completions.create(**ask("x")))
+    await settled(client.close())
+
+    assert requests == len(network.urls)
+    assert "cut" * requests == completion.choices[0].message.content
+    assert (requests == 1) == (not hasattr(completion, "continuation"))
+
+
+def test_unknown_host_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """An unknown host is left alone, with one line in the log."""
+    client = SYNC.client("https://unheard.example/v1", transport=Recorder(), continuation=Continuation())
+    with caplog.at_level(logging.INFO, "openai_continue"):
+        for _ in range(2):
+            client.chat.completions.create(**ask("x"))
+    client.close()
+
+    assert 1 == sum("unheard.example" in record.message for record in caplog.records)
+
+
+# End to end, against a server with the provider's habits.
+
+
+ENDS: dict[str, tuple[Habits, str]] = {
+    "deepinfra": (Habits(), "m"),
+    "vllm": (
+        Habits(marker="continue_final_message", usage="asked", finish_with_text=True, limit_field="both"),
+        "m",
+    ),
+    "vllm, trimming": (
+        Habits(marker="continue_final_message", usage="asked", finish_with_text=True, limit_field="both", trims=True),
+        "meta-llama/Llama-3.3-70B-Instruct",
+    ),
+    "vllm, thinking": (
+        Habits(marker="continue_final_message", usage="asked", thinks="reasoning", think_tokens=10, misfiles="both"),
+        "Qwen/Qwen3-8B",
+    ),
+    "sglang": (Habits(usage="asked", cut_characters="replaced"), "m"),
+    "sglang, thinking": (Habits(usage="asked", thinks="reasoning_content", think_tokens=10), "deepseek-r1"),
+    "llama.cpp": (Habits(echo="unflagged", usage="asked", grammar_follows=True), "m"),
+    "llama.cpp, thinking": (
+        Habits(echo="unflagged", usage="asked", thinks="reasoning_content", template="qwen3", think_tokens=10),
+        "qwen3",
+    ),
+    "tgi": (Habits(trims=True, usage="trailing"), "m"),
+    "ollama": (Habits(usage="asked"), "m"),
+    "mistral": (Habits(echo="always", marker="prefix", strict_marker=True, echo_pieces=4, usage="trailing"), "m"),
+    "deepseek": (Habits(marker="prefix", usage="asked"), "m"),
+    "deepseek, thinking": (
+        Habits(marker="prefix", usage="asked", thinks="reasoning_content", template="qwen3", think_tokens=10),
+        "deepseek-reasoner",
+    ),
+    "moonshot": (Habits(marker="partial", default_tokens=20, usage="both"), "m"),
+    "fireworks": (Habits(default_tokens=20), "m"),
+    "openrouter": (Habits(comments=True, usage="trailing"), "m"),
+}
+
+
+@four_ways
+@pytest.mark.parametrize("case", ENDS)
+async def test_end_to_end(case: str, way: Way, stream: bool) -> None:
+    """With its server's habits, each row brings the uncapped answer, and every prefill is taken for one."""
+    habits, model = ENDS[case]
+    row = case.partition(",")[0]
+    body = {**ask("An answer of 120 tokens.", temperature=0), "model": model}
+    with Emulator(cap=45, habits=habits) as emulator:
+        client = way.client(emulator.base_url, continuation=Continuation(provider=row))
+        answer = await live(client, body, stream=stream)
+        await settled(client.close())
+        expected = emulator.uncapped(body), emulator.uncapped_reasoning(body)
+        requests = len(emulator.requests)
+
+    assert expected == (answer.text, answer.thoughts)
+    assert ("stop", "stop") == (answer.finish, answer.stopped_by)
+    assert emulator.derailed == 0
+    assert 3 <= requests <= 5
+
+
+@four_ways
+@pytest.mark.parametrize("case", ["llama.cpp, thinking", "deepseek, thinking"])
+async def test_thoughts_end_to_end(case: str, way: Way, stream: bool) -> None:
+    """Where the server takes thoughts in their own field, those that were cut go on."""
+    habits, model = ENDS[case]
+    row = case.partition(",")[0]
+    body = {**ask("An answer of 40 tokens."), "model": model}
+    with Emulator(cap=30, habits=replace(habits, think_tokens=70)) as emulator:
+        client = way.client(emulator.base_url, continuation=Continuation(provider=row))
+        answer = await live(client, body, stream=stream)
+        await settled(client.close())
+        expected = emulator.uncapped(body), emulator.uncapped_reasoning(body)
+
+    assert expected == (answer.text, answer.thoughts)
+    assert ("stop", "stop") == (answer.finish, answer.stopped_by)
+    assert emulator.derailed == 0
+
+
+@pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
+async def test_wrong_row(way: Way) -> None:
+    """With a row that marks nothing, a server that needs marks begins anew, is noticed, and costs one request."""
+    with Emulator(cap=45, tokens=120, habits=Habits(ignores_prefill=True)) as emulator:
+        client = way.client(emulator.base_url)
+        chunks = await listed(await settled(client.chat.completions.create(**ask("x"), stream=True)))
+        await settled(client.close())
+        expected = emulator.uncapped(ask("x"))
+        requests = len(emulator.requests)
+
+    assert expected.startswith(joined(chunks))
+    assert 45 >= len(chunks) - 3
+    assert (2, "restart") == (requests, chunks[-1].continuation["stopped_by"])
+
+
+@pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
+async def test_server_that_refuses(way: Way) -> None:
+    """A server that refuses a prefill costs one 400; what arrived is returned, and the report names the error."""
+    with Emulator(cap=45, tokens=120, habits=Habits(refuses_prefill=True)) as emulator:
+        client = way.client(emulator.base_url)
+        answer = await live(client, ask("x"), stream=False)
+        await settled(client.close())
+        expected = emulator.uncapped(ask("x"))
+
+    assert ("length", "error") == (answer.finish, answer.stopped_by)
+    assert expected.startswith(answer.text)
+    assert ("BadRequestError", 400) == tuple((answer.report or {})["error"][name] for name in ("type", "status"))
