@@ -97,6 +97,16 @@ class Answer:
             self._shorten(self.joint.swallowed(self._text_of(self._opening), self._stops))
         return self._settle(self._opening, ended=True)
 
+    def drop_opening(self, *, unless_text: bool) -> None:
+        """
+        Drop the beginning of a round that broke off before it showed what it is.
+
+        ``unless_text``: only where it must be an echo; else it may be text, which another round can write again.
+        """
+        new = self._text_of(self._opening or [])
+        if self._opening is not None and (not unless_text or self.joint.is_within_echo(new)):
+            self._opening, self.dropped = None, len(new)
+
     def drop_cut_character(self) -> int:
         """Take the rest of a character that the cap cut off the text; return the number of U+FFFD."""
         text = self.text

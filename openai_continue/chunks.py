@@ -57,7 +57,8 @@ def text_of(chunk: Json, field: str = "content") -> str:
 def has_news(chunk: Json) -> bool:
     """Tell whether a chunk of one choice carries anything but a role and an end."""
     logprobs = chunk["choices"][0].get("logprobs")
-    if any(logprobs.values()) if isinstance(logprobs, dict) else logprobs is not None:
+    known = obj(logprobs)
+    if logprobs is not None and (known is None or any(known.values())):
         return True
     return any(value for name, value in delta_of(chunk).items() if name != "role")
 

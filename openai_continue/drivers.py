@@ -417,7 +417,7 @@ async def _wait(event: threading.Event, seconds: float) -> bool:
 def _drain(response: Any) -> None:
     """Read a round to its end, so that its connection is used again; a server that lingers loses the connection."""
     connection = _socket_of(response)
-    if response.http_version != "HTTP/1.1" or connection is None:
+    if response.is_closed or response.http_version != "HTTP/1.1" or connection is None:
         return
     # A blocking read has no deadline of its own that could be changed here; shutting the socket down ends it.
     late = threading.Timer(PATIENCE, _shut_down, [connection])
@@ -435,7 +435,7 @@ def _drain(response: Any) -> None:
 
 async def _adrain(response: Any) -> None:
     """Do as ``_drain``."""
-    if response.http_version != "HTTP/1.1":
+    if response.is_closed or response.http_version != "HTTP/1.1":
         return
     with contextlib.suppress(*_drained(response)), anyio.move_on_after(PATIENCE):
         async for _ in response.stream:

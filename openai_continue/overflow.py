@@ -70,8 +70,8 @@ def read(text: str) -> Overflow | None:
         if found is not None:
             said = found.groupdict()
             context, prompt = _number(said["context"]), _number(said.get("prompt"))
-            full = _FULL.search(text) is not None or None not in (context, prompt) and prompt >= context
-            return Overflow(context, prompt, said.get("atleast") is None, full)
+            full = prompt is not None and context is not None and prompt >= context
+            return Overflow(context, prompt, said.get("atleast") is None, full or _FULL.search(text) is not None)
     return Overflow(full=_FULL.search(text) is not None) if _WITHOUT_NUMBERS.search(text) else None
 
 

@@ -47,9 +47,9 @@ class Prefill:
         least = Hold.WHITESPACE if self._trims else Hold.NOTHING
         return Hold(hold - 1) if hold > least else None
 
-    def part(self, content: str) -> Inline:
-        """Part content at its think block."""
-        return Inline.of(content, self._model)
+    def part(self, content: str, thoughts: str = "") -> Inline:
+        """Part content at its think block; where thoughts came in a field of their own, it has none."""
+        return Inline(False, "", content) if thoughts else Inline.of(content, self._model)
 
     def bar(self, content: str, thoughts: str) -> str | None:
         """Say why this text cannot go back; None where it can."""
@@ -59,7 +59,7 @@ class Prefill:
         last = obj(cast("list[Any]", messages)[-1])
         if last is None or (self._is_prefilled() and last.get("tool_calls")):
             return "unsupported"
-        inline = self.part(content)
+        inline = self.part(content, thoughts)
         if (thoughts and not content) or inline.thinking:
             return None if self._thinks_on(thoughts) else "reasoning"
         if thoughts and self._is_prefilled():
@@ -88,7 +88,7 @@ class Prefill:
 
         ``first``: no text of a choice was continued yet, so that the server may show that it begins anew.
         """
-        inline = self.part(content)
+        inline = self.part(content, thoughts)
         prefilled = self._is_prefilled()
         thinking = bool(thoughts) and not content
         raw = prefilled or inline.thinking
@@ -96,6 +96,8 @@ class Prefill:
         # A tag has no word that could be gone back to.
         hold = min(hold, Hold.WHITESPACE) if inline.thinking else hold
         held = self._held(text, hold)
+        if self._trims and inline.thoughts and not inline.thinking and not text:
+            held = inline.gap
         sent = text[: len(text) - len(held)]
         marks = dict(self._provider.body_marks)
         message: Json = {**self._provider.message_marks}
@@ -112,7 +114,8 @@ class Prefill:
             elif self._closes:
                 self._closed = bool(text)
                 block = self._provider.closed_block
-                sent = f"{block.rstrip()}{inline.gap}{sent}" if inline.thoughts else block + sent
+                gap = inline.gap if sent or not held else ""
+                sent = f"{block.rstrip()}{gap}{sent}" if inline.thoughts else block + sent
         message.setdefault("content", sent)
         messages: list[Any] = list(self._body["messages"])
         if prefilled:
@@ -126,7 +129,7 @@ class Prefill:
             exact=hold is Hold.TO_WORD,
             trims=self._trims,
             echo=self._echo(sent, streamed=bool(body.get("stream"))),
-            starts=self._starts(text, inline) if first else (),
+            starts=self._starts(text, inline, thinking=thinking or inline.thinking) if first else (),
         )
         return {**body, **marks, "messages": [*messages, message]}, joint
 
@@ -140,13 +143,13 @@ class Prefill:
         self._closes = self._closes and not dropped
         return dropped
 
-    def _starts(self, text: str, inline: Inline) -> tuple[str, ...]:
+    def _starts(self, text: str, inline: Inline, *, thinking: bool) -> tuple[str, ...]:
         """Return the beginnings that show an answer begun anew."""
         length = RESTART_EVIDENCE
-        if self._structured and text.rstrip()[-1:] not in (":", ",", "["):
+        if self._structured and not thinking and text.rstrip()[-1:] not in (":", ",", "["):
             length = RESTART_EVIDENCE_STRUCTURED
         start = seam.evidence(text, length)
-        block = reasoning.OPEN if inline.thoughts and not inline.thinking else ""
+        block = reasoning.OPEN if inline.thoughts and not thinking else ""
         return tuple(beginning for beginning in (start, block) if beginning)
 
     def _grown(self, content: object, text: str) -> object:

@@ -15,6 +15,7 @@ from .chunks import string
 
 OPEN, CLOSE = "<think>", "</think>"
 FIELDS = ("reasoning_content", "reasoning")
+_QUOTES = ("'", '"', "`")
 
 # Families of models by their chat templates, seen by rendering those that llama.cpp and TRL ship: providers.py.
 _FAMILIES = {
@@ -54,12 +55,18 @@ class Inline:
         """Part content; without a block it is all answer."""
         opened = content.lstrip().startswith(OPEN)
         thoughts, closed, answer = content.partition(CLOSE)
-        if closed and (opened or (OPEN not in content and (is_of("opening", model) or _on_its_own(thoughts, answer)))):
+        if closed and (opened or (OPEN not in content and _closes(thoughts, answer, model))):
             bare = answer.lstrip()
             return cls(False, thoughts.lstrip().removeprefix(OPEN).strip("\n"), bare, answer[: len(answer) - len(bare)])
         return cls(opened, content if opened else "", "" if opened else content)
 
 
-def _on_its_own(before: str, behind: str) -> bool:
-    """Tell whether a closing tag has a line of its own; a text about such tags has it in the middle of one."""
-    return (not before or before.endswith("\n")) and (not behind or behind.lstrip(" ").startswith("\n"))
+def _closes(before: str, behind: str, model: object) -> bool:
+    """
+    Tell whether a closing tag without an opening one closes thoughts; a text about such tags has them too.
+
+    It has a line of its own, or stands unquoted in the answer of a model whose prompt opens the block.
+    """
+    own_line = (not before or before.endswith("\n")) and (not behind or behind.lstrip(" ").startswith("\n"))
+    quoted = before[-1:] in _QUOTES or behind[:1] in _QUOTES
+    return own_line or (is_of("opening", model) and not quoted)

@@ -261,7 +261,7 @@ class Rounds:
         choice.thinking = bool(thoughts) and not content
         if choice.thoughts is not None:
             choice.thoughts.start_round(joint if choice.thinking else Joint())
-        inline = self._prefill.part(content)
+        inline = self._prefill.part(content, thoughts)
         document = self._format is not None and self._format.is_json and not inline.thinking
         choice.answer.start_round(Joint() if choice.thinking else joint, document=inline.answer if document else None)
         return body
@@ -493,6 +493,8 @@ class Rounds:
         """
         running = self._expect(request)
         running.request_id = running.request_id or failure.request_id
+        if request.number > 1:
+            self._queue[0].current.drop_opening(unless_text=True)
         overflow = read_overflow(failure.text) if failure.text else None
         if overflow is not None and self._shrinks(running, overflow):
             return Decision()
@@ -562,6 +564,8 @@ class Rounds:
     def _heal(self, running: _Running) -> Decision:
         """Book a broken round as one that was cut."""
         parties = list(self._choices.values()) if running.request.number == 1 else [self._queue[0]]
+        if running.request.number > 1:
+            self._queue[0].current.drop_opening(unless_text=False)
         for choice in parties:
             if running.request.number > 1 or not choice.finish_reason:
                 choice.finish_reason = "length"
@@ -676,8 +680,7 @@ class Rounds:
             choice.room, choice.shrinks = None, 0
             used = self._used(running, choice, alone=len(parties) == 1)
             choice.context = _context(running.usage, choice.context, used)
-            if running.finished and choice.added > 0:
-                choice.heals = 0
+            choice.heals = 0 if running.finished else choice.heals
             choice.used += used
             choice.chunks = 0
         cut = [choice for choice in parties if choice.finish_reason == "length"]
@@ -696,7 +699,7 @@ class Rounds:
             other.stopped_by = "restart"
             certain.append((other, self._end_texts(other, goes_on=False)))
         # A first round that ends by itself, or at the caller's own limit, called for nothing and leaves no report.
-        if not first or any(choice.stopped_by not in (None, "max_tokens") for choice in cut):
+        if not first or any(choice.heals or choice.stopped_by not in (None, "max_tokens") for choice in cut):
             reasons = [choice.stopped_by for choice in self._choices.values() if choice.stopped_by]
             reasons.sort(key=NATURAL_ENDS.__contains__)
             self._stopped_by = reasons[0] if reasons else None
@@ -800,7 +803,8 @@ class Rounds:
         """Say how an answer that ended by itself ended; a joined document must be one."""
         if first or self._format is None or choice.finish_reason != "stop":
             return choice.finish_reason or "error"
-        if self._format.fits(self._prefill.part(choice.answer.text).answer):
+        thoughts = "" if choice.thoughts is None else choice.thoughts.text
+        if self._format.fits(self._prefill.part(choice.answer.text, thoughts).answer):
             return "stop"
         choice.finish_reason = "length"
         self._error = {"type": "invalid_document", "status": None, "request_id": None}

@@ -78,10 +78,18 @@ class Joint:
         """Return the length of the echo; some servers trim it."""
         if not self.echo:
             return 0
-        forms = (self.echo, self.echo.rstrip(), self.echo.lstrip(), self.echo.strip())
-        if not ended and any(len(new) < len(form) and form.startswith(new) for form in forms):
+        forms = self._forms
+        if not ended and self.is_within_echo(new):
             return None
         return max((len(form) for form in forms if new.startswith(form)), default=0)
+
+    def is_within_echo(self, new: str) -> bool:
+        """Tell whether this may be the beginning of an echo that is still to come."""
+        return bool(self.echo) and any(len(new) < len(form) and form.startswith(new) for form in self._forms)
+
+    @property
+    def _forms(self) -> tuple[str, ...]:
+        return self.echo, self.echo.rstrip(), self.echo.lstrip(), self.echo.strip()
 
     def _held_again(self, new: str, *, ended: bool) -> int | Opening | None:
         if not self.held or new.startswith(self.held):

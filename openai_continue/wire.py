@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import openai
 
@@ -47,13 +48,18 @@ def load(content: bytes) -> object:
 
 
 def _is_deep(value: object) -> bool:
-    level: list[Any] = [value]
+    level = [value]
     for _ in range(MAX_DEPTH):
-        inside = (item.values() if isinstance(item, dict) else item for item in level)
-        level = [child for children in inside for child in children if isinstance(child, (dict, list))]
+        level = [child for item in level for child in _children(item) if isinstance(child, (dict, list))]
         if not level:
             return False
     return True
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def write_event(chunk: object) -> bytes:

@@ -179,3 +179,13 @@ async def client(way: Way, emulator: Emulator) -> AsyncIterator[Any]:
     client = way.client(emulator.base_url)
     yield client
     await settled(client.close())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the chaos, which takes minutes, unless ``-m`` names it."""
+    if "chaos" in config.getoption("markexpr"):
+        return
+    deselected = [item for item in items if item.get_closest_marker("chaos")]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in deselected]

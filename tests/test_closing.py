@@ -48,9 +48,7 @@ def narrow(way: Way, emulator: Emulator, transport: Any = None) -> Any:
     if transport is None:
         kind = http.AsyncHTTPTransport if way.is_async else http.HTTPTransport
         transport = kind(limits=http.Limits(max_connections=1))
-    client = way.client(
-        emulator.base_url, transport=transport, timeout=http.Timeout(10, pool=1), max_retries=0
-    )
+    client = way.client(emulator.base_url, transport=transport, timeout=http.Timeout(10, pool=1), max_retries=0)
     sent: list[Any] = []
 
     async def note(request: Any) -> None:
@@ -329,7 +327,7 @@ async def test_cancelled_stream(slow: Emulator, place: int) -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_timeout_of_the_callers(slow: Emulator, streamed: bool) -> None:
     """``asyncio.wait_for()`` around a call ends it in time, whatever round it is in."""
-    client = ASYNC.client(slow.base_url)
+    client = ASYNC.client(slow.base_url, continuation=replace(DEEPINFRA, max_rounds=1000))
 
     async def call() -> None:
         answer = await client.chat.completions.create(**ask("Write 3000 tokens."), stream=streamed)
@@ -337,7 +335,7 @@ async def test_timeout_of_the_callers(slow: Emulator, streamed: bool) -> None:
             await listed(answer)
 
     with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(call(), 0.15)
+        await asyncio.wait_for(call(), 0.3)
     await client.close()
 
     assert await eventually(lambda: slow.running == slow.open_connections == 0)
@@ -594,7 +592,9 @@ ERRORS = [RuntimeError("Cannot send a request, as the client has been closed."),
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("error", ERRORS, ids=[type(error).__name__ for error in ERRORS])
-async def test_round_that_fails_with_a_foreign_error(colour: Way, slow: Emulator, error: Exception, streamed: bool) -> None:
+async def test_round_that_fails_with_a_foreign_error(
+    colour: Way, slow: Emulator, error: Exception, streamed: bool
+) -> None:
     """Whatever a later round fails with, a client closed between rounds included, the answer so far comes."""
     transport = AsyncFailing(error) if colour.is_async else Failing(error)
     client = colour.client(slow.base_url, transport=transport, max_retries=0)
@@ -713,7 +713,7 @@ async def test_server_that_lingers(colour: Way, lingering: Any) -> None:
 
     assert "part 1 of several, part 2 of several, part 3 of several, " == joined(chunks)
     assert 3 == lingering.requests
-    assert 0.2 < taken < 1.5
+    assert 0.2 < taken < 5
 
 
 async def test_cancelled_while_a_server_lingers(lingering: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from openai_continue import wire
 from openai_continue.testing import Emulator, Fault
-from tests.conftest import DEEPINFRA, OUR_ASYNC, SYNC, Way, ask, http, settled
+from tests.conftest import DEEPINFRA, OUR_ASYNC, SYNC, Way, ask, settled
 from tests.outcomes import DONE, Outcome, Script, chunk, event, outcome
 
 NOTHING: Any = object()
@@ -38,7 +38,15 @@ LOGPROBS: list[Any] = [
     for value in (5, "x", {}, [5], ["x"], [None], [{}], [{"token": 5}], [{"token": "One", "bytes": "x"}],
                   [{"token": "One", "bytes": [300]}], [{"token": "One", "bytes": [-1, "x", None]}], [[]])
 ]  # fmt: skip
-CONTENTS: list[Any] = [[{"type": "text", "text": "One"}], [{"text": 5}], "\ufffd" * 8, "\0", "<think>", "</think>", "<think>\n\n</think>"]
+CONTENTS: list[Any] = [
+    [{"type": "text", "text": "One"}],
+    [{"text": 5}],
+    "\ufffd" * 8,
+    "\0",
+    "<think>",
+    "</think>",
+    "<think>\n\n</think>",
+]
 TOOLS: list[Any] = [[{"index": "x"}], [{"index": 0, "function": 5}], [{"function": {"arguments": 5}}]]
 
 
@@ -278,17 +286,14 @@ async def test_later_round_of_many_choices(way: Way) -> None:
     assert ("One and two", "stop") == (seen.text, seen.finish_reason)
 
 
-@streamed_or_not
-async def test_choices_of_one_index(colour: Way, streamed: bool) -> None:
+async def test_choices_of_one_index(colour: Way) -> None:
     """Choices that call themselves alike are given as they came, and none is continued."""
     answer = completion("One ", "length")
     answer["choices"] *= 2
-    if streamed:
-        pytest.skip("in a stream, a second chunk of a choice is what there always is")
-    script = Script(body_of(answer, streamed=streamed))
+    script = Script(body_of(answer, streamed=False))
     client = colour.client("http://x/v1", transport=script, max_retries=0)
 
-    seen = await asked(client, streamed=streamed)
+    seen = await asked(client, streamed=False)
 
     assert ["One ", "One "] == [choice.message.content for choice in seen.raw.choices]
     assert 1 == len(script.seen)
@@ -436,6 +441,3 @@ async def test_broken_and_hostile(colour: Way) -> None:
             assert emulator.uncapped(ask("x")).startswith(seen.text)
             assert "length" == seen.finish_reason
             assert len(emulator.requests) <= 4
-
-
-assert http

@@ -135,9 +135,7 @@ print(sorted(name for name in sys.modules if name.startswith("openai_continue.")
 
 def test_import_costs_nothing() -> None:
     """Importing the package imports nothing else, neither the SDK nor wrapt nor a module of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORT], cwd=ROOT.parent, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", IMPORT], cwd=ROOT.parent, capture_output=True, text=True, check=True)
 
     assert "['openai_continue']\n[]\n" == done.stdout
 

@@ -21,6 +21,8 @@ from openai_continue.testing import Emulator
 from tests.conftest import DEEPINFRA, SYNC, Way, ask, settled
 
 METHODS: list[tuple[Any, str]] = [
+    (SyncAPIClient, "request"),
+    (AsyncAPIClient, "request"),
     (BaseClient, "_build_request"),
     (SyncAPIClient, "_process_response"),
     (AsyncAPIClient, "_process_response"),
@@ -71,11 +73,11 @@ async def test_patch_and_unpatch(colour: Way, emulator: Emulator) -> None:
     openai_continue.patch(DEEPINFRA)
     assert openai_continue.is_patched()
     assert (WHOLE, ROUNDS) == await ending(colour, emulator)
-    assert [False] * 3 == restored()
+    assert [False] * len(METHODS) == restored()
 
     openai_continue.unpatch()
     assert not openai_continue.is_patched()
-    assert [True] * 3 == restored()
+    assert [True] * len(METHODS) == restored()
     assert (TRUNCATED, 1) == await ending(colour, emulator)
 
 
@@ -86,11 +88,11 @@ async def test_patch_when_patched(colour: Way, emulator: Emulator) -> None:
     openai_continue.patch(DEEPINFRA)
 
     assert once == current()
-    assert [1] * 3 == [layers(function) for function in current()]
+    assert [1] * len(METHODS) == [layers(function) for function in current()]
     assert (WHOLE, ROUNDS) == await ending(colour, emulator)
     openai_continue.unpatch()
     openai_continue.unpatch()
-    assert [True] * 3 == restored()
+    assert [True] * len(METHODS) == restored()
 
 
 async def test_patch_again_replaces_the_settings(colour: Way, emulator: Emulator) -> None:
@@ -128,7 +130,7 @@ def test_patch_when_settings_are_of_a_wrong_kind(settings: Any) -> None:
         openai_continue.patch(settings)
 
     assert not openai_continue.is_patched()
-    assert [True] * 3 == restored()
+    assert [True] * len(METHODS) == restored()
 
 
 def test_patch_when_the_environment_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,9 +154,9 @@ def test_patch_from_many_threads(emulator: Emulator) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(race, [lambda: openai_continue.patch(DEEPINFRA)] * 8))
-        assert [1] * 3 == [layers(function) for function in current()]
+        assert [1] * len(METHODS) == [layers(function) for function in current()]
         list(pool.map(race, [openai_continue.unpatch] * 8))
-        assert [True] * 3 == restored()
+        assert [True] * len(METHODS) == restored()
         for _ in range(20):
             list(pool.map(race, [lambda: openai_continue.patch(DEEPINFRA), openai_continue.unpatch] * 4))
 
@@ -190,10 +192,10 @@ async def test_unpatch_when_wrapped_by_others(colour: Way, emulator: Emulator) -
     openai_continue.unpatch()
     assert not openai_continue.is_patched()
     assert (TRUNCATED, 1) == await ending(colour, emulator)
-    assert 2 == theirs.calls
+    assert 3 == theirs.calls
 
     openai_continue.patch(DEEPINFRA)
-    assert [2] * 3 == [layers(function) for function in current()]
+    assert [2] * len(METHODS) == [layers(function) for function in current()]
     assert (WHOLE, ROUNDS) == await ending(colour, emulator)
 
 
@@ -205,7 +207,7 @@ async def test_patch_when_others_are_inside(colour: Way, emulator: Emulator) -> 
     openai_continue.patch(DEEPINFRA)
 
     assert (WHOLE, ROUNDS) == await ending(colour, emulator)
-    assert 2 * ROUNDS == theirs.calls
+    assert 3 * ROUNDS == theirs.calls
     openai_continue.unpatch()
     assert all(now is before for now, before in zip(current(), inner, strict=True))
 
@@ -220,7 +222,7 @@ async def test_patch_when_ours_was_torn_off(colour: Way, emulator: Emulator) -> 
     openai_continue.patch(DEEPINFRA)
     assert (WHOLE, ROUNDS) == await ending(colour, emulator)
     openai_continue.unpatch()
-    assert [True] * 3 == restored()
+    assert [True] * len(METHODS) == restored()
 
 
 async def test_patch_when_others_put_back_what_they_saved(colour: Way, emulator: Emulator) -> None:
@@ -234,7 +236,7 @@ async def test_patch_when_others_put_back_what_they_saved(colour: Way, emulator:
 
     openai_continue.patch(DEEPINFRA)
     assert (WHOLE, ROUNDS) == await ending(colour, emulator)
-    assert [1] * 3 == [layers(function) for function in current()]
+    assert [1] * len(METHODS) == [layers(function) for function in current()]
 
 
 async def test_wrappers_of_request_see_one_call(colour: Way, emulator: Emulator) -> None:

@@ -47,6 +47,7 @@ def question(template: str, **fields: Any) -> dict[str, Any]:
         ("well</think>answer", "Qwen/Qwen3-30B-A3B-Thinking-2507", Inline(False, "well", "answer")),
         ("well</think>answer", "Qwen/Qwen2.5", Inline(False, "", "well</think>answer")),
         ("Close it with `</think>`.\nGo on.", None, Inline(False, "", "Close it with `</think>`.\nGo on.")),
+        ("text.split('</think>')[-1]", "deepseek-r1", Inline(False, "", "text.split('</think>')[-1]")),
         ("text.split('</think>')[-1]\n", "m", Inline(False, "", "text.split('</think>')[-1]\n")),
         ("First <think>, then\n</think>\n.", None, Inline(False, "", "First <think>, then\n</think>\n.")),
     ],
@@ -61,12 +62,15 @@ def test_parting(content: str, model: str | None, parted: Inline) -> None:
 
 @drives
 @pytest.mark.parametrize("template", ["r1", "qwen3", "raises"])
-@pytest.mark.parametrize("thinks", ["inline", "reasoning_content", "reasoning"])
-@pytest.mark.parametrize("misfiles", [None, "whole", "both"])
+@pytest.mark.parametrize(
+    ("thinks", "misfiles"),
+    [
+        ("inline", None),
+        *((field, how) for field in ("reasoning_content", "reasoning") for how in (None, "whole", "both")),
+    ],
+)
 def test_every_cut(thinks: Any, template: Any, misfiles: Any, drive: Drive) -> None:
     """Cut in the answer, thoughts and answer are whole; cut in the thoughts, they go on where that is safe, or end."""
-    if thinks == "inline" and misfiles:
-        pytest.skip("without a parser nothing is misfiled")
     habits = Habits(thinks=thinks, template=template, think_tokens=20, misfiles=misfiles)
     for cap in (5, 9, 22, 30, 40, 57):
         engine = Engine(habits=habits, cap=cap, tokens=60)
@@ -302,6 +306,31 @@ def test_empty_beginnings(drive: Drive) -> None:
         answer = drive(Script(first), ask("x"), trims=True)
 
         assert ("\n\n", "length", stopped_by) == answer.said
+
+
+@drives
+@pytest.mark.parametrize("trims", [False, True])
+@pytest.mark.parametrize("gap", ["", "\n", "\n\n"])
+def test_cut_between_thoughts_and_answer(gap: str, trims: bool, drive: Drive) -> None:
+    """To DeepInfra, R1's thoughts go back closed and empty where no answer is there yet; no newline comes twice."""
+    again = gap if trims else ""
+    server = Script(said("<think>\nwell\n</think>" + gap), said(again + "\n"[: 2 - len(gap)], "answer", finish="stop"))
+    answer = drive(server, question("r1"), trims=trims)
+    behind = "" if trims else gap
+
+    assert "<think>\nwell\n</think>" + gap + "\n"[: 2 - len(gap)] + "answer" == answer.text
+    assert "<think>\n\n</think>" + behind == server.bodies[1]["messages"][-1]["content"]
+
+
+@drives
+def test_answer_about_think_tags(drive: Drive) -> None:
+    """Where thoughts came in a field of their own, a tag in the answer is text, and so it is where it is quoted."""
+    for first in (said({"reasoning_content": "well"}, '["</think>", '), said("Write '</think>' ")):
+        server = Script(first, said("or not.", finish="stop"))
+        answer = drive(server, question("r1"))
+
+        assert answer.text in ('["</think>", or not.', "Write '</think>' or not.")
+        assert "</think>" in server.bodies[1]["messages"][-1]["content"].removeprefix("<think>\n\n</think>")
 
 
 # What comes back, and where it is filed.

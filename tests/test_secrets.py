@@ -77,7 +77,9 @@ def check_outcome(seen: Outcome, lines: Lines) -> None:
     assert lines.lines
 
 
-ways = pytest.mark.parametrize("way", [SYNC, ASYNC, OUR_SYNC, OUR_ASYNC], ids=["sync", "async", "our-sync", "our-async"])
+ways = pytest.mark.parametrize(
+    "way", [SYNC, ASYNC, OUR_SYNC, OUR_ASYNC], ids=["sync", "async", "our-sync", "our-async"]
+)
 streamed_or_not = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 
 

@@ -335,9 +335,7 @@ async def test_log(way: Way, emulator: Emulator, streamed: bool, caplog: pytest.
     ] == lines_of(caplog)
 
 
-async def test_log_when_nothing_is_continued(
-    way: Way, emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_log_when_nothing_is_continued(way: Way, emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """A call that needs no further round leaves no line."""
     caplog.set_level(logging.DEBUG, logger="openai_continue")
     client = way.client(emulator.base_url)

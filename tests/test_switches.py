@@ -134,9 +134,7 @@ async def test_copies_of_a_client(ours: Way, emulator: Emulator, copy: str) -> N
     assert (5, 0) == (clients[2].timeout, clients[-1].max_retries)
 
 
-async def test_copy_that_reads_the_environment(
-    ours: Way, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_copy_that_reads_the_environment(ours: Way, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """``with_options(continuation=True)`` reads the environment."""
     client = ours.client(emulator.base_url, continuation=False)
     monkeypatch.setenv("OPENAI_CONTINUE_PROVIDER", "deepinfra")
@@ -393,14 +391,10 @@ BAD_WISHES: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(("wish", "message"), BAD_WISHES, ids=[str(wish) for wish, _ in BAD_WISHES])
-async def test_bad_wish_of_one_call(
-    client: Any, emulator: Emulator, wish: Any, message: str, streamed: bool
-) -> None:
+async def test_bad_wish_of_one_call(client: Any, emulator: Emulator, wish: Any, message: str, streamed: bool) -> None:
     """A wish that is none is an error before anything is sent."""
     with pytest.raises(SettingsError, match=message):
-        await settled(
-            client.chat.completions.create(**ask("Bad."), stream=streamed, extra_body={"continuation": wish})
-        )
+        await settled(client.chat.completions.create(**ask("Bad."), stream=streamed, extra_body={"continuation": wish}))
 
     assert [] == emulator.requests
 

@@ -17,7 +17,7 @@ four_ways = pytest.mark.parametrize(
     [(SYNC, False), (SYNC, True), (ASYNC, False), (ASYNC, True)],
     ids=["sync-whole", "sync-stream", "async-whole", "async-stream"],
 )
-TOOL = {
+TOOL: dict[str, Any] = {
     "type": "function",
     "function": {"name": "save", "parameters": {"type": "object", "properties": {"title": {"type": "string"}}}},
 }
@@ -117,7 +117,9 @@ async def test_deltas(way: Way) -> None:
 @pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
 async def test_stream_helper(way: Way) -> None:
     """The SDK's own accumulator makes the same message of the merged stream."""
-    body = question("Write 170 tokens, then call the tool.")
+    # Not all of our versions of the SDK accumulate calls of other tools.
+    strict = {**TOOL, "function": {**TOOL["function"], "strict": True}}
+    body = ask("Write 170 tokens, then call the tool.", tools=[strict])
     with Emulator(cap=80) as emulator:
         client = way.client(emulator.base_url)
         manager = client.chat.completions.stream(**body)

@@ -99,7 +99,9 @@ async def test_without_a_limit_none_is_sent(way: Way, streamed: bool, emulator: 
     await answer_of(client, streamed=streamed, **ask("No limit."), temperature=0.5, seed=3)
     await settled(client.close())
 
-    bodies = [{name: request.body[name] for name in request.body if name != "messages"} for request in emulator.requests]
+    bodies = [
+        {name: request.body[name] for name in request.body if name != "messages"} for request in emulator.requests
+    ]
     assert [{"model": "m", "temperature": 0.5, "seed": 3, "stream": streamed}] * 4 == bodies
 
 
@@ -279,7 +281,10 @@ HABITS: dict[str, tuple[Habits, Continuation]] = {
         Habits(marker="continue_final_message", limit_field="both", overflow="clamp", finish_with_text=True),
         Continuation(provider="vllm"),
     ),
-    "mistral": (Habits(marker="prefix", strict_marker=True, echo="always", echo_pieces=5), Continuation(provider="mistral")),
+    "mistral": (
+        Habits(marker="prefix", strict_marker=True, echo="always", echo_pieces=5),
+        Continuation(provider="mistral"),
+    ),
 }
 
 

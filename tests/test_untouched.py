@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -186,6 +187,7 @@ async def test_stream_that_ends_at_the_callers_limit(way: Way) -> None:
         b'{"choices":[],"x":"length"}',
         b'{"choices":["length"]}',
         b'{"error":{"message":"length"}}',
+        b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}\n\ndata: [DONE]\n\n',
     ],
 )
 async def test_no_completion(way: Way, body: bytes) -> None:
@@ -200,7 +202,9 @@ async def test_no_completion(way: Way, body: bytes) -> None:
     assert 1 == len(server.requests)
 
 
-@pytest.mark.parametrize("body", [b"", b"data: [DONE]\n\n", b"data: {", b": only a comment\n\n", b"data: 1\n\ndata: []\n\n"])
+@pytest.mark.parametrize(
+    "body", [b"", b"data: [DONE]\n\n", b"data: {", b": only a comment\n\n", b"data: 1\n\ndata: []\n\n"]
+)
 async def test_no_stream_of_chunks(way: Way, body: bytes) -> None:
     """A stream that brings no chunk comes byte for byte too."""
     server = Server(body, kind=SSE)
@@ -276,7 +280,11 @@ CONTINUED: list[dict[str, Any]] = [
     {"messages": ask("Mine.")["messages"], "extra_body": {"continuation": {"max_rounds": 9}, "x": {"y": 1}}},
     {"messages": [], "extra_body": {"messages": ask("Mine.")["messages"], "max_tokens": 100}},
     {"messages": [*ask("Mine.")["messages"], {"role": "assistant", "content": "# "}], "stop": ["\n\n\n\n\n"]},
-    {"messages": [{"role": "user", "content": [{"type": "text", "text": "Mine."}]}], "max_tokens": 100, "tools": [TOOL]},
+    {
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "Mine."}]}],
+        "max_tokens": 100,
+        "tools": [TOOL],
+    },
 ]
 
 
@@ -300,7 +308,9 @@ async def test_callers_objects_when_posted(client: Any, emulator: Emulator) -> N
     options = {"headers": {"X-Stainless-Raw-Response": "true"}, "extra_json": {"max_tokens": 90}}
     kept = copy.deepcopy((body, options))
 
-    await settled(client.post("/chat/completions", cast_to=openai.types.chat.ChatCompletion, body=body, options=options))
+    await settled(
+        client.post("/chat/completions", cast_to=openai.types.chat.ChatCompletion, body=body, options=options)
+    )
 
     assert 2 == len(emulator.requests)
     assert kept == (body, options)
@@ -328,7 +338,10 @@ async def test_stored_completions(client: Any, emulator: Emulator) -> None:
 
 OTHERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("/embeddings", lambda client: client.embeddings.create(model="m", input="x", extra_body=MINE)),
-    ("/completions", lambda client: client.completions.create(model="m", prompt="x", max_tokens=20_000, extra_body=MINE)),
+    (
+        "/completions",
+        lambda client: client.completions.create(model="m", prompt="x", max_tokens=20_000, extra_body=MINE),
+    ),
     ("/responses", lambda client: client.responses.create(model="m", input="x", extra_body=MINE)),
     ("/moderations", lambda client: client.moderations.create(input="x", extra_body=MINE)),
     ("/my/chat/completions/x", lambda client: client.post("/my/chat/completions/x", cast_to=object, body=MINE)),
@@ -462,3 +475,11 @@ async def test_our_key_when_a_client_of_ours_is_off(way: Way, patched: bool) -> 
     await settled(client.close())
 
     assert [ask("Hello.")] * (len(WISHES) + 2) == server.bodies
+
+
+def test_network_is_blocked() -> None:
+    """No test of this suite reaches another machine."""
+    with pytest.raises(RuntimeError, match="a test wants"):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)
+    with pytest.raises(RuntimeError, match="a test wants"):
+        socket.getaddrinfo("deepinfra.com", 443)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from itertools import pairwise
 from typing import Any
 
 import openai
@@ -35,7 +36,7 @@ def data_of(*pieces: bytes) -> list[bytes]:
 def split(content: bytes, places: list[int]) -> list[bytes]:
     """Split at these places."""
     edges = [0, *sorted(place % (len(content) + 1) for place in places), len(content)]
-    return [content[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [content[start:end] for start, end in pairwise(edges)]
 
 
 #: Text of one line, as a value of a field.
@@ -183,13 +184,21 @@ def test_deep_json(opening: bytes) -> None:
     assert "[" * 500 == wire.load(b'"' + b"[" * 500 + b'"')
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"{", b"\xff", b'"\xff"', b"1" * 5000, b"\x00", b"\xef\xbb\xbf{", b"NaNa"])
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"{", b"\xff", b'"\xff"', b"1" * 5000, b"\x00", b"\xef\xbb\xbf{", b"NaNa"]
+)
 def test_no_json(content: bytes) -> None:
     """What is no JSON is None."""
     assert None is wire.load(content)
 
 
-@given(value=st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=8,
+    )
+)
 @settings(max_examples=100, deadline=None)
 def test_json_survives(value: Any) -> None:
     """What is written is read again, lone surrogates too."""
@@ -198,7 +207,7 @@ def test_json_survives(value: Any) -> None:
 
 def test_json_of_numbers_that_are_none() -> None:
     """NaN and infinities are written as the SDK reads them."""
-    assert b'[NaN,Infinity,-Infinity]' == wire.dump(wire.load(b"[NaN, Infinity, -Infinity]"))
+    assert b"[NaN,Infinity,-Infinity]" == wire.dump(wire.load(b"[NaN, Infinity, -Infinity]"))
 
 
 # Chunks.
@@ -236,15 +245,20 @@ def told(chunks: list[dict[str, Any]], index: int = 0) -> tuple[str, list[str]]:
 TEXTS = st.text(st.sampled_from("ab \n\t\ufffdé"), max_size=10)
 
 
-@given(first=TEXTS, second=TEXTS, places=st.tuples(*[st.lists(st.integers(0, 20), max_size=5)] * 2), stop=st.sampled_from([None, "ab", "a b", "\n"]))
+@given(
+    first=TEXTS,
+    second=TEXTS,
+    places=st.tuples(*[st.lists(st.integers(0, 20), max_size=5)] * 2),
+    stop=st.sampled_from([None, "ab", "a b", "\n"]),
+)
 @settings(max_examples=300, deadline=None)
 def test_texts_however_split(first: str, second: str, places: tuple[list[int], list[int]], stop: str | None) -> None:
     """A merged text and its end are the same however each round was split into chunks."""
 
-    def chunks(text: str, cuts: list[int], end: str) -> list[dict[str, Any]]:
+    def chunks(text: str, cuts: list[int], finish_reason: str) -> list[dict[str, Any]]:
         edges = [0, *sorted(place % (len(text) + 1) for place in cuts), len(text)]
-        pieces = [text[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
-        return [*map(chunk, pieces), chunk("", end)]
+        pieces = [text[start:end] for start, end in pairwise(edges)]
+        return [*map(chunk, pieces), chunk("", finish_reason)]
 
     body = {} if stop is None else {"stop": stop}
     whole = _round_by_round(chunks(first, [], "length"), chunks(second, [], "stop"), body)
