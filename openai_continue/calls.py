@@ -37,7 +37,7 @@ class Call:
         self.client = client
         self._model = str(body.get("model"))
         asked = {name: body[name] for name in body if name != KEY}
-        self.rounds = Rounds(asked, provider, wanted, restarts=self._model in vars(client).get(_RESTARTS, ()))
+        self.rounds = Rounds(asked, provider, wanted, restarts=self._model in _restarting(client))
         self._options = options
         self.body = body
         self._settings = wanted
@@ -110,7 +110,7 @@ class Call:
         if not self.rounds.continued:
             return
         if self.rounds.restarts:
-            vars(self.client).setdefault(_RESTARTS, set()).add(self._model)
+            _restarting(self.client).add(self._model)
         fresh, self._told = self.rounds.rounds[self._told :], len(self.rounds.rounds)
         for number, round_ in enumerate(fresh, self._told - len(fresh) + 1):
             self._tell_one(number, round_)
@@ -190,6 +190,13 @@ def overlaid(options: Any, before: Json, after: Json) -> Any:
     return copy
 
 
+def _restarting(client: Any) -> set[str]:
+    """Return the models of a client whose server is known to begin anew."""
+    attributes: dict[str, Any] = vars(client)
+    known: set[str] = attributes.setdefault(_RESTARTS, set[str]())
+    return known
+
+
 def failure_of(error: Exception | None, request_id: str | None = None, *, broke_off: bool = False) -> Failure:
     """Say as plain data what went wrong; None: a stream just ended."""
     if isinstance(error, openai.APIStatusError):
@@ -200,7 +207,7 @@ def failure_of(error: Exception | None, request_id: str | None = None, *, broke_
 
 def is_failure(chunk: Json | None, *, first: bool) -> bool:
     """
-    Tell whether this came in place of a chunk and ends the round; None: it is no JSON object.
+    Tell whether this came in place of a chunk and is an error of ours to raise; None: it is no JSON object.
 
     In the first round that is DeepInfra's error in a stream with status 200 alone, which the SDK would give to the
     caller as a chunk without choices; it raises ``{"error": …}`` by itself.

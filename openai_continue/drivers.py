@@ -157,8 +157,10 @@ class _Streaming:
         #: Bytes for the caller, and the error to raise when they are gone.
         self._ready: list[bytes] = []
         self._error: Exception | None = None
-        #: The running round's end mark as it came, with what came behind it.
+        #: The running round's end mark as it came, with what came behind it; and whether it is no mark but an error
+        #: that the SDK raises by itself.
         self._end = b""
+        self._is_refused = False
         #: What came in place of a chunk: an error in a response that had begun as a good one.
         self._fault: Exception | None = None
         #: Seconds to wait before the next round.
@@ -190,10 +192,11 @@ class _Streaming:
             return False
         events = iter(self._reader.feed(data))
         for event in events:
-            if event.is_done:
+            chunk = None if event.data is None or event.is_done else obj(wire.load(event.data))
+            self._is_refused = request.number == 1 and chunk is not None and bool(chunk.get("error"))
+            if event.is_done or self._is_refused:
                 self._end = b"".join((event.raw, *(later.raw for later in events)))
                 return True
-            chunk = None if event.data is None else obj(wire.load(event.data))
             if event.data is not None and is_failure(chunk, first=request.number == 1):
                 self._fault = self._call.error_of(chunk or {}, self._running)
                 return True
@@ -213,7 +216,8 @@ class _Streaming:
         if self._request is None:
             return None
         fault, self._fault = self._fault, None
-        if self._rounds.finished or self._rounds.satisfied or (self._end and self._request.number == 1):
+        has_end = bool(self._end) and not self._is_refused and self._request.number == 1
+        if self._rounds.finished or self._rounds.satisfied or has_end:
             self._put(self._rounds.end_of_stream(self._request))
             self._wait = 0.0
             return self._next()

@@ -18,7 +18,7 @@ from openai.types.chat import ChatCompletion
 from openai_continue import Continuation, providers, rounds
 from openai_continue.rounds import Failure, Rounds
 from openai_continue.testing import Emulator, Fault, Habits
-from tests.conftest import ASYNC, DEEPINFRA, OUR_SYNC, SYNC, Way, ask, http, joined, settled
+from tests.conftest import ASYNC, DEEPINFRA, OUR_SYNC, SYNC, Way, ask, entered, http, joined, listed, settled
 from tests.outcomes import DONE, LOST, Outcome, Script, chunk, event, outcome
 
 ROUNDS = 4
@@ -530,9 +530,11 @@ async def test_text_that_waits_is_not_lost(way: Way) -> None:
 # Leaving a broken stream alone.
 
 
-async def test_body_that_ends_with_the_connection(colour: Way) -> None:
-    """Closing the client ends a body that the connection delimits in good order, which is no break to be healed."""
-    client: Any = None
+@pytest.mark.parametrize("end", [[], [LOST]], ids=["ended", "lost"])
+async def test_client_that_is_closed(colour: Way, end: list[Any]) -> None:
+    """Closing the client ends a stream, in good order or not; that is no break, and the end is the SDK's own."""
+    script = Script([chunk("One "), lambda: leave(), *end])
+    client = colour.client("http://x/v1", transport=script, max_retries=0)
 
     def leave() -> bytes:
         if colour.is_async:
@@ -541,12 +543,10 @@ async def test_body_that_ends_with_the_connection(colour: Way) -> None:
             client.close()
         return chunk("two")
 
-    script = Script([chunk("One "), leave])
-    client = colour.client("http://x/v1", transport=script, max_retries=0)
-
     seen = await outcome(client, streamed=True, **ask("x"))
 
-    assert ("One two", None) == (seen.text, seen.error)
+    assert ("One two", None, None) == (seen.text, seen.finish_reason, seen.report)
+    assert bool(end) == (seen.error is not None)
     assert 1 == len(script.seen)
 
 
@@ -793,3 +793,16 @@ async def test_empty_round_after_a_heal(way: Way) -> None:
 
     assert ("One", "length", "empty") == (seen.text, seen.finish_reason, seen.stopped_by)
     assert 2 == len(script.seen)
+
+
+async def test_error_event_for_who_reads_bytes(way: Way) -> None:
+    """An error event in a first round ends it for who reads lines, too: what came is given as it came."""
+    said = [chunk("One "), chunk(None, "length", index=1), event({"error": {"message": "died"}}), DONE]
+    script = Script(said)
+    client = way.client("http://x/v1", transport=script, max_retries=0)
+
+    async with entered(client.chat.completions.with_streaming_response.create(**ask("x", n=2), stream=True)) as made:
+        lines = await listed(made.iter_lines())
+
+    assert b"".join(said).decode().split("\n\n")[:-1] == [line for line in lines if line]
+    assert 1 == len(script.seen)
