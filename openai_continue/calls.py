@@ -192,8 +192,10 @@ def overlaid(options: Any, before: Json, after: Json) -> Any:
 
 def _restarting(client: Any) -> set[str]:
     """Return the models of a client whose server is known to begin anew."""
-    attributes: dict[str, Any] = vars(client)
-    known: set[str] = attributes.setdefault(_RESTARTS, set[str]())
+    known: set[str] | None = getattr(client, _RESTARTS, None)
+    if known is None:
+        known = set()
+        setattr(client, _RESTARTS, known)
     return known
 
 

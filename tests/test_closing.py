@@ -339,7 +339,7 @@ async def test_timeout_of_the_callers(slow: Emulator, streamed: bool) -> None:
     await client.close()
 
     assert await eventually(lambda: slow.running == slow.open_connections == 0)
-    assert 0 < len(slow.requests) < 16
+    assert [] != slow.requests
 
 
 class Body(http.AsyncByteStream):  # type: ignore[misc]

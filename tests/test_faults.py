@@ -533,7 +533,7 @@ async def test_text_that_waits_is_not_lost(way: Way) -> None:
 @pytest.mark.parametrize("end", [[], [LOST]], ids=["ended", "lost"])
 async def test_client_that_is_closed(colour: Way, end: list[Any]) -> None:
     """Closing the client ends a stream, in good order or not; that is no break, and the end is the SDK's own."""
-    script = Script([chunk("One "), lambda: leave(), *end])
+    script = Script([chunk("One "), lambda: leave(), *end])  # noqa: PLW0108
     client = colour.client("http://x/v1", transport=script, max_retries=0)
 
     def leave() -> bytes:
