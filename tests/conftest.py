@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import socket
@@ -179,6 +180,12 @@ async def client(way: Way, emulator: Emulator) -> AsyncIterator[Any]:
     client = way.client(emulator.base_url)
     yield client
     await settled(client.close())
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there before the first test out of every later garbage collection, for many tests collect."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -124,15 +124,15 @@ def body_of(text: str, kind: str, **fields: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": text}], **given}
 
 
-def is_as_it_was(answer: Answer, expected: Answer, kind: str) -> bool:
+def is_as_it_was(answer: Answer, expected: Answer, kind: str, text: str) -> bool:
     """
     Tell whether an answer is the uncapped one.
 
     Where the template trims, a round may have room for nothing but the white space that is not sent back; then, and
-    only then, the answer may end there.
+    only then, the answer may end there, be it in the beginning of a stop string.
     """
-    if answer.stopped_by == "empty" and KINDS[kind].habits.trims:
-        return expected.text.startswith(answer.text) and answer.finish == "length"
+    if (answer.finish, answer.stopped_by) == ("length", "empty") and KINDS[kind].habits.trims:
+        return text.startswith(answer.text)
     return (expected.text, expected.thoughts, expected.finish) == (answer.text, answer.thoughts, answer.finish)
 
 
@@ -156,7 +156,8 @@ def test_fidelity(bench: Bench, data: Any, kind: str, way: Way, stream: bool) ->
     ours = replace(way, is_ours=True)
     answer = bench.ask(kind, ours, body, stream=stream)
 
-    assert is_as_it_was(answer, expected, kind), (answer.said, expected.said, server.requests[-1].body["messages"][-1])
+    told = answer.said, expected.said, server.requests[-1].body["messages"][-1]
+    assert is_as_it_was(answer, expected, kind, text), told
     assert server.derailed == 0
     assert logprobs is None or answer.text.encode() == answer.spelled
 
@@ -175,7 +176,10 @@ class PatternedEngine(Engine):
         self.pattern = (value,)
 
 
-stop_strings = st.lists(st.lists(st.sampled_from(ATOMS), min_size=1, max_size=3).map("".join), min_size=1, max_size=2)
+#: Where one is the end of another, both are complete at once, and servers differ in which of them they cut.
+stop_strings = st.lists(
+    st.lists(st.sampled_from(ATOMS), min_size=1, max_size=3).map("".join), min_size=1, max_size=2
+).filter(lambda stops: len(stops) == 1 or not (stops[0].endswith(stops[1]) or stops[1].endswith(stops[0])))
 
 
 @settings(max_examples=settings.default.max_examples * 6, deadline=None, derandomize=True)
@@ -196,7 +200,8 @@ def test_fidelity_of_rounds(data: Any, kind: str) -> None:
         engine.pattern = tuple(pattern)
         answers.append(drive(engine, body, index, provider=KINDS[kind].row, max_rounds=500, trims=habits.trims))
 
-        assert is_as_it_was(answers[-1], expected, kind), (answers[-1].said, expected.said, engine.bodies[-1])
+        told = answers[-1].said, expected.said, engine.bodies[-1]
+        assert is_as_it_was(answers[-1], expected, kind, text), told
         assert engine.derailed == 0
     in_whole, in_stream = answers
     if habits.usage == "asked" or None in [

@@ -70,7 +70,7 @@ def check_rounds(answer: Answer, requests: list[Logged], *, cap: int, tokens: in
 
 
 #: The last two end just before the cap and at it, where the end of the answer takes a request of its own.
-CAPS = [(1, 60), (1, 200), (3, 60), (3, 200), (7, 500), (64, 1000), (401, 3000), (997, 2990), (100, 299), (100, 300)]
+CAPS = [(1, 60), (3, 200), (7, 500), (64, 1000), (401, 3000), (997, 2990), (100, 299), (100, 300)]
 
 
 @four_ways
