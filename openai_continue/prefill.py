@@ -110,7 +110,8 @@ class Prefill:
             sent = f"{reasoning.OPEN}\n{sent}"
         elif not raw and (thoughts or inline.thoughts):
             if field is not None:
-                message[field] = thoughts or inline.thoughts
+                # Templates set the newlines beside the tags; Nemotron 3's would double those that came.
+                message[field] = thoughts.strip("\n") or inline.thoughts
             elif self._closes:
                 self._closed = bool(text)
                 block = self._provider.closed_block

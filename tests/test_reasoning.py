@@ -323,6 +323,19 @@ def test_cut_between_thoughts_and_answer(gap: str, trims: bool, drive: Drive) ->
 
 
 @drives
+@pytest.mark.parametrize("row", ["llama.cpp", "deepseek"])
+def test_newlines_beside_the_tags(row: str, drive: Drive) -> None:
+    """The newlines that stood beside the tags are the template's to write; the caller gets them as they came."""
+    server = Script(said({"reasoning_content": "\nwell\n\n"}, "ans"), said("wer", finish="stop"))
+    if row == "llama.cpp" and drive is whole:
+        server = Script(said({"reasoning_content": "\nwell\n\n"}, "ans"), said("answer", finish="stop"))
+    answer = drive(server, question("qwen3"), provider=row)
+
+    assert ("answer", "\nwell\n\n", "stop") == (answer.text, answer.thoughts, answer.finish)
+    assert "well" == server.bodies[1]["messages"][-1]["reasoning_content"]
+
+
+@drives
 def test_answer_about_think_tags(drive: Drive) -> None:
     """Where thoughts came in a field of their own, a tag in the answer is text, and so it is where it is quoted."""
     for first in (said({"reasoning_content": "well"}, '["</think>", '), said("Write '</think>' ")):
