@@ -17,7 +17,7 @@ import openai
 import pytest
 
 from openai_continue.cli import main
-from openai_continue.cli.doctor import Doctor, matching_row
+from openai_continue.cli.doctor import MOST_BY_DEFAULT, Doctor, matching_row
 from openai_continue.testing import Emulator, Habits
 from openai_continue.testing.habits import DEEPINFRA
 
@@ -195,7 +195,20 @@ def test_doctor_names_the_row_of_a_server_by_its_habits(name: str) -> None:
     assert row == matched.name
     assert (habits.get("trims", False) and habits.get("usage") != "never") == bool(found.trims)
     assert found.context_length == 4096
-    assert found.completion_tokens < 700
+    assert found.completion_tokens < 1000
+    assert found.stops_at_default is False
+
+
+def test_doctor_finds_a_small_default_of_max_tokens() -> None:
+    """A server that gives 100 tokens where none are asked for is found out; one that gives more is left early."""
+    for default, stops in ((100, True), (None, False), (2048, False)):
+        habits = dataclasses.replace(DEEPINFRA, default_tokens=default)
+        with Emulator(tokens=3000, habits=habits) as emulator:
+            client = openai.OpenAI(base_url=emulator.base_url, api_key="key", max_retries=0)
+            found = Doctor(client, "m").examine()
+            client.close()
+
+        assert (stops, 100 if stops else MOST_BY_DEFAULT) == (found.stops_at_default, found.default_tokens)
 
 
 def test_doctor_prints_what_it_found_as_json(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:

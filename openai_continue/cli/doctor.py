@@ -21,7 +21,9 @@ PROMPT = "Count from 1 to 200 in words, one number a line, and write nothing els
 TOKENS = 24
 #: For a model that thinks first, so that there is an answer to continue.
 THINKING_TOKENS = 400
-COST = "200 to 600 output tokens in a dozen requests"
+#: How far an answer without a limit is read.
+MOST_BY_DEFAULT = 300
+COST = "500 to 900 output tokens in a dozen requests"
 
 #: Ways to mark the message that is to be continued, by the fields on the body and on the message.
 MARKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -44,7 +46,9 @@ class Findings:
     #: Where the text of a continued answer arrives, for a model that thinks.
     answer_arrives_in: str | None = None
     context_length: int | None = None
-    max_tokens_field: str = "max_tokens"
+    #: Tokens that a request without ``max_tokens`` gets, and whether the server stopped it there.
+    default_tokens: int = 0
+    stops_at_default: bool = False
     usage_in_streams: str = "never"
     caches_prefix: bool | None = None
     completion_tokens: int = 0
@@ -75,6 +79,7 @@ class Doctor:
         self._ask_whitespace(way)
         self._ask_stream(cut, way)
         self._ask_limits()
+        self._ask_default()
         again = self._ask([], 1)
         details: dict[str, Any] = _usage(again).get("prompt_tokens_details") or {}
         cached = details.get("cached_tokens")
@@ -135,6 +140,24 @@ class Doctor:
         except openai.OpenAIError as error:
             self._note(error)
         self.found.requests += 1
+
+    def _ask_default(self) -> None:
+        request = self._request([], 0, {})
+        del request["max_tokens"]
+        try:
+            with disabled(), self._client.chat.completions.create(**cast("Any", request), stream=True) as stream:
+                for chunk in stream:
+                    for choice in chunk.choices:
+                        # A chunk is a token, or a few where the server bundles them.
+                        self.found.default_tokens += any(_parts(choice.delta.to_dict()))
+                        self.found.stops_at_default = choice.finish_reason == "length"
+                    if self.found.default_tokens >= MOST_BY_DEFAULT:
+                        break
+        except openai.OpenAIError as error:
+            self._note(error)
+            return
+        self.found.requests += 1
+        self.found.completion_tokens += self.found.default_tokens
 
     def _ask(self, beginnings: list[str], tokens: int, *, marks: str = "nothing") -> dict[str, Any] | None:
         body, mark = MARKS[marks]
@@ -236,6 +259,8 @@ def _show(console: Console, found: Findings, row: Provider | None, settings: dic
     table.add_row(
         "most output tokens of one answer", f"{cap:,} (by the provider table)" if cap else "not told by small requests"
     )
+    by_default = f"about {found.default_tokens}" if found.stops_at_default else "as many as the model writes"
+    table.add_row("output tokens where none are asked for", by_default)
     table.add_row("context length", f"{found.context_length:,}" if found.context_length else unknown)
     table.add_row("usage in streams, unasked", found.usage_in_streams)
     table.add_row("the prompt's beginning is cached", yes_no[found.caches_prefix])

@@ -27,6 +27,7 @@ import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
 #: Most end by themselves, after 240 to 330 tokens. Behind thoughts the model begins the whole list instead.
 PROMPTS = ("List items from 293.", "List items from 290.", "JSON items from 40.")
@@ -88,6 +89,16 @@ def sweep(
     return tally
 
 
+def server(engine: str, template: str) -> AbstractContextManager[str]:
+    """Start an engine with a chat template."""
+    return servers.llama_server(template) if engine == "llama.cpp" else servers.vllm(template)
+
+
+def trims(engine: str, template: str) -> bool:
+    """Tell whether the text that is sent back is trimmed: llama-server appends it as it is, whatever the template."""
+    return template == "trim" and engine == "vllm"
+
+
 def text_of(message: Any) -> str:
     """Give thoughts and answer of a message or delta."""
     thoughts = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None) or ""
@@ -113,10 +124,8 @@ def main() -> None:
         for template in chosen.template or TEMPLATES:
             several = caps(chosen.caps or CAPS[engine])
             began = time.monotonic()
-            server = servers.llama_server(template) if engine == "llama.cpp" else servers.vllm(template)
-            with server as base_url:
-                # llama-server appends the text as it is, whatever the template would trim.
-                tally = sweep(base_url, engine, several, trims=template == "trim" and engine == "vllm")
+            with server(engine, template) as base_url:
+                tally = sweep(base_url, engine, several, trims=trims(engine, template))
             print(f"{engine}, {template}: {time.monotonic() - began:.0f} s", *tally.differing, sep="\n  ", flush=True)
             rows.append(
                 f"| {engine} | {template} | {len(several)} from {several[0]} to {several[-1]} "

@@ -1,0 +1,57 @@
+"""
+A part of the sweep (sweep.py), and what the doctor says, for every kind of chat template.
+
+vLLM is asked, and llama-server where it is built: ``python tests/engine/install_llama.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import install_llama
+import openai
+import pytest
+import servers
+import sweep
+
+from openai_continue.cli.doctor import Doctor, matching_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.engine
+
+#: The shortest of the sweep's answers: 240 tokens.
+PROMPT = sweep.PROMPTS[0]
+ENGINES = ["vllm", "llama.cpp"] if install_llama.installed() else ["vllm"]
+
+
+@pytest.fixture(scope="module", params=[(engine, name) for engine in ENGINES for name in sweep.TEMPLATES], ids=":".join)
+def engine(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, str]]:
+    """An engine, the template that it has, and its ``base_url``."""
+    name, template = request.param
+    with sweep.server(name, template) as base_url:
+        yield name, template, base_url
+
+
+def test_answers_equal_the_uncapped_one(engine: tuple[str, str, str]) -> None:
+    """At seven caps, whole and streamed."""
+    name, template, base_url = engine
+    tally = sweep.sweep(base_url, name, sweep.caps(7), trims=sweep.trims(name, template), prompts=[PROMPT])
+
+    assert tally.asked == 14
+    assert tally.differing == []
+
+
+def test_doctor_names_the_row(engine: tuple[str, str, str]) -> None:
+    """The doctor finds the row of the provider table, and whether the template trims."""
+    name, template, base_url = engine
+    with openai.OpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
+        found = Doctor(client, servers.MODEL).examine()
+
+    row = matching_row(found, "127.0.0.1", "/v1")
+    assert row is not None
+    assert row.name == name
+    assert found.trims is sweep.trims(name, template)
+    # llama-server refuses no number of tokens, so that it tells nothing of its context.
+    assert found.context_length == (16384 if name == "vllm" else None)
