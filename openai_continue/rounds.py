@@ -399,8 +399,11 @@ class Rounds:
         feed_one = self._feed_first if request.number == 1 else self._feed_later
         if len(items) == 1:
             return feed_one(running, chunk)
-        certain = [feed_one(running, single) for single in singles(chunk, items)]
-        as_it_came = request.number == 1 and all(len(ready) == 1 for ready in certain)
+        parts = list(singles(chunk, items))
+        certain = [feed_one(running, single) for single in parts]
+        as_it_came = request.number == 1 and all(
+            len(ready) == 1 and ready[0] is single for single, ready in zip(parts, certain, strict=True)
+        )
         return [chunk] if as_it_came else [single for ready in certain for single in ready]
 
     def _feed_without_choice(self, running: _Running, chunk: Json) -> list[Json]:

@@ -1,0 +1,108 @@
+"""
+Fuzzing of the event reader and the merge, guided by coverage: what is read is the same however the bytes were split,
+and what the caller was given is what the library takes the answer to be.
+
+    pip install atheris    # Linux and macOS
+    python tests/fuzz/fuzz_streams.py -max_total_time=300 -max_len=4096
+
+Ends at the first input that breaks a promise, and writes it to a file; with that file as its argument it runs it again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import atheris
+
+with atheris.instrument_imports(include=["openai_continue"]):
+    from openai_continue import Continuation, providers
+    from openai_continue.chunks import choices_of
+    from openai_continue.rounds import Rounds
+    from openai_continue.wire import EventReader, load, write_event
+
+ROUNDS = 4
+TEXTS = ["word", " ", "\n", "\ufffd", "ab", "}", '{"a": 1', "<think>", "</think>\n\n", "日", "a b c d e f g h " * 6]
+ENDS = [None, None, None, "length", "stop", "tool_calls", "content_filter", 5]
+FIELDS = ["content", "content", "content", "reasoning_content", "reasoning", "tool_calls", "role", "refusal"]
+ROWS = ["deepinfra", "vllm", "mistral", "llama.cpp", "deepseek"]
+SEPARATORS = [b"\n\n", b"\r\n\r\n", b"\r\r", b": ping\n\n", b"event: x\ndata: "]
+
+
+def chunk(data: atheris.FuzzedDataProvider, running: set[int]) -> bytes:
+    """Make a chunk of some of the choices that have no end yet, or any bytes."""
+    if data.ConsumeProbability() < 0.1:
+        return data.ConsumeBytes(20) + data.PickValueInList(SEPARATORS)
+    items: list[dict[str, Any]] = []
+    for index in sorted(running):
+        if data.ConsumeBool():
+            continue
+        delta = {data.PickValueInList(FIELDS): data.PickValueInList(TEXTS) for _ in range(data.ConsumeIntInRange(0, 2))}
+        end = data.PickValueInList(ENDS)
+        items.append({"index": index, "delta": delta, "finish_reason": end})
+        if end is not None:
+            running.discard(index)
+    made: dict[str, Any] = {"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": items}
+    if data.ConsumeBool():
+        made["usage"] = {"prompt_tokens": 3, "completion_tokens": data.ConsumeIntInRange(-1, 50)}
+    return write_event(made)
+
+
+def read(pieces: list[bytes]) -> tuple[list[bytes | None], bytes]:
+    """Read a stream in pieces: the data of its events, and all of its bytes."""
+    reader = EventReader()
+    events = [event for piece in pieces for event in reader.feed(piece)]
+    return [event.data for event in events], b"".join(event.raw for event in events) + reader.rest()
+
+
+def split(data: atheris.FuzzedDataProvider, stream: bytes) -> list[bytes]:
+    """Split bytes anywhere."""
+    edges = sorted(data.ConsumeIntInRange(0, len(stream)) for _ in range(data.ConsumeIntInRange(0, 8)))
+    return [stream[start:end] for start, end in zip([0, *edges], [*edges, len(stream)], strict=True)]
+
+
+def texts(chunks: list[dict[str, Any]]) -> dict[int, str]:
+    """Join the content of each choice, as the caller of a stream does."""
+    joined: dict[int, str] = {}
+    for one in chunks:
+        for item in choices_of(one) or []:
+            text = (item.get("delta") or {}).get("content")
+            joined[item["index"]] = joined.get(item["index"], "") + (text if isinstance(text, str) else "")
+    return joined
+
+
+def fuzz(raw: bytes) -> None:
+    """Play one call whose rounds are made of these bytes."""
+    data = atheris.FuzzedDataProvider(raw)
+    body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    body.update(data.PickValueInList([{}, {"stop": ["b c", "d"]}, {"n": 3}, {"max_tokens": 60}, {"logprobs": True}]))
+    settings = Continuation(max_rounds=ROUNDS, trims=data.ConsumeBool())
+    rounds = Rounds(body, providers.named(data.PickValueInList(ROWS)), settings)
+    given: list[dict[str, Any]] = []
+    while (request := rounds.next_request()) is not None:
+        running = {0, 1, 2} if request.number == 1 and body.get("n") else {0}
+        stream = b"".join(chunk(data, running) for _ in range(data.ConsumeIntInRange(0, 6)))
+        events, rest = read([stream])
+        if (events, rest) != read(split(data, stream)):
+            raise AssertionError("the events depend on how the bytes were split")
+        for event in events:
+            value = load(event) if event is not None else None
+            if isinstance(value, dict):
+                given += rounds.feed(request, value)
+            if rounds.satisfied:
+                break
+        given += rounds.end_of_stream(request)
+    given += rounds.last_chunks()
+    json.dumps(given)
+    if rounds.continued:
+        taken = {item["index"]: item["message"]["content"] for item in rounds.completion()["choices"]}
+        if {index: text for index, text in texts(given).items() if text} != {
+            index: text for index, text in taken.items() if text
+        }:
+            raise AssertionError(f"the caller got {texts(given)}, the answer is taken to be {taken}")
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, fuzz)
+    atheris.Fuzz()
