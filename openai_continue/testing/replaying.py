@@ -1,0 +1,46 @@
+"""
+What a replay says that does not go as the recording did.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .matching import common, difference
+
+_RECORD = "Record it (anew): pytest --record-mode=rewrite"
+
+
+def refusal(cassette: Any, request: Any) -> str | None:
+    """Say why a request cannot be answered from the cassette; None where it is not one for cassettes."""
+    # What VCR's own filter_request, in whose place this stands, does.
+    request = cassette._before_record_request(request)
+    if request is None:
+        return None
+    if not Path(cassette._path).exists():
+        return f"There is no cassette {cassette._path}. {_RECORD}"
+    left = _left(cassette)
+    head = f"This request is not on the cassette {cassette._path}, request {len(cassette) - len(left) + 1} of the test"
+    if not left:
+        return f"{head}: all {len(cassette)} recorded requests have been answered. {_RECORD}"
+    closest = max(left, key=lambda recorded: common(recorded.body or b"", request.body or b""))
+    return f"{head}. {_how_it_differs(closest, request)} {_RECORD}"
+
+
+def unplayed(cassette: Any) -> str | None:
+    """Say what of the cassette was not asked for; None: nothing."""
+    left = len(_left(cassette))
+    if not left:
+        return None
+    return f"{left} of the {len(cassette)} requests on the cassette {cassette._path} were not sent again. {_RECORD}"
+
+
+def _left(cassette: Any) -> list[Any]:
+    return [request for at, request in enumerate(cassette.requests) if not cassette.play_counts[at]]
+
+
+def _how_it_differs(recorded: Any, sent: Any) -> str:
+    if (recorded.method, recorded.uri) != (sent.method, sent.uri):
+        return f"Recorded is {recorded.method} {recorded.uri}, sent was {sent.method} {sent.uri}."
+    return f"It differs from the closest in {difference(recorded.body, sent.body) or 'what else is matched'}."
