@@ -39,8 +39,11 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _only_loopback() -> Iterator[None]:
+def _only_loopback(request: pytest.FixtureRequest) -> Iterator[None]:
     """Refuse connections to other machines, and clear what would lead there."""
+    if request.config.getoption("--record-mode", None) and "DEEPINFRA_API_KEY" in os.environ:
+        yield
+        return
 
     def guarded(name: str) -> Any:
         original = getattr(socket.socket, name)

@@ -1,0 +1,96 @@
+"""
+Cassettes in the top-level folder, one for a case, played by the sync and the async client alike.
+
+``--record-mode=rewrite`` records them anew: from DeepInfra where ``DEEPINFRA_API_KEY`` is set, else from a vLLM that
+is started for it. The sync client records, the async one replays at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import openai_continue
+from openai_continue import Continuation
+from tests.conftest import Way, http
+from tests.recorded.deepinfra import DeepInfra
+
+ROOT = Path(__file__).resolve().parents[2]
+CASSETTES = ROOT / "cassettes"
+BASE_URL = "https://api.deepinfra.com/v1/openai"
+KEY = os.environ.get("DEEPINFRA_API_KEY", "")
+SOURCE = "DeepInfra" if KEY else "vLLM 0.32.0 on CPU with the model of tests/engine, behind tests/recorded/deepinfra.py"
+
+
+@pytest.fixture(scope="module")
+def vcr_cassette_dir() -> str:
+    return str(CASSETTES)
+
+
+@pytest.fixture
+def default_cassette_name(request: pytest.FixtureRequest) -> str:
+    """The case's name; whether it is streamed is part of it, the client's colour is not."""
+    name = request.node.originalname.removeprefix("test_")
+    return f"{name}_streamed" if request.node.callspec.params.get("streamed") else name
+
+
+@pytest.fixture
+def records(colour: Way, record_mode: str) -> bool:
+    return record_mode != "none" and not colour.is_async
+
+
+@pytest.fixture
+def vcr_config(
+    openai_continue_vcr_config: dict[str, Any], default_cassette_name: str, records: bool
+) -> Iterator[dict[str, Any]]:
+    config = {**openai_continue_vcr_config, "ignore_localhost": True}
+    yield config if records else config | {"record_mode": "none"}
+    # The cassette has been written by now, unless the test failed.
+    path = CASSETTES / f"{default_cassette_name}.chat.yaml"
+    text = path.read_text(encoding="utf-8") if records and path.exists() else ""
+    if text.startswith("version:"):
+        path.write_text(f"# Recorded from {SOURCE}.\n{text}", encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _whole_cassette(openai_continue_cassette: Any) -> None:
+    """Every interaction is played, and nothing else asked."""
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's wait before it tries again; a replay need not."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
+
+
+@pytest.fixture(scope="session")
+def _vllm() -> Iterator[str]:
+    sys.path.insert(0, str(ROOT / "tests" / "engine"))
+    import servers
+
+    with servers.vllm() as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def deepinfra(request: pytest.FixtureRequest, colour: Way, records: bool) -> Iterator[Callable[..., Any]]:
+    """Make a client of DeepInfra that continues; ``busy`` numbers a request that a 429 answers."""
+
+    def make(busy: int | None = None, **settings: Any) -> Any:
+        if not records:
+            # Not our transport: what is not on the cassette must not be answered.
+            return colour.client(BASE_URL, continuation=Continuation(**settings))
+        if KEY:
+            return colour.client(BASE_URL, continuation=Continuation(**settings), api_key=KEY)
+        there = DeepInfra(request.getfixturevalue("_vllm"), "tinylist", busy)
+        return colour.client(
+            BASE_URL, continuation=Continuation(**settings), transport=http.MockTransport(there.answer)
+        )
+
+    yield make
+    openai_continue.unpatch()

@@ -1,0 +1,98 @@
+"""What is recorded holds no secret."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vcr.request import Request
+
+from openai_continue.testing import cassettes
+from openai_continue.testing.scrubbing import Scrubber
+
+CASSETTES = Path(__file__).resolve().parents[1] / "cassettes"
+KEY = "canary-key-of-no-known-kind"
+
+
+def response(body: bytes, **headers: str) -> dict[str, Any]:
+    named = {name.replace("_", "-"): [value] for name, value in headers.items()}
+    return {"status": {"code": 200, "message": "OK"}, "headers": named, "body": {"string": body}}
+
+
+def test_headers_are_kept_by_name() -> None:
+    """All but those that a replay needs go, known or not."""
+    scrubber = Scrubber()
+    headers = {"Authorization": f"Bearer {KEY}", "OpenAI-Organization": "org-canary", "Cookie": "a=b", "X-New": "x"}
+    asked = scrubber.request(Request("POST", "https://x/", b"{}", {**headers, "Accept": "application/json"}))
+    said = scrubber.response(
+        response(b"{}", **{"Set-Cookie": "a=b", "X-Request-Id": "r", "X-New": "x", "Content-Type": "text/plain"})
+    )
+
+    assert {"Accept": "application/json"} == dict(asked.headers)
+    assert {"content-type": ["text/plain"]} == said["headers"]
+
+
+def test_key_of_the_header_is_looked_for_in_bodies() -> None:
+    """Servers quote the key that they refuse, and some clients send it in the body too."""
+    scrubber = Scrubber()
+    body = f'{{"api":"{KEY}","content":"none"}}'.encode()
+    headers = {"Authorization": f"Bearer {KEY}", "api-key": "none"}
+    asked = scrubber.request(Request("POST", f"https://x/?k={KEY}", body, headers))
+    said = scrubber.response(response(f"Incorrect API key provided: {KEY}".encode()))
+
+    assert b'{"api":"SCRUBBED","content":"none"}' == asked.body
+    assert "https://x/?k=SCRUBBED" == asked.uri
+    assert b"Incorrect API key provided: SCRUBBED" == said["body"]["string"]
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("a sk-proj-0123456789 b", "a SCRUBBED b"),
+        ('{"api_key": "canary"}', '{"api_key": "SCRUBBED"}'),
+        ('{"litellm_api_key":"canary"}', '{"litellm_api_key":"SCRUBBED"}'),
+        ("https://user:canary@host/", "https://SCRUBBED@host/"),
+        ("Authorization: Bearer 0123456789", "Authorization: Bearer SCRUBBED"),
+        ("a desk-lamp, a risk-taker, a task", "a desk-lamp, a risk-taker, a task"),
+        ("mail me@host", "mail me@host"),
+    ],
+)
+def test_keys_are_known_by_their_looks(text: str, scrubbed: str) -> None:
+    """In requests and responses alike."""
+    scrubber = Scrubber()
+
+    assert scrubbed.encode() == scrubber.request(Request("POST", "https://x/", text.encode(), {})).body
+    assert scrubbed.encode() == scrubber.response(response(text.encode()))["body"]["string"]
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_compressed_answers_can_be_read(encoding: str, compress: Any) -> None:
+    """They are stored plain; what ends too early is stored as it is, for the client to fail on."""
+    plain, packed = b"data: {}\n\n", compress(b"data: {}\n\n" * 100)
+    whole = Scrubber().response(response(packed, Content_Encoding=encoding))
+    cut = Scrubber().response(response(packed[:-9], Content_Encoding=encoding))
+
+    assert ({}, plain * 100) == (whole["headers"], whole["body"]["string"])
+    assert ({"content-encoding": [encoding]}, packed[:-9]) == (cut["headers"], cut["body"]["string"])
+
+
+@pytest.mark.cassette
+@pytest.mark.parametrize("path", sorted(CASSETTES.iterdir()), ids=lambda path: path.name)
+def test_cassettes_hold_no_secret(path: Path) -> None:
+    """They say what they were recorded from, and hold no header or text that only its owner may know."""
+    text = path.read_text(encoding="utf-8")
+    interactions = cassettes.deserialize(text)["interactions"]
+    headers = {name for one in interactions for part in one.values() for name in part["headers"]}
+
+    assert text.startswith("# Recorded from ")
+    assert headers <= {"accept", "content-type", "retry-after"}
+    assert not re.search(
+        r"sk-[\w-]{8}|bearer|api[-_]?key|cookie|organi[sz]ation|x-request-id|eyJ\w{8}|[\w.]+@[\w.]+|/home/|/root/|127\.0\.0\.1",
+        text,
+        re.IGNORECASE,
+    )
+    assert not re.search(r"[A-Za-z0-9+/_-]{40}", text)
