@@ -1,0 +1,168 @@
+"""A user's project, as the README has it: recorded from the emulator, and replayed with neither server nor network."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from openai_continue.testing import Emulator
+
+pytest_plugins = ["pytester"]
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+URL, PROMPT = "https://api.deepinfra.com/v1/openai", "Write the whole handbook."
+SECRET = "sk-canary-0123456789"
+CASSETTE = Path("cassettes/test_handbook/test_handbook.chat.yaml")
+STREAMED = """
+
+@pytest.mark.vcr
+async def test_streamed():
+    client = openai.AsyncOpenAI(base_url="{url}", api_key="none")
+    stream = await client.chat.completions.create(
+        model="m", messages=[{{"role": "user", "content": "{prompt}"}}], stream=True
+    )
+    assert [chunk.choices[0].finish_reason async for chunk in stream][-1] == "stop"
+    await client.close()
+"""
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[Path, str]:
+    """The files of the project after its first run, once there was one."""
+    return {}
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, recorded: dict[Path, str]) -> Run:
+    """Record the README's project from an emulator that is gone by then; return what runs pytest in it."""
+    pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
+    # The emulator's host is in no row of the provider table.
+    monkeypatch.setenv("OPENAI_CONTINUE_PROVIDER", "deepinfra")
+    if not recorded:
+        _record(pytester, monkeypatch)
+        recorded.update((path, path.read_text(encoding="utf-8")) for path in Path().rglob("*test*.*"))
+    for path, text in recorded.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def run(name: str = "") -> Any:
+        node = f"test_handbook.py::{name}" if name else "test_handbook.py"
+        return pytester.runpytest_inprocess("--block-network", node)
+
+    return run
+
+
+def _record(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("conftest.py", "test_handbook.py"):
+        (code,) = re.findall(rf"```python\n# {name}\n(.*?)```", README, re.DOTALL)
+        Path(name).write_text(code, encoding="utf-8")
+    with monkeypatch.context() as patch, Emulator(cap=48, tokens=120) as emulator:
+        patch.setenv("DEEPINFRA_API_KEY", SECRET)
+        test = Path("test_handbook.py")
+        code = test.read_text(encoding="utf-8") + STREAMED.format(url=URL, prompt=PROMPT)
+        test.write_text(code.replace(URL, emulator.base_url), encoding="utf-8")
+        pytester.runpytest_inprocess("--record-mode=rewrite").assert_outcomes(passed=2)
+
+    assert [3, 3] == [len(cassette(path)["interactions"]) for path in CASSETTE.parent.iterdir()]
+    assert emulator.derailed == 0
+
+
+def cassette(path: Path = CASSETTE) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def changed(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def failed(result: Any, *told: str) -> None:
+    """Check that the one test failed, and said why."""
+    result.assert_outcomes(failed=1)
+    said = " ".join(result.stdout.str().split())
+    assert all(one in said for one in told), said
+
+
+def test_replay(project: Run) -> None:
+    """The server is gone, the network blocked, the key unknown."""
+    project().assert_outcomes(passed=2)
+
+
+def test_no_secret_is_recorded(project: Run) -> None:
+    """Neither the key nor what only the server knows."""
+    for path in CASSETTE.parent.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert not any(word in text for word in (SECRET, "canary", "authorization", "x-request-id", "stainless"))
+
+
+def test_prompt_changes(project: Run) -> None:
+    """The first difference is told."""
+    changed(Path("test_handbook.py"), PROMPT, "Write the whole hand book.")
+    result = project("test_handbook")
+
+    failed(result, "request 1 of the test", "messages[0].content, character 20: recorded", "hand book.'")
+
+
+def test_later_round_changes(project: Run) -> None:
+    """An error of a later round would end the answer as it stands; this one fails the test."""
+    changed(Path("test_handbook.py"), "openai_continue.patch()", "openai_continue.patch(settings)")
+    changed(
+        Path("test_handbook.py"),
+        "import pytest\n",
+        'import pytest\nsettings = openai_continue.Continuation(round_tokens=48, max_tokens=90, provider="deepinfra")\n',
+    )
+    changed(
+        CASSETTE, "model: deepseek-ai/DeepSeek-V3.2\n", "model: deepseek-ai/DeepSeek-V3.2\n        max_tokens: 48\n"
+    )
+    result = project("test_handbook")
+
+    failed(result, "request 2 of the test", "max_tokens: recorded 48, sent 42")
+
+
+@pytest.mark.parametrize(("name", "at"), [("test_handbook", 1), ("test_handbook", 2), ("test_streamed", 2)])
+def test_round_is_missing(project: Run, name: str, at: int) -> None:
+    """The test fails at the request that is not there."""
+    path = CASSETTE.with_name(f"{name}.chat.yaml")
+    made = cassette(path)
+    del made["interactions"][at]
+    path.write_text(yaml.safe_dump(made), encoding="utf-8")
+    result = project(name)
+
+    failed(
+        result, f"request {at + 1} of the test", "all 2 recorded requests" if at == 2 else "differs from the closest"
+    )
+
+
+def test_round_is_not_asked_for(project: Run) -> None:
+    """A test that is content with less than was recorded fails too."""
+    made = cassette()
+    made["interactions"].append(made["interactions"][0])
+    CASSETTE.write_text(yaml.safe_dump(made), encoding="utf-8")
+    result = project("test_handbook")
+
+    result.assert_outcomes(passed=1, errors=1)
+    assert "1 of the 4 requests on the cassette" in result.stdout.str()
+
+
+def test_cassette_is_absent(project: Run) -> None:
+    """It is named, and how to record it."""
+    CASSETTE.unlink()
+    result = project("test_handbook")
+
+    failed(result, "There is no cassette", "test_handbook.chat.yaml", "pytest --record-mode=rewrite")
+
+
+def test_plugin_imports_pytest_alone(pytester: pytest.Pytester) -> None:
+    """Every pytest run of the environment imports it."""
+    code = "import sys, pytest, openai_continue.testing.plugin; print({'openai', 'vcr', 'yaml', 'wrapt'} & set(sys.modules))"
+
+    assert "set()" == pytester.run(sys.executable, "-c", code).outlines[0]
