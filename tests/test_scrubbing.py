@@ -52,12 +52,14 @@ def test_key_of_the_header_is_looked_for_in_bodies() -> None:
 @pytest.mark.parametrize(
     ("text", "scrubbed"),
     [
-        ("a sk-proj-0123456789 b", "a SCRUBBED b"),
+        ("a sk-proj-0123456789abcdef b", "a SCRUBBED b"),
+        (r"{\"content\":\"Here:\nsk-0123456789abcdef\"}", r"{\"content\":\"Here:\nSCRUBBED\"}"),
         ('{"api_key": "canary"}', '{"api_key": "SCRUBBED"}'),
         ('{"litellm_api_key":"canary"}', '{"litellm_api_key":"SCRUBBED"}'),
         ("https://user:canary@host/", "https://SCRUBBED@host/"),
-        ("Authorization: Bearer 0123456789", "Authorization: Bearer SCRUBBED"),
-        ("a desk-lamp, a risk-taker, a task", "a desk-lamp, a risk-taker, a task"),
+        ("Authorization: Bearer 0123456789abcdefghij", "Authorization: Bearer SCRUBBED"),
+        ("Bearer authentication", "Bearer authentication"),
+        ("task-oriented-decentralisation, sk-i", "task-oriented-decentralisation, sk-i"),
         ("mail me@host", "mail me@host"),
     ],
 )

@@ -23,16 +23,14 @@ _SCRUBBED = b"SCRUBBED"
 # Headers whose value is looked for in bodies too. Shorter ones are words such as "none", which stand in any text.
 _SECRET_HEADER = re.compile("key|token|secret|auth|cookie|organi[sz]ation|project", re.IGNORECASE)
 _SHORTEST_SECRET = 8
-# Each has a literal for re to look for, which is ten times as fast as alternatives.
+# What keys begin with, in no word ("task-…"), though behind the escape of a line's end in JSON.
+_BEGINNINGS = (rb"sk-", rb"gsk_", rb"hf_", rb"xai-", rb"AIza", rb"eyJ")
+# Each begins with a literal to look for, which re does ten times as fast as with alternatives.
 _KEYS = tuple(
     re.compile(pattern)
     for pattern in (
-        rb"()sk-[\w-]{8,}",
-        rb"()gsk_\w{16,}",
-        rb"()hf_\w{16,}",
-        rb"()AIza[\w-]{16,}",
-        rb"()eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}",
-        rb"(Bearer )[\w.~+/=-]{8,}",
+        *(rb"()%b(?:(?<=\\[nrt]%b)|(?<!\w%b))[\w.-]{16,}" % (3 * (begin,)) for begin in _BEGINNINGS),
+        rb"(Bearer )[\w.~+/=-]{20,}",
         rb"(://)[^/@\s\"\\]+(?=@)",
         rb"(api_?key\"\s*:\s*\")[^\"\\]+",
         rb"(api[-_]?key=)[^&\s\"\\]+",
@@ -55,7 +53,7 @@ class Scrubber:
         request.headers = _kept(request.headers, _KEPT_OF_REQUESTS)
         request.uri = _clean(request.uri.encode(), self._secrets).decode()
         if isinstance(request.body, bytes):
-            request.body = _clean(request.body, self._secrets)
+            request.body = _clean_again(request.body, self._secrets)
         return request
 
     def response(self, response: Any) -> Any:
@@ -85,11 +83,13 @@ def _decompressed(body: bytes) -> bytes | None:
     return plain if reader.eof else None
 
 
-# VCR scrubs a request anew for each look into the cassette.
-@lru_cache(maxsize=256)
 def _clean(body: bytes, secrets: frozenset[bytes]) -> bytes:
     for secret in secrets:
         body = body.replace(secret, _SCRUBBED)
     for key in _KEYS:
         body = key.sub(rb"\1" + _SCRUBBED, body)
     return body
+
+
+# VCR scrubs a request anew for each look into the cassette.
+_clean_again = lru_cache(maxsize=256)(_clean)
