@@ -438,13 +438,26 @@ class Rounds:
         return self._take(running, choice, chunk) if has_news(chunk) else []
 
     def _take_held_end(self, running: _Running, choice: _Choice, chunk: Json) -> list[Json]:
-        """Keep an end back until the round is over; the text that came with it goes ahead."""
+        """Keep an end back until the round is over: whole where it may be the last one, else without its text."""
         if not has_news(chunk):
             self._held.append(chunk)
             return []
         news, end = part_end(chunk)
+        ready = self._take(running, choice, news)
+        if running.request.number == 1 and ready and ready[-1] is news:
+            self._held.append(chunk)
+            return ready[:-1]
         self._held.append(end)
-        return self._take(running, choice, news)
+        return ready
+
+    def _part_held(self) -> list[Json]:
+        """Leave bare ends of what is kept back; return the text that came with them."""
+        texts: list[Json] = []
+        for place, chunk in enumerate(self._held):
+            if chunk["choices"] and has_news(chunk):
+                news, self._held[place] = part_end(chunk)
+                texts.append(news)
+        return texts
 
     def end_of_stream(self, request: Request) -> list[Json]:
         """Take the end of a round's stream; return the text that is certain by it."""
@@ -453,6 +466,7 @@ class Rounds:
     def _end_stream(self, running: _Running) -> list[Json]:
         ready = [chunk for _, certain in self._close(running) for chunk in certain]
         if self.continued or self._queue:
+            ready = self._part_held() + ready
             held, self._held = self._held, []
             self._trailing = [chunk for chunk in held if not chunk["choices"]] or self._trailing
             self._ends.update({index_of(chunk["choices"][0]): chunk for chunk in held if chunk["choices"]})
@@ -508,7 +522,8 @@ class Rounds:
             return self._heal(running)
         self._running = None
         if request.number == 1:
-            return Decision(raises=True, chunks=[ready for one in self._choices.values() for ready in self._flush(one)])
+            flushed = [ready for one in self._choices.values() for ready in self._flush(one)]
+            return Decision(raises=True, chunks=self._part_held() + flushed)
         self._note(running, None)
         # A full context is this choice's affair; an error that the SDK's retries could not mend would be every one's.
         ended = self._queue[:1] if overflow is not None else self._queue

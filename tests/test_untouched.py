@@ -164,9 +164,10 @@ async def test_stream_that_is_whole(way: Way, finish_reason: str, size: int) -> 
     assert body == actual[0]
 
 
-async def test_stream_that_ends_at_the_callers_limit(way: Way) -> None:
-    """A stream that ends at the caller's own limit, its end in a chunk of its own, comes byte for byte."""
-    body = stream_of("length").replace(b'"delta":{"content":"!"}', b'"delta":{}')
+@pytest.mark.parametrize("last", [b'"delta":{"content":"!"}', b'"delta":{}'], ids=["text", "bare"])
+async def test_stream_that_ends_at_the_callers_limit(way: Way, last: bytes) -> None:
+    """A stream that ends at the caller's own limit comes byte for byte, whether or not text comes with its end."""
+    body = stream_of("length").replace(b'"delta":{"content":"!"}', last)
     plain, ours = Server(body, kind=SSE, size=50), Server(body, kind=SSE, size=50)
 
     expected = await seen_through(way.plain_client(HOST, transport=plain.transport), plain, stream=True, max_tokens=20)
