@@ -76,9 +76,9 @@ class Prefill:
         if not thoughts or self._is_prefilled():
             # Inline, as the server gave them or the caller began them.
             opened = not thoughts or reasoning.OPEN in _text_of(self._body["messages"][-1].get("content"))
-            raw = self._provider.thought_field is None and self._provider.echoes is None
+            raw = self._provider.thought_marks is None and self._provider.echoes is None
             return opened and raw and reasoning.is_of("taking", self._model)
-        if self._provider.thought_field is not None:
+        if self._provider.thought_marks is not None:
             return bool(thoughts.strip())
         return self._provider.echoes is None and reasoning.is_of("taking", self._model)
 
@@ -103,7 +103,7 @@ class Prefill:
         message: Json = {**self._provider.message_marks}
         field = self._provider.thought_field
         self._closed = False
-        if thinking and field is not None:
+        if thinking and field is not None and self._provider.thought_marks is not None:
             marks.update(self._provider.thought_marks)
             message.update({"content": "", field: sent})
         elif thinking and not prefilled:

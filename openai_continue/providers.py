@@ -40,9 +40,10 @@ class Provider:
     trims: bool | None = None
     #: Which answers begin with a copy of what was sent back: "always", or the "whole" (not streamed) ones; None: none.
     echoes: str | None = None
-    #: The field of the last message in which thoughts go back, and what then marks the body beside ``body_marks``.
+    #: The field of the last message in which thoughts go back; and what marks the body, beside ``body_marks``, where
+    #: they were cut and are to go on; None: in this field they cannot.
     thought_field: str | None = None
-    thought_marks: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    thought_marks: Mapping[str, Any] | None = None
     #: What stands before an answer that goes back without its thoughts, by the model's family in reasoning.py.
     closed_block: str = ""
     closed_block_of: str = "r1"
@@ -67,8 +68,13 @@ PROVIDERS: tuple[Provider, ...] = (
         closed_block="<think>\n\n</think>\n\n",
         streams_usage=True,
     ),
-    # vLLM 0.32, measured: without both fields the trailing message is a finished turn and a new one begins.
-    Provider(name="vllm", body_marks={"add_generation_prompt": False, "continue_final_message": True}),
+    # vLLM 0.32, measured: without both fields the trailing message is a finished turn and a new one begins. Thoughts
+    # beside an answer reach the template; cut ones would be closed by it.
+    Provider(
+        name="vllm",
+        body_marks={"add_generation_prompt": False, "continue_final_message": True},
+        thought_field="reasoning_content",
+    ),
     # SGLang 0.5.23, serving_chat.py: without the field a trailing assistant message becomes a user message; with it
     # the text is put behind the generation prompt, and so into the think block where that opens one.
     Provider(
@@ -100,6 +106,7 @@ PROVIDERS: tuple[Provider, ...] = (
         limit_names=_ONE_LIMIT,
         message_marks=_PREFIX,
         thought_field="reasoning_content",
+        thought_marks={},
     ),
     # https://docs.mistral.ai/api: prefix makes the answer start with that content, so it comes back with it.
     Provider(

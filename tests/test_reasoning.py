@@ -181,7 +181,7 @@ CUT_INLINE = [said("<think>\nwell\n</think>\n\none "), said("two", finish="stop"
         ("deepinfra", "deepseek-ai/DeepSeek-R1-Distill-Llama-70B", {"content": "<think>\n\n</think>\n\none"}),
         ("deepinfra", MODELS["qwen3"], {"content": "one"}),
         ("deepinfra", "deepseek-ai/DeepSeek-V3.1", {"content": "one"}),
-        ("vllm", MODELS["r1"], {"content": "one"}),
+        ("vllm", MODELS["r1"], {"content": "one", "reasoning_content": "well"}),
         ("sglang", MODELS["r1"], {"content": "\n</think>\n\none"}),
         ("sglang", "MiniMaxAI/MiniMax-M2", {"content": "\n</think>\n\none"}),
         ("sglang", MODELS["qwen3"], {"content": "one"}),

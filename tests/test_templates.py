@@ -115,7 +115,8 @@ class Templated:
             return "", ""
         prompt = self._render(self._name, messages)
         self.prompts.append(prompt)
-        header = continued(self._name, [*messages[:-1], {"role": "assistant", "content": "X"}]).removesuffix("X")
+        # The model's thoughts, where they went back beside the answer, are in it.
+        header = continued(self._name, [*messages[:-1], {**messages[-1], "content": "X"}]).removesuffix("X")
         fresh = begun(self._name, messages[:-1])
         beginnings = [one for one in (fresh, f"{fresh}\n</think>\n\n", header) if prompt.startswith(one)]
         written = prompt[max(map(len, beginnings)) :]
