@@ -309,7 +309,9 @@ def test_choices_in_any_order(order: list[int], together: bool) -> None:
 def test_choices_of_one_chunk_that_do_not_all_go_out() -> None:
     """Where a part of a chunk waits, it is not given with the other parts and then once more."""
     both = chunk("One", None, 0)
-    both["choices"] += [{"index": 1, "delta": {"reasoning_content": "well", "content": "\ufffd"}, "finish_reason": None}]
+    both["choices"] += [
+        {"index": 1, "delta": {"reasoning_content": "well", "content": "\ufffd"}, "finish_reason": None}
+    ]
     last = [chunk("", "stop", 0), chunk("\ufffd two", "stop", 1)]
 
     chunks = streamed([[both, *last]], n=2)
