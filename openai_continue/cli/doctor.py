@@ -23,7 +23,7 @@ TOKENS = 24
 THINKING_TOKENS = 400
 #: How far an answer without a limit is read.
 MOST_BY_DEFAULT = 300
-COST = "500 to 900 output tokens in a dozen requests"
+COST = "500 to 1,000 output tokens in a dozen requests"
 
 #: Ways to mark the message that is to be continued, by the fields on the body and on the message.
 MARKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -72,9 +72,12 @@ class Doctor:
         self.found.reasoning = _reasoning_form(self._message(first))
         if self.found.reasoning != "none":
             first = self._ask([], THINKING_TOKENS) or first
-        whole = _answer(self._message(first)) or _text(self._message(first))
-        cut = whole[: max(len(whole) // 2, 1)].rstrip()
-        self._ask_marks(cut, whole)
+        cut = self._ask_marks(first)
+        if self.found.reasoning == "none" and not self._good():
+            # Thoughts that the prompt opens are known by their closing tag alone.
+            longer = self._ask([], THINKING_TOKENS) or first
+            self.found.reasoning = _reasoning_form(self._message(longer))
+            cut = self._ask_marks(longer) if self.found.reasoning != "none" else cut
         way = self._best_way()
         self._ask_whitespace(way)
         self._ask_stream(cut, way)
@@ -86,18 +89,24 @@ class Doctor:
         self.found.caches_prefix = None if cached is None else cached > 0
         return self.found
 
-    def _ask_marks(self, cut: str, whole: str) -> None:
+    def _ask_marks(self, first: dict[str, Any]) -> str:
+        """Find out what becomes of the beginning of an answer, sent back; return that beginning."""
+        whole = _answer(self._message(first)) or _text(self._message(first))
+        cut = whole[: max(len(whole) // 2, 1)].rstrip()
         for name in MARKS:
             reply = self._ask([cut], TOKENS, marks=name)
             message = {} if reply is None else self._message(reply)
             self.found.marks[name] = "refused" if reply is None else _judge(cut, whole, _text(message))
             if self.found.reasoning != "none" and self.found.marks[name] in ("continues", "echoes"):
                 self.found.answer_arrives_in = "content" if message.get("content") else field_of(message)
+        return cut
+
+    def _good(self) -> list[str]:
+        return [name for name, judged in self.found.marks.items() if judged in ("continues", "echoes")]
 
     def _best_way(self) -> str:
-        good = [name for name, judged in self.found.marks.items() if judged in ("continues", "echoes")]
         # Fields that a server does not know are ignored: the fewest that work are the ones it needs.
-        return good[0] if good else "nothing"
+        return next(iter(self._good()), "nothing")
 
     def _ask_whitespace(self, way: str) -> None:
         counts = [_usage(self._ask([text], 1, marks=way)).get("prompt_tokens") for text in ("a", "a\n\n\n")]

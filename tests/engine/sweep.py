@@ -43,6 +43,8 @@ class Tally:
 
     asked: int = 0
     equal: int = 0
+    #: The beginning of the right text, ended in "length".
+    stopped: int = 0
     differing: list[str] = field(default_factory=list)
 
 
@@ -75,15 +77,20 @@ def sweep(
         for cap in wanted:
             settings = Continuation(provider=provider, round_tokens=cap, max_rounds=2 * ENOUGH, trims=trims)
             with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=settings) as client:
-                whole = text_of(client.chat.completions.create(**request).choices[0].message)
-                streamed = ""
+                whole = client.chat.completions.create(**request).choices[0]
+                streamed, end = "", None
                 for chunk in client.chat.completions.create(**request, stream=True):
-                    streamed += "".join(text_of(choice.delta) for choice in chunk.choices)
-            for way, text in (("whole", whole), ("streamed", streamed)):
+                    for choice in chunk.choices:
+                        streamed += text_of(choice.delta)
+                        end = choice.finish_reason or end
+            ways = (("whole", text_of(whole.message), whole.finish_reason), ("streamed", streamed, end))
+            for way, text, finish_reason in ways:
                 tally.asked += 1
-                equal = text.startswith(truth) if uncapped.finish_reason == "length" else text == truth
-                tally.equal += equal
-                if not equal:
+                if text.startswith(truth) if uncapped.finish_reason == "length" else text == truth:
+                    tally.equal += 1
+                elif truth.startswith(text) and finish_reason == "length":
+                    tally.stopped += 1
+                else:
                     tally.differing.append(f"{prompt!r}, cap {cap}, {way}: {difference(truth, text)}")
     plain.close()
     return tally
@@ -119,7 +126,10 @@ def main() -> None:
     parser.add_argument("--template", choices=TEMPLATES, action="append")
     parser.add_argument("--caps", type=int, help="how many caps, from 5 upward (default: 60, vLLM 7)")
     chosen = parser.parse_args()
-    rows = ["| Engine | Template | Caps | Answers | Equal |", "|---|---|---|---|---|"]
+    rows = [
+        "| Engine | Template | Caps | Answers | Equal | Stopped, and said so | Other |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for engine in chosen.engine or CAPS:
         for template in chosen.template or TEMPLATES:
             several = caps(chosen.caps or CAPS[engine])
@@ -129,7 +139,7 @@ def main() -> None:
             print(f"{engine}, {template}: {time.monotonic() - began:.0f} s", *tally.differing, sep="\n  ", flush=True)
             rows.append(
                 f"| {engine} | {template} | {len(several)} from {several[0]} to {several[-1]} "
-                f"| {tally.asked} | {tally.equal} |"
+                f"| {tally.asked} | {tally.equal} | {tally.stopped} | {len(tally.differing)} |"
             )
     print("\n".join(rows))
 

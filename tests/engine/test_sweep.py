@@ -35,12 +35,13 @@ def engine(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, str]]:
 
 
 def test_answers_equal_the_uncapped_one(engine: tuple[str, str, str]) -> None:
-    """At seven caps, whole and streamed."""
+    """At seven caps, whole and streamed; one may stop where nothing of the answer stands behind its thoughts."""
     name, template, base_url = engine
     tally = sweep.sweep(base_url, name, sweep.caps(7), trims=sweep.trims(name, template), prompts=[PROMPT])
 
     assert tally.asked == 14
     assert tally.differing == []
+    assert tally.stopped <= (2 if (name, template) == ("vllm", "r1rc") else 0)
 
 
 def test_doctor_names_the_row(engine: tuple[str, str, str]) -> None:
