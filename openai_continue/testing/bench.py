@@ -1,0 +1,532 @@
+"""
+`python -m openai_continue.testing.bench`: what the library costs, against the plain SDK and against loops by hand.
+
+Ratios of one run: the two sides take turns, and what is printed is the median of the pairs, in CPU time and in wall
+time. "memory" is a transport that serves bytes made beforehand, "loopback" the emulator in a process of its own. Every
+text is compared with the right one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import random
+import multiprocessing
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import openai
+
+import openai_continue
+from openai_continue.testing import loops
+from openai_continue.testing.server import Emulator
+from openai_continue.testing.tokens import count
+
+_MODEL = "deepseek-ai/DeepSeek-V3.2"
+_SETTINGS = openai_continue.Continuation(provider="deepinfra", max_rounds=1000)
+_MESSAGES: list[dict[str, Any]] = [{"role": "user", "content": "Write the whole handbook."}]
+# httpx or httpx2, whichever the SDK is built on.
+_HTTPX: Any = next(
+    sys.modules[kind.__module__.partition(".")[0]]
+    for kind in openai.DefaultHttpxClient.__mro__
+    if kind.__module__.startswith("httpx")
+)
+#: Some 4.5 characters a token, as in English.
+_WORDS = (" the", " answer", " of", " a", " model", " is", " cut", " at", " its", " longest", " output", ",", " and")
+#: The cap of the emulator, and the tokens of an answer within it and of one in four rounds.
+_CAP, _WITHIN, _FOUR = 2_000, 1_900, 7_900
+
+
+def main() -> None:
+    """Measure, and print a line for each figure."""
+    parser = argparse.ArgumentParser(prog="python -m openai_continue.testing.bench", description=main.__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which of {', '.join(_ROWS)} (all)")
+    parser.add_argument("--repeats", type=int, default=9, help="pairs of which the median is taken (%(default)s)")
+    options = parser.parse_args()
+    unknown = [name for name in options.rows if name not in _ROWS]
+    if unknown:
+        parser.error(f"no such row: {', '.join(unknown)}")
+    _say(f"openai {openai.__version__}, Python {sys.version.split()[0]}")
+    for name in options.rows or _ROWS:
+        _ROWS[name](options.repeats)
+
+
+class _Answer:
+    """An answer as a server gives it in rounds, made beforehand: bodies of whole rounds, blocks of streamed ones."""
+
+    def __init__(self, rounds: int, tokens: int, *, per_chunk: int = 1, per_block: int = 8) -> None:
+        self.tokens = rounds * tokens
+        # Never twice the same beginning, which would be an answer begun anew.
+        words = random.Random(tokens)
+        texts = [["".join(words.choices(_WORDS, k=per_chunk)) for _ in range(tokens // per_chunk)] for _ in range(rounds)]
+        self.text = "".join("".join(pieces) for pieces in texts)
+        ends = ["length"] * (rounds - 1) + ["stop"]
+        self.bodies = [_whole(number, "".join(texts[number]), tokens, end) for number, end in enumerate(ends)]
+        self.blocks = [list(_blocks(number, texts[number], tokens, end, per_block)) for number, end in enumerate(ends)]
+        #: By the size of a request is told how much of the text it sends back.
+        self._ends = list(accumulate(sum(map(len, pieces)) for pieces in texts[:-1]))
+        self.requests = 0
+        #: CPU time between the last byte of a round and the request of the next one.
+        self.gaps: list[float] = []
+        self._ended = 0.0
+
+    def reply(self, request: Any) -> Any:
+        """Answer a request as the transport."""
+        if self._ended:
+            self.gaps.append(time.process_time() - self._ended)
+        self.requests += 1
+        number = bisect_right(self._ends, len(request.content))
+        if b'"stream":true' not in request.content.replace(b" ", b""):
+            headers = {"content-type": "application/json"}
+            return _HTTPX.Response(200, headers=headers, stream=_HTTPX.ByteStream(self.bodies[number]))
+        stream = _stream_type()(self.blocks[number], self)
+        return _HTTPX.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
+
+    def end(self) -> None:
+        """Note that the last byte of a round is about to be read."""
+        self._ended = time.process_time()
+
+    def client(self) -> Any:
+        """Return a client of the SDK that gets this answer."""
+        http_client = _HTTPX.Client(transport=_HTTPX.MockTransport(self.reply))
+        return openai.OpenAI(api_key="none", base_url="https://api.deepinfra.com/v1/openai", http_client=http_client)
+
+    def async_client(self) -> Any:
+        """Return an async client of the SDK that gets this answer."""
+        http_client = _HTTPX.AsyncClient(transport=_HTTPX.MockTransport(self.reply))
+        return openai.AsyncOpenAI(
+            api_key="none", base_url="https://api.deepinfra.com/v1/openai", http_client=http_client
+        )
+
+
+def _head(number: int, kind: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{number:032x}", "object": kind, "created": 1_760_000_000 + number, "model": _MODEL}
+
+
+def _usage(number: int, tokens: int) -> dict[str, Any]:
+    prompt = 12 + number * tokens
+    counts = {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens}
+    return {**counts, "prompt_tokens_details": None, "estimated_cost": 0.0042}
+
+
+def _whole(number: int, text: str, tokens: int, end: str) -> bytes:
+    message = {"role": "assistant", "content": text, "reasoning_content": None, "name": None, "tool_calls": None}
+    choice = {"index": 0, "message": message, "finish_reason": end, "logprobs": None}
+    return _json({**_head(number, "chat.completion"), "choices": [choice], "usage": _usage(number, tokens)})
+
+
+def _blocks(number: int, pieces: Sequence[str], tokens: int, end: str, size: int) -> Iterator[bytes]:
+    head = _head(number, "chat.completion.chunk")
+
+    def event(delta: dict[str, Any], finish_reason: str | None = None, **more: Any) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+        return b"data: " + _json({**head, "choices": [choice], **more}) + b"\n\n"
+
+    events = [event({"role": "assistant", "content": ""}), *(event({"content": piece}) for piece in pieces)]
+    for place in range(0, len(events), size):
+        yield b"".join(events[place : place + size])
+    yield event({}, end, usage=_usage(number, tokens)) + b"data: [DONE]\n\n"
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _stream_type() -> Any:
+    class Stream(_HTTPX.SyncByteStream, _HTTPX.AsyncByteStream):  # type: ignore[misc]
+        """The blocks of a round, as a network brings them."""
+
+        def __init__(self, blocks: list[bytes], answer: _Answer) -> None:
+            self._blocks, self._answer = blocks, answer
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield from self._blocks[:-1]
+            self._answer.end()
+            yield self._blocks[-1]
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for block in self._blocks:
+                await asyncio.sleep(0)
+                yield block
+
+    globals()["_stream_type"] = lambda: Stream
+    return Stream
+
+
+class _Took(NamedTuple):
+    """Seconds."""
+
+    cpu: float
+    wall: float
+
+
+def _timed(work: Callable[[], object]) -> _Took:
+    gc.collect()
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return _Took(time.process_time() - cpu, time.perf_counter() - wall)
+
+
+def _ours(work: Callable[[], object]) -> _Took:
+    openai_continue.patch(_SETTINGS)
+    try:
+        return _timed(work)
+    finally:
+        openai_continue.unpatch()
+
+
+def _compare(
+    what: str,
+    repeats: int,
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    *,
+    target: float,
+    each: int,
+    unit: str,
+) -> None:
+    """Let the two sides take turns; print the medians of their ratios and the CPU time of one ``unit``."""
+    _ours(ours), _timed(theirs)
+    pairs: list[tuple[_Took, _Took]] = []
+    for number in range(repeats):
+        if number % 2:
+            mine, other = _ours(ours), _timed(theirs)
+        else:
+            other, mine = _timed(theirs), _ours(ours)
+        pairs.append((mine, other))
+    cpu = statistics.median(mine.cpu / other.cpu for mine, other in pairs)
+    wall = statistics.median(mine.wall / other.wall for mine, other in pairs)
+    took = [statistics.median(pair[side].cpu for pair in pairs) / each * 1e6 for side in (0, 1)]
+    figures = f"cpu {cpu:5.3f}  wall {wall:5.3f}  ({took[0]:,.1f} against {took[1]:,.1f} us a {unit})"
+    _row(what, figures, f"<= {target}", good=cpu <= target)
+
+
+def _whole_text(client: Any, messages: loops.Messages) -> str:
+    content: str = client.chat.completions.create(model=_MODEL, messages=messages).choices[0].message.content
+    return content
+
+
+def _streamed_text(chunks: Iterator[Any]) -> str:
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def _sdk_stream(client: Any, messages: loops.Messages) -> Iterator[Any]:
+    return iter(client.chat.completions.create(model=_MODEL, messages=messages, stream=True))
+
+
+def _check(text: str, truth: str) -> None:
+    if text != truth:
+        msg = f"got a text of {len(text)} characters, expected one of {len(truth)}"
+        raise AssertionError(msg)
+
+
+def _pass_through(repeats: int) -> None:
+    for name, tokens, calls in (("small", 50, 200), ("16k tokens", 16_000, 30)):
+        answer = _Answer(1, tokens)
+        client = answer.client()
+
+        def work(client: Any = client, answer: _Answer = answer, calls: int = calls) -> None:
+            for _ in range(calls):
+                _check(_whole_text(client, _MESSAGES), answer.text)
+
+        _compare(f"pass-through, whole, {name}", repeats, work, work, target=1.05, each=calls, unit="call")
+    for per_block in (8, 1):
+        answer = _Answer(1, 16_000, per_block=per_block)
+        client = answer.client()
+
+        def read(client: Any = client, answer: _Answer = answer) -> None:
+            _check(_streamed_text(_sdk_stream(client, _MESSAGES)), answer.text)
+
+        what = f"pass-through, streamed, {per_block} a block"
+        _compare(what, repeats, read, read, target=1.05, each=16_000, unit="chunk")
+
+
+def _continued(repeats: int) -> None:
+    answer = _Answer(4, 4_000)
+    client = answer.client()
+    _compare(
+        "continued, streamed, 4 rounds",
+        repeats,
+        lambda: _check(_streamed_text(_sdk_stream(client, _MESSAGES)), answer.text),
+        lambda: _check(_streamed_text(loops.streamed(client, _MODEL, _MESSAGES)), answer.text),
+        target=1.05,
+        each=answer.tokens,
+        unit="token",
+    )
+    for tokens, calls in ((500, 50), (16_000, 20)):
+        _continued_whole(repeats, _Answer(4, tokens), calls)
+
+
+def _continued_whole(repeats: int, answer: _Answer, calls: int) -> None:
+    client = answer.client()
+
+    def ours() -> None:
+        for _ in range(calls):
+            _check(_whole_text(client, _MESSAGES), answer.text)
+
+    def theirs() -> None:
+        for _ in range(calls):
+            _check(loops.whole(client, _MODEL, _MESSAGES), answer.text)
+
+    what = f"continued, whole, 4 rounds of {answer.tokens // 4:,}"
+    _compare(what, repeats, ours, theirs, target=1.0, each=calls, unit="call")
+
+
+def _growth(repeats: int) -> None:
+    few, many = _Answer(4, 500), _Answer(64, 500)
+    few_client, many_client = few.client(), many.client()
+
+    def read(ask: Callable[[Any], str], client: Any, answer: _Answer, times: int) -> float:
+        def work() -> None:
+            for _ in range(times):
+                _check(ask(client), answer.text)
+
+        return _ours(work).cpu / times / answer.tokens
+
+    for name, ask in (
+        ("whole", lambda client: _whole_text(client, _MESSAGES)),
+        ("streamed", lambda client: _streamed_text(_sdk_stream(client, _MESSAGES))),
+    ):
+        ratios = [
+            read(ask, many_client, many, 1) / read(ask, few_client, few, 16) for _ in range(max(repeats // 2, 1))
+        ]
+        ratio = statistics.median(ratios)
+        _row(f"growth, {name}: 64 rounds to 4", f"cpu a token {ratio:5.3f}", "<= 1.5", good=ratio <= 1.5)
+
+
+def _memory(_: int) -> None:
+    # Chunks of 16 tokens: tracing makes a chunk four times as slow, and the text of a million tokens is the same.
+    answer = _Answer(64, 15_632, per_chunk=16)
+    client = answer.client()
+    size = sys.getsizeof(answer.text)
+
+    def whole() -> None:
+        _whole_text(client, _MESSAGES)
+
+    def streamed() -> None:
+        for _ in _sdk_stream(client, _MESSAGES):
+            pass
+
+    for work, target in ((whole, 6), (streamed, 3)):
+        openai_continue.patch(_SETTINGS)
+        gc.collect()
+        tracemalloc.start()
+        work()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        openai_continue.unpatch()
+        figures = f"{peak / size:5.2f} times the text's {size / 1e6:.1f} MB"
+        _row(f"peak memory, {answer.tokens:,} tokens, {work.__name__}", figures, f"<= {target}", good=peak / size <= target)
+
+
+def _concurrent(repeats: int) -> None:
+    streams = 1_000
+    one, two = _Answer(1, 500), _Answer(2, 250)
+
+    async def read(client: Any, truth: str) -> None:
+        stream = await client.chat.completions.create(model=_MODEL, messages=_MESSAGES, stream=True)
+        _check("".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]), truth)
+
+    async def all_of(answer: _Answer) -> None:
+        async with answer.async_client() as client:
+            await asyncio.gather(*(read(client, answer.text) for _ in range(streams)))
+
+    took: list[tuple[_Took, _Took]] = [
+        (_ours(lambda: asyncio.run(all_of(two))), _timed(lambda: asyncio.run(all_of(one))))
+        for _ in range(max(repeats // 9, 1))
+    ]
+    ratio = statistics.median(theirs.wall / ours.wall for ours, theirs in took)
+    rate = streams * two.tokens / statistics.median(ours.wall for ours, _ in took)
+    figures = f"throughput {ratio:5.3f}  ({rate:,.0f} tokens a second)"
+    _row(f"{streams:,} concurrent streams of 2 rounds", figures, ">= 0.95", good=ratio >= 0.95)
+
+
+def _gap(repeats: int) -> None:
+    gaps: dict[str, float] = {}
+    for name in ("ours", "by hand"):
+        answer = _Answer(2, 16_000)
+        client = answer.client()
+        for _ in range(max(repeats, 5)):
+            if name == "ours":
+                _ours(lambda: _streamed_text(_sdk_stream(client, _MESSAGES)))
+            else:
+                _timed(lambda: _streamed_text(loops.streamed(client, _MODEL, _MESSAGES)))
+        # Every second one is between two calls.
+        gaps[name] = statistics.median(answer.gaps[::2]) * 1e3
+    figures = f"{gaps['ours']:.2f} ms of CPU, the SDK's included; by hand {gaps['by hand']:.2f} ms"
+    _row("seam after 16k tokens", figures, "< 1 ms", good=gaps["ours"] < 1)
+
+
+def _loopback(repeats: int) -> None:
+    with _emulator() as (base_url, _):
+        client = openai.OpenAI(base_url=base_url, api_key="none")
+        truth = Emulator()
+        for tokens, target in ((_WITHIN, 1.05), (_FOUR, 1.05)):
+            messages = [{"role": "user", "content": f"{tokens} tokens"}]
+            text = truth.uncapped({"messages": messages})
+            kind = "pass-through" if tokens == _WITHIN else "continued"
+            _compare(
+                f"{kind}, streamed, loopback",
+                repeats,
+                lambda messages=messages, text=text: _check(_streamed_text(_sdk_stream(client, messages)), text),
+                lambda messages=messages, text=text: _check_start(
+                    _streamed_text(loops.streamed(client, _MODEL, messages)), text
+                ),
+                target=target,
+                each=tokens,
+                unit="token",
+            )
+            _compare(
+                f"{kind}, whole, loopback",
+                repeats,
+                lambda messages=messages, text=text: _check(_whole_text(client, messages), text),
+                lambda messages=messages, text=text: _check_start(loops.whole(client, _MODEL, messages), text),
+                target=1.05 if tokens == _WITHIN else 1.0,
+                each=1,
+                unit="call",
+            )
+
+
+def _check_start(text: str, truth: str) -> None:
+    # By hand a seam may go wrong, which is none of this comparison.
+    _check(text[:100], truth[:100])
+
+
+def _requests(_: int) -> None:
+    cap = 100
+    sent = least = 0
+    with Emulator(cap=cap) as emulator, openai.OpenAI(base_url=emulator.base_url, api_key="none") as client:
+        openai_continue.patch(_SETTINGS)
+        for tokens in (1, 99, 100, 101, 250, 400, 999, 1_600):
+            messages = [{"role": "user", "content": f"{tokens} tokens"}]
+            emulator.clear()
+            completion = client.chat.completions.create(model=_MODEL, messages=messages)
+            _check(completion.choices[0].message.content or "", emulator.uncapped({"messages": messages}))
+            sent += len(emulator.requests)
+            # The model writes again what was held back at a seam.
+            paid = sum(logged.completion_tokens for logged in emulator.requests)
+            least += -(-paid // cap)
+        openai_continue.unpatch()
+    _row("requests sent, 8 answers", f"{sent}", f"= {least}", good=sent == least)
+
+
+class _Tally(NamedTuple):
+    """What the emulator was asked for since it was asked last."""
+
+    requests: int
+    tokens: int
+
+
+@contextmanager
+def _emulator() -> Generator[tuple[str, Callable[[], _Tally]]]:
+    """Run the emulator in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there,), daemon=True)
+    process.start()
+
+    def tally() -> _Tally:
+        here.send(None)
+        return _Tally(*here.recv())
+
+    try:
+        yield here.recv(), tally
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(pipe: Any) -> None:
+    with Emulator(cap=_CAP, events_per_write=8) as emulator:
+        pipe.send(emulator.base_url)
+        while True:
+            pipe.recv()
+            pipe.send((len(emulator.requests), sum(logged.completion_tokens for logged in emulator.requests)))
+            emulator.clear()
+
+
+def _peers(repeats: int) -> None:
+    truth = Emulator()
+    questions = [[{"role": "user", "content": f"Chapter {number}, {_FOUR} tokens"}] for number in range(5)]
+    texts = [truth.uncapped({"messages": messages}) for messages in questions]
+    with _emulator() as (base_url, tally):
+        client = openai.OpenAI(base_url=base_url, api_key="none")
+        peers: dict[str, Callable[[loops.Messages], str] | None] = {
+            "openai_continue, whole": lambda messages: _whole_text(client, messages),
+            "openai_continue, streamed": lambda messages: _streamed_text(_sdk_stream(client, messages)),
+            "loop by hand, whole": lambda messages: loops.whole(client, _MODEL, messages),
+            "loop by hand, streamed": lambda messages: _streamed_text(loops.streamed(client, _MODEL, messages)),
+            "aider's loop, streamed": lambda messages: loops.aider(client, _MODEL, messages),
+            "LangChain, invoke in a loop": loops.langchain(base_url, _MODEL),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name, ask in peers.items() if ask is not None}
+        equal: dict[str, int] = {}
+        tallies: dict[str, _Tally] = {}
+        kept: dict[str, int] = {}
+        for _ in range(max(repeats // 3, 1) + 1):
+            for name, ask in peers.items():
+                if ask is None:
+                    continue
+                got: list[str] = []
+                measure = _ours if name.startswith("openai_continue") else _timed
+                took = measure(lambda ask=ask, got=got: got.extend(map(ask, questions)))
+                seconds[name].append(took.wall)
+                equal[name] = sum(one == text for one, text in zip(got, texts, strict=True))
+                tallies[name] = tally()
+                # Each answer has an end token.
+                kept[name] = sum(map(count, got)) + len(got)
+    for name, took_all in seconds.items():
+        requests, paid = tallies[name]
+        # The first time fills the emulator's caches.
+        figures = f"{statistics.median(took_all[1:]):5.2f} s  {requests} requests  {paid - kept[name]} tokens thrown away"
+        _row(f"peer: {name}", f"{figures}  {equal[name]} of {len(texts)} texts equal", "", good=True)
+
+
+def _imports(repeats: int) -> None:
+    code = (
+        "import sys, time; t = time.process_time(); import openai_continue; t = time.process_time() - t;"
+        "print(t, {'openai', 'wrapt'} & sys.modules.keys() or '')"
+    )
+    said = [
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()  # noqa: S603
+        for _ in range(repeats)
+    ]
+    milliseconds = statistics.median(float(words[0]) for words in said) * 1e3
+    good = milliseconds < 5 and len(said[0]) == 1
+    _row("import openai_continue", f"{milliseconds:.2f} ms, and imports {' '.join(said[0][1:]) or 'neither'}", "< 5 ms", good=good)
+
+
+def _row(what: str, figures: str, target: str, *, good: bool) -> None:
+    _say(f"{'' if good else '!':1} {what:42} {target:8} {figures}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+_ROWS: dict[str, Callable[[int], None]] = {
+    "pass-through": _pass_through,
+    "continued": _continued,
+    "growth": _growth,
+    "memory": _memory,
+    "concurrent": _concurrent,
+    "gap": _gap,
+    "loopback": _loopback,
+    "requests": _requests,
+    "peers": _peers,
+    "import": _imports,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""
+The loops that people write by hand around the plain SDK, for the benchmark to compare with.
+
+Each is written as it is usually written, and none is meant to be used: what they lose is part of the comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Messages = list[dict[str, Any]]
+
+
+def whole(client: Any, model: str, messages: Messages) -> str:
+    """Ask until the answer ends, with the text so far as a trailing assistant message."""
+    text = ""
+    while True:
+        sent = [*messages, {"role": "assistant", "content": text}] if text else messages
+        choice = client.chat.completions.create(model=model, messages=sent).choices[0]
+        text += choice.message.content or ""
+        if choice.finish_reason != "length":
+            return text
+
+
+def streamed(client: Any, model: str, messages: Messages) -> Iterator[Any]:
+    """Do as ``whole``, and give the chunks."""
+    text = ""
+    while True:
+        sent = [*messages, {"role": "assistant", "content": text}] if text else messages
+        finish_reason = None
+        for chunk in client.chat.completions.create(model=model, messages=sent, stream=True):
+            if chunk.choices:
+                text += chunk.choices[0].delta.content or ""
+                finish_reason = chunk.choices[0].finish_reason or finish_reason
+            yield chunk
+        if finish_reason != "length":
+            return
+
+
+def aider(client: Any, model: str, messages: Messages) -> str:
+    """
+    Do as aider's "infinite output": one growing message, each part but the last without its trailing whitespace.
+
+    Its stream ends at the chunk that says "length", before the text of that chunk is read.
+    """
+    parts = [""]
+    while True:
+        text = "".join([part.rstrip() for part in parts[:-1]] + parts[-1:])
+        sent = [*messages, {"role": "assistant", "content": text, "prefix": True}] if text else messages
+        parts.append("")
+        finish_reason = None
+        with client.chat.completions.create(model=model, messages=sent, stream=True) as stream:
+            for chunk in stream:
+                if not chunk.choices:
+                    continue
+                finish_reason = chunk.choices[0].finish_reason or finish_reason
+                if finish_reason == "length":
+                    break
+                parts[-1] += chunk.choices[0].delta.content or ""
+        if finish_reason != "length":
+            return "".join([part.rstrip() for part in parts[:-1]] + parts[-1:])
+
+
+def langchain(base_url: str, model: str) -> Callable[[Messages], str] | None:
+    """Return a loop over LangChain's chat model; None where LangChain is not installed."""
+    try:
+        from langchain_openai import ChatOpenAI
+    except ImportError:
+        return None
+    chat: Any = ChatOpenAI(base_url=base_url, api_key="none", model=model, max_retries=0)
+
+    def loop(messages: Messages) -> str:
+        text = ""
+        while True:
+            sent = [*messages, {"role": "assistant", "content": text}] if text else messages
+            reply = chat.invoke(sent)
+            text += reply.content
+            if reply.response_metadata.get("finish_reason") != "length":
+                return text
+
+    return loop
