@@ -81,6 +81,17 @@ class Answer:
             return self._settle(self._opening, ended=False)
         return self._join([chunk])
 
+    @property
+    def flows(self) -> bool:
+        """Whether a further chunk of text alone goes out as it came, unless it ends in half a character."""
+        waits = self._stops or self._waiting or self._half or self._opening is not None
+        return not waits and self._document is None and self.stopped is None
+
+    def add(self, text: str) -> None:
+        """Take the text of chunks that need not be seen, as ``flows`` says."""
+        self._parts.append(text)
+        self.added += len(text)
+
     def end_round(self, *, goes_on: bool) -> list[Json]:
         """End a round; return the chunks that are certain by it, which is all of them where the answer ends."""
         ready = self.settle()

@@ -18,7 +18,7 @@ from .chunks import obj, string
 from .merge import Json
 from .providers import Provider
 from .report import Round
-from .rounds import Failure, Request, Rounds
+from .rounds import Failure, Request, Rounds, first_body
 from .settings import Continuation
 
 logger = logging.getLogger("openai_continue")
@@ -36,8 +36,7 @@ class Call:
     def __init__(self, client: Any, options: Any, body: Json, provider: Provider, wanted: Continuation) -> None:
         self.client = client
         self._model = str(body.get("model"))
-        asked = {name: body[name] for name in body if name != KEY}
-        self.rounds = Rounds(asked, provider, wanted, restarts=self._model in _restarting(client))
+        self.rounds = Rounds(_without_ours(body), provider, wanted, restarts=self._model in _restarting(client))
         self._options = options
         self.body = body
         self._settings = wanted
@@ -49,17 +48,8 @@ class Call:
         body = body_of(options)
         if body is None:
             return None
-        return cls._planned(client, options, body, base)
-
-    @classmethod
-    def _planned(cls, client: Any, options: Any, body: Json, base: Continuation | None) -> Call | None:
-        if base is None or switches.is_disabled() or settings.killed():
-            return None
-        wanted = settings.for_one_call(base, body.get(KEY))
-        provider = None if wanted is None else _provider_of(client, options, wanted)
-        if wanted is None or provider is None or not provider.continues:
-            return None
-        return cls(client, options, body, provider, wanted)
+        plan = _plan(client, options, body, base)
+        return None if plan is None else cls(client, options, body, *plan)
 
     def options_of(self, request: Request) -> Any:
         """Return the SDK's options for a further round: answered by the bare HTTP response, with retries of its own."""
@@ -139,11 +129,9 @@ def first_options(client: Any, options: Any, base: Continuation | None) -> Any:
     body = body_of(options)
     if body is None:
         return options
-    call = Call._planned(client, options, body, base)  # pyright: ignore[reportPrivateUsage]
-    if call is None:
-        return overlaid(options, body, {name: body[name] for name in body if name != KEY})
-    request = call.rounds.next_request()
-    return options if request is None else overlaid(options, body, request.body)
+    plan = _plan(client, options, body, base)
+    asked = _without_ours(body)
+    return overlaid(options, body, asked if plan is None else first_body(asked, *plan))
 
 
 def fitting_options(client: Any, options: Any, base: Continuation | None, error: Exception) -> Any:
@@ -160,9 +148,28 @@ def fitting_options(client: Any, options: Any, base: Continuation | None, error:
     return None if again is None else overlaid(options, call.body, {**again.body, KEY: call.without_numbers})
 
 
+def _plan(client: Any, options: Any, body: Json, base: Continuation | None) -> tuple[Provider, Continuation] | None:
+    """Return by what a call is continued; None where it is the SDK's own affair."""
+    if base is None or switches.is_disabled() or settings.killed():
+        return None
+    wanted = settings.for_one_call(base, body.get(KEY))
+    provider = None if wanted is None else _provider_of(client, options, wanted)
+    return None if wanted is None or provider is None or not provider.continues else (provider, wanted)
+
+
+def _without_ours(body: Json) -> Json:
+    return {name: body[name] for name in body if name != KEY}
+
+
+def is_completion(options: Any) -> bool:
+    """Tell whether these options ask for a chat completion."""
+    path = str(options.url).partition("?")[0]
+    return options.method.lower() == "post" and path.endswith("/chat/completions")
+
+
 def body_of(options: Any) -> Json | None:
     """Return the JSON body that these options stand for; None where they are not a chat completion's."""
-    if options.method.lower() != "post" or not options.url.partition("?")[0].endswith("/chat/completions"):
+    if not is_completion(options):
         return None
     json_data = {} if options.json_data is None else obj(options.json_data)
     if json_data is None or not (json_data or options.extra_json):

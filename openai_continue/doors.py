@@ -13,7 +13,7 @@ from typing import Any
 import openai
 
 from . import drivers
-from .calls import Call, first_options, fitting_options
+from .calls import Call, first_options, fitting_options, is_completion
 from .settings import Continuation
 
 
@@ -56,7 +56,7 @@ def build_request(
 
 def process_response(wrapped: Callable[..., Any], client: Any, settings: Continuation | None, **kwargs: Any) -> Any:
     """Give the caller's object of a whole answer."""
-    call = Call.of(client, kwargs["options"], settings)
+    call = _call(client, settings, **kwargs)
     if call is not None:
         response = kwargs["response"]
         if kwargs["stream"]:
@@ -70,7 +70,7 @@ async def aprocess_response(
     wrapped: Callable[..., Any], client: Any, settings: Continuation | None, **kwargs: Any
 ) -> Any:
     """Do as ``process_response``."""
-    call = Call.of(client, kwargs["options"], settings)
+    call = _call(client, settings, **kwargs)
     if call is not None:
         response = kwargs["response"]
         if kwargs["stream"]:
@@ -78,6 +78,17 @@ async def aprocess_response(
         else:
             kwargs["response"] = await drivers.awhole(call, response, unread=_is_unread(client, response))
     return await wrapped(**kwargs)
+
+
+def _call(
+    client: Any, settings: Continuation | None, *, options: Any, response: Any, stream: bool, **_: Any
+) -> Call | None:
+    """Return the call that a response answers; None where nothing can be there to continue."""
+    if settings is None or not is_completion(options):
+        return None
+    if not stream and not _is_unread(client, response) and drivers.is_plainly_whole(response.content):
+        return None
+    return Call.of(client, options, settings)
 
 
 def _is_unread(client: Any, response: Any) -> bool:

@@ -23,6 +23,7 @@ from openai._base_client import AsyncAPIClient, SyncAPIClient
 from . import wire
 from .calls import Call, failure_of, is_failure
 from .chunks import obj
+from .flow import Flow
 from .rounds import Request
 from .switches import disabled
 
@@ -30,6 +31,11 @@ from .switches import disabled
 PATIENCE = 0.1
 # Seconds between two looks whether a stream was closed that waits for its next round.
 _GLANCE = 0.05
+
+
+def is_plainly_whole(content: bytes) -> bool:
+    """Tell by its bytes that no choice of an answer was cut; most are whole, and need not even be parsed."""
+    return b'"length"' not in content
 
 
 def whole(call: Call, response: Any, *, unread: bool) -> Any:
@@ -106,9 +112,9 @@ class _Whole:
         self._elapsed = wire.elapsed(response)
 
     def start(self) -> Request | None:
-        """Take the first response; most answers are whole, and are not even parsed."""
+        """Take the first response."""
         content = self._first.content if self._raw is None else wire.decoded(self._first, self._raw)
-        if b'"length"' not in content:
+        if is_plainly_whole(content):
             return None
         request = self._rounds.next_request()
         if request is not None:
@@ -153,6 +159,7 @@ class _Streaming:
         self._request = call.rounds.next_request()
         self._running = response
         self._reader = wire.EventReader()
+        self._flow = Flow()
         self._failures = _failures(response)
         #: Bytes for the caller, and the error to raise when they are gone.
         self._ready: list[bytes] = []
@@ -190,6 +197,12 @@ class _Streaming:
         if request is None:
             self._ready.append(data)
             return False
+        run = self._flow.take(self._reader.block(data))
+        if run is not None:
+            self._reader.skip(data)
+            self._rounds.feed_texts(request, run.texts)
+            self._ready.append(run.data)
+            return False
         events = iter(self._reader.feed(data))
         for event in events:
             chunk = None if event.data is None or event.is_done else obj(wire.load(event.data))
@@ -203,8 +216,9 @@ class _Streaming:
             if chunk is None or not isinstance(chunk.get("choices"), list):
                 self._ready += [event.raw] if event.is_comment or request.number == 1 else []
                 continue
-            for ready in self._rounds.feed(request, chunk, self._request_id):
-                self._ready.append(event.raw if ready is chunk else wire.write_event(ready))
+            certain = self._rounds.feed(request, chunk, self._request_id)
+            self._ready += [event.raw if ready is chunk else wire.write_event(ready) for ready in certain]
+            self._flow.learn(event.raw, chunk, certain, self._rounds.flows(request, chunk))
             if self._rounds.satisfied:
                 return True
         if self._reader.is_overrun:
@@ -263,7 +277,7 @@ class _Streaming:
 
     def _next(self) -> Request | None:
         as_it_came = self._end + self._reader.rest()
-        self._reader, self._end = wire.EventReader(), b""
+        self._reader, self._flow, self._end = wire.EventReader(), Flow(), b""
         self._request = self._rounds.next_request()
         self._call.tell()
         if self._request is not None:

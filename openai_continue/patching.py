@@ -119,7 +119,8 @@ def _is_ours(function: Any) -> bool:
 
 def _is_wrapped(owner: Any, name: str) -> bool:
     """Tell whether one of our wrappers is anywhere among those that others have put on."""
-    function: Any = inspect.getattr_static(owner, name)
+    # All of them are methods of the class itself; inspect.getattr_static() is dear to ask at every request.
+    function: Any = owner.__dict__[name]
     while function is not None:
         if _is_ours(function):
             return True

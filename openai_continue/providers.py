@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from .errors import SettingsError
@@ -171,6 +172,7 @@ def named(name: str) -> Provider:
     raise SettingsError(msg)
 
 
+@lru_cache(maxsize=256)
 def at_address(host: str, path: str) -> Provider | None:
     """Return the row whose server this address is."""
     host = host.lower().rstrip(".")

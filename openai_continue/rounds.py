@@ -23,7 +23,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -202,6 +202,8 @@ class Rounds:
         self._held: list[Json] = []
         self._ends: dict[int, Json] = {}
         self._trailing: list[Json] = []
+        # The choice and the text that the last chunk fed has added to, if the next one need not be seen.
+        self._flowing: tuple[_Choice, Answer] | None = None
         #: The rounds that were had or tried, in order.
         self.rounds: list[Round] = []
 
@@ -247,10 +249,7 @@ class Rounds:
         return report(self.rounds, self._stopped_by or "length", self._error)
 
     def _first_body(self) -> Json:
-        body = self._limit.on_first(self._body)
-        if self._hides_usage:
-            body["stream_options"] = {**(obj(body.get("stream_options")) or {}), "include_usage": True}
-        return body
+        return _asking(self._body, self._limit, usage=self._hides_usage)
 
     def _later_body(self, choice: _Choice) -> Json:
         body = self._limit.on_later(self._first_body(), self._asked(choice))
@@ -405,6 +404,39 @@ class Rounds:
             len(ready) == 1 and ready[0] is single for single, ready in zip(parts, certain, strict=True)
         )
         return [chunk] if as_it_came else [single for ready in certain for single in ready]
+
+    def flows(self, request: Request, chunk: Json) -> str | None:
+        """
+        Return the field of the text that a chunk, just fed, is made of; None where there is more to it.
+
+        Chunks that come next and differ from it in this text alone are certain as they come: ``feed_texts`` takes them.
+        """
+        self._expect(request)
+        self._flowing = None
+        items = choices_of(chunk)
+        if not items or len(items) > 1 or chunk.get("usage") is not None:
+            return None
+        item = items[0]
+        news = [name for name, value in delta_of(chunk).items() if value and name != "role"]
+        choice = self._queue[0] if request.number > 1 else self._choices.get(index_of(item))
+        if choice is None or len(news) != 1 or item.get("finish_reason") or item.get("logprobs") is not None:
+            return None
+        as_thoughts = choice.thoughts if request.number == 1 or choice.thinking else None
+        for answer in (choice.answer, as_thoughts):
+            if answer is not None and answer.field == news[0] and answer.flows:
+                self._flowing = choice, answer
+                return answer.field
+        return None
+
+    def feed_texts(self, request: Request, texts: Sequence[str]) -> None:
+        """Take the texts of chunks like the last one, of which ``flows`` has said that they can be taken so."""
+        self._expect(request)
+        if self._flowing is None:
+            msg = "no chunk of which it would be certain was fed before these texts"
+            raise RuntimeError(msg)
+        choice, answer = self._flowing
+        choice.chunks += len(texts)
+        answer.add("".join(texts))
 
     def _feed_without_choice(self, running: _Running, chunk: Json) -> list[Json]:
         """Take a chunk of usage or of nothing (some servers send one to keep the connection open)."""
@@ -845,6 +877,19 @@ class Rounds:
             msg = f"round {request.number} is not the one that is being received"
             raise RuntimeError(msg)
         return self._running
+
+
+def first_body(body: Mapping[str, Any], provider: Provider, settings: Continuation) -> Json:
+    """Return the body of the first round, as ``next_request()`` gives it."""
+    limit = Limit.of(body, provider, settings)
+    return _asking(body, limit, usage=_counts_unasked(body, provider, limit))
+
+
+def _asking(body: Mapping[str, Any], limit: Limit, *, usage: bool) -> Json:
+    asking = limit.on_first(body)
+    if usage:
+        asking["stream_options"] = {**(obj(body.get("stream_options")) or {}), "include_usage": True}
+    return asking
 
 
 def _of_one_round(body: Json, used: int) -> Json:

@@ -129,6 +129,8 @@ def evidence(text: str, length: int) -> str:
 
 def without_cut_character(text: str) -> str:
     """Drop the U+FFFD (three at most, one a byte) that a server writes for a character that the cap cut."""
+    if not text.endswith(CUT_CHARACTER):
+        return text
     bare = text[-3:].rstrip(CUT_CHARACTER)
     return text[: max(len(text) - 3, 0)] + bare
 

@@ -97,6 +97,16 @@ class EventReader:
         #: Whether an event was longer than any may be; its beginning is thrown away, and the rest not to be read.
         self.is_overrun = False
 
+    def block(self, data: bytes) -> bytes:
+        """Return the events that a piece of the stream would complete, without taking it; b"" where it is not plain."""
+        end = data.rfind(b"\n\n") + 2
+        return b"" if end < 2 else bytes(self._buffer) + data[:end]
+
+    def skip(self, data: bytes) -> None:
+        """Take a piece of the stream whose events were taken as a ``block``."""
+        self._buffer[:] = data[data.rfind(b"\n\n") + 2 :]
+        self._searched = 0
+
     def feed(self, data: bytes) -> list[Event]:
         """Take a piece of the stream; give the events that it completes."""
         events: list[Event] = []
@@ -107,7 +117,7 @@ class EventReader:
         while found is not None:
             raw = bytes(buffer[start : found.end()])
             start = found.end()
-            events.append(Event(raw, _data_of(raw)))
+            events.append(Event(raw, data_of(raw)))
             found = _EVENT_END.search(buffer, start)
         del buffer[:start]
         if len(buffer) > MAX_EVENT:
@@ -121,7 +131,8 @@ class EventReader:
         return bytes(self._buffer)
 
 
-def _data_of(raw: bytes) -> bytes | None:
+def data_of(raw: bytes) -> bytes | None:
+    """Return the data of an event; None where it has none."""
     # A list of lines is made for odd events alone.
     if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
         return raw[6:-2]

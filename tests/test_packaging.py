@@ -23,6 +23,7 @@ ORDER = (
     "doors",
     "drivers",
     "calls",
+    "flow",
     "wire",
     "rounds",
     "answer",

@@ -7,6 +7,8 @@ Each is written as it is usually written, and none is meant to be used: what the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 Messages = list[dict[str, Any]]
@@ -64,18 +66,18 @@ def aider(client: Any, model: str, messages: Messages) -> str:
 
 def langchain(base_url: str, model: str) -> Callable[[Messages], str] | None:
     """Return a loop over LangChain's chat model; None where LangChain is not installed."""
-    try:
-        from langchain_openai import ChatOpenAI
-    except ImportError:
+    if find_spec("langchain_openai") is None:
         return None
-    chat: Any = ChatOpenAI(base_url=base_url, api_key="none", model=model, max_retries=0)
+    chat: Any = import_module("langchain_openai").ChatOpenAI(
+        base_url=base_url, api_key="none", model=model, max_retries=0
+    )
 
     def loop(messages: Messages) -> str:
         text = ""
         while True:
             sent = [*messages, {"role": "assistant", "content": text}] if text else messages
             reply = chat.invoke(sent)
-            text += reply.content
+            text = f"{text}{reply.content}"
             if reply.response_metadata.get("finish_reason") != "length":
                 return text
 

@@ -1,0 +1,212 @@
+"""Chunks taken by the block say what they say one by one."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+import openai_continue
+from openai_continue.flow import Flow, Run
+from openai_continue.testing.frames import DONE, event
+from openai_continue.wire import load
+from tests.conftest import http
+
+HEAD = {"id": "one", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+
+
+def plain(text: str, **more: Any) -> dict[str, Any]:
+    return {**HEAD, "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}], **more}
+
+
+def learnt(chunk: dict[str, Any], ready: dict[str, Any] | None = None, field: str = "content") -> Flow:
+    """Make a flow that has seen a chunk twice."""
+    flow = Flow()
+    for _ in range(2):
+        flow.learn(event(chunk), chunk, [ready or chunk], field)
+    return flow
+
+
+def test_block_is_taken_as_it_is() -> None:
+    """Texts are read as JSON reads them, and the bytes are not touched."""
+    texts = [" a", 'b"', "\\", "\n", "日本", "👩‍🚀", '"}', "\ud83d"]
+    block = b"".join(event(plain(text)) for text in texts[:-1])
+    block += b"data: " + json.dumps(plain(texts[-1]), separators=(",", ":")).encode() + b"\n\n"
+
+    assert learnt(plain("x")).take(block) == Run(texts, block)
+
+
+def test_changed_chunks_go_out_changed() -> None:
+    """Where the chunks of a round are not given on as they came, the text is put into what goes out for them."""
+    flow = learnt(plain("x"), ready={**plain("x"), "id": "first"})
+    run = flow.take(event(plain("a")) + event(plain('b"')))
+
+    assert run is not None
+    assert run.texts == ["a", 'b"']
+    assert run.data == event({**plain("a"), "id": "first"}) + event({**plain('b"'), "id": "first"})
+
+
+ODD = {
+    "another id": event({**plain("x"), "id": "two"}),
+    "an end": event(plain("x")).replace(b"null", b'"length"'),
+    "usage": event(plain("x", usage={"completion_tokens": 1})),
+    "half a character": event(plain("x\ufffd")),
+    "half a character, escaped": event(plain("x")).replace(b'"x"', b'"x\\ufffd"'),
+    "a second content": event(plain("x")).replace(b'"x"', b'"x","content":"y"'),
+    "an open string": event(plain("x")).replace(b'"x"', b'"x\\"'),
+    "a bad escape": event(plain("x")).replace(b'"x"', b'"\\x"'),
+    "a control character": event(plain("x")).replace(b'"x"', b'"\t"'),
+    "no UTF-8": event(plain("x")).replace(b'"x"', b'"\xff"'),
+    "a comment": b": keep-alive\n\n",
+    "the end mark": DONE,
+    "other line ends": event(plain("x")).replace(b"\n\n", b"\r\n\r\n"),
+    "no text": event(plain("")),
+    "no text between": event(plain("")).replace(b'""', b'"'),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("place", ["first", "between", "last", "alone"])
+def test_odd_event_sends_its_block_the_long_way(odd: bytes, place: str) -> None:
+    """A block is of the flow to the byte, or it is not."""
+    good = event(plain("y"))
+    block = {"first": odd + good, "between": good + odd + good, "last": good + odd, "alone": odd}[place]
+
+    assert learnt(plain("x")).take(block) == (
+        None if odd or place == "alone" else Run(["y"] * block.count(good), block)
+    )
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        event(plain("x")).replace(b'"x"', b'"x","content":"x"'),
+        event({**plain("x"), "note": 1}).replace(b'"note":1', b'"choices":[{"delta":{"content":"x"}}]'),
+        event({"content": "x", **plain("x")}),
+        event(plain("x")).replace(b"\n\n", b"\r\n\r\n"),
+        event(plain("x")).replace(b"null", b"\xff"),
+    ],
+)
+def test_place_of_the_text_is_tried_out(raw: bytes) -> None:
+    """The first thing that looks like the text need not be it; an event that leaves a doubt is no flow."""
+    chunk: Any = load(raw.strip()[6:])
+    flow = Flow()
+    for _ in range(3):
+        flow.learn(raw, chunk or plain("x"), [chunk or plain("x")], "content")
+
+    assert flow.take(raw) is None
+
+
+def test_flow_ends_with_another_event() -> None:
+    """Whatever the state machine has seen since, may change what becomes of the next text."""
+    flow = learnt(plain("x"))
+    flow.learn(event(plain("x")), plain("x"), [], "content")
+
+    assert flow.take(event(plain("x"))) is None
+
+
+PIECES = ["word", " ", "\n", "日本", "👩‍🚀", '"', "\\", "{", "END", "\t", "é"]
+RARE = ["", "\ufffd", "<think>", "</think>", "E"]
+
+
+class Server:
+    """Streams random events in random blocks, cut at every third token or so; the same for the same seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._round = 0
+
+    def __call__(self, request: Any) -> Any:
+        self._round += 1
+        data = b"".join(self._events())
+        if self._random.random() < 0.2:
+            data = data[: self._random.randrange(len(data))]
+        return http.Response(200, headers={"content-type": "text/event-stream"}, stream=Blocks(data, self._random))
+
+    def _events(self) -> Iterator[bytes]:
+        rng = self._random
+        head = {**HEAD, "id": f"id-{self._round}"}
+        field = rng.choice(["content", "content", "content", "reasoning_content"])
+        more = rng.choice([{}, {"usage": None}, {"role": "assistant"}, {"tool_calls": None}])
+        escapes = rng.random() < 0.3
+        yield event({**head, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
+        for _ in range(rng.randrange(40)):
+            if rng.random() < 0.05:
+                field = "content" if field != "content" or rng.random() < 0.8 else "reasoning"
+            if rng.random() < 0.05:
+                yield rng.choice([b": keep-alive\n\n", event({**head, "choices": []}), b"\n\n"])
+            text = "".join(rng.choices(PIECES, k=rng.randint(1, 3))) if rng.random() < 0.9 else rng.choice(RARE)
+            delta = {**{name: value for name, value in more.items() if name != "usage"}, field: text}
+            item = {"index": 0, "delta": delta, "finish_reason": None, "logprobs": None}
+            chunk = {**head, "choices": [item], **({"usage": None} if "usage" in more else {})}
+            if rng.random() < 0.03:
+                chunk["created"] = rng.randrange(9)
+            yield b"data: " + json.dumps(chunk).encode() + b"\n\n" if escapes else event(chunk)
+        reason = rng.choice(["length", "length", "stop"]) if self._round < 5 else "stop"
+        item = {"index": 0, "delta": {}, "finish_reason": reason}
+        yield event(
+            {**head, "choices": [item], "usage": {"prompt_tokens": 1, "completion_tokens": 9, "total_tokens": 10}}
+        )
+        yield DONE
+
+
+class Blocks(http.SyncByteStream):
+    """Bytes in blocks of any size."""
+
+    def __init__(self, data: bytes, rng: random.Random) -> None:
+        self._blocks: list[bytes] = []
+        aligned = rng.random() < 0.5
+        while data:
+            size = rng.choice([1, 7, 100, 1000, 5000])
+            end = data.find(b"\n\n", size) + 2 if aligned else size
+            end = len(data) if end < 2 else end
+            self._blocks.append(data[:end])
+            data = data[end:]
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._blocks
+
+
+def streamed(seed: int) -> Any:
+    rng = random.Random(seed)
+    settings = openai_continue.Continuation(provider=rng.choice(["deepinfra", "vllm", "mistral"]), max_rounds=8)
+    body: dict[str, Any] = {"model": rng.choice(["m", "deepseek-r1"]), "messages": [{"role": "user", "content": "x"}]}
+    if rng.random() < 0.3:
+        body["max_tokens"] = rng.choice([15, 100])
+    if rng.random() < 0.2:
+        body["stop"] = ["END"]
+    if rng.random() < 0.1:
+        body["response_format"] = {"type": "json_object"}
+    client = openai_continue.OpenAI(
+        api_key="none",
+        base_url="http://none",
+        max_retries=0,
+        continuation=settings,
+        http_client=http.Client(transport=http.MockTransport(Server(seed))),
+    )
+    chunks: list[Any] = []
+    try:
+        with client, client.chat.completions.create(**body, stream=True) as stream:
+            chunks.extend(chunk.to_dict() for chunk in stream)
+    except openai.APIError as error:
+        chunks.append((type(error).__name__, getattr(error, "partial_completion", None)))
+    return chunks
+
+
+@pytest.mark.parametrize("start", range(0, 400, 40))
+def test_by_the_block_as_one_by_one(start: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a server sends, in whatever blocks: the chunks are those of the long way."""
+    monkeypatch.setattr("openai_continue.rounds.FIRST_WAIT", 0.0)
+    seeds = range(start, start + 40)
+    by_the_block = [streamed(seed) for seed in seeds]
+    taken: list[bool] = []
+    monkeypatch.setattr(Flow, "take", lambda self, block: taken.append(True))
+    one_by_one = [streamed(seed) for seed in seeds]
+
+    assert taken
+    assert one_by_one == by_the_block
