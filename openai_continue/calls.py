@@ -109,8 +109,7 @@ class Call:
         """Log the end of a continued call."""
         self.tell()
         if self.rounds.continued:
-            report = self.rounds.report
-            logger.info("continued: %d rounds, stopped by %s", len(report["rounds"]), report["stopped_by"])
+            logger.info("continued: %d rounds, stopped by %s", len(self.rounds.rounds), self.rounds.stopped_by)
 
     def _tell_one(self, number: int, round_: Round) -> None:
         tokens = (round_.usage or {}).get("completion_tokens")

@@ -157,7 +157,7 @@ class _Streaming:
         self._call = call
         self._rounds = call.rounds
         self._request = call.rounds.next_request()
-        self._running = response
+        self._first = self._running = response
         self._reader = wire.EventReader()
         self._flow = Flow()
         self._failures = _failures(response)
@@ -298,8 +298,20 @@ class _Streaming:
     def _put(self, chunks: list[dict[str, Any]]) -> None:
         self._ready += map(wire.write_event, chunks)
 
+    def _let_go(self) -> None:
+        """
+        Let go of a round that is over: its request holds all of the text.
+
+        The first one stands in for the running one until there is another.
+        """
+        over, self._running = self._running, self._first
+        if over is not self._first:
+            # A response and its stream hold each other, until garbage is collected some time.
+            over.stream = None
+
     def _note_elapsed(self) -> None:
-        self._elapsed += wire.elapsed(self._running)
+        if self._running is not self._first or not self._elapsed:
+            self._elapsed += wire.elapsed(self._running)
         if self.response is not None:
             self.response.elapsed = self._elapsed
 
@@ -339,6 +351,8 @@ class Stream(_Streaming):
                 _drain(self._running)
         while request is not None:
             self._leave()
+            self._pieces = iter(())
+            self._let_go()
             if self._closed.wait(self._wait):
                 return
             request = self._begin(request)
@@ -399,6 +413,8 @@ class AsyncStream(_Streaming):
                 await _adrain(self._running)
         while request is not None:
             await self._leave()
+            self._pieces = _nothing()
+            self._let_go()
             if await _wait(self._closed, self._wait):
                 return
             request = await self._begin(request)
@@ -422,6 +438,11 @@ class AsyncStream(_Streaming):
         """Close the running round; safe from any task."""
         self._closed.set()
         await self._leave()
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    for piece in iter(bytes, b""):
+        yield piece
 
 
 async def _wait(event: threading.Event, seconds: float) -> bool:

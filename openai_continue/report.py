@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 
@@ -40,4 +40,10 @@ class Round:
 
 def report(rounds: Sequence[Round], stopped_by: str, error: dict[str, Any] | None) -> dict[str, Any]:
     """Return the JSON object that stands as ``continuation`` on the merged answer."""
-    return {"rounds": [asdict(round_) for round_ in rounds], "stopped_by": stopped_by, "error": error}
+    listed = [{**_shown(each), "seam": None if each.seam is None else _shown(each.seam)} for each in rounds]
+    return {"rounds": listed, "stopped_by": stopped_by, "error": error}
+
+
+def _shown(value: Round | Seam) -> dict[str, Any]:
+    # Not asdict(), which copies each usage through and through.
+    return {field.name: getattr(value, field.name) for field in fields(value)}

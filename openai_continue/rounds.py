@@ -246,7 +246,12 @@ class Rounds:
     @property
     def report(self) -> Json:
         """The JSON object that stands as ``continuation`` on the merged answer."""
-        return report(self.rounds, self._stopped_by or "length", self._error)
+        return report(self.rounds, self.stopped_by, self._error)
+
+    @property
+    def stopped_by(self) -> str:
+        """Why the merged answer ends where it ends."""
+        return self._stopped_by or "length"
 
     def _first_body(self) -> Json:
         return _asking(self._body, self._limit, usage=self._hides_usage)
