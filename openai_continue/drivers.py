@@ -216,8 +216,10 @@ class _Streaming:
             if chunk is None or not isinstance(chunk.get("choices"), list):
                 self._ready += [event.raw] if event.is_comment or request.number == 1 else []
                 continue
+            if request.number == 1:
+                chunk = wire.Chunk(chunk, event.raw)
             certain = self._rounds.feed(request, chunk, self._request_id)
-            self._ready += [event.raw if ready is chunk else wire.write_event(ready) for ready in certain]
+            self._put(certain)
             self._flow.learn(event.raw, chunk, certain, self._rounds.flows(request, chunk))
             if self._rounds.satisfied:
                 return True
@@ -296,7 +298,7 @@ class _Streaming:
         return None
 
     def _put(self, chunks: list[dict[str, Any]]) -> None:
-        self._ready += map(wire.write_event, chunks)
+        self._ready += [chunk.raw if isinstance(chunk, wire.Chunk) else wire.write_event(chunk) for chunk in chunks]
 
     def _let_go(self) -> None:
         """

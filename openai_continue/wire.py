@@ -88,6 +88,16 @@ class Event:
         return all(line.startswith(b":") for line in self.raw.splitlines() if line)
 
 
+class Chunk(dict[str, Any]):
+    """A chunk that knows the event that brought it; what is made of it is another, and does not."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, chunk: dict[str, Any], raw: bytes) -> None:
+        super().__init__(chunk)
+        self.raw = raw
+
+
 class EventReader:
     """Cuts a byte stream into events, however the bytes were split."""
 

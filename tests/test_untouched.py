@@ -177,6 +177,26 @@ async def test_stream_that_ends_at_the_callers_limit(way: Way, last: bytes) -> N
     assert body == actual[0]
 
 
+@pytest.mark.parametrize("end", ["stop", "length"])
+async def test_stream_whose_chunks_wait(way: Way, end: str) -> None:
+    """What is held back, for it may be half a stop string or an end, comes byte for byte, however it was spelled."""
+    texts = ["One ", "E", "N", "E", "EN", "ough \ufffd", "of it"]
+    items = [{"index": 0, "delta": {"content": text}, "finish_reason": None} for text in texts]
+    items[-1]["finish_reason"] = end
+    chunks = [{"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [item]} for item in items]
+    body = b"".join(b"data:" + json.dumps(one, separators=(" , ", " : ")).encode() + b"\r\n\r\n" for one in chunks)
+    server = Server(body + b"data: [DONE]\n\n", kind=SSE, size=50)
+    client = way.client(HOST, transport=server.transport)
+
+    fields = {"stream": True, "stop": ["END"], "max_tokens": 7}
+    async with entered(client.chat.completions.with_streaming_response.create(**ask("Hello."), **fields)) as response:
+        content = b"".join(await listed(response.iter_bytes()))
+    await settled(client.close())
+
+    assert body + b"data: [DONE]\n\n" == content
+    assert 1 == len(server.requests)
+
+
 @pytest.mark.parametrize(
     "body",
     [
