@@ -29,6 +29,7 @@ from typing import Any, cast
 
 from . import providers, reasoning
 from .answer import Answer, Stopped
+from .choice import Choice
 from .chunks import (
     choices_of,
     delta_of,
@@ -45,11 +46,11 @@ from .limits import Limit
 from .merge import Json, add_logprobs, add_usage, logprobs_of
 from .overflow import Overflow
 from .overflow import read as read_overflow
-from .prefill import RESTART_EVIDENCE, Hold, Prefill
+from .prefill import Prefill
 from .providers import Provider
 from .repetition import is_looping
 from .report import Round, Seam, report
-from .seam import Joint, evidence, without_cut_character
+from .seam import Joint, without_cut_character
 from .settings import Continuation
 from .structured import Format, without_format
 
@@ -101,57 +102,6 @@ SHRINK_MARGIN = 16
 
 
 @dataclass(slots=True, repr=False)
-class _Choice:
-    """One choice in the making."""
-
-    index: int
-    answer: Answer
-    #: How much is held back at the next seam.
-    hold: Hold
-    thoughts: Answer | None = None
-    #: Whether the running round continues the thoughts.
-    thinking: bool = False
-    #: Whether a continuation was had, so that the server is known not to begin anew.
-    joined: bool = False
-    #: Text of a continued answer that came as thoughts, until it shows what it is; and what it was before.
-    misfiled: list[Json] = field(default_factory=list[Json])
-    misfiles: bool = False
-    finish_reason: str | None = None
-    #: Chunks of the running round with text: what a broken round is taken to have used.
-    chunks: int = 0
-    #: Output tokens and rounds so far.
-    used: int = 0
-    rounds: int = 0
-    #: Why this choice must not be continued, or has ended.
-    barred: str | None = None
-    stopped_by: str | None = None
-    #: U+FFFD dropped at the last seam.
-    cut: int = 0
-    #: Whether the caller's stream has its end.
-    ended: bool = False
-    #: Heals in a row without new text.
-    heals: int = 0
-    #: Tokens of prompt and answer after the last round, as far as usage tells; and the most to ask the next one for.
-    context: int | None = None
-    room: int | None = None
-    shrinks: int = 0
-    #: What later rounds of a whole answer brought in the message and beside it, and all its logprobs.
-    extras: Json = field(default_factory=dict[str, Any])
-    beside: Json = field(default_factory=dict[str, Any])
-    logprobs: Json | None = None
-
-    @property
-    def current(self) -> Answer:
-        """The text that the running round continues."""
-        return self.thoughts if self.thinking and self.thoughts is not None else self.answer
-
-    @property
-    def added(self) -> int:
-        """Characters that the running round added."""
-        return self.answer.added + (self.thoughts.added if self.thoughts is not None else 0)
-
-
-@dataclass(slots=True, repr=False)
 class _Running:
     """The round that is being received."""
 
@@ -189,8 +139,8 @@ class Rounds:
             structured=self._format is not None,
         )
         self._hides_usage = _counts_unasked(body, provider, self._limit)
-        self._choices: dict[int, _Choice] = {}
-        self._queue: list[_Choice] = []
+        self._choices: dict[int, Choice] = {}
+        self._queue: list[Choice] = []
         self._running: _Running | None = None
         self._number = 0
         self._first: Json = {}
@@ -203,7 +153,7 @@ class Rounds:
         self._ends: dict[int, Json] = {}
         self._trailing: list[Json] = []
         # The choice and the text that the last chunk fed has added to, if the next one need not be seen.
-        self._flowing: tuple[_Choice, Answer] | None = None
+        self._flowing: tuple[Choice, Answer] | None = None
         #: The rounds that were had or tried, in order.
         self.rounds: list[Round] = []
 
@@ -256,7 +206,7 @@ class Rounds:
     def _first_body(self) -> Json:
         return _asking(self._body, self._limit, usage=self._hides_usage)
 
-    def _later_body(self, choice: _Choice) -> Json:
+    def _later_body(self, choice: Choice) -> Json:
         body = self._limit.on_later(self._first_body(), self._asked(choice))
         body = _of_one_round(without_format(body), choice.used)
         thoughts = "" if choice.thoughts is None else choice.thoughts.text
@@ -270,7 +220,7 @@ class Rounds:
         choice.answer.start_round(Joint() if choice.thinking else joint, document=inline.answer if document else None)
         return body
 
-    def _asked(self, choice: _Choice) -> int | None:
+    def _asked(self, choice: Choice) -> int | None:
         asked = self._limit.asked(choice.used, first=False)
         return asked if asked is None or choice.room is None else min(asked, choice.room)
 
@@ -303,7 +253,7 @@ class Rounds:
             self._collect(choice, chunks)
         return Decision()
 
-    def _take_whole(self, running: _Running, choice: _Choice, item: Json) -> None:
+    def _take_whole(self, running: _Running, choice: Choice, item: Json) -> None:
         """Take a choice as the one chunk of a stream."""
         message = obj(item.get("message")) or {}
         chunk = {"choices": [{**item, "delta": message}]}
@@ -311,16 +261,16 @@ class Rounds:
         if item.get("logprobs") is not None and text:
             # Tokens of a cut character, whose bytes are in no text.
             chunk["choices"][0]["logprobs"] = logprobs_of(item["logprobs"], text, 0, len(text))
-        self._collect(choice, self._take(running, choice, chunk))
+        self._collect(choice, choice.take(chunk, later=running.request.number > 1))
         self._take_end(running, choice, item)
-        if self._stopped(choice) in _NOT_CONTINUED:
+        if choice.stopped in _NOT_CONTINUED:
             return
         for name, value in message.items():
             if name not in ("role", "content", *reasoning.FIELDS) and value is not None:
                 choice.extras.setdefault(name, value)
         choice.beside = {name: item[name] for name in item if name not in ("index", "message", "logprobs")}
 
-    def _collect(self, choice: _Choice, chunks: list[Json]) -> None:
+    def _collect(self, choice: Choice, chunks: list[Json]) -> None:
         for chunk in chunks:
             choice.logprobs = add_logprobs(choice.logprobs, obj(chunk["choices"][0].get("logprobs")))
 
@@ -454,11 +404,11 @@ class Rounds:
     def _feed_first(self, running: _Running, chunk: Json) -> list[Json]:
         choice = self._choice(index_of(chunk["choices"][0]))
         if not self._take_end(running, choice, chunk["choices"][0]):
-            return self._take(running, choice, chunk)
+            return choice.take(chunk, later=False)
         if choice.finish_reason == "length" or self._held:
             return self._take_held_end(running, choice, chunk)
         choice.ended = True
-        return self._take(running, choice, chunk) + self._end_texts(choice, goes_on=False)
+        return choice.take(chunk, later=False) + choice.end_texts(goes_on=False)
 
     def _feed_later(self, running: _Running, chunk: Json) -> list[Json]:
         choice = self._queue[0]
@@ -466,21 +416,21 @@ class Rounds:
         delta = obj(item.get("delta")) or {}
         item = {**item, "index": choice.index, "delta": {name: delta[name] for name in delta if name != "role"}}
         chunk = {**chunk, **self._identity(chunk), "choices": [item]}
-        if choice.current.stopped is not None or choice.answer.stopped is not None:
+        if choice.stopped is not None:
             return []
         if self._take_end(running, choice, item):
             return self._take_held_end(running, choice, chunk)
         if chunk.get("usage") is not None:
             chunk["usage"] = add_usage(self._usage, obj(chunk["usage"]))
-        return self._take(running, choice, chunk) if has_news(chunk) else []
+        return choice.take(chunk, later=True) if has_news(chunk) else []
 
-    def _take_held_end(self, running: _Running, choice: _Choice, chunk: Json) -> list[Json]:
+    def _take_held_end(self, running: _Running, choice: Choice, chunk: Json) -> list[Json]:
         """Keep an end back until the round is over: whole where it may be the last one, else without its text."""
         if not has_news(chunk):
             self._held.append(chunk)
             return []
         news, end = part_end(chunk)
-        ready = self._take(running, choice, news)
+        ready = choice.take(news, later=running.request.number > 1)
         if running.request.number == 1 and ready and ready[-1] is news:
             self._held.append(chunk)
             return ready[:-1]
@@ -559,7 +509,7 @@ class Rounds:
             return self._heal(running)
         self._running = None
         if request.number == 1:
-            flushed = [ready for one in self._choices.values() for ready in self._flush(one)]
+            flushed = [ready for one in self._choices.values() for ready in one.flush()]
             return Decision(raises=True, chunks=self._part_held() + flushed)
         self._note(running, None)
         # A full context is this choice's affair; an error that the SDK's retries could not mend would be every one's.
@@ -572,10 +522,7 @@ class Rounds:
         if overflow is None:
             self._error = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
         raises = overflow is None and self._settings.on_error == "raise"
-        return Decision(raises=raises, chunks=[ready for choice in ended for ready in self._flush(choice)])
-
-    def _flush(self, choice: _Choice) -> list[Json]:
-        return self._filed(choice) + self._end_texts(choice, goes_on=False)
+        return Decision(raises=raises, chunks=[ready for choice in ended for ready in choice.flush()])
 
     def _shrinks(self, running: _Running, overflow: Overflow) -> bool:
         """Ask again for what fits, where the number of tokens was too large and not the prompt."""
@@ -630,83 +577,7 @@ class Rounds:
         ready = self._end_stream(running)
         return Decision(chunks=ready, after=min(FIRST_WAIT * 2.0 ** (heals - 1), LONGEST_WAIT))
 
-    def _take(self, running: _Running, choice: _Choice, chunk: Json) -> list[Json]:
-        """Take what a chunk adds to a choice, and note whatever bars the choice from being continued."""
-        delta = delta_of(chunk)
-        for name in ("tool_calls", "function_call", "audio", "refusal"):
-            if delta.get(name):
-                choice.barred = "unsupported"
-        content = delta.get("content")
-        if content is not None and not isinstance(content, str):
-            choice.barred = "unsupported"
-        field = reasoning.field_of(delta)
-        if content or field:
-            choice.chunks += 1
-        if field is None and content:
-            before = [] if choice.thoughts is None else choice.thoughts.end_round(goes_on=False)
-            return before + self._thought_anew(choice) + choice.answer.take(chunk)
-        if field is None and choice.misfiled:
-            choice.misfiled.append(chunk)
-            return []
-        if field is None:
-            return choice.answer.take(chunk)
-        return self._take_thoughts(running, choice, chunk, field)
-
-    def _take_thoughts(self, running: _Running, choice: _Choice, chunk: Json, field: str) -> list[Json]:
-        """Take a chunk with thoughts in a field of their own, or with an answer that a server files there."""
-        item, delta = chunk["choices"][0], delta_of(chunk)
-        rest = {name: value for name, value in delta.items() if name not in reasoning.FIELDS}
-        if running.request.number > 1 and not choice.thinking:
-            # vLLM's deepseek_r1 parser takes all text before a </think> for thoughts, though the block was closed
-            # before the cut. Where the answer comes too, they are the echo of what was sent back, or thoughts anew.
-            if delta.get("content"):
-                ready = self._thought_anew(choice)
-                return ready + choice.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
-            chunk = {**chunk, "choices": [{**item, "delta": {**rest, "content": delta[field]}}]}
-            if choice.misfiles:
-                return choice.answer.take(chunk)
-            choice.misfiled.append(chunk)
-            return []
-        if choice.thoughts is None:
-            choice.thoughts = Answer(field)
-        if not delta.get("content"):
-            if running.request.number > 1:
-                chunk = {**chunk, "choices": [{**item, "delta": {**rest, choice.thoughts.field: delta[field]}}]}
-            return choice.thoughts.take(chunk)
-        # A whole message, or the chunk in which the answer begins.
-        thoughts: Json = {
-            **chunk,
-            "choices": [{**item, "delta": {choice.thoughts.field: delta[field]}, "logprobs": None}],
-        }
-        ready = choice.thoughts.take(thoughts) + choice.thoughts.end_round(goes_on=False)
-        if choice.thoughts.stopped is not None:
-            return ready
-        return ready + choice.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
-
-    def _thought_anew(self, choice: _Choice) -> list[Json]:
-        """Drop what came as thoughts: the answer goes on elsewhere, so they were no part of it."""
-        chunks, choice.misfiled = choice.misfiled, []
-        return [ready for chunk in chunks if not text_of(chunk) for ready in choice.answer.take(chunk)]
-
-    def _filed(self, choice: _Choice) -> list[Json]:
-        """Take text that came as thoughts for the answer that it is, where no answer came beside it."""
-        chunks, choice.misfiled = choice.misfiled, []
-        if not chunks:
-            return []
-        text = "".join(map(text_of, chunks))
-        known = "" if choice.thoughts is None else evidence(choice.thoughts.text, RESTART_EVIDENCE)
-        if known and text.lstrip().startswith(known):
-            choice.answer.stopped = Stopped.RESTARTED
-            return []
-        choice.misfiles = True
-        return [ready for chunk in chunks for ready in choice.answer.take(chunk)]
-
-    def _end_texts(self, choice: _Choice, *, goes_on: bool) -> list[Json]:
-        """End a round for the texts of a choice; return the chunks that are certain by it."""
-        thoughts = [] if choice.thoughts is None else choice.thoughts.end_round(goes_on=goes_on)
-        return thoughts + choice.answer.end_round(goes_on=goes_on)
-
-    def _take_end(self, running: _Running, choice: _Choice, item: Json) -> bool:
+    def _take_end(self, running: _Running, choice: Choice, item: Json) -> bool:
         finish_reason = string(item.get("finish_reason"))
         if finish_reason:
             choice.finish_reason, running.finished = finish_reason, True
@@ -717,16 +588,13 @@ class Rounds:
         """Whether nothing more is taken of the running round; a stream may be closed."""
         if self._running is None or self._running.request.number == 1:
             return False
-        return self._stopped(self._queue[0]) is not None
+        return self._queue[0].stopped is not None
 
-    def _stopped(self, choice: _Choice) -> Stopped | None:
-        return choice.answer.stopped or choice.current.stopped
-
-    def _close(self, running: _Running) -> list[tuple[_Choice, list[Json]]]:
+    def _close(self, running: _Running) -> list[tuple[Choice, list[Json]]]:
         """Book a round that was had, decide which of its choices go on, and give the chunks that are certain by it."""
         first = running.request.number == 1
         parties = list(self._choices.values()) if first else [self._queue[0]]
-        certain = [(choice, self._settle(choice)) for choice in parties]
+        certain = [(choice, choice.settle()) for choice in parties]
         self._running = None
         if not first:
             self._queue.pop(0)
@@ -742,17 +610,17 @@ class Rounds:
         self._note(running, self._finish_of(running, parties))
         for choice in parties:
             # The first answer is left as it came where nothing follows.
-            choice.cut = 0 if first else self._drop_cut_character(choice)
+            choice.cut = 0 if first else choice.drop_cut_character()
             choice.stopped_by = self._verdict(choice, first=first)
             if choice.stopped_by is None:
                 self._queue.append(choice)
-                choice.cut += self._drop_cut_character(choice)
+                choice.cut += choice.drop_cut_character()
             choice.joined = choice.joined or (not first and choice.added > 0)
-            certain.append((choice, self._end_texts(choice, goes_on=choice.stopped_by is None)))
+            certain.append((choice, choice.end_texts(goes_on=choice.stopped_by is None)))
         while self.restarts and self._queue:
             other = self._queue.pop()
             other.stopped_by = "restart"
-            certain.append((other, self._end_texts(other, goes_on=False)))
+            certain.append((other, other.end_texts(goes_on=False)))
         # A first round that ends by itself, or at the caller's own limit, called for nothing and leaves no report.
         if not first or any(choice.heals or choice.stopped_by not in (None, "max_tokens") for choice in cut):
             reasons = [choice.stopped_by for choice in self._choices.values() if choice.stopped_by]
@@ -760,29 +628,12 @@ class Rounds:
             self._stopped_by = reasons[0] if reasons else None
         return certain
 
-    def _finish_of(self, running: _Running, parties: list[_Choice]) -> str | None:
+    def _finish_of(self, running: _Running, parties: list[Choice]) -> str | None:
         """Return how a round ended: cut, if any of its choices was; None where it broke off."""
         reasons = [choice.finish_reason for choice in parties]
-        if not running.finished and not any(self._stopped(choice) for choice in parties):
+        if not running.finished and not any(choice.stopped for choice in parties):
             return None
         return "length" if "length" in reasons else reasons[0]
-
-    def _drop_cut_character(self, choice: _Choice) -> int:
-        if choice.finish_reason != "length":
-            return 0
-        return sum(text.drop_cut_character() for text in (choice.answer, choice.thoughts) if text is not None)
-
-    def _settle(self, choice: _Choice) -> list[Json]:
-        """Settle a round's beginning, and end the choice as a stop across the seam says."""
-        thoughts = [] if choice.thoughts is None else choice.thoughts.settle()
-        by_itself = choice.finish_reason == "stop"
-        ready = thoughts + self._filed(choice) + choice.answer.settle(by_itself=by_itself)
-        stopped = self._stopped(choice)
-        if choice.answer.document_ended or stopped is Stopped.STOP_STRING:
-            choice.finish_reason = "stop"
-        elif stopped is not None:
-            choice.finish_reason = "length"
-        return ready
 
     def _note(self, running: _Running, finish_reason: str | None) -> None:
         self._usage = add_usage(self._usage, running.usage)
@@ -804,7 +655,7 @@ class Rounds:
             )
         )
 
-    def _used(self, running: _Running, choice: _Choice, *, alone: bool) -> int:
+    def _used(self, running: _Running, choice: Choice, *, alone: bool) -> int:
         """Return the output tokens that a round spent on a choice."""
         tokens = (running.usage or {}).get("completion_tokens")
         if isinstance(tokens, int) and (alone or all(one.finish_reason == "length" for one in self._choices.values())):
@@ -814,11 +665,11 @@ class Rounds:
             return running.asked
         return choice.chunks
 
-    def _verdict(self, choice: _Choice, *, first: bool) -> str | None:
+    def _verdict(self, choice: Choice, *, first: bool) -> str | None:
         """Say why a choice ends here; None: it goes on."""
         if choice.finish_reason != "length":
             return self._natural(choice, first=first)
-        stopped = None if first else self._stopped(choice)
+        stopped = None if first else choice.stopped
         if stopped is Stopped.RESTARTED:
             self.restarts = True
             return "restart"
@@ -838,7 +689,7 @@ class Rounds:
             return "repetition"
         return "max_rounds" if choice.rounds >= self._settings.max_rounds else None
 
-    def _holds_less(self, choice: _Choice) -> bool:
+    def _holds_less(self, choice: Choice) -> bool:
         """Hold less back where the cap left no room but for what was held back, or the model wrote something else."""
         less = self._prefill.less(choice.hold) if choice.current.joint.held else None
         if less is None:
@@ -849,12 +700,12 @@ class Rounds:
             self._prefill.hold = less
         return True
 
-    def _may_continue(self, choice: _Choice) -> str | None:
+    def _may_continue(self, choice: Choice) -> str | None:
         """Say why a choice must not be continued, as far as its text and the request tell."""
         texts = ("" if text is None else without_cut_character(text.text) for text in (choice.answer, choice.thoughts))
         return choice.barred or self._barred() or self._prefill.bar(*texts)
 
-    def _natural(self, choice: _Choice, *, first: bool) -> str:
+    def _natural(self, choice: Choice, *, first: bool) -> str:
         """Say how an answer that ended by itself ended; a joined document must be one."""
         if first or self._format is None or choice.finish_reason != "stop":
             return choice.finish_reason or "error"
@@ -870,11 +721,11 @@ class Rounds:
         unknown = self._format is not None and not self._format.checkable
         return "unsupported" if unknown or not self._limit.valid else None
 
-    def _choice(self, index: int) -> _Choice:
+    def _choice(self, index: int) -> Choice:
         choice = self._choices.get(index)
         if choice is None:
             answer = Answer("content", stops=self._stops)
-            choice = self._choices[index] = _Choice(index, answer, self._prefill.hold)
+            choice = self._choices[index] = Choice(index, answer, self._prefill.hold)
         return choice
 
     def _expect(self, request: Request) -> _Running:

@@ -26,6 +26,7 @@ ORDER = (
     "flow",
     "wire",
     "rounds",
+    "choice",
     "answer",
     "prefill",
     "overflow",
