@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .chunks import string
+from .seam import start_of
 
 OPEN, CLOSE = "<think>", "</think>"
 FIELDS = ("reasoning_content", "reasoning")
@@ -53,7 +54,7 @@ class Inline:
     @classmethod
     def of(cls, content: str, model: object = None) -> Inline:
         """Part content; without a block it is all answer."""
-        opened = content.lstrip().startswith(OPEN)
+        opened = content.startswith(OPEN, start_of(content))
         thoughts, closed, answer = content.partition(CLOSE)
         if closed and (opened or (OPEN not in content and _closes(thoughts, answer, model))):
             bare = answer.lstrip()

@@ -10,6 +10,7 @@ it was generated.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -17,6 +18,7 @@ from enum import Enum
 from .merge import CUT_CHARACTER
 
 _BLANKS = " \t"
+_WHITE_SPACE = re.compile(r"\s*")
 
 
 class Opening(Enum):
@@ -105,6 +107,12 @@ class Joint:
         return len(new) - len(rest)
 
 
+def start_of(text: str) -> int:
+    """Return where a text begins behind its white space; unlike ``lstrip()``, without a copy of all that follows."""
+    found = _WHITE_SPACE.match(text)
+    return found.end() if found else 0
+
+
 def held_whitespace(text: str, *, trims: bool) -> str:
     """Return the whitespace at the end of the text that is not sent back; never the whole text."""
     bare = text.rstrip() if trims else text.rstrip(_BLANKS)
@@ -123,7 +131,8 @@ def held_to_word(text: str) -> str:
 
 def evidence(text: str, length: int) -> str:
     """Return the beginning of an answer, if it is long enough and does not recur: else it is no sign of a restart."""
-    start = text.lstrip()[:length]
+    place = start_of(text)
+    start = text[place : place + length]
     return start if len(start) == length and text.find(start, text.find(start) + 1) < 0 else ""
 
 

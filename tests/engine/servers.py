@@ -67,6 +67,7 @@ def vllm(
     port = _free_port()
     command: list[str | Path] = [install_vllm.PYTHON, "-m", "vllm.entrypoints.cli.main", "serve", FILES]
     command += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--enable-prompt-tokens-details"]
     command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8", "--max-model-len", str(max_model_len)]
     if template is not None:
         command += ["--chat-template", _template(template)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -31,6 +32,8 @@ ENDING = ("List items from 290.", "JSON items from 40.")
 #: Both would go on for thousands of tokens.
 ENDLESS = ("Write the document.", "List items from 7.")
 ENOUGH = 1000
+#: Tokens that vLLM's prefix cache takes together, on CPU.
+CACHE_BLOCK = 128
 #: vLLM lists the end token among the logprobs, though it is in no text.
 END_TOKEN = b"<|im_end|>"
 #: A character or blanks that the cap cut are written again: three bytes of a character and the blank before it.
@@ -242,3 +245,14 @@ def test_many_calls_at_once_do_not_mix(vllm: str, uncapped) -> None:
     expected = [uncapped(prompt).text for prompt in ENDING for _ in CAPS]
 
     assert asyncio.run(all_()) == expected
+
+
+@pytest.mark.parametrize("way", ["whole", "streamed"])
+def test_prompt_of_the_last_round_is_cached(client: Callable[[str, int], Any], way: str) -> None:
+    """What was sent before is sent again to the byte, so that the engine computes none of it twice."""
+    got = ask(client(way, 203), way, ENDLESS[0], max_tokens=ENOUGH)
+    usages = [one["usage"] for one in got.rounds]
+
+    assert len(usages) == 5
+    for before, after in pairwise(usages):
+        assert after["prompt_tokens_details"]["cached_tokens"] > before["prompt_tokens"] - CACHE_BLOCK
