@@ -302,14 +302,13 @@ class _Streaming:
 
     def _let_go(self) -> None:
         """
-        Let go of a round that is over: its request holds all of the text.
+        Let go of a round that is over, whose request holds all of the text.
 
         The first one stands in for the running one until there is another.
         """
-        over, self._running = self._running, self._first
-        if over is not self._first:
-            # A response and its stream hold each other, until garbage is collected some time.
-            over.stream = None
+        # A response and its stream hold each other, until garbage is collected some time.
+        self._running.request = self._first.request
+        self._running = self._first
 
     def _note_elapsed(self) -> None:
         if self._running is not self._first or not self._elapsed:
