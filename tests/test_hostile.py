@@ -24,8 +24,7 @@ for _ in range(90):
     DEEP = [DEEP]
 #: Values of every kind, for any field.
 VALUES: list[Any] = [
-    NOTHING, None, True, 0, -1, 5, 1.5, float("nan"), float("inf"), 10**30, "", "x", "0", "\ud800", [], ["x"], [None],
-    [5], [[]], {}, {"x": 1}, [{}], [{"x": {}}], DEEP,
+    NOTHING, None, True, -1, 5, float("nan"), 10**30, "", "x", "\ud800", [], ["x"], [5], {}, [{}], [{"x": {}}], DEEP,
 ]  # fmt: skip
 USAGES: list[Any] = [
     {"completion_tokens": value, "prompt_tokens": other}
