@@ -18,6 +18,16 @@ from typing import Any, cast
 
 import openai
 
+try:
+    # Ten times as fast with a long text as json, which stands in where openai has pydantic 1.
+    from pydantic_core import to_json
+except ImportError:
+
+    def to_json(value: Any) -> bytes:  # type: ignore[misc]
+        """Write JSON."""
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 # "\r" at the end of a piece may be half of "\r\n"; then the next event begins with an empty line, which says nothing.
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 # Written twice, not as {2}: so the search is one for a set of bytes, and four times as fast.
@@ -33,8 +43,8 @@ MAX_EVENT = 64 * 1024 * 1024
 def dump(value: object) -> bytes:
     """Write JSON; lone surrogates, which UTF-8 does not know, as escapes."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
+        return to_json(value)
+    except ValueError:
         return json.dumps(value, separators=(",", ":")).encode()
 
 

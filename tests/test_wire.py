@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import sys
 import time
 from itertools import pairwise
 from typing import Any
@@ -208,6 +210,20 @@ def test_json_survives(value: Any) -> None:
 def test_json_of_numbers_that_are_none() -> None:
     """NaN and infinities are written as the SDK reads them."""
     assert b"[NaN,Infinity,-Infinity]" == wire.dump(wire.load(b"[NaN, Infinity, -Infinity]"))
+
+
+def test_json_without_pydantic_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """openai takes pydantic 1 too, which brings no writer of JSON: the text is the same."""
+    monkeypatch.setitem(sys.modules, "pydantic_core", None)
+    spec = importlib.util.spec_from_file_location("wire_alone", wire.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    alone = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "wire_alone", alone)
+    spec.loader.exec_module(alone)
+
+    for value in ({"a": ["é\u2028\n\x00", 1.5, None, True, 10**30]}, "\ud800", [float("nan")]):
+        assert wire.dump(value) == alone.dump(value)
 
 
 # Chunks.
