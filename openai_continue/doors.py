@@ -15,6 +15,7 @@ import openai
 from . import drivers
 from .calls import Call, first_options, fitting_options, is_completion
 from .settings import Continuation
+from .switches import is_disabled
 
 
 class ContinuesItself:
@@ -84,7 +85,8 @@ def _call(
     client: Any, settings: Continuation | None, *, options: Any, response: Any, stream: bool, **_: Any
 ) -> Call | None:
     """Return the call that a response answers; None where nothing can be there to continue."""
-    if settings is None or not is_completion(options):
+    # A further round is answered while continuation is disabled.
+    if settings is None or is_disabled() or not is_completion(options):
         return None
     if not stream and not _is_unread(client, response) and drivers.is_plainly_whole(response.content):
         return None

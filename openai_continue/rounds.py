@@ -215,9 +215,11 @@ class Rounds:
         choice.thinking = bool(thoughts) and not content
         if choice.thoughts is not None:
             choice.thoughts.start_round(joint if choice.thinking else Joint())
-        inline = self._prefill.part(content, thoughts)
-        document = self._format is not None and self._format.is_json and not inline.thinking
-        choice.answer.start_round(Joint() if choice.thinking else joint, document=inline.answer if document else None)
+        document = None
+        if self._format is not None and self._format.is_json:
+            inline = self._prefill.part(content, thoughts)
+            document = None if inline.thinking else inline.answer
+        choice.answer.start_round(Joint() if choice.thinking else joint, document=document)
         return body
 
     def _asked(self, choice: Choice) -> int | None:

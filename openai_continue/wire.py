@@ -36,6 +36,7 @@ _LONGEST_END = 4
 _DONE = b"[DONE]"
 #: Levels of JSON that are read; Python's own limit is that of its stack.
 MAX_DEPTH = 100
+_SHORT = 4096
 #: Bytes of an event; a chunk of a stream has some hundreds.
 MAX_EVENT = 64 * 1024 * 1024
 
@@ -54,7 +55,9 @@ def load(content: bytes) -> object:
         value: object = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    return None if content.count(b"[") + content.count(b"{") > MAX_DEPTH and _is_deep(value) else value
+    # To count brackets is quick in a chunk, and slow in a long answer.
+    may_be_deep = len(content) > _SHORT or content.count(b"[") + content.count(b"{") > MAX_DEPTH
+    return None if may_be_deep and _is_deep(value) else value
 
 
 def _is_deep(value: object) -> bool:
