@@ -141,12 +141,12 @@ async def test_nothing_is_told_of_an_unknown_host(lines: Lines) -> None:
     """The line about an unknown host names the host and nothing of the address's user, password or path."""
     script = Script([json.dumps({"id": "c", "choices": []}).encode()])
     client = SYNC.client(
-        f"http://{SAID}:{SAID}@unknown.example/{SAID}", api_key=KEY, transport=script, continuation=Continuation()
+        f"http://{SAID}:{SAID}@untold.example/{SAID}", api_key=KEY, transport=script, continuation=Continuation()
     )
     await outcome(client, streamed=False, **ask(PROMPT, **FIELDS))
 
     check(*lines.lines)
-    assert any("unknown.example" in line for line in lines.lines)
+    assert any("untold.example" in line for line in lines.lines)
 
 
 async def test_an_error_of_ours_tells_what_a_setting_was_and_no_more() -> None:
