@@ -27,6 +27,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 import openai
+from openai._base_client import SyncAPIClient
 
 import openai_continue
 from openai_continue.testing import loops
@@ -86,7 +87,7 @@ class _Answer:
     def reply(self, request: Any) -> Any:
         """Answer a request as the transport."""
         if self._ended:
-            self.gaps.append(time.process_time() - self._ended)
+            self.gaps.append(self.since_end())
         self.requests += 1
         number = bisect_right(self._ends, len(request.content))
         if b'"stream":true' not in request.content and b'"stream": true' not in request.content:
@@ -94,6 +95,10 @@ class _Answer:
             return _HTTPX.Response(200, headers=headers, stream=_HTTPX.ByteStream(self.bodies[number]))
         stream = _stream_type()(self.blocks[number], self)
         return _HTTPX.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
+
+    def since_end(self) -> float:
+        """Return the CPU time since the last byte of a round."""
+        return time.process_time() - self._ended
 
     def end(self) -> None:
         """Note that the last byte of a round is about to be read."""
@@ -380,17 +385,28 @@ def _concurrent(repeats: int) -> None:
 def _gap(repeats: int) -> None:
     answer = _Answer(2, 16_000)
     client = answer.client()
+    request: Any = SyncAPIClient.request
+    ours: list[float] = []
 
-    def gaps(measure: Callable[[Callable[[], object]], object], ask: Callable[[Any, loops.Messages], str]) -> float:
+    def timed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        ours.append(answer.since_end())
+        return request(self, *args, **kwargs)
+
+    def least(measure: Callable[[Callable[[], object]], object], ask: Callable[[Any, loops.Messages], str]) -> float:
         answer.gaps.clear()
         for _ in range(max(repeats, 5)):
             measure(partial(ask, client, _MESSAGES))
-        # Between two calls there is one too.
+        # Between two calls there is one too, which is longer.
         return min(answer.gaps) * 1e3
 
-    ours, by_hand = gaps(_ours, _streamed_text), gaps(_timed, _streamed_by_hand)
-    figures = f"{ours:.2f} ms of CPU, the SDK's included; by hand {by_hand:.2f} ms"
-    _row("seam after 16k tokens", figures, "< 1 ms", good=ours < 1)
+    setattr(SyncAPIClient, "request", timed)  # noqa: B010 - for mypy, which lets no method be assigned
+    try:
+        both = least(_ours, _streamed_text)
+    finally:
+        setattr(SyncAPIClient, "request", request)  # noqa: B010
+    own = min(ours) * 1e3
+    figures = f"{own:.2f} ms of CPU, with the SDK's {both:.2f} ms; by hand {least(_timed, _streamed_by_hand):.2f} ms"
+    _row("seam after 16k tokens", figures, "< 1 ms", good=own < 1)
 
 
 def _loopback(repeats: int) -> None:
