@@ -182,7 +182,7 @@ class _Streaming:
 
     def _pop(self) -> bytes:
         ready, self._ready = self._ready, []
-        return b"".join(ready)
+        return ready[0] if len(ready) == 1 else b"".join(ready)
 
     def _ended(self) -> bool:
         """Tell whether there is no more to read; raise what ended it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -91,11 +92,14 @@ def _mend() -> None:
 
     Every request is built before its response is processed, so no answer is missed.
     """
-    if all(_is_wrapped(owner, name) for owner, name, _ in _WRAPPED):
+    global _known  # noqa: PLW0603
+    found = [owner.__dict__[name] for owner, name, _ in _WRAPPED]
+    if len(found) == len(_known) and all(map(operator.is_, found, _known)):
         return
     with _lock:
         if _settings is not None:
             _wrap()
+            _known = [owner.__dict__[name] for owner, name, _ in _WRAPPED]
 
 
 def _settings_for(client: Any) -> Continuation | None:
@@ -110,6 +114,10 @@ _WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (SyncAPIClient, "_process_response", _process_response),
     (AsyncAPIClient, "_process_response", _aprocess_response),
 )
+
+
+#: The methods as they were when all of them were last seen to be wrapped, which takes longer than to compare them.
+_known: list[Any] = []
 
 
 def _is_ours(function: Any) -> bool:

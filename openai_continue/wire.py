@@ -123,12 +123,16 @@ class EventReader:
     def block(self, data: bytes) -> bytes:
         """Return the events that a piece of the stream would complete, without taking it; b"" where it is not plain."""
         end = data.rfind(b"\n\n") + 2
+        if end == len(data) and not self._buffer:
+            return data
         return b"" if end < 2 else bytes(self._buffer) + data[:end]
 
     def skip(self, data: bytes) -> None:
         """Take a piece of the stream whose events were taken as a ``block``."""
-        self._buffer[:] = data[data.rfind(b"\n\n") + 2 :]
-        self._searched = 0
+        rest = data[data.rfind(b"\n\n") + 2 :]
+        if rest or self._buffer:
+            self._buffer[:] = rest
+            self._searched = 0
 
     def feed(self, data: bytes) -> list[Event]:
         """Take a piece of the stream; give the events that it completes."""
