@@ -117,7 +117,7 @@ async def test_nothing_is_told_by_objects(way: Way) -> None:
         ],
         [[chunk(None, reasoning_content=ANSWER), chunk(f"<think>{ANSWER}</think>{ANSWER}\n", "length")], [check_last]],
     ):
-        for provider in ("deepinfra", "mistral", "deepseek", "llama.cpp"):
+        for provider in ("deepinfra", "llama.cpp"):
             settings = Continuation(provider=provider, trims=True)
             script = Script(*pieces)
             client = way.client("http://x/v1", api_key=KEY, transport=script, max_retries=0, continuation=settings)
