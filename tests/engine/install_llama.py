@@ -1,7 +1,7 @@
 """
 Build llama.cpp's llama-server, and the test model in its format, outside the checkout.
 
-    python tests/engine/install_llama.py
+    python tests/engine/install_llama.py            # --check: only tell, by the exit code, whether it is there
 
 Needs a C++ compiler. Takes about 15 minutes of one core once; what is finished is left as it is.
 It prints the path of the ``llama-server`` command, which ``servers.llama_server()`` finds by itself.
@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import venv
 from pathlib import Path
@@ -85,5 +86,7 @@ def build(bin_: Path) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(not installed())
     install()
     print(COMMAND)
