@@ -85,19 +85,20 @@ class Flow:
         form = self._incoming
         if form is None or len(block) < len(form.between):
             return None
+        texts: list[str] = []
         try:
             events = block.decode()
             if not events.startswith(form.before) or not events.endswith(form.behind):
                 return None
             written = events[len(form.before) : -len(form.behind)].split(form.between)
-            scanned = [_scan(each + '"', 0) for each in written]
+            for each in written:
+                text, end = _scan(each + '"', 0)
+                # What may be half a character is held back, and a chunk without text is none of this round's.
+                if end <= len(each) or not text or text.endswith(CUT_CHARACTER):
+                    return None
+                texts.append(text)
         except ValueError:
             return None
-        for (text, end), each in zip(scanned, written, strict=True):
-            # What may be half a character is held back, and a chunk without text is none of this round's.
-            if end <= len(each) or not text or text.endswith(CUT_CHARACTER):
-                return None
-        texts = [text for text, _ in scanned]
         if self._outgoing is None:
             return Run(texts, block)
         return Run(
