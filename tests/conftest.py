@@ -192,10 +192,9 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the chaos, which takes minutes, unless ``-m`` names it."""
-    if "chaos" in config.getoption("markexpr"):
-        return
-    deselected = [item for item in items if item.get_closest_marker("chaos")]
+    """Deselect what takes minutes or must be installed, unless ``-m`` names its marker."""
+    unasked = [name for name in ("activation", "chaos", "engine") if name not in config.getoption("markexpr")]
+    deselected = [item for item in items if any(map(item.get_closest_marker, unasked))]
     if deselected:
         config.hook.pytest_deselected(items=deselected)
         items[:] = [item for item in items if item not in deselected]

@@ -21,16 +21,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "activation: installs the wheel with pip and uv; deselected by default")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what installs things, unless ``-m`` names the marker ``activation``."""
-    if "activation" in config.getoption("markexpr"):
-        return
-    deselected = [item for item in items if item.get_closest_marker("activation")]
-    if deselected:
-        config.hook.pytest_deselected(items=deselected)
-        items[:] = [item for item in items if item not in deselected]
-
-
 def run(*command: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command without our variables but those given; it may fail."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "PYTHON"))}

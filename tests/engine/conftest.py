@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "engine" in config.getoption("markexpr"):
-        return
-    deselected = [item for item in items if item.get_closest_marker("engine")]
-    if deselected:
-        config.hook.pytest_deselected(items=deselected)
-        items[:] = [item for item in items if item not in deselected]
-
-
 @pytest.fixture(scope="session")
 def vllm() -> Iterator[str]:
     """The ``base_url`` of a vLLM with the plain chat template, one for all tests."""
