@@ -184,28 +184,35 @@ class _Streaming:
         ready, self._ready = self._ready, []
         return ready[0] if len(ready) == 1 else b"".join(ready)
 
-    def _ended(self) -> bool:
-        """Tell whether there is no more to read; raise what ended it."""
-        if self._error is not None:
-            error, self._error = self._error, None
-            self._over = True
+    def _raise_error(self) -> None:
+        """Raise what ended the stream, once."""
+        error, self._error = self._error, None
+        if error is not None:
             raise error
-        return self._over or self._closed.is_set()
+
+    def _feed_text(self) -> None:
+        """Tell the rounds of the text that has passed by."""
+        if self._flow.events and self._request is not None:
+            self._rounds.feed_text(self._request, *self._flow.text())
 
     def _take(self, data: bytes) -> bool:
-        """Take a piece of the running round; return whether the round is over by it."""
+        """Take a piece of the running round that is not all of the flow; return whether the round is over by it."""
         request = self._request
         if request is None:
             self._ready.append(data)
             return False
-        run = self._flow.take(self._reader.block(data))
-        if run is not None:
+        given = self._flow.take(self._reader.block(data))
+        if given is not None:
             self._reader.skip(data)
-            self._rounds.feed_texts(request, run.texts)
-            self._ready.append(run.data)
+            self._ready.append(given)
             return False
         events = iter(self._reader.feed(data))
         for event in events:
+            given = self._flow.take(event.raw)
+            if given is not None:
+                self._ready.append(given)
+                continue
+            self._feed_text()
             chunk = None if event.data is None or event.is_done else obj(wire.load(event.data))
             self._is_refused = request.number == 1 and chunk is not None and bool(chunk.get("error"))
             if event.is_done or self._is_refused:
@@ -232,6 +239,7 @@ class _Streaming:
         """Take the end of the running round; return the request of the next one."""
         if self._request is None:
             return None
+        self._feed_text()
         fault, self._fault = self._fault, None
         has_end = bool(self._end) and not self._is_refused and self._request.number == 1
         if self._rounds.finished or self._rounds.satisfied or has_end:
@@ -247,6 +255,7 @@ class _Streaming:
         if self._request is None or self._is_left():
             self._over = True
             raise error
+        self._feed_text()
         if self._rounds.finished:
             return self._settle()
         if self._request.number > 1:
@@ -275,6 +284,7 @@ class _Streaming:
             if error is None and self._request.number > 1:
                 error = openai.APIConnectionError(message="The stream broke off.", request=self._running.request)
             self._error = None if error is None else self._call.with_partial(error, self._running)
+            self._over = error is not None
         self._wait = decision.after
         return self._next()
 
@@ -323,34 +333,42 @@ class Stream(_Streaming):
 
     def __init__(self, call: Call, response: Any) -> None:
         super().__init__(call, response)
-        self._pieces: Iterator[bytes] = response.iter_bytes()
+        self._pieces: Iterator[bytes] = wire.pieces(response)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
         while not self._ready:
-            if self._ended():
+            if self._over:
+                self._raise_error()
                 raise StopIteration
-            self._advance()
+            try:
+                piece = next(self._pieces)
+            except StopIteration:
+                self._over = self._over or self._request is None
+                request = self._settle()
+            except self._failures as error:
+                request = self._break(error)
+            else:
+                if self._reader.is_between and (given := self._flow.take(piece)) is not None:
+                    return given
+                if not self._take(piece):
+                    continue
+                request = self._end_round()
+            self._go_on(request)
         return self._pop()
 
-    def _advance(self) -> None:
-        """Read one piece; at a round's end, begin the next one."""
-        try:
-            piece = next(self._pieces)
-        except StopIteration:
-            self._over = self._request is None
-            request = self._settle()
-        except self._failures as error:
-            request = self._break(error)
-        else:
-            if not self._take(piece):
-                return
-            at_end = bool(self._end)
-            request = self._settle()
-            if at_end and self._rounds.continued:
-                _drain(self._running)
+    def _end_round(self) -> Request | None:
+        """Take the end of a round that may still be on its way, behind its end mark; return the request of the next."""
+        at_end = bool(self._end)
+        request = self._settle()
+        if at_end and self._rounds.continued:
+            _drain(self._running)
+        return request
+
+    def _go_on(self, request: Request | None) -> None:
+        """Begin the next round."""
         while request is not None:
             self._leave()
             self._pieces = iter(())
@@ -365,7 +383,7 @@ class Stream(_Streaming):
             response = _send(self._call, request, stream=True)
         except Exception as error:
             return self._fail(error)
-        self._running, self._pieces = response, response.iter_bytes()
+        self._running, self._pieces = response, wire.pieces(response)
         if self._closed.is_set():
             response.close()
         return None
@@ -376,6 +394,7 @@ class Stream(_Streaming):
 
     def close(self) -> None:
         """Close the running round; safe from any thread."""
+        self._over = True
         self._closed.set()
         self._leave()
 
@@ -385,34 +404,42 @@ class AsyncStream(_Streaming):
 
     def __init__(self, call: Call, response: Any) -> None:
         super().__init__(call, response)
-        self._pieces: AsyncIterator[bytes] = response.aiter_bytes()
+        self._pieces: AsyncIterator[bytes] = wire.apieces(response)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
         while not self._ready:
-            if self._ended():
+            if self._over:
+                self._raise_error()
                 raise StopAsyncIteration
-            await self._advance()
+            try:
+                piece = await anext(self._pieces)
+            except StopAsyncIteration:
+                self._over = self._over or self._request is None
+                request = self._settle()
+            except self._failures as error:
+                request = self._break(error)
+            else:
+                if self._reader.is_between and (given := self._flow.take(piece)) is not None:
+                    return given
+                if not self._take(piece):
+                    continue
+                request = await self._end_round()
+            await self._go_on(request)
         return self._pop()
 
-    async def _advance(self) -> None:
-        """Read one piece; at a round's end, begin the next one."""
-        try:
-            piece = await anext(self._pieces)
-        except StopAsyncIteration:
-            self._over = self._request is None
-            request = self._settle()
-        except self._failures as error:
-            request = self._break(error)
-        else:
-            if not self._take(piece):
-                return
-            at_end = bool(self._end)
-            request = self._settle()
-            if at_end and self._rounds.continued:
-                await _adrain(self._running)
+    async def _end_round(self) -> Request | None:
+        """Take the end of a round that may still be on its way, behind its end mark; return the request of the next."""
+        at_end = bool(self._end)
+        request = self._settle()
+        if at_end and self._rounds.continued:
+            await _adrain(self._running)
+        return request
+
+    async def _go_on(self, request: Request | None) -> None:
+        """Begin the next round."""
         while request is not None:
             await self._leave()
             self._pieces = _nothing()
@@ -427,7 +454,7 @@ class AsyncStream(_Streaming):
             response = await _asend(self._call, request, stream=True)
         except Exception as error:
             return self._fail(error)
-        self._running, self._pieces = response, response.aiter_bytes()
+        self._running, self._pieces = response, wire.apieces(response)
         if self._closed.is_set():
             await response.aclose()
         return None
@@ -438,6 +465,7 @@ class AsyncStream(_Streaming):
 
     async def aclose(self) -> None:
         """Close the running round; safe from any task."""
+        self._over = True
         self._closed.set()
         await self._leave()
 

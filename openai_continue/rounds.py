@@ -23,7 +23,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -366,7 +366,7 @@ class Rounds:
         """
         Return the field of the text that a chunk, just fed, is made of; None where there is more to it.
 
-        Chunks that come next and differ from it in this text alone are certain as they come: ``feed_texts`` takes them.
+        Chunks that come next and differ from it in this text alone are certain as they come: ``feed_text`` takes them.
         """
         self._expect(request)
         self._flowing = None
@@ -385,15 +385,15 @@ class Rounds:
                 return answer.field
         return None
 
-    def feed_texts(self, request: Request, texts: Sequence[str]) -> None:
-        """Take the texts of chunks like the last one, of which ``flows`` has said that they can be taken so."""
+    def feed_text(self, request: Request, text: str, chunks: int) -> None:
+        """Take the text of so many chunks like the last one, of which ``flows`` has said that they can be taken so."""
         self._expect(request)
         if self._flowing is None:
-            msg = "no chunk of which it would be certain was fed before these texts"
+            msg = "no chunk of which it would be certain was fed before this text"
             raise RuntimeError(msg)
         choice, answer = self._flowing
-        choice.chunks += len(texts)
-        answer.add("".join(texts))
+        choice.chunks += chunks
+        answer.add(text)
 
     def _feed_without_choice(self, running: _Running, chunk: Json) -> list[Json]:
         """Take a chunk of usage or of nothing (some servers send one to keep the connection open)."""

@@ -117,22 +117,21 @@ class EventReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._searched = 0
+        #: Whether no event has begun that has no end yet.
+        self.is_between = True
         #: Whether an event was longer than any may be; its beginning is thrown away, and the rest not to be read.
         self.is_overrun = False
 
     def block(self, data: bytes) -> bytes:
         """Return the events that a piece of the stream would complete, without taking it; b"" where it is not plain."""
         end = data.rfind(b"\n\n") + 2
-        if end == len(data) and not self._buffer:
-            return data
         return b"" if end < 2 else bytes(self._buffer) + data[:end]
 
     def skip(self, data: bytes) -> None:
         """Take a piece of the stream whose events were taken as a ``block``."""
-        rest = data[data.rfind(b"\n\n") + 2 :]
-        if rest or self._buffer:
-            self._buffer[:] = rest
-            self._searched = 0
+        self._buffer[:] = data[data.rfind(b"\n\n") + 2 :]
+        self._searched = 0
+        self.is_between = not self._buffer
 
     def feed(self, data: bytes) -> list[Event]:
         """Take a piece of the stream; give the events that it completes."""
@@ -151,6 +150,7 @@ class EventReader:
             self.is_overrun = True
             buffer.clear()
         self._searched = max(len(buffer) - _LONGEST_END, 0)
+        self.is_between = not buffer
         return events
 
     def rest(self) -> bytes:
@@ -202,6 +202,25 @@ def unread(response: Any, raw: bytes) -> Any:
     """Return the response as it was before its raw body was read."""
     module = module_of(response)
     return _made(response, response.headers, stream=module.ByteStream(raw))
+
+
+def pieces(response: Any) -> Any:
+    """Return an iterator over the body of a streamed response."""
+    return iter(response.stream) if _is_bare(response) else response.iter_bytes()
+
+
+def apieces(response: Any) -> Any:
+    """Do as ``pieces``."""
+    return aiter(response.stream) if _is_bare(response) else response.aiter_bytes()
+
+
+def _is_bare(response: Any) -> bool:
+    """
+    Tell whether the body can be read below the response's own loops, which are four generators at each piece.
+
+    They decode, count, and close the response at its end; who reads below closes it.
+    """
+    return not (response.is_closed or response.is_stream_consumed or "content-encoding" in response.headers)
 
 
 def refused(response: Any, status: int, body: object) -> Any:
