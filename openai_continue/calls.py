@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
@@ -14,7 +15,9 @@ from openai._compat import model_copy
 from openai._types import NotGiven, Omit
 
 from . import providers, settings, switches, wire
+from .bodies import BodyWriter, writer_at_work, writing
 from .chunks import obj, string
+from .limits import is_limited
 from .merge import Json
 from .providers import Provider
 from .report import Round
@@ -41,6 +44,7 @@ class Call:
         self.body = body
         self._settings = wanted
         self._told = 0
+        self._writer = BodyWriter.of_sdk()
 
     @classmethod
     def of(cls, client: Any, options: Any, base: Continuation | None) -> Call | None:
@@ -50,6 +54,12 @@ class Call:
             return None
         plan = _plan(client, options, body, base)
         return None if plan is None else cls(client, options, body, *plan)
+
+    @contextmanager
+    def further_round(self) -> Generator[None]:
+        """Make the request of a further round inside."""
+        with switches.disabled(), writing(self._writer):
+            yield
 
     def options_of(self, request: Request) -> Any:
         """Return the SDK's options for a further round: answered by the bare HTTP response, with retries of its own."""
@@ -123,14 +133,29 @@ class Call:
             logger.warning("on_round raised %s", type(error).__name__)
 
 
-def first_options(client: Any, options: Any, base: Continuation | None) -> Any:
-    """Return the options to build the caller's own request from: what is ours out, the round's token limit in."""
+def options_to_build(client: Any, options: Any, base: Continuation | None) -> Any:
+    """
+    Return the options to build a request from.
+
+    Of the caller's own: what is ours out, the round's token limit in. Of a further round's: its body written.
+    """
     body = body_of(options)
     if body is None:
         return options
+    writer = writer_at_work()
+    if writer is not None:
+        return _written(options, writer.write(_without_ours(body)))
     plan = _plan(client, options, body, base)
+    if KEY not in body and (plan is None or not is_limited(body, plan[1])):
+        return options
     asked = _without_ours(body)
     return overlaid(options, body, asked if plan is None else first_body(asked, *plan))
+
+
+def _written(options: Any, content: bytes) -> Any:
+    copy = model_copy(options)
+    copy.content, copy.json_data, copy.extra_json = content, None, None
+    return copy
 
 
 def fitting_options(client: Any, options: Any, base: Continuation | None, error: Exception) -> Any:
@@ -160,15 +185,10 @@ def _without_ours(body: Json) -> Json:
     return {name: body[name] for name in body if name != KEY}
 
 
-def is_completion(options: Any) -> bool:
-    """Tell whether these options ask for a chat completion."""
-    path = str(options.url).partition("?")[0]
-    return options.method.lower() == "post" and path.endswith("/chat/completions")
-
-
 def body_of(options: Any) -> Json | None:
     """Return the JSON body that these options stand for; None where they are not a chat completion's."""
-    if not is_completion(options):
+    path = str(options.url).partition("?")[0]
+    if not path.endswith("/chat/completions") or options.method.lower() != "post":
         return None
     json_data = {} if options.json_data is None else obj(options.json_data)
     if json_data is None or not (json_data or options.extra_json):

@@ -13,7 +13,8 @@ from typing import Any
 import openai
 
 from . import drivers
-from .calls import Call, first_options, fitting_options, is_completion
+from .calls import Call, body_of, fitting_options, options_to_build
+from .rounds import choices_wanted
 from .settings import Continuation
 from .switches import is_disabled
 
@@ -52,7 +53,7 @@ def build_request(
     wrapped: Callable[..., Any], client: Any, settings: Continuation | None, options: Any, **kwargs: Any
 ) -> Any:
     """Build the request of a round."""
-    return wrapped(first_options(client, options, settings), **kwargs)
+    return wrapped(options_to_build(client, options, settings), **kwargs)
 
 
 def process_response(wrapped: Callable[..., Any], client: Any, settings: Continuation | None, **kwargs: Any) -> Any:
@@ -64,6 +65,8 @@ def process_response(wrapped: Callable[..., Any], client: Any, settings: Continu
             kwargs["response"] = drivers.stream(call, response)
         else:
             kwargs["response"] = drivers.whole(call, response, unread=_is_unread(client, response))
+        # What the rounds needed is not needed by the SDK, which reads what they brought.
+        del call
     return wrapped(**kwargs)
 
 
@@ -78,6 +81,7 @@ async def aprocess_response(
             kwargs["response"] = drivers.astream(call, response)
         else:
             kwargs["response"] = await drivers.awhole(call, response, unread=_is_unread(client, response))
+        del call
     return await wrapped(**kwargs)
 
 
@@ -86,9 +90,11 @@ def _call(
 ) -> Call | None:
     """Return the call that a response answers; None where nothing can be there to continue."""
     # A further round is answered while continuation is disabled.
-    if settings is None or is_disabled() or not is_completion(options):
+    body = None if settings is None or is_disabled() else body_of(options)
+    if body is None:
         return None
-    if not stream and not _is_unread(client, response) and drivers.is_plainly_whole(response.content):
+    is_read = not stream and not _is_unread(client, response)
+    if is_read and drivers.is_plainly_whole(response.content, choices=choices_wanted(body)):
         return None
     return Call.of(client, options, settings)
 

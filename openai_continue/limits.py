@@ -95,5 +95,11 @@ class Limit:
         return later
 
 
+def is_limited(body: Mapping[str, Any], settings: Continuation) -> bool:
+    """Tell whether a request has a limit, so that its first round may ask for another number of tokens."""
+    ours = settings.max_tokens is not None or settings.round_tokens is not None
+    return ours or not body.keys().isdisjoint(_NAMES)
+
+
 def _without_limit(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name not in _NAMES}

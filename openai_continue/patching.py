@@ -93,13 +93,12 @@ def _mend() -> None:
     Every request is built before its response is processed, so no answer is missed.
     """
     global _known  # noqa: PLW0603
-    found = [owner.__dict__[name] for owner, name, _ in _WRAPPED]
-    if len(found) == len(_known) and all(map(operator.is_, found, _known)):
+    if all(map(operator.is_, _methods(), _known)):
         return
     with _lock:
         if _settings is not None:
             _wrap()
-            _known = [owner.__dict__[name] for owner, name, _ in _WRAPPED]
+            _known = _methods()
 
 
 def _settings_for(client: Any) -> Continuation | None:
@@ -116,8 +115,14 @@ _WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
 )
 
 
+def _methods() -> list[Any]:
+    """Return what stands in the place of each wrapped method; made of views, for it is asked at every request."""
+    return [space[name] for space, name in _PLACES]
+
+
+_PLACES = [(vars(owner), name) for owner, name, _ in _WRAPPED]
 #: The methods as they were when all of them were last seen to be wrapped, which takes longer than to compare them.
-_known: list[Any] = []
+_known: list[Any] = [None for _ in _WRAPPED]
 
 
 def _is_ours(function: Any) -> bool:

@@ -128,6 +128,8 @@ class Rounds:
         self._settings = settings
         #: Whether this model is known to begin anew instead of going on.
         self.restarts = restarts
+        #: How many choices the caller wants.
+        self.wanted = choices_wanted(body)
         self._limit = Limit.of(body, provider, settings)
         self._stops = _stop_strings(body)
         self._format = Format.of(body)
@@ -185,13 +187,7 @@ class Rounds:
         """Whether every choice of the running round has come to its end, if not to the end mark of the stream."""
         if self._running is None or self._running.request.number > 1:
             return self._running is not None and self._running.finished
-        return len(self._choices) >= self._wanted and all(choice.finish_reason for choice in self._choices.values())
-
-    @property
-    def _wanted(self) -> int:
-        """How many choices the caller wants."""
-        wanted = self._body.get("n")
-        return wanted if isinstance(wanted, int) and wanted > 0 else 1
+        return len(self._choices) >= self.wanted and all(choice.finish_reason for choice in self._choices.values())
 
     @property
     def report(self) -> Json:
@@ -561,7 +557,7 @@ class Rounds:
             more = choice.rounds + 1 < self._settings.max_rounds
             return more and choice.barred is None and choice.heals < MAX_HEALS
         broken = [choice for choice in self._choices.values() if not choice.finish_reason]
-        if len(self._choices) != self._wanted or not broken or self.restarts or self._settings.max_rounds == 1:
+        if len(self._choices) != self.wanted or not broken or self.restarts or self._settings.max_rounds == 1:
             return False
         return all(self._may_continue(choice) is None for choice in broken)
 
@@ -735,6 +731,12 @@ class Rounds:
             msg = f"round {request.number} is not the one that is being received"
             raise RuntimeError(msg)
         return self._running
+
+
+def choices_wanted(body: Mapping[str, Any]) -> int:
+    """Return how many choices a request is for."""
+    wanted = body.get("n")
+    return wanted if isinstance(wanted, int) and wanted > 0 else 1
 
 
 def first_body(body: Mapping[str, Any], provider: Provider, settings: Continuation) -> Json:

@@ -23,6 +23,7 @@ ORDER = (
     "doors",
     "drivers",
     "calls",
+    "bodies",
     "flow",
     "wire",
     "rounds",
