@@ -1,7 +1,7 @@
 """
 The long middle of a stream: chunks that differ in their text alone, taken by the block and not one by one.
 
-What such an event looks like around its text is learnt from two that were taken the long way. A block is of the flow if
+What such an event looks like around its text is learnt from one that was taken the long way. A block is of the flow if
 it is made of such events and of nothing else, to the byte; every other block goes the long way.
 """
 
@@ -56,6 +56,9 @@ class Flow:
         # What is known to stand there in every event of the flow, as it comes and, where it is changed, as it goes out.
         self._incoming: _Form | None = None
         self._outgoing: _Form | None = None
+        # Whether what was learnt of one event did not hold for the next one. To learn is dear where each has an id of
+        # its own, so that it then takes two.
+        self._wary = False
         # The text that was taken and not asked for yet, as it stands in JSON.
         self._taken = bytearray()
         #: How many events brought it.
@@ -69,11 +72,12 @@ class Flow:
         """
         shape = _shape(raw, field) if field is not None and len(ready) == 1 else None
         before, self._shape = self._shape, shape
-        if shape is None or shape != before:
-            # Trying it out is dear where every event has an id of its own.
+        if shape != before:
+            self._wary = self._wary or self._incoming is not None
             self._incoming = None
-        elif self._incoming is None and field is not None:
-            self._try_out(shape, chunk, ready[0], field)
+        if shape is None or field is None or self._incoming is not None or (self._wary and shape != before):
+            return
+        self._try_out(shape, chunk, ready[0], field)
 
     def _try_out(self, shape: tuple[bytes, bytes], chunk: Json, ready: Json, field: str) -> None:
         tried = wire.data_of(_MARK.encode().join(shape))
