@@ -68,16 +68,19 @@ class BodyWriter:
             # The caller writes what stands for something here.
             return self._dumps(body)
         messages, frame, text = cast("list[Any]", everything)[:-1], (outer[0], inner[0]), texts[field]
-        start: bytes | memoryview[int]
-        if self._last is not None and self._last.begins(messages, frame, text):
-            start, known = memoryview(self._last.body)[: self._last.end], len(self._last.text)
-        else:
-            history = self._dumps(messages)[:-1] + b"," if messages else b"["
-            start, known = b"".join((frame[0], history, frame[1], b'"')), 0
+        start, known = self._start(messages, frame, text)
         new = self._dumps(text[known:])[1:-1]
         whole = b"".join((start, new, b'"', inner[1], b"]", outer[1]))
         self._last = _Written(whole, len(start) + len(new), messages, frame, text)
         return whole
+
+    def _start(self, messages: list[Any], frame: tuple[bytes, bytes], text: str) -> tuple[bytes | memoryview[int], int]:
+        """Return how a body begins, and how many characters of its text are in that; let go of the last one's text."""
+        last, self._last = self._last, None
+        if last is not None and last.begins(messages, frame, text):
+            return memoryview(last.body)[: last.end], len(last.text)
+        history = self._dumps(messages)[:-1] + b"," if messages else b"["
+        return b"".join((frame[0], history, frame[1], b'"')), 0
 
 
 _at_work: ContextVar[BodyWriter | None] = ContextVar("openai_continue_body_writer", default=None)
