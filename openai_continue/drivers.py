@@ -213,12 +213,13 @@ class _Streaming:
                 self._ready.append(given)
                 continue
             self._feed_text()
-            chunk = None if event.data is None or event.is_done else obj(wire.load(event.data))
+            said, is_done = event.data, event.is_done
+            chunk = None if said is None or is_done else obj(wire.load(said))
             self._is_refused = request.number == 1 and chunk is not None and bool(chunk.get("error"))
-            if event.is_done or self._is_refused:
+            if is_done or self._is_refused:
                 self._end = b"".join((event.raw, *(later.raw for later in events)))
                 return True
-            if event.data is not None and is_failure(chunk, first=request.number == 1):
+            if said is not None and is_failure(chunk, first=request.number == 1):
                 self._fault = self._call.error_of(chunk or {}, self._running)
                 return True
             if chunk is None or not isinstance(chunk.get("choices"), list):

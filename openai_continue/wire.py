@@ -11,10 +11,9 @@ import json
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import openai
 
@@ -83,17 +82,21 @@ def write_event(chunk: object) -> bytes:
 DONE_EVENT = b"data: " + _DONE + b"\n\n"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Event:
-    """A server-sent event as it came; ``data`` is None where it has none (a comment)."""
+class Event(NamedTuple):
+    """A server-sent event as it came."""
 
     raw: bytes
-    data: bytes | None
+
+    @property
+    def data(self) -> bytes | None:
+        """The data of this event; None where it has none (a comment)."""
+        return data_of(self.raw)
 
     @property
     def is_done(self) -> bool:
         """Whether this is the end mark of the stream."""
-        return self.data is not None and self.data.startswith(_DONE)
+        data = self.data
+        return data is not None and data.startswith(_DONE)
 
     @property
     def is_comment(self) -> bool:
@@ -143,7 +146,7 @@ class EventReader:
         while found is not None:
             raw = bytes(buffer[start : found.end()])
             start = found.end()
-            events.append(Event(raw, data_of(raw)))
+            events.append(Event(raw))
             found = _EVENT_END.search(buffer, start)
         del buffer[:start]
         if len(buffer) > MAX_EVENT:
