@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import operator
+import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,8 +23,9 @@ try:
     _sdk_dumps: Callable[[Any], bytes] | None = importlib.import_module("openai._utils._json").openapi_dumps
 except ImportError:
     _sdk_dumps = None
-# Stand for what is put in afterwards.
+# Stand for what is put in afterwards; without a character that JSON would escape.
 _MESSAGES, _TEXT = "<openai-continue: messages>", "<openai-continue: text>"
+_MARKS = re.compile(f'"{_MESSAGES}",|"{_TEXT}"'.encode())
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,15 +64,14 @@ class BodyWriter:
         if last is None or not texts:
             return self._dumps(body)
         field = max(texts, key=lambda name: len(texts[name]))
-        outer = self._dumps({**body, "messages": _MESSAGES}).split(self._dumps(_MESSAGES))
-        inner = self._dumps({**last, field: _TEXT}).split(self._dumps(_TEXT))
-        if len(outer) != 2 or len(inner) != 2:
+        shell = _MARKS.split(self._dumps({**body, "messages": [_MESSAGES, {**last, field: _TEXT}]}))
+        if len(shell) != 3:
             # The caller writes what stands for something here.
             return self._dumps(body)
-        messages, frame, text = cast("list[Any]", everything)[:-1], (outer[0], inner[0]), texts[field]
+        messages, frame, text = cast("list[Any]", everything)[:-1], (shell[0], shell[1]), texts[field]
         start, known = self._start(messages, frame, text)
         new = self._dumps(text[known:])[1:-1]
-        whole = b"".join((start, new, b'"', inner[1], b"]", outer[1]))
+        whole = b"".join((start, new, b'"', shell[2]))
         self._last = _Written(whole, len(start) + len(new), messages, frame, text)
         return whole
 
@@ -79,7 +80,7 @@ class BodyWriter:
         last, self._last = self._last, None
         if last is not None and last.begins(messages, frame, text):
             return memoryview(last.body)[: last.end], len(last.text)
-        history = self._dumps(messages)[:-1] + b"," if messages else b"["
+        history = self._dumps(messages)[1:-1] + b"," if messages else b""
         return b"".join((frame[0], history, frame[1], b'"')), 0
 
 
