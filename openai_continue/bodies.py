@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
+from . import wire
 from .chunks import obj
 from .merge import Json
 
@@ -70,10 +71,17 @@ class BodyWriter:
             return self._dumps(body)
         messages, frame, text = cast("list[Any]", everything)[:-1], (shell[0], shell[1]), texts[field]
         start, known = self._start(messages, frame, text)
-        new = self._dumps(text[known:])[1:-1]
+        new = self._written(text[known:])
         whole = b"".join((start, new, b'"', shell[2]))
         self._last = _Written(whole, len(start) + len(new), messages, frame, text)
         return whole
+
+    def _written(self, text: str) -> bytes:
+        """Return a text as it stands between quotation marks; it is the same by whomever it is written."""
+        try:
+            return wire.dump_text(text)[1:-1]
+        except ValueError:
+            return self._dumps(text)[1:-1]
 
     def _start(self, messages: list[Any], frame: tuple[bytes, bytes], text: str) -> tuple[bytes | memoryview[int], int]:
         """Return how a body begins, and how many characters of its text are in that; let go of the last one's text."""

@@ -15,7 +15,21 @@ from openai_continue.bodies import BodyWriter
 from openai_continue.testing import Emulator
 from tests.conftest import http
 
-TEXTS = ["word", " ", "\n", "日本", "👩‍🚀", '"', "\\", "\x00", "\u2028", "/", "<openai-continue: text", "é"]
+TEXTS = [
+    "word",
+    " ",
+    "\n",
+    "日本",
+    "👩‍🚀",
+    '"',
+    "\\",
+    "\x00\x1f\x7f",
+    "\b\f\t\r",
+    "\u2028",
+    "/",
+    "<openai-continue: text",
+    "é",
+]
 
 
 def dumps(value: Any) -> bytes:

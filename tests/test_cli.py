@@ -107,7 +107,7 @@ def test_write_keeps_what_came_when_it_is_interrupted(tmp_path: Path) -> None:
             env={"DEEPINFRA_API_KEY": "key", "PATH": ""},
             stderr=subprocess.PIPE,
             # A shell's background job, as this suite may be, ignores it, and hands that down.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         end = time.monotonic() + 20
         while time.monotonic() < end and not (file.exists() and file.stat().st_size > 200):
