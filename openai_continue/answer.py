@@ -119,12 +119,13 @@ class Answer:
             self._opening, self.dropped = None, len(new)
 
     def drop_cut_character(self) -> int:
-        """Take the rest of a character that the cap cut off the text; return the number of U+FFFD."""
-        text = self.text
-        bare = seam.without_cut_character(text)
-        cut = len(text) - len(bare)
+        """Take the rest of a character that the cap cut off what waits of the text; return the number of U+FFFD."""
+        # What does not wait is the caller's already: an earlier seam has left it, or the answer came behind it.
+        waiting = self._text_of(self._waiting)
+        cut = len(waiting) - len(seam.without_cut_character(waiting))
         if cut:
-            self._parts = [bare]
+            text = self.text
+            self._parts = [text[: len(text) - cut]]
             self.added -= cut
             self._waiting = cut_to(self._waiting, cut, self.field)
         if self._half:

@@ -612,7 +612,8 @@ class Rounds:
             choice.stopped_by = self._verdict(choice, first=first)
             if choice.stopped_by is None:
                 self._queue.append(choice)
-                choice.cut += choice.drop_cut_character()
+                if first:
+                    choice.cut = choice.drop_cut_character()
             choice.joined = choice.joined or (not first and choice.added > 0)
             certain.append((choice, choice.end_texts(goes_on=choice.stopped_by is None)))
         while self.restarts and self._queue:

@@ -460,6 +460,17 @@ def test_fields_of_both_names(drive: Drive) -> None:
 
 
 @drives
+def test_thoughts_that_the_answer_ended(drive: Drive) -> None:
+    """A cap that falls into the answer has cut no character of the thoughts before it."""
+    server = Script(
+        said({"reasoning_content": "well \ufffd"}, "one "), said({"reasoning_content": ""}, "two", finish="stop")
+    )
+    answer = drive(server, question("r1"))
+
+    assert ("one two", "well \ufffd") == (answer.text, answer.thoughts)
+
+
+@drives
 def test_order_of_thoughts_and_answer(drive: Drive) -> None:
     """The answer comes behind all thoughts, in a stream too, where half a character of them had to wait."""
     server = Script(

@@ -15,7 +15,7 @@ from openai_continue.merge import add_logprobs, add_usage, half_character, logpr
 from openai_continue.seam import Joint, Opening
 from openai_continue.testing import Habits
 from tests.conftest import ask
-from tests.drive import DRIVES, Drive, Engine, Script, said, whole
+from tests.drive import DRIVES, Drive, Engine, Said, Script, said, whole
 
 drives = pytest.mark.parametrize("drive", DRIVES)
 LINES = "The first line of all, which no other line repeats, not even in part.\n"
@@ -439,6 +439,26 @@ def test_joint_starts_no_round_of_its_own(drive: Drive) -> None:
         {"held_back": 2, "cut": 0, "dropped": 2},
         {"held_back": 0, "cut": 1, "dropped": 0},
     ] == seams
+
+
+@drives
+@pytest.mark.parametrize(
+    ("rounds", "text", "cuts"),
+    [
+        ([said("a", *["\ufffd"] * 4), said()], "a\ufffd", [3]),
+        ([said("a" + "\ufffd" * 4), said()], "a\ufffd", [3]),
+        ([said("a"), said("b", "\ufffd" * 5), said("c", finish="stop")], "ab\ufffd\ufffdc", [0, 3]),
+        ([said("a"), said("b", *["\ufffd"] * 2), said("c\ufffd"), said("d", finish="stop")], "abcd", [0, 2, 1]),
+    ],
+)
+def test_a_seam_cuts_one_character(rounds: list[Said], text: str, cuts: list[int], drive: Drive) -> None:
+    """What a seam has left stands, be it U+FFFD: no later one takes it, for the caller has it."""
+    server = Script(*rounds)
+    answer = drive(server)
+
+    assert text == answer.text
+    assert answer.report is not None
+    assert cuts[: len(server.bodies) - 1] == [round_["seam"]["cut"] for round_ in answer.report["rounds"][1:]]
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

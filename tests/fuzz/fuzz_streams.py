@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import atheris
@@ -25,12 +26,13 @@ with atheris.instrument_imports(include=["openai_continue"]):
 ROUNDS = 4
 TEXTS = ["word", " ", "\n", "\ufffd", "ab", "}", '{"a": 1', "<think>", "</think>\n\n", "日", "a b c d e f g h " * 6]
 ENDS = [None, None, None, "length", "stop", "tool_calls", "content_filter", 5]
-FIELDS = ["content", "content", "content", "reasoning_content", "reasoning", "tool_calls", "role", "refusal"]
+FIELDS = ["content", "content", "content", "tool_calls", "role", "refusal"]
+THOUGHTS = ["reasoning_content", "reasoning"]
 ROWS = ["deepinfra", "vllm", "mistral", "llama.cpp", "deepseek"]
 SEPARATORS = [b"\n\n", b"\r\n\r\n", b"\r\r", b": ping\n\n", b"event: x\ndata: "]
 
 
-def chunk(data: atheris.FuzzedDataProvider, running: set[int]) -> bytes:
+def chunk(data: atheris.FuzzedDataProvider, running: set[int], fields: list[str]) -> bytes:
     """Make a chunk of some of the choices that have no end yet, or any bytes."""
     if data.ConsumeProbability() < 0.1:
         return data.ConsumeBytes(20) + data.PickValueInList(SEPARATORS)
@@ -38,7 +40,7 @@ def chunk(data: atheris.FuzzedDataProvider, running: set[int]) -> bytes:
     for index in sorted(running):
         if data.ConsumeBool():
             continue
-        delta = {data.PickValueInList(FIELDS): data.PickValueInList(TEXTS) for _ in range(data.ConsumeIntInRange(0, 2))}
+        delta = {data.PickValueInList(fields): data.PickValueInList(TEXTS) for _ in range(data.ConsumeIntInRange(0, 2))}
         end = data.PickValueInList(ENDS)
         items.append({"index": index, "delta": delta, "finish_reason": end})
         if end is not None:
@@ -64,13 +66,14 @@ def split(data: atheris.FuzzedDataProvider, stream: bytes) -> list[bytes]:
     return [stream[start:end] for start, end in zip([0, *edges], [*edges, len(stream)], strict=True)]
 
 
-def texts(chunks: list[dict[str, Any]]) -> dict[int, str]:
-    """Join the content of each choice, as the caller of a stream does."""
-    joined: dict[int, str] = {}
-    for one in chunks:
-        for item in choices_of(one) or []:
-            text = (item.get("delta") or {}).get("content")
-            joined[item["index"]] = joined.get(item["index"], "") + (text if isinstance(text, str) else "")
+def texts(choices: Iterable[dict[str, Any]], name: str) -> dict[tuple[int, str], str]:
+    """Join the answer and the thoughts of each choice, as the caller of a stream does; those that have any."""
+    joined: dict[tuple[int, str], str] = {}
+    for item in choices:
+        for field in ("content", *THOUGHTS):
+            text = (item.get(name) or {}).get(field)
+            if isinstance(text, str) and text:
+                joined[item["index"], field] = joined.get((item["index"], field), "") + text
     return joined
 
 
@@ -81,10 +84,11 @@ def fuzz(raw: bytes) -> None:
     body.update(data.PickValueInList([{}, {"stop": ["b c", "d"]}, {"n": 3}, {"max_tokens": 60}, {"logprobs": True}]))
     settings = Continuation(max_rounds=ROUNDS, trims=data.ConsumeBool())
     rounds = Rounds(body, providers.named(data.PickValueInList(ROWS)), settings)
+    fields = [*FIELDS, data.PickValueInList(THOUGHTS)]
     given: list[dict[str, Any]] = []
     while (request := rounds.next_request()) is not None:
         running = {0, 1, 2} if request.number == 1 and body.get("n") else {0}
-        stream = b"".join(chunk(data, running) for _ in range(data.ConsumeIntInRange(0, 6)))
+        stream = b"".join(chunk(data, running, fields) for _ in range(data.ConsumeIntInRange(0, 6)))
         events, rest = read([stream])
         if (events, rest) != read(split(data, stream)):
             raise AssertionError("the events depend on how the bytes were split")
@@ -98,11 +102,10 @@ def fuzz(raw: bytes) -> None:
     given += rounds.last_chunks()
     json.dumps(given)
     if rounds.continued:
-        taken = {item["index"]: item["message"]["content"] for item in rounds.completion()["choices"]}
-        if {index: text for index, text in texts(given).items() if text} != {
-            index: text for index, text in taken.items() if text
-        }:
-            raise AssertionError(f"the caller got {texts(given)}, the answer is taken to be {taken}")
+        got = texts((item for one in given for item in choices_of(one) or []), "delta")
+        taken = texts(rounds.completion()["choices"], "message")
+        if got != taken:
+            raise AssertionError(f"the caller got {got}, the answer is taken to be {taken}")
 
 
 if __name__ == "__main__":
