@@ -103,7 +103,16 @@ class Flow:
         found = _TEXT.match(block, form.start)
         if found is None:
             return None
-        texts, place, end = [found[0]], found.end(), len(block) - form.stop
+        if found.end() != len(block) - form.stop:
+            return self._take_several(block, form, found)
+        text = found[0]
+        self._taken += text
+        self.events += 1
+        out = self._outgoing
+        return block if out is None else out.before + text + out.behind
+
+    def _take_several(self, block: bytes, form: _Form, first: re.Match[bytes]) -> bytes | None:
+        texts, place, end = [first[0]], first.end(), len(block) - form.stop
         while place != end:
             if not block.startswith(form.between, place):
                 return None
@@ -114,8 +123,8 @@ class Flow:
             place = found.end()
         self._taken += b"".join(texts)
         self.events += len(texts)
-        form = self._outgoing
-        return block if form is None else form.before + form.between.join(texts) + form.behind
+        out = self._outgoing
+        return block if out is None else out.before + out.between.join(texts) + out.behind
 
     def text(self) -> tuple[str, int]:
         """Return the text of the events that were taken since the last time, and how many they were."""
