@@ -330,35 +330,37 @@ class _Streaming:
 
 
 class Stream(_Streaming):
-    """The bytes of a merged stream; one iterator, however often it is asked for."""
+    """The bytes of a merged stream; who asks for them again gets what is left."""
 
     def __init__(self, call: Call, response: Any) -> None:
         super().__init__(call, response)
         self._pieces: Iterator[bytes] = wire.pieces(response)
 
     def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        while not self._ready:
-            if self._over:
-                self._raise_error()
-                raise StopIteration
+        while not self._over:
+            take, is_between = self._flow.take, True
             try:
-                piece = next(self._pieces)
-            except StopIteration:
-                self._over = self._over or self._request is None
-                request = self._settle()
+                for piece in self._pieces:
+                    if is_between and (given := take(piece)) is not None:
+                        yield given
+                    elif self._take(piece):
+                        break
+                    else:
+                        is_between = self._reader.is_between
+                        if self._ready:
+                            yield self._pop()
+                    if self._over:
+                        return
+                else:
+                    self._over = self._over or self._request is None
             except self._failures as error:
                 request = self._break(error)
             else:
-                if self._reader.is_between and (given := self._flow.take(piece)) is not None:
-                    return given
-                if not self._take(piece):
-                    continue
                 request = self._end_round()
             self._go_on(request)
-        return self._pop()
+            if self._ready:
+                yield self._pop()
+        self._raise_error()
 
     def _end_round(self) -> Request | None:
         """Take the end of a round that may still be on its way, behind its end mark; return the request of the next."""
@@ -407,29 +409,31 @@ class AsyncStream(_Streaming):
         super().__init__(call, response)
         self._pieces: AsyncIterator[bytes] = wire.apieces(response)
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        while not self._ready:
-            if self._over:
-                self._raise_error()
-                raise StopAsyncIteration
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while not self._over:
+            take, is_between = self._flow.take, True
             try:
-                piece = await anext(self._pieces)
-            except StopAsyncIteration:
-                self._over = self._over or self._request is None
-                request = self._settle()
+                async for piece in self._pieces:
+                    if is_between and (given := take(piece)) is not None:
+                        yield given
+                    elif self._take(piece):
+                        break
+                    else:
+                        is_between = self._reader.is_between
+                        if self._ready:
+                            yield self._pop()
+                    if self._over:
+                        return
+                else:
+                    self._over = self._over or self._request is None
             except self._failures as error:
                 request = self._break(error)
             else:
-                if self._reader.is_between and (given := self._flow.take(piece)) is not None:
-                    return given
-                if not self._take(piece):
-                    continue
                 request = await self._end_round()
             await self._go_on(request)
-        return self._pop()
+            if self._ready:
+                yield self._pop()
+        self._raise_error()
 
     async def _end_round(self) -> Request | None:
         """Take the end of a round that may still be on its way, behind its end mark; return the request of the next."""

@@ -7,44 +7,55 @@ it is made of such events and of nothing else, to the byte; every other block go
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from json import decoder
 from typing import cast
 
 from . import wire
 from .chunks import delta_of
-from .merge import Json
+from .merge import CUT_CHARACTER, Json
 
 # The C function that json itself reads strings with: a text and the place behind an opening quote in, the string and
-# the place behind its closing quote out.
+# the place behind its closing quote out. It is what the SDK reads these events with right after.
 _scan = cast("Callable[[str, int], tuple[str, int]]", decoder.scanstring)  # type: ignore[attr-defined]  # pyright: ignore
 _OPENINGS = {field: re.compile(rf'"{field}": ?"') for field in ("content", "reasoning_content", "reasoning")}
 # Stands for the text where an event is tried out; without a character that JSON would escape.
 _MARK = "<openai-continue: text>"
-# A text as it stands in JSON. There is one (a chunk without is none of this round's), it does not end in what may be
-# half a character, which is held back, and no surrogate is escaped, for a pair may be parted between two chunks.
-# Written so that no step of it can be taken in two ways.
-_PLAIN = rb'[^"\\\x00-\x1f]*'
-_ESCAPED = rb'\\(?:["\\/bfnrt]|u(?!d[89a-f])[0-9a-f]{4})'
-_TEXT = re.compile(rb'(?!")%b(?:(?i:%b)%b)*(?<!\xef\xbf\xbd)(?<!\\u(?i:fffd))' % (_PLAIN, _ESCAPED, _PLAIN))
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
     """What stands around the texts of a block; ``start`` and ``stop`` are the lengths of what is at its ends."""
 
-    before: bytes
-    behind: bytes
-    between: bytes
+    before: str
+    behind: str
+    between: str
     start: int
     stop: int
 
     @classmethod
-    def of(cls, before: bytes, behind: bytes) -> _Form:
+    def of(cls, before: str, behind: str) -> _Form:
         return cls(before, behind, behind + before, len(before), len(behind))
+
+    def texts(self, events: str, text: str, end: int) -> list[str]:
+        """
+        Return the texts of a block of such events; raise ValueError where it is made of anything else.
+
+        ``text``: that of the first, and ``end``: where it ends.
+        """
+        texts, last = [text], len(events) - self.stop
+        skipped = len(self.between) - 1
+        while events.startswith(self.between, end - 1):
+            text, end = _scan(events, end + skipped)
+            if not text or text[-1] == CUT_CHARACTER:
+                raise ValueError
+            texts.append(text)
+        if end - 1 != last:
+            raise ValueError
+        return texts
 
 
 class Flow:
@@ -52,15 +63,15 @@ class Flow:
 
     def __init__(self) -> None:
         #: What stood before and behind the text of the last event, if that may be of a flow.
-        self._shape: tuple[bytes, bytes] | None = None
+        self._shape: tuple[str, str] | None = None
         # What is known to stand there in every event of the flow, as it comes and, where it is changed, as it goes out.
         self._incoming: _Form | None = None
         self._outgoing: _Form | None = None
         # Whether what was learnt of one event did not hold for the next one. To learn is dear where each has an id of
         # its own, so that it then takes two.
         self._wary = False
-        # The text that was taken and not asked for yet, as it stands in JSON.
-        self._taken = bytearray()
+        # The text that was taken and not asked for yet.
+        self._taken = StringIO()
         #: How many events brought it.
         self.events = 0
 
@@ -79,13 +90,13 @@ class Flow:
             return
         self._try_out(shape, chunk, ready[0], field)
 
-    def _try_out(self, shape: tuple[bytes, bytes], chunk: Json, ready: Json, field: str) -> None:
-        tried = wire.data_of(_MARK.encode().join(shape))
+    def _try_out(self, shape: tuple[str, str], chunk: Json, ready: Json, field: str) -> None:
+        tried = wire.data_of(_MARK.join(shape).encode())
         if tried is None or wire.load(tried) != _marked(chunk, field):
             return
         self._outgoing = None
         if ready is not chunk:
-            parts = wire.write_event(_marked(ready, field)).split(_MARK.encode())
+            parts = wire.write_event(_marked(ready, field)).decode().split(_MARK)
             if len(parts) != 2:
                 return
             self._outgoing = _Form.of(*parts)
@@ -93,55 +104,44 @@ class Flow:
 
     def take(self, block: bytes) -> bytes | None:
         """Take a block of whole events, and return it as it goes out; None where one of them is not of the flow."""
-        # This is the work on nearly every chunk of a stream, done with the SDK's own in the processor's caches: what
-        # counts is how few steps it has. So the texts wait, as they are, for ``text()``.
+        # This is the work on nearly every chunk of a stream, done while the SDK's own fills the processor's caches:
+        # what counts is how few steps it has, and that the SDK takes the same ones.
         form = self._incoming
-        if form is None or not block.startswith(form.before) or not block.endswith(form.behind):
+        if form is None:
             return None
-        if not block.isascii() and not _is_utf8(block):
-            return None
-        found = _TEXT.match(block, form.start)
-        if found is None:
-            return None
-        if found.end() != len(block) - form.stop:
-            return self._take_several(block, form, found)
-        text = found[0]
-        self._taken += text
-        self.events += 1
-        out = self._outgoing
-        return block if out is None else out.before + text + out.behind
-
-    def _take_several(self, block: bytes, form: _Form, first: re.Match[bytes]) -> bytes | None:
-        texts, place, end = [first[0]], first.end(), len(block) - form.stop
-        while place != end:
-            if not block.startswith(form.between, place):
+        try:
+            events = block.decode()
+            if not events.startswith(form.before) or not events.endswith(form.behind):
                 return None
-            found = _TEXT.match(block, place + len(form.between))
-            if found is None:
+            text, end = _scan(events, form.start)
+            # What may be half a character at the end, and no text at all, must be seen.
+            if not text or text[-1] == CUT_CHARACTER:
                 return None
-            texts.append(found[0])
-            place = found.end()
-        self._taken += b"".join(texts)
-        self.events += len(texts)
+            count = 1
+            if end - 1 != len(events) - form.stop:
+                texts = form.texts(events, text, end)
+                text, count = "".join(texts), len(texts)
+            if not text.isascii():
+                # Fails for half of a surrogate pair, whose other half may be in the next chunk.
+                text.encode()
+        except ValueError:
+            return None
+        self._taken.write(text)
+        self.events += count
         out = self._outgoing
-        return block if out is None else out.before + out.between.join(texts) + out.behind
+        if out is None:
+            return block
+        between = events[form.start : len(events) - form.stop].replace(form.between, out.between)
+        return f"{out.before}{between}{out.behind}".encode()
 
     def text(self) -> tuple[str, int]:
         """Return the text of the events that were taken since the last time, and how many they were."""
-        taken = cast(str, json.loads(b'"%b"' % bytes(self._taken))), self.events
-        self._taken, self.events = bytearray(), 0
+        taken = self._taken.getvalue(), self.events
+        self._taken, self.events = StringIO(), 0
         return taken
 
 
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _shape(raw: bytes, field: str) -> tuple[bytes, bytes] | None:
+def _shape(raw: bytes, field: str) -> tuple[str, str] | None:
     """Return what stands before and behind the text of an event."""
     try:
         event = raw.decode()
@@ -151,7 +151,7 @@ def _shape(raw: bytes, field: str) -> tuple[bytes, bytes] | None:
         _, end = _scan(event, opening.end())
     except ValueError:
         return None
-    return event[: opening.end()].encode(), event[end - 1 :].encode()
+    return event[: opening.end()], event[end - 1 :]
 
 
 def _marked(chunk: Json, field: str) -> Json:

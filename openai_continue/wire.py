@@ -187,7 +187,7 @@ def module_of(response: object) -> Any:
 
 @lru_cache(maxsize=8)
 def stream_class(kind: type, base: type) -> type:
-    """Make an iterator class a stream of that module, which its responses insist upon."""
+    """Make a class a stream of that module, which its responses insist upon."""
     return type(kind.__name__, (kind, base), {})
 
 
