@@ -211,15 +211,15 @@ def _compare(  # noqa: PLR0913 - each is given by name
     Their texts begin alike: at the emulator's seams a loop by hand may go wrong, which is no matter of time.
     """
 
-    def many(ask: Callable[[], str], text: str) -> None:
-        for _ in range(calls):
-            _check(ask()[: len(text)], text)
+    def side(timed: Callable[[Callable[[], object]], _Took], ask: Callable[[], str], text: str) -> _Took:
+        said: list[str] = []
+        took = timed(lambda: said.extend(ask() for _ in range(calls)))
+        for one in said:
+            _check(one[: len(text)], text)
+        return took
 
-    def mine() -> _Took:
-        return _ours(lambda: many(ours, truth))
-
-    def other() -> _Took:
-        return _timed(lambda: many(theirs, truth[:100]))
+    mine = partial(side, _ours, ours, truth)
+    other = partial(side, _timed, theirs, truth[:100])
 
     mine()
     pairs: list[tuple[_Took, _Took]] = []
