@@ -294,7 +294,8 @@ async def test_cancelled_whole_answer(slow: Emulator, rounds: int) -> None:
     """A call that is cancelled in any of its rounds raises CancelledError, and no round follows."""
     client = narrow(ASYNC, slow)
     task = asyncio.create_task(client.chat.completions.create(**ask("Cancel.")))
-    assert await eventually(lambda: len(client.sent) == rounds)
+    # The server has it: on Python 3.10, anyio loses a cancellation that comes when a connection has just been made.
+    assert await eventually(lambda: len(slow.requests) == rounds)
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
