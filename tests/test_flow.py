@@ -33,7 +33,7 @@ def learnt(chunk: dict[str, Any], ready: dict[str, Any] | None = None, field: st
 
 def test_block_is_taken_as_it_is() -> None:
     """Texts are read as JSON reads them, and the bytes are not touched."""
-    texts = [" a", 'b"', "\\", "\n", "日本", "👩‍🚀", '"}', "é", "\ufffd."]
+    texts = [" a", 'b"', "\\", "\n", "\r\n", "\r", "日本", "👩‍🚀", '"}', "é", "\ufffd."]
     block = b"".join(event(plain(text)) for text in texts[:-2])
     block += b"".join(
         b"data: " + json.dumps(plain(text), separators=(",", ":")).encode() + b"\n\n" for text in texts[-2:]
