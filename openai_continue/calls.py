@@ -15,7 +15,6 @@ from openai._compat import model_copy
 from openai._types import NotGiven, Omit
 
 from . import providers, settings, switches, wire
-from .bodies import BodyWriter, writer_at_work, writing
 from .chunks import obj, string
 from .limits import is_limited
 from .merge import Json
@@ -44,7 +43,6 @@ class Call:
         self.body = body
         self._settings = wanted
         self._told = 0
-        self._writer = BodyWriter.of_sdk()
 
     @classmethod
     def of(cls, client: Any, options: Any, base: Continuation | None) -> Call | None:
@@ -58,7 +56,7 @@ class Call:
     @contextmanager
     def further_round(self) -> Generator[None]:
         """Make the request of a further round inside."""
-        with switches.disabled(), writing(self._writer):
+        with switches.disabled():
             yield
 
     def options_of(self, request: Request) -> Any:
@@ -134,28 +132,15 @@ class Call:
 
 
 def options_to_build(client: Any, options: Any, base: Continuation | None) -> Any:
-    """
-    Return the options to build a request from.
-
-    Of the caller's own: what is ours out, the round's token limit in. Of a further round's: its body written.
-    """
+    """Return the options to build the caller's request from: our key taken out, the first round's token limit put in."""
     body = body_of(options)
     if body is None:
         return options
-    writer = writer_at_work()
-    if writer is not None:
-        return _written(options, writer.write(_without_ours(body)))
     plan = _plan(client, options, body, base)
     if KEY not in body and (plan is None or not is_limited(body, plan[1])):
         return options
     asked = _without_ours(body)
     return overlaid(options, body, asked if plan is None else first_body(asked, *plan))
-
-
-def _written(options: Any, content: bytes) -> Any:
-    copy = model_copy(options)
-    copy.content, copy.json_data, copy.extra_json = content, None, None
-    return copy
 
 
 def fitting_options(client: Any, options: Any, base: Continuation | None, error: Exception) -> Any:

@@ -48,11 +48,6 @@ def dump(value: object) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-def dump_text(text: str) -> bytes:
-    """Write a string as JSON; raise ValueError where UTF-8 does not know it."""
-    return to_json(text)
-
-
 def load(content: bytes) -> object:
     """Read JSON; None where it is none, or is nested so deep that it could not be written again."""
     try:
