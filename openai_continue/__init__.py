@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .clients import AsyncOpenAI, OpenAI
     from .errors import SettingsError
     from .patching import is_patched, patch, unpatch
-    from .report import Round, Seam
+    from .report import Round, SeamReport
     from .settings import Continuation
     from .switches import disabled
 
@@ -25,7 +25,7 @@ _HOMES = {
     "Continuation": "settings",
     "OpenAI": "clients",
     "Round": "report",
-    "Seam": "report",
+    "SeamReport": "report",
     "SettingsError": "errors",
     "disabled": "switches",
     "is_patched": "patching",
@@ -38,7 +38,7 @@ __all__ = [
     "Continuation",
     "OpenAI",
     "Round",
-    "Seam",
+    "SeamReport",
     "SettingsError",
     "disabled",
     "is_patched",

@@ -6,12 +6,12 @@ from typing import Any
 
 import openai
 
-from . import doors
 from .errors import SettingsError
+from .sdk import hooks
 from .settings import Continuation
 
 
-class OpenAI(doors.ContinuesItself, openai.OpenAI):
+class OpenAI(hooks.ContinuesItself, openai.OpenAI):
     """
     The SDK's client, whose truncated answers are continued.
 
@@ -31,16 +31,16 @@ class OpenAI(doors.ContinuesItself, openai.OpenAI):
 
     def request(self, cast_to: Any, options: Any, **kwargs: Any) -> Any:
         """Make a request of any kind; see the SDK."""
-        return doors.request(super().request, self, self._continuation, cast_to, options, **kwargs)
+        return hooks.request(super().request, self, self._continuation, cast_to, options, **kwargs)
 
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
-        return doors.build_request(super()._build_request, self, self._continuation, options, **kwargs)
+        return hooks.build_request(super()._build_request, self, self._continuation, options, **kwargs)
 
     def _process_response(self, **kwargs: Any) -> Any:
-        return doors.process_response(super()._process_response, self, self._continuation, **kwargs)
+        return hooks.process_response(super()._process_response, self, self._continuation, **kwargs)
 
 
-class AsyncOpenAI(doors.ContinuesItself, openai.AsyncOpenAI):
+class AsyncOpenAI(hooks.ContinuesItself, openai.AsyncOpenAI):
     """The async twin of ``OpenAI``."""
 
     def __init__(self, *, continuation: Continuation | bool = True, **kwargs: Any) -> None:
@@ -55,13 +55,13 @@ class AsyncOpenAI(doors.ContinuesItself, openai.AsyncOpenAI):
 
     async def request(self, cast_to: Any, options: Any, **kwargs: Any) -> Any:
         """Make a request of any kind; see the SDK."""
-        return await doors.arequest(super().request, self, self._continuation, cast_to, options, **kwargs)
+        return await hooks.arequest(super().request, self, self._continuation, cast_to, options, **kwargs)
 
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
-        return doors.build_request(super()._build_request, self, self._continuation, options, **kwargs)
+        return hooks.build_request(super()._build_request, self, self._continuation, options, **kwargs)
 
     async def _process_response(self, **kwargs: Any) -> Any:
-        return await doors.aprocess_response(super()._process_response, self, self._continuation, **kwargs)
+        return await hooks.aprocess_response(super()._process_response, self, self._continuation, **kwargs)
 
 
 def _settings_of(continuation: Continuation | bool) -> Continuation | None:

@@ -11,8 +11,9 @@ from typing import Any
 import wrapt
 from openai._base_client import AsyncAPIClient, BaseClient, SyncAPIClient
 
-from . import doors, startup
+from . import startup
 from .errors import SettingsError
+from .sdk import hooks
 from .settings import Continuation
 
 _lock = threading.Lock()
@@ -57,27 +58,27 @@ def is_patched() -> bool:
 
 
 def _request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return doors.request(wrapped, client, _settings_for(client), *args, **kwargs)
+    return hooks.request(wrapped, client, _settings_for(client), *args, **kwargs)
 
 
 async def _arequest(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return await doors.arequest(wrapped, client, _settings_for(client), *args, **kwargs)
+    return await hooks.arequest(wrapped, client, _settings_for(client), *args, **kwargs)
 
 
 def _build_request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if _settings is not None:
         _mend()
-    return doors.build_request(wrapped, client, _settings_for(client), *args, **kwargs)
+    return hooks.build_request(wrapped, client, _settings_for(client), *args, **kwargs)
 
 
 def _process_response(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return doors.process_response(wrapped, client, _settings_for(client), *args, **kwargs)
+    return hooks.process_response(wrapped, client, _settings_for(client), *args, **kwargs)
 
 
 async def _aprocess_response(
     wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    return await doors.aprocess_response(wrapped, client, _settings_for(client), *args, **kwargs)
+    return await hooks.aprocess_response(wrapped, client, _settings_for(client), *args, **kwargs)
 
 
 def _wrap() -> None:
@@ -103,7 +104,7 @@ def _mend() -> None:
 
 def _settings_for(client: Any) -> Continuation | None:
     # Our own subclasses have done the work before they call the base class's method.
-    return None if isinstance(client, doors.ContinuesItself) else _settings
+    return None if isinstance(client, hooks.ContinuesItself) else _settings
 
 
 _WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (

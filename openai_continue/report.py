@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seam:
+class SeamReport:
     """
     What was written twice where two rounds meet, in characters.
 
@@ -35,7 +35,7 @@ class Round:
     #: The server's own usage object; None where it sent none.
     usage: dict[str, Any] | None
     #: None on the first round.
-    seam: Seam | None
+    seam: SeamReport | None
 
 
 def report(rounds: Sequence[Round], stopped_by: str, error: dict[str, Any] | None) -> dict[str, Any]:
@@ -44,6 +44,6 @@ def report(rounds: Sequence[Round], stopped_by: str, error: dict[str, Any] | Non
     return {"rounds": listed, "stopped_by": stopped_by, "error": error}
 
 
-def _shown(value: Round | Seam) -> dict[str, Any]:
+def _shown(value: Round | SeamReport) -> dict[str, Any]:
     # Not asdict(), which copies each usage through and through.
     return {field.name: getattr(value, field.name) for field in fields(value)}

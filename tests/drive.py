@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias, cast
 
 from openai_continue import providers
-from openai_continue.rounds import Rounds
+from openai_continue.core.rounds import Rounds
 from openai_continue.settings import Continuation
-from openai_continue.testing import Habits, frames
-from openai_continue.testing.exchange import Exchange
-from openai_continue.testing.habits import DEEPINFRA
-from openai_continue.testing.limits import requested_tokens, stop_strings, token_limit
-from openai_continue.testing.model import Model
+from openai_continue.testing import Habits
+from openai_continue.testing.emulator import replies as made
+from openai_continue.testing.emulator.checks import requested_tokens, stop_strings, token_limit
+from openai_continue.testing.emulator.exchange import Exchange
+from openai_continue.testing.emulator.habits import DEEPINFRA
+from openai_continue.testing.emulator.model import Model
 from tests.conftest import ask, listed, settled
 
 Json: TypeAlias = "dict[str, Any]"
@@ -109,7 +110,7 @@ class Engine:
     def cached_tokens(self, messages: object) -> int:
         return 0
 
-    def _answer(self, body: Json) -> frames.Answer:
+    def _answer(self, body: Json) -> made.Answer:
         self.bodies.append(copy.deepcopy(body))
         prompt = self.model.prompt(body)
         requested = requested_tokens(body, self.habits)
@@ -119,13 +120,13 @@ class Engine:
             turn = self.model.turn(body, prompt, choice)
             self.derailed += turn.is_derailed
             replies.append(self.model.reply(turn, limit, stop_strings(body)))
-        answer = cast(frames.Answer, self._exchange._compose(body, prompt, replies))
+        answer = cast(made.Answer, self._exchange._compose(body, prompt, replies))
         # A reasoning parser misfiles an answer for want of a closing tag; where the tag comes, it knows.
         closes = any(part.kind == "hidden" for reply in replies for part in reply.parts)
         return replace(answer, misfiles=answer.misfiles and not closes)
 
     def completion(self, body: Json) -> Json:
-        return cast(Json, json.loads(frames.dump(self._answer(body).whole())))
+        return cast(Json, json.loads(made.dump(self._answer(body).whole())))
 
     def chunks(self, body: Json) -> Iterable[Json]:
         where = self.habits.usage
@@ -254,7 +255,7 @@ def streamed(server: Server, body: Mapping[str, Any] | None = None, index: int =
     while (request := rounds.next_request()) is not None:
         for chunk in server.chunks(request.body):
             chunks += rounds.feed(request, chunk)
-            if rounds.satisfied:
+            if rounds.enough:
                 break
         chunks += rounds.end_of_stream(request)
     chunks += rounds.last_chunks()

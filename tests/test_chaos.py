@@ -13,9 +13,9 @@ from typing import Any, get_args
 
 import pytest
 
-from openai_continue import rounds
+from openai_continue.core import rounds
 from openai_continue.testing import Emulator, Fault, Habits
-from openai_continue.testing.faults import Kind
+from openai_continue.testing.emulator.faults import Kind
 from tests.conftest import ASYNC, DEEPINFRA, OUR_ASYNC, OUR_SYNC, SYNC, Way, ask, settled
 from tests.outcomes import Outcome, outcome
 

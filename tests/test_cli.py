@@ -19,7 +19,7 @@ import pytest
 from openai_continue.cli import main
 from openai_continue.cli.doctor import MOST_BY_DEFAULT, Doctor, matching_row
 from openai_continue.testing import Emulator, Habits
-from openai_continue.testing.habits import DEEPINFRA
+from openai_continue.testing.emulator.habits import DEEPINFRA
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue import drivers
+from openai_continue.sdk import drivers
 from openai_continue.testing import Emulator, Fault
 from tests.conftest import ASYNC, DEEPINFRA, SYNC, Way, ask, entered, http, joined, listed, settled
 

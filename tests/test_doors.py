@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 import openai_continue
 from openai_continue.testing import Emulator, Fault, Habits
-from openai_continue.testing.tokens import count
+from openai_continue.testing.emulator.tokens import count
 from tests.conftest import DEEPINFRA, Way, ask, entered, http, joined, listed, settled
 
 #: Of an answer of 180 tokens, 48 a round.

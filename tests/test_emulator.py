@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from openai import BadRequestError, OpenAI, RateLimitError
 
 from openai_continue.testing import Emulator, Fault, Habits
-from openai_continue.testing.texts import document, json_document, thought
-from openai_continue.testing.tokens import count, shown, tokenize
+from openai_continue.testing.emulator.texts import document, json_document, thought
+from openai_continue.testing.emulator.tokens import count, shown, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

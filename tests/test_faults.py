@@ -15,8 +15,9 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
-from openai_continue import Continuation, providers, rounds
-from openai_continue.rounds import Failure, Rounds
+from openai_continue import Continuation, providers
+from openai_continue.core import rounds
+from openai_continue.core.rounds import Failure, Rounds
 from openai_continue.testing import Emulator, Fault, Habits
 from tests.conftest import ASYNC, DEEPINFRA, OUR_SYNC, SYNC, Way, ask, entered, http, joined, listed, settled
 from tests.outcomes import DONE, LOST, Outcome, Script, chunk, event, outcome

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from openai_continue import Continuation
 from openai_continue.testing import Emulator, Habits
-from openai_continue.testing.habits import DEEPINFRA
+from openai_continue.testing.emulator.habits import DEEPINFRA
 from tests.conftest import ASYNC, SYNC, Way, settled
 from tests.drive import DRIVES, Answer, Engine, live
 

@@ -11,9 +11,9 @@ import openai
 import pytest
 
 import openai_continue
-from openai_continue.flow import Flow
-from openai_continue.testing.frames import DONE, event
-from openai_continue.wire import load
+from openai_continue.sdk.flow import Flow
+from openai_continue.sdk.wire import load
+from openai_continue.testing.emulator.replies import DONE, event
 from tests.conftest import http
 
 HEAD = {"id": "one", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -207,7 +207,7 @@ def streamed(seed: int) -> Any:
 @pytest.mark.parametrize("start", range(0, 160, 40))
 def test_by_the_block_as_one_by_one(start: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a server sends, in whatever blocks: the chunks are those of the long way."""
-    monkeypatch.setattr("openai_continue.rounds.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("openai_continue.core.rounds.FIRST_WAIT", 0.0)
     seeds = range(start, start + 40)
     by_the_block = [streamed(seed) for seed in seeds]
     taken: list[bool] = []

@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue import wire
+from openai_continue.sdk import wire
 from openai_continue.testing import Emulator, Fault
 from tests.conftest import DEEPINFRA, OUR_ASYNC, SYNC, Way, ask, settled
 from tests.outcomes import DONE, Outcome, Script, chunk, event, outcome

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from vcr.request import Request
 
-from openai_continue.testing.matching import chat_body, difference
+from openai_continue.testing.cassettes.matching import chat_body, difference
 
 SAID = {"model": "m", "messages": [{"role": "user", "content": "Write the whole handbook."}], "stream": True}
 

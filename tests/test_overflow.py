@@ -9,9 +9,10 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue import Continuation, overflow, providers
-from openai_continue.overflow import Overflow
-from openai_continue.rounds import Decision, Failure, Request, Rounds
+from openai_continue import Continuation, providers
+from openai_continue.core import overflow
+from openai_continue.core.overflow import Overflow
+from openai_continue.core.rounds import Decision, Failure, Request, Rounds
 from openai_continue.testing import Emulator, Habits
 from tests.conftest import DEEPINFRA, SYNC, Way, ask, http, joined, listed, settled
 

@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,37 +16,20 @@ import pytest
 import openai_continue
 
 ROOT = Path(openai_continue.__file__).parent
-#: Imports point down this list and never up.
-ORDER = (
-    "auto",
-    "patching",
-    "clients",
-    "doors",
-    "drivers",
-    "calls",
-    "bodies",
-    "flow",
-    "wire",
-    "rounds",
-    "choice",
-    "answer",
-    "prefill",
-    "overflow",
-    "limits",
-    "structured",
-    "reasoning",
-    "repetition",
-    "seam",
-    "chunks",
-    "merge",
-    "report",
-    "switches",
-    "settings",
-    "providers",
-    "errors",
-)
-#: From here on down, modules are pure: no SDK, no I/O, no clock.
-PURE = ORDER[ORDER.index("rounds") :]
+#: Each folder, and the package's own modules, with what they may import of the package. Imports never point back.
+MAY_IMPORT = {
+    "errors": set[str](),
+    "switches": set[str](),
+    "startup": {"patching", "switches"},
+    "report": set[str](),
+    "providers": {"errors"},
+    "settings": {"errors", "providers", "switches", "report"},
+    "core": {"core", "errors", "providers", "report", "settings"},
+    "sdk": {"sdk", "core", "errors", "providers", "report", "settings", "switches"},
+    "patching": {"sdk", "errors", "settings", "startup"},
+    "clients": {"sdk", "errors", "settings"},
+    "auto": {"patching"},
+}
 IMPURE = {
     "anyio",
     "asyncio",
@@ -62,68 +46,86 @@ IMPURE = {
     "time",
     "wrapt",
 }
-#: Beside the order: what starts it, and what is no part of a call.
-ASIDE = {"__init__", "__main__", "startup"}
-NAMES = sorted({path.stem for path in ROOT.glob("*.py")} - ASIDE)
+CORE = sorted((ROOT / "core").glob("*.py"))
+ALL = sorted(ROOT.rglob("*.py"))
 
 
-def tree_of(name: str) -> ast.Module:
-    return ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8"))
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imports_of(node: ast.AST) -> Iterator[str]:
-    """Give the modules that a piece of code imports when it runs, ours with a dot before their names."""
+def name_of(path: Path) -> str:
+    """Return the dotted name of a module within the package; a folder's ``__init__`` has the folder's name."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(node: ast.AST, module: str) -> Iterator[str]:
+    """Give what a piece of code imports when it runs: ours as dotted names in the package after a dot."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
         if isinstance(child, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in child.names)
         elif isinstance(child, ast.ImportFrom) and child.level:
-            module = child.module or ""
-            yield from [f".{module}"] if module else [f".{alias.name}" for alias in child.names]
+            folder = module.split(".")[: -child.level] if child.level <= module.count(".") + 1 else []
+            base = ".".join([*folder, *([child.module] if child.module else [])])
+            yield from (_found(base, alias.name) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             yield (child.module or "").partition(".")[0]
         else:
-            yield from imports_of(child)
+            yield from imports_of(child, module)
 
 
-def test_every_module_has_its_place() -> None:
-    """A new module is entered in the order of imports."""
-    assert [] == sorted(set(NAMES) - set(ORDER))
+def _found(base: str, name: str) -> str:
+    full = f"{base}.{name}".lstrip(".")
+    path = ROOT.joinpath(*full.split("."))
+    return "." + (full if path.with_suffix(".py").exists() or path.is_dir() else base)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_imports_point_one_way(name: str) -> None:
-    """A module imports only those below it."""
-    below = ORDER[ORDER.index(name) + 1 :]
+@pytest.mark.parametrize("path", ALL, ids=name_of)
+def test_imports_point_one_way(path: Path) -> None:
+    """No module imports what stands above it, and the core imports nothing of the SDK's side."""
+    name = name_of(path)
+    room = name.partition(".")[0]
+    ours = {one[1:].partition(".")[0] for one in imports_of(tree_of(path), name) if one.startswith(".")}
 
-    known = {*below, *ASIDE}
-    assert [] == [one for one in imports_of(tree_of(name)) if one.startswith(".") and one[1:] not in known]
-    assert "openai_continue" not in imports_of(tree_of(name))
+    if room in MAY_IMPORT:
+        assert ours <= MAY_IMPORT[room]
+        assert "openai_continue" not in imports_of(tree_of(path), name)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name in PURE])
-def test_what_decides_is_pure(name: str) -> None:
-    """From Rounds on down nothing does I/O or knows the SDK; only the settings read the environment."""
-    allowed = {"os"} if name == "settings" else set()
+def test_no_circle_of_imports() -> None:
+    """No module imports itself, through however many others."""
+    graph = {
+        name_of(path): {one[1:] for one in imports_of(tree_of(path), name_of(path)) if one[:1] == "."} for path in ALL
+    }
+    # Imported by patch() at run time: what starts the library and what it starts.
+    graph["startup"].discard("patching")
 
-    assert set() == IMPURE.intersection(imports_of(tree_of(name))) - allowed
+    tuple(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("path", CORE, ids=name_of)
+def test_core_is_pure(path: Path) -> None:
+    """The core does no I/O, knows no clock and no SDK."""
+    assert set() == IMPURE.intersection(imports_of(tree_of(path), name_of(path)))
 
 
 def test_who_reads_the_environment() -> None:
-    """Only the settings, and what runs at the start of Python, read the environment."""
+    """Only the settings and the switches, and what runs at the start of Python, read the environment."""
     readers = {
-        name
-        for name in [*NAMES, *ASIDE]
-        if (ROOT / f"{name}.py").exists()
-        and any(
-            isinstance(node, (ast.Attribute, ast.Name)) and ast.unparse(node) in ("os.environ", "os.getenv", "environ")
-            for node in ast.walk(tree_of(name))
-        )
+        name_of(path)
+        for path in ALL
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, (ast.Attribute, ast.Name)) and ast.unparse(node) in ("os.environ", "os.getenv", "environ")
     }
 
-    assert "settings" in readers
-    assert readers <= {"settings", "startup"}
+    assert {"settings"} <= {name for name in readers if "cli" not in name and "testing" not in name}
+    assert {name for name in readers if name.partition(".")[0] not in ("cli", "testing")} <= {
+        "settings",
+        "startup",
+        "switches",
+    }
 
 
 IMPORT = """
@@ -158,7 +160,7 @@ def test_public_names() -> None:
 
 def test_public_names_are_those_of_type_checkers() -> None:
     """The names that type checkers see are those that are found at run time."""
-    (checked,) = [node for node in tree_of("__init__").body if isinstance(node, ast.If)]
+    (checked,) = [node for node in tree_of(ROOT / "__init__.py").body if isinstance(node, ast.If)]
     seen = {
         alias.name: node.module
         for node in checked.body

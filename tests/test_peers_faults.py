@@ -7,9 +7,9 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue import rounds
+from openai_continue.core import rounds
 from openai_continue.testing import Emulator, Fault, Habits
-from openai_continue.testing.texts import document
+from openai_continue.testing.emulator.texts import document
 from tests.conftest import ASYNC, SYNC, Way, ask, settled
 from tests.outcomes import DONE, Outcome, Script, chunk, outcome
 

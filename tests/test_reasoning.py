@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openai_continue.reasoning import Inline
+from openai_continue.core.reasoning import Inline
 from openai_continue.testing import Emulator, Habits
 from tests.conftest import ASYNC, SYNC, Way, ask, settled
 from tests.drive import DRIVES, Drive, Engine, Script, live, said, streamed, usage, whole

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openai_continue.repetition import LOOP_CHARACTERS, LOOP_REPEATS, is_looping
+from openai_continue.core.repetition import LOOP_CHARACTERS, LOOP_REPEATS, is_looping
 from openai_continue.testing import Emulator
-from openai_continue.testing.texts import document
+from openai_continue.testing.emulator.texts import document
 from tests.conftest import ASYNC, DEEPINFRA, SYNC, Way, ask, joined, listed, settled
 
 LONGEST_BLOCK = LOOP_CHARACTERS // LOOP_REPEATS

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from openai_continue import providers
-from openai_continue.limits import Limit
-from openai_continue.prefill import RESTART_EVIDENCE, RESTART_EVIDENCE_STRUCTURED
-from openai_continue.rounds import Failure
+from openai_continue.core.limit import Limit
+from openai_continue.core.prefill import RESTART_EVIDENCE, RESTART_EVIDENCE_STRUCTURED
+from openai_continue.core.rounds import Failure
 from openai_continue.settings import Continuation
 from openai_continue.testing import Emulator, Habits
 from tests.conftest import ASYNC, SYNC, Way, ask, settled

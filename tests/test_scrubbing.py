@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from vcr.request import Request
 
-from openai_continue.testing import cassettes
-from openai_continue.testing.scrubbing import Scrubber
+from openai_continue.testing.cassettes import serializer
+from openai_continue.testing.cassettes.scrubbing import Scrubber
 
 CASSETTES = Path(__file__).resolve().parents[1] / "cassettes"
 KEY = "canary-key-of-no-known-kind"
@@ -87,7 +87,7 @@ def test_compressed_answers_can_be_read(encoding: str, compress: Any) -> None:
 def test_cassettes_hold_no_secret(path: Path) -> None:
     """They say what they were recorded from, and hold no header or text that only its owner may know."""
     text = path.read_text(encoding="utf-8")
-    interactions = cassettes.deserialize(text)["interactions"]
+    interactions = serializer.deserialize(text)["interactions"]
     headers = {name for one in interactions for part in one.values() for name in part["headers"]}
 
     assert text.startswith("# Recorded from ")

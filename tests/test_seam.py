@@ -9,10 +9,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from openai_continue import seam
-from openai_continue.answer import Answer, Stopped
-from openai_continue.merge import add_logprobs, add_usage, half_character, logprobs_of
-from openai_continue.seam import Joint, Opening
+from openai_continue.core import seam
+from openai_continue.core.characters import half_character, without_cut_character
+from openai_continue.core.logprobs import add_logprobs, logprobs_of
+from openai_continue.core.seam import Opening, Seam
+from openai_continue.core.stops import straddling_stop
+from openai_continue.core.text import Stopped, Text
+from openai_continue.core.usage import add_usage
 from openai_continue.testing import Habits
 from tests.conftest import ask
 from tests.drive import DRIVES, Drive, Engine, Said, Script, said, whole
@@ -21,7 +24,7 @@ drives = pytest.mark.parametrize("drive", DRIVES)
 LINES = "The first line of all, which no other line repeats, not even in part.\n"
 
 
-def copied(joint: Joint, new: str, size: int) -> int | Opening:
+def copied(joint: Seam, new: str, size: int) -> int | Opening:
     """Settle a joint with the pieces of a stream; whatever their size, it must say the same."""
     for end in range(size, len(new), size):
         copy = joint.copied(new[:end], ended=False)
@@ -97,7 +100,7 @@ def test_held_to_word(text: str, held: str) -> None:
 )
 def test_blanks_come_again(held: str, new: str, copy: int, size: int) -> None:
     """One copy of the blanks is kept: the new one if it extends the old one, else the old one."""
-    assert copy == copied(Joint(held=held), new, size)
+    assert copy == copied(Seam(held=held), new, size)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 99])
@@ -113,7 +116,7 @@ def test_blanks_come_again(held: str, new: str, copy: int, size: int) -> None:
 )
 def test_white_space_comes_again_when_the_template_trims(held: str, new: str, copy: int, size: int) -> None:
     """Where newlines are held back too, one copy of all white space is kept."""
-    assert copy == copied(Joint(held=held, trims=True), new, size)
+    assert copy == copied(Seam(held=held, trims=True), new, size)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 99])
@@ -130,7 +133,7 @@ def test_white_space_comes_again_when_the_template_trims(held: str, new: str, co
 )
 def test_punctuation_comes_again(new: str, copy: int | Opening, size: int) -> None:
     """Punctuation that was held back must come as it was; else the round is of no use."""
-    assert copy == copied(Joint(held=".\n\n", exact=True, trims=True), new, size)
+    assert copy == copied(Seam(held=".\n\n", exact=True, trims=True), new, size)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 99])
@@ -150,20 +153,20 @@ def test_punctuation_comes_again(new: str, copy: int | Opening, size: int) -> No
 )
 def test_echo(sent: str, new: str, copy: int, size: int) -> None:
     """What was sent back is dropped from the beginning, trimmed or not, in pieces or not; half of it is text."""
-    assert copy == copied(Joint(echo=sent), new, size)
+    assert copy == copied(Seam(echo=sent), new, size)
 
 
 @pytest.mark.parametrize("size", [1, 5, 99])
 def test_echo_and_blanks(size: int) -> None:
     """Behind an echo comes the copy of what was held back."""
-    assert len("Once  ") == copied(Joint(echo="Once", held="  "), "Once  upon", size)
+    assert len("Once  ") == copied(Seam(echo="Once", held="  "), "Once  upon", size)
 
 
 @pytest.mark.parametrize("new", ["}\n}\n}", "|---|---|\n", "0, 0, 0,", "- [ ] \n- [ ] \n", "Once upon a time"])
 def test_repeated_text_is_text(new: str) -> None:
     """Without an echo, and but for what was held back, nothing is dropped, however like the text before."""
-    assert 0 == copied(Joint(), new, 1)
-    assert 1 == copied(Joint(held=" "), " " + new, 1)
+    assert 0 == copied(Seam(), new, 1)
+    assert 1 == copied(Seam(held=" "), " " + new, 1)
 
 
 # The beginning again.
@@ -183,7 +186,7 @@ def test_evidence_of_a_restart(text: str, length: int) -> None:
 def test_restart(held: str, size: int) -> None:
     """A round that begins as the answer did is a restart, whatever was held back."""
     start = seam.evidence(LINES, 64)
-    joint = Joint(held=held, exact=held == ".\n", starts=(start,))
+    joint = Seam(held=held, exact=held == ".\n", starts=(start,))
 
     assert Opening.RESTARTED is copied(joint, LINES + "and so on", size)
     assert Opening.RESTARTED is copied(joint, "\n\n" + LINES + "and so on", size)
@@ -208,7 +211,7 @@ def test_restart(held: str, size: int) -> None:
 )
 def test_without_cut_character(text: str, bare: str) -> None:
     """Up to three U+FFFD at the end are the bytes of one cut character; in mid-text they are text."""
-    assert bare == seam.without_cut_character(text)
+    assert bare == without_cut_character(text)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=8))
@@ -240,7 +243,7 @@ def test_half_character(text: str) -> None:
 )
 def test_straddling_stop(before: str, new: str, stops: list[str], kept: int | None) -> None:
     """A stop string over the seam cuts the text before it; the one that is complete first wins, then the longest."""
-    assert kept == seam.straddling_stop(before, new, stops)
+    assert kept == straddling_stop(before, new, stops)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +260,7 @@ def test_straddling_stop(before: str, new: str, stops: list[str], kept: int | No
 )
 def test_stop_in_what_was_held_back(held: str, new: str, stops: list[str], swallowed: int) -> None:
     """A stop string that begins in what was held back ends a round unseen, and the text before it."""
-    assert swallowed == Joint(held=held).swallowed(new, stops)
+    assert swallowed == Seam(held=held).swallowed(new, stops)
 
 
 @given(
@@ -268,12 +271,12 @@ def test_stop_in_what_was_held_back(held: str, new: str, stops: list[str], swall
 def test_stop_strings_wherever_the_seams_are(pieces: list[str], stops: list[str], cuts: list[int]) -> None:
     """Text that comes in rounds and in pieces ends before the stop string that is complete first."""
     text = "".join(pieces)
-    answer = Answer("content", stops=stops)
+    answer = Text("content", stops=stops)
     ready: list[dict[str, Any]] = []
     seams = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
     for start, end in pairwise(seams):
         if start:
-            answer.start_round(Joint())
+            answer.start_round(Seam())
         # What stands inside a round, the server finds; with it goes the end of one that began before, which none sees.
         kept = before_stop(text[start:end], stops)
         seen = text[:start] + kept
@@ -368,7 +371,7 @@ def test_logprobs_of_unknown_form() -> None:
 def test_logprobs_without_bytes_hold_no_stream_back(drive: Drive) -> None:
     """Tokens that are told by a made-up name, as for a part of a character, do not keep text back."""
     odd = {"content": [{"token": "bytes:\\xe2\\x80", "logprob": -1.0, "bytes": None, "top_logprobs": []}]}
-    answer = Answer("content")
+    answer = Text("content")
 
     ready = answer.take({"choices": [{"delta": {"content": "text"}, "logprobs": odd}]})
 
@@ -473,9 +476,9 @@ def test_any_text(text: str, cap: int, trims: bool) -> None:
 
 def test_stopped_takes_no_more() -> None:
     """After a stop over the seam, nothing that still comes of the round is taken."""
-    answer = Answer("content", stops=["END"])
+    answer = Text("content", stops=["END"])
     answer.take({"choices": [{"delta": {"content": "EN"}}]})
-    answer.start_round(Joint())
+    answer.start_round(Seam())
 
     assert [] == answer.take({"choices": [{"delta": {"content": "D"}}]})
     assert [] == answer.take({"choices": [{"delta": {"content": "more"}}]})

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from openai_continue import Continuation, SettingsError, rounds
+from openai_continue import Continuation, SettingsError
+from openai_continue.core import rounds
 from openai_continue.testing import Emulator, Fault
 from tests.conftest import ASYNC, DEEPINFRA, OUR_ASYNC, OUR_SYNC, SYNC, Way, ask, http, settled
 from tests.outcomes import DONE, LOST, Outcome, Script, chunk, event, outcome

@@ -14,8 +14,8 @@ from vcr.request import Request
 from vcr.serialize import deserialize, serialize
 from vcr.serializers import yamlserializer
 
-from openai_continue.testing import cassettes
-from openai_continue.testing.frames import DONE, event
+from openai_continue.testing.cassettes import serializer
+from openai_continue.testing.emulator.replies import DONE, event
 from tests.conftest import ask
 from tests.drive import Engine
 
@@ -33,8 +33,8 @@ def cassette(*bodies: bytes, asked: bytes = b'{"model":"m"}') -> dict[str, Any]:
 
 def written(*bodies: bytes, asked: bytes = b'{"model":"m"}') -> str:
     """Write bodies; check that they are read as they were."""
-    text = serialize(cassette(*bodies, asked=asked), cassettes)
-    requests, responses = deserialize(text, cassettes)
+    text = serialize(cassette(*bodies, asked=asked), serializer)
+    requests, responses = deserialize(text, serializer)
     assert list(bodies) == [response["body"]["string"] for response in responses]
     assert [asked] * len(bodies) == [request.body for request in requests]
     assert [URI] * len(bodies) == [request.uri for request in requests]
@@ -149,7 +149,7 @@ def test_any_bytes_come_back(text: str) -> None:
 def test_cassettes_of_vcr_are_read() -> None:
     """Who renames an old cassette can go on with it."""
     made = cassette(b'data: {"a":1}\n\n', b"\xff")
-    requests, responses = deserialize(serialize(made, yamlserializer), cassettes)
+    requests, responses = deserialize(serialize(made, yamlserializer), serializer)
 
     assert [b'data: {"a":1}\n\n', b"\xff"] == [response["body"]["string"] for response in responses]
     assert b'{"model":"m"}' == requests[0].body

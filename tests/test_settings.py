@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from openai_continue import Continuation, Round, Seam, SettingsError
+from openai_continue import Continuation, Round, SeamReport, SettingsError
 from openai_continue.testing import Emulator, Fault
 from tests.conftest import DEEPINFRA, Way, ask, listed, settled
 
@@ -228,7 +228,7 @@ async def test_on_round(way: Way, emulator: Emulator) -> None:
         assert ["length"] * (ROUNDS - 1) + ["stop"] == [round_.finish_reason for round_ in rounds]
         assert [48, 48, 48] == [(round_.usage or {})["completion_tokens"] for round_ in rounds[:-1]]
         assert [0] * ROUNDS == [round_.choice for round_ in rounds]
-        assert [type(None), Seam, Seam, Seam] == [type(round_.seam) for round_ in rounds]
+        assert [type(None), SeamReport, SeamReport, SeamReport] == [type(round_.seam) for round_ in rounds]
     with pytest.raises(FrozenInstanceError):
         whole[0].id = "other"  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):

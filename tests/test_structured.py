@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from openai_continue.structured import Document, Format
+from openai_continue.core.structured import Document, Format
 from openai_continue.testing import Emulator, Habits
 from tests.conftest import ASYNC, SYNC, Way, ask, settled
 from tests.drive import DRIVES, Drive, Engine, Script, live, said, streamed, whole

@@ -12,8 +12,9 @@ import pytest
 from jinja2 import ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from openai_continue import providers, reasoning
-from openai_continue.testing.tokens import shown, tokenize
+from openai_continue import providers
+from openai_continue.core import reasoning
+from openai_continue.testing.emulator.tokens import shown, tokenize
 from tests.conftest import ask
 from tests.drive import DRIVES, Drive, Script, said, streamed, whole
 

@@ -11,7 +11,7 @@ import pytest
 
 from openai_continue import Continuation
 from openai_continue.testing import Emulator, Habits, Logged
-from openai_continue.testing.tokens import count
+from openai_continue.testing.emulator.tokens import count
 from tests.conftest import ASYNC, DEEPINFRA, SYNC, Way, ask, joined, listed, settled
 
 FOUR_WAYS = [(SYNC, False), (SYNC, True), (ASYNC, False), (ASYNC, True)]

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openai_continue import providers, wire
-from openai_continue.rounds import Rounds
+from openai_continue import providers
+from openai_continue.core.rounds import Rounds
+from openai_continue.sdk import wire
+from openai_continue.sdk.wire import EventReader
 from openai_continue.settings import Continuation
-from openai_continue.wire import EventReader
 from tests.conftest import ask
 
 ENDS = ["\n", "\r", "\r\n"]
@@ -293,7 +294,7 @@ def _round_by_round(first: list[Any], second: list[Any], body: dict[str, Any]) -
             break
         for piece in pieces:
             chunks += made.feed(request, piece)
-            if made.satisfied:
+            if made.enough:
                 break
         chunks += made.end_of_stream(request)
     return chunks + made.last_chunks()

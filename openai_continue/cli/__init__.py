@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from openai_continue.errors import SettingsError
+from ..errors import SettingsError
 
 DEEPINFRA = "https://api.deepinfra.com/v1/openai"
 

@@ -20,8 +20,9 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 import openai_continue
-from openai_continue.cli import DEEPINFRA
-from openai_continue.testing import Emulator
+
+from ..testing import Emulator
+from . import DEEPINFRA
 
 CAP = 16384
 

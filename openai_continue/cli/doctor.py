@@ -12,9 +12,10 @@ import openai
 from rich.console import Console
 from rich.table import Table
 
-from openai_continue import disabled, overflow, providers
-from openai_continue.providers import Provider
-from openai_continue.reasoning import CLOSE, OPEN, Inline, field_of
+from .. import disabled, providers
+from ..core import overflow
+from ..core.reasoning import CLOSE, OPEN, Inline, field_of
+from ..providers import Provider
 
 #: A question whose answer says where it stands, so that going on and beginning anew are told apart.
 PROMPT = "Count from 1 to 200 in words, one number a line, and write nothing else."

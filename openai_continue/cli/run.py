@@ -11,7 +11,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
-from openai_continue import startup
+from .. import startup
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -18,7 +18,9 @@ from rich.live import Live
 from rich.text import Text
 
 import openai_continue
-from openai_continue import providers, seam
+
+from .. import providers
+from ..core import seam
 
 #: Exit codes: the model ended by itself; it did not; the request failed; Ctrl-C.
 WHOLE, CUT, FAILED, INTERRUPTED = 0, 3, 1, 130
@@ -177,7 +179,7 @@ def _texts(stream: openai.Stream[ChatCompletionChunk], end: _End) -> Iterator[st
 def _new_text(texts: Iterator[str], held: str) -> Iterator[str]:
     """Drop from a resumed text what the file has already."""
     opening = ""
-    joint = seam.Joint(held=held, trims="\n" in held)
+    joint = seam.Seam(held=held, trims="\n" in held)
     for text in texts:
         opening += text
         copy = joint.copied(opening, ended=False)

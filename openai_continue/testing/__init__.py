@@ -9,14 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from openai_continue.testing.faults import Fault
-    from openai_continue.testing.habits import Habits
-    from openai_continue.testing.ledger import Logged
-    from openai_continue.testing.server import Emulator
+    from .emulator.faults import Fault
+    from .emulator.habits import Habits
+    from .emulator.ledger import Logged
+    from .emulator.server import Emulator
 
 __all__ = ["Emulator", "Fault", "Habits", "Logged"]
 
-_HOMES = {"Emulator": "server", "Fault": "faults", "Habits": "habits", "Logged": "ledger"}
+_HOMES = {
+    "Emulator": "emulator.server",
+    "Fault": "emulator.faults",
+    "Habits": "emulator.habits",
+    "Logged": "emulator.ledger",
+}
 
 
 def __getattr__(name: str) -> object:

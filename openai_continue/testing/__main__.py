@@ -8,7 +8,7 @@ import argparse
 import contextlib
 import threading
 
-from openai_continue.testing.server import Emulator
+from .emulator.server import Emulator
 
 
 def main() -> None:

@@ -13,22 +13,22 @@ import pytest
 
 # A pytest11 plugin is imported by every pytest run of its environment: nothing but pytest at module level.
 if TYPE_CHECKING:
-    from .server import Emulator
+    from .emulator.server import Emulator
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_recording_configure(vcr: Any) -> None:
     """Tell VCR of the serializer ``chat.yaml`` and the matcher ``chat_body``."""
-    from . import cassettes, matching
+    from .cassettes import matching, serializer
 
-    vcr.register_serializer("chat.yaml", cassettes)
+    vcr.register_serializer("chat.yaml", serializer)
     vcr.register_matcher("chat_body", matching.chat_body)
 
 
 @pytest.fixture(scope="session")
 def openai_continue_vcr_config() -> dict[str, Any]:
     """What a ``vcr_config`` fixture may return: readable cassettes without secrets, matched by their bodies."""
-    from .scrubbing import Scrubber
+    from .cassettes.scrubbing import Scrubber
 
     scrubber = Scrubber()
     return {
@@ -46,7 +46,7 @@ def openai_continue_cassette(vcr: Any, monkeypatch: pytest.MonkeyPatch) -> Itera
     if vcr is None or not vcr.write_protected:
         yield vcr
         return
-    from .replaying import refusal, unplayed
+    from .cassettes.replaying import refusal, unplayed
 
     refused = False
 
@@ -68,7 +68,7 @@ def openai_continue_cassette(vcr: Any, monkeypatch: pytest.MonkeyPatch) -> Itera
 @pytest.fixture
 def openai_continue_emulator() -> Iterator[Emulator]:
     """Run an emulator with DeepInfra's cap; its ``base_url`` goes to the client."""
-    from .server import Emulator
+    from .emulator.server import Emulator
 
     with Emulator() as emulator:
         yield emulator

@@ -19,9 +19,9 @@ import atheris
 
 with atheris.instrument_imports(include=["openai_continue"]):
     from openai_continue import Continuation, providers
-    from openai_continue.chunks import choices_of
-    from openai_continue.rounds import Rounds
-    from openai_continue.wire import EventReader, load, write_event
+    from openai_continue.core.chunks import choices_of
+    from openai_continue.core.rounds import Rounds
+    from openai_continue.sdk.wire import EventReader, load, write_event
 
 ROUNDS = 4
 TEXTS = ["word", " ", "\n", "\ufffd", "ab", "}", '{"a": 1', "<think>", "</think>\n\n", "日", "a b c d e f g h " * 6]
@@ -96,7 +96,7 @@ def fuzz(raw: bytes) -> None:
             value = load(event)
             if isinstance(value, dict):
                 given += rounds.feed(request, value)
-            if rounds.satisfied:
+            if rounds.enough:
                 break
         given += rounds.end_of_stream(request)
     given += rounds.last_chunks()

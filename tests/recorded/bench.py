@@ -14,7 +14,8 @@ from typing import Any
 import vcr
 
 import openai_continue
-from openai_continue.testing import Emulator, cassettes, matching
+from openai_continue.testing import Emulator
+from openai_continue.testing.cassettes import matching, serializer
 
 OURS, THEIRS = {"serializer": "chat.yaml", "match_on": ["chat_body"]}, {"serializer": "yaml", "match_on": ["body"]}
 
@@ -30,7 +31,7 @@ def ask(client: Any, *, stream: bool) -> int:
 
 def measure(title: str, cap: int, tokens: int, *, stream: bool, **options: Any) -> None:
     recorder = vcr.VCR()
-    recorder.register_serializer("chat.yaml", cassettes)
+    recorder.register_serializer("chat.yaml", serializer)
     recorder.register_matcher("chat_body", matching.chat_body)
     settings = openai_continue.Continuation(provider="deepinfra", max_rounds=1000)
     with tempfile.TemporaryDirectory() as folder, Emulator(cap=cap, tokens=tokens) as emulator:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from openai_continue.testing import frames
-from openai_continue.testing.habits import DEEPINFRA
-from openai_continue.testing.limits import Overflow, requested_tokens, token_limit
+from openai_continue.testing.emulator import replies
+from openai_continue.testing.emulator.checks import Overflow, requested_tokens, token_limit
+from openai_continue.testing.emulator.habits import DEEPINFRA
 from tests.conftest import SYNC, http
 
 #: Most tokens of a response, whatever is asked for.
@@ -64,18 +64,18 @@ class DeepInfra:
         if not streamed:
             return http.Response(overflow.status, json=overflow.body)
         frame = {"error_type": "validation_error", "error_message": json.dumps(overflow.body)}
-        return http.Response(200, headers={"content-type": "text/event-stream"}, content=frames.event(frame))
+        return http.Response(200, headers={"content-type": "text/event-stream"}, content=replies.event(frame))
 
     def _whole(self, body: dict[str, Any], completion: dict[str, Any]) -> dict[str, Any]:
-        return {"content": frames.dump(_as_there(body, completion))}
+        return {"content": replies.dump(_as_there(body, completion))}
 
     def _streamed(self, body: dict[str, Any], text: str) -> dict[str, Any]:
         """Put the usage on the last chunk of the text, where DeepInfra has it."""
         chunks = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
         *chunks, usage = chunks
         chunks[-1]["usage"] = usage["usage"]
-        events = [frames.event(_as_there(body, chunk)) for chunk in chunks]
-        return {"content": b"".join([*events, frames.DONE])}
+        events = [replies.event(_as_there(body, chunk)) for chunk in chunks]
+        return {"content": b"".join([*events, replies.DONE])}
 
 
 def _as_there(body: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

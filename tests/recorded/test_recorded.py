@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue.reasoning import Inline
+from openai_continue.core.reasoning import Inline
 from tests.conftest import listed, settled
 from tests.drive import Answer, live
 

@@ -1,33 +1,11 @@
-"""Adding up what the rounds of one answer brought: usage and logprobs."""
+"""Logprobs of several rounds: joined, and cut to a part of their text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, cast
 
-Json = dict[str, Any]
-CUT_CHARACTER = "\ufffd"
-_NUMBERS = (int, float)
-
-
-def add_usage(so_far: Mapping[str, Any] | None, more: Mapping[str, Any] | None) -> Json | None:
-    """
-    Sum two usage objects field by field, nested ones and providers' extras too.
-
-    It is what was billed: the prompt of every round counts.
-    """
-    if so_far is None or more is None:
-        known = so_far if more is None else more
-        return None if known is None else dict(known)
-    return {name: _add(so_far.get(name), more.get(name)) for name in dict.fromkeys((*so_far, *more))}
-
-
-def _add(one: object, other: object) -> object:
-    if isinstance(one, dict) and isinstance(other, dict):
-        return add_usage(cast(Json, one), cast(Json, other))
-    if isinstance(one, _NUMBERS) and isinstance(other, _NUMBERS):
-        return one + other
-    return cast(object, one if other is None else other)
+from .characters import CUT_CHARACTER, half_character
+from .jsons import Json
 
 
 def add_logprobs(so_far: Json | None, more: Json | None) -> Json | None:
@@ -95,17 +73,6 @@ def bytes_of(logprobs: object) -> bytes:
     """Return the bytes of text that these logprobs stand for."""
     content = cast(Json, logprobs).get("content") if isinstance(logprobs, dict) else None
     return b"".join(map(_token_bytes, cast("list[Any]", content))) if isinstance(content, list) else b""
-
-
-def half_character(written: bytes) -> bytes:
-    """Return the bytes at the end that begin a character and do not complete it."""
-    for length in range(1, min(len(written), 3) + 1):
-        tail = written[-length:]
-        if tail[0] < 0x80:
-            return b""
-        if tail[0] >= 0xC0:
-            return tail if length < (2 if tail[0] < 0xE0 else 3 if tail[0] < 0xF0 else 4) else b""
-    return b""
 
 
 def _token_bytes(token: object) -> bytes:

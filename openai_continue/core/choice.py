@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import reasoning
-from .answer import Answer, Stopped
 from .chunks import delta_of, text_of
-from .merge import Json
+from .jsons import Json
 from .prefill import RESTART_EVIDENCE, Hold
 from .seam import evidence
+from .text import Stopped, Text
 
 
 @dataclass(slots=True, repr=False)
@@ -18,10 +18,10 @@ class Choice:
     """See the module's docstring; ``later`` says of a chunk that it is not of the first round."""
 
     index: int
-    answer: Answer
+    answer: Text
     #: How much is held back at the next seam.
     hold: Hold
-    thoughts: Answer | None = None
+    thoughts: Text | None = None
     #: Whether the running round continues the thoughts.
     thinking: bool = False
     #: Whether a continuation was had, so that the server is known not to begin anew.
@@ -54,7 +54,7 @@ class Choice:
     logprobs: Json | None = None
 
     @property
-    def current(self) -> Answer:
+    def current(self) -> Text:
         """The text that the running round continues."""
         return self.thoughts if self.thinking and self.thoughts is not None else self.answer
 
@@ -106,7 +106,7 @@ class Choice:
             self.misfiled.append(chunk)
             return []
         if self.thoughts is None:
-            self.thoughts = Answer(name)
+            self.thoughts = Text(name)
         if not delta.get("content"):
             if later:
                 chunk = {**chunk, "choices": [{**item, "delta": {**rest, self.thoughts.field: delta[name]}}]}

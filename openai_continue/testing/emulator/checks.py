@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from openai_continue.testing.habits import Habits
-from openai_continue.testing.model import Body, Refused
+from .habits import Habits
+from .model import Body, Refused
 
 # https://deepinfra.com/docs/openapi: ChatCompletionsIn.max_tokens and n.
 _MOST_TOKENS = 1_000_000

@@ -12,11 +12,11 @@ from typing import Any
 
 import openai
 
+from ..core.rounds import choices_wanted
+from ..settings import Continuation
+from ..switches import is_disabled
 from . import drivers
 from .calls import Call, body_of, fitting_options, options_to_build
-from .rounds import choices_wanted
-from .settings import Continuation
-from .switches import is_disabled
 
 
 class ContinuesItself:

@@ -12,13 +12,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from openai_continue.testing.model import conversation_tokens
+from .model import conversation_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from openai_continue.testing.faults import Fault
-    from openai_continue.testing.model import Body
+    from .faults import Fault
+    from .model import Body
 
 Address: TypeAlias = "tuple[str, int]"
 

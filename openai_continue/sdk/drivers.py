@@ -20,11 +20,11 @@ import anyio
 import openai
 from openai._base_client import AsyncAPIClient, SyncAPIClient
 
+from ..core.jsons import as_object
+from ..core.rounds import Request
 from . import wire
 from .calls import Call, failure_of, is_failure
-from .chunks import obj
 from .flow import Flow
-from .rounds import Request
 
 #: Seconds that a server gets between ``[DONE]`` and the end of its stream, for its connection to be used again.
 PATIENCE = 0.1
@@ -214,7 +214,7 @@ class _Streaming:
                 continue
             self._feed_text()
             said, is_done = event.data, event.is_done
-            chunk = None if said is None or is_done else obj(wire.load(said))
+            chunk = None if said is None or is_done else as_object(wire.load(said))
             self._is_refused = request.number == 1 and chunk is not None and bool(chunk.get("error"))
             if is_done or self._is_refused:
                 self._end = b"".join((event.raw, *(later.raw for later in events)))
@@ -230,7 +230,7 @@ class _Streaming:
             certain = self._rounds.feed(request, chunk, self._request_id)
             self._put(certain)
             self._flow.learn(event.raw, chunk, certain, self._rounds.flows(request, chunk))
-            if self._rounds.satisfied:
+            if self._rounds.enough:
                 return True
         if self._reader.is_overrun:
             self._fault = self._call.error_of({}, self._running)
@@ -243,7 +243,7 @@ class _Streaming:
         self._feed_text()
         fault, self._fault = self._fault, None
         has_end = bool(self._end) and not self._is_refused and self._request.number == 1
-        if self._rounds.finished or self._rounds.satisfied or has_end:
+        if self._rounds.finished or self._rounds.enough or has_end:
             self._put(self._rounds.end_of_stream(self._request))
             self._wait = 0.0
             return self._next()

@@ -14,14 +14,14 @@ from openai import _base_client  # pyright: ignore[reportPrivateUsage]
 from openai._compat import model_copy
 from openai._types import NotGiven, Omit
 
-from . import providers, settings, switches, wire
-from .chunks import obj, string
-from .limits import is_limited
-from .merge import Json
-from .providers import Provider
-from .report import Round
-from .rounds import Failure, Request, Rounds, first_body
-from .settings import Continuation
+from .. import providers, settings, switches
+from ..core.jsons import Json, as_object, as_string
+from ..core.limit import is_limited
+from ..core.rounds import Failure, Request, Rounds, first_body
+from ..providers import Provider
+from ..report import Round
+from ..settings import Continuation
+from . import wire
 
 logger = logging.getLogger("openai_continue")
 
@@ -71,11 +71,11 @@ class Call:
 
     def error_of(self, frame: Json, response: Any) -> Exception:
         """Return the SDK's error for what came in place of a chunk: the one that its HTTP status would have been."""
-        said = string(frame.get("error_message")) or ""
-        inner = obj(wire.load(said.encode("utf-8", "replace"))) or {}
+        said = as_string(frame.get("error_message")) or ""
+        inner = as_object(wire.load(said.encode("utf-8", "replace"))) or {}
         known = {"error": frame["error"]} if frame.get("error") else {"error": {"message": said, **frame}}
         body = inner or known
-        code = (obj(body.get("error")) or {}).get("code")
+        code = (as_object(body.get("error")) or {}).get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else 400
         if not said and not frame.get("error"):
             return openai.APIResponseValidationError(response=response, body=None, message="This is no chunk.")
@@ -109,7 +109,7 @@ class Call:
             return
         if self.rounds.restarts:
             _restarting(self.client).add(self._model)
-        fresh, self._told = self.rounds.rounds[self._told :], len(self.rounds.rounds)
+        fresh, self._told = self.rounds.history[self._told :], len(self.rounds.history)
         for number, round_ in enumerate(fresh, self._told - len(fresh) + 1):
             self._tell_one(number, round_)
 
@@ -117,7 +117,7 @@ class Call:
         """Log the end of a continued call."""
         self.tell()
         if self.rounds.continued:
-            logger.info("continued: %d rounds, stopped by %s", len(self.rounds.rounds), self.rounds.stopped_by)
+            logger.info("continued: %d rounds, stopped by %s", len(self.rounds.history), self.rounds.stopped_by)
 
     def _tell_one(self, number: int, round_: Round) -> None:
         tokens = (round_.usage or {}).get("completion_tokens")
@@ -132,7 +132,7 @@ class Call:
 
 
 def options_to_build(client: Any, options: Any, base: Continuation | None) -> Any:
-    """Return the options to build the caller's request from: our key taken out, the first round's token limit put in."""
+    """Return the options to build the caller's request from: without our key, with the round's token limit."""
     body = body_of(options)
     if body is None:
         return options
@@ -175,7 +175,7 @@ def body_of(options: Any) -> Json | None:
     path = str(options.url).partition("?")[0]
     if not path.endswith("/chat/completions") or options.method.lower() != "post":
         return None
-    json_data = {} if options.json_data is None else obj(options.json_data)
+    json_data = {} if options.json_data is None else as_object(options.json_data)
     if json_data is None or not (json_data or options.extra_json):
         return None
     # extra_json wins, and an Omit in it deletes: openai's _merge_mappings.

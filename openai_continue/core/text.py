@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from enum import Enum
 
 from . import seam
+from .characters import CUT_CHARACTER, half_character, without_cut_character
 from .chunks import cut_from, cut_to, merged, text_of, written_of
-from .merge import CUT_CHARACTER, Json, half_character
+from .jsons import Json
+from .stops import ends_in_half, straddling_stop
 from .structured import Document
 
 
@@ -20,7 +22,7 @@ class Stopped(Enum):
     REFUSED = "refused"
 
 
-class Answer:
+class Text:
     """
     Text in, certain text out; a whole answer is a stream of one chunk.
 
@@ -38,7 +40,7 @@ class Answer:
         #: The beginning of a character whose tokens have come and whose text has not.
         self._half = b""
         # The running round: its seam with what was, and the chunks of its beginning until that is settled.
-        self.joint = seam.Joint()
+        self.joint = seam.Seam()
         self._opening: list[Json] | None = None
         self._before = ""
         self._round_text = ""
@@ -57,7 +59,7 @@ class Answer:
             self._parts = ["".join(self._parts)]
         return self._parts[0] if self._parts else ""
 
-    def start_round(self, joint: seam.Joint, *, document: str | None = None) -> None:
+    def start_round(self, joint: seam.Seam, *, document: str | None = None) -> None:
         """
         Begin a continuation, whose text is to be joined at this seam.
 
@@ -122,7 +124,7 @@ class Answer:
         """Take the rest of a character that the cap cut off what waits of the text; return the number of U+FFFD."""
         # What does not wait is the caller's already: an earlier seam has left it, or the answer came behind it.
         waiting = self._text_of(self._waiting)
-        cut = len(waiting) - len(seam.without_cut_character(waiting))
+        cut = len(waiting) - len(without_cut_character(waiting))
         if cut:
             text = self.text
             self._parts = [text[: len(text) - cut]]
@@ -182,7 +184,7 @@ class Answer:
         if not self._before or len(self._round_text) >= self._reach:
             return
         self._round_text += text
-        kept = seam.straddling_stop(self._before, self._round_text, self._stops)
+        kept = straddling_stop(self._before, self._round_text, self._stops)
         if kept is not None:
             self._shorten(self.added + len(self._before) - kept)
             self.stopped = Stopped.STOP_STRING
@@ -198,7 +200,7 @@ class Answer:
         return self._tail().endswith(CUT_CHARACTER) or self._ends_in_half_stop()
 
     def _ends_in_half_stop(self) -> bool:
-        return bool(self._stops) and seam.ends_in_half(self._tail(), self._stops)
+        return bool(self._stops) and ends_in_half(self._tail(), self._stops)
 
     def _tail(self) -> str:
         """Return the end of the text without joining all of it."""

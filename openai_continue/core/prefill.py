@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, cast
 
+from ..providers import Provider
 from . import reasoning, seam
-from .chunks import obj, string
-from .merge import Json
-from .providers import Provider
+from .jsons import Json, as_object, as_string
 from .reasoning import Inline
 
 #: Characters that must be the same for a continuation to count as the answer begun anew. A document of known format
@@ -56,7 +55,7 @@ class Prefill:
         messages = self._body.get("messages")
         if not isinstance(messages, list) or not messages:
             return "unsupported"
-        last = obj(cast("list[Any]", messages)[-1])
+        last = as_object(cast("list[Any]", messages)[-1])
         if last is None or (self._is_prefilled() and last.get("tool_calls")):
             return "unsupported"
         inline = self.part(content, thoughts)
@@ -82,7 +81,7 @@ class Prefill:
             return bool(thoughts.strip())
         return self._provider.echoes is None and reasoning.is_of("taking", self._model)
 
-    def write(self, body: Json, content: str, thoughts: str, hold: Hold, *, first: bool) -> tuple[Json, seam.Joint]:
+    def write(self, body: Json, content: str, thoughts: str, hold: Hold, *, first: bool) -> tuple[Json, seam.Seam]:
         """
         Return the body with the text so far at its end, and the seam that its answer is to be joined at.
 
@@ -125,7 +124,7 @@ class Prefill:
             sent = _text_of(message["content"])
         else:
             message = {"role": "assistant", **message}
-        joint = seam.Joint(
+        joint = seam.Seam(
             held=held,
             exact=hold is Hold.TO_WORD,
             trims=self._trims,
@@ -176,7 +175,7 @@ class Prefill:
 
     def _is_prefilled(self) -> bool:
         """Tell whether the caller's last message is the beginning of the answer, as the provider marks one."""
-        last = obj(self._body["messages"][-1])
+        last = as_object(self._body["messages"][-1])
         if last is None or last.get("role") != "assistant":
             return False
         return self._provider.needs_no_marks or (
@@ -186,11 +185,11 @@ class Prefill:
 
 
 def _text_of(content: object) -> str:
-    """Return the text of a message's content: a string, None, or a list of parts."""
+    """Return the text of a message's content: a as_string, None, or a list of parts."""
     if not isinstance(content, list):
-        return string(content) or ""
-    parts = map(obj, cast("list[Any]", content))
-    return "".join(string(part.get("text")) or "" for part in parts if part is not None)
+        return as_string(content) or ""
+    parts = map(as_object, cast("list[Any]", content))
+    return "".join(as_string(part.get("text")) or "" for part in parts if part is not None)
 
 
 def _appended(content: object, text: str) -> object:
@@ -198,7 +197,7 @@ def _appended(content: object, text: str) -> object:
     if not isinstance(content, list):
         return _text_of(content) + text
     parts = list(cast("list[Any]", content))
-    last = obj(parts[-1]) if parts else None
+    last = as_object(parts[-1]) if parts else None
     if last is not None and isinstance(last.get("text"), str):
         return [*parts[:-1], {**last, "text": last["text"] + text}]
     return [*parts, {"type": "text", "text": text}]

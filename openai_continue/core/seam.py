@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from .merge import CUT_CHARACTER
-
 _BLANKS = " \t"
 _WHITE_SPACE = re.compile(r"\s*")
 
@@ -31,7 +29,7 @@ class Opening(Enum):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Joint:
+class Seam:
     """What was not sent of the text so far, and what the beginning of the new text is compared with."""
 
     #: The end of the text, which the model is to write again.
@@ -134,32 +132,3 @@ def evidence(text: str, length: int) -> str:
     place = start_of(text)
     start = text[place : place + length]
     return start if len(start) == length and text.find(start, text.find(start) + 1) < 0 else ""
-
-
-def without_cut_character(text: str) -> str:
-    """Drop the U+FFFD (three at most, one a byte) that a server writes for a character that the cap cut."""
-    if not text.endswith(CUT_CHARACTER):
-        return text
-    bare = text[-3:].rstrip(CUT_CHARACTER)
-    return text[: max(len(text) - 3, 0)] + bare
-
-
-def ends_in_half(text: str, stops: Sequence[str]) -> bool:
-    """Tell whether the text ends in the beginning of a stop string."""
-    return any(text.endswith(stop[:length]) for stop in stops for length in range(1, len(stop)))
-
-
-def straddling_stop(before: str, new: str, stops: Sequence[str]) -> int | None:
-    """
-    Return how many characters of ``before`` remain, where a stop string begins in it and ends in ``new``.
-
-    Engines match stop strings on the text of one request alone; no engine sees these.
-    """
-    found: list[tuple[int, int]] = []
-    for stop in stops:
-        start = max(len(before) - len(stop) + 1, 0)
-        place = (before[start:] + new[: len(stop) - 1]).find(stop)
-        if place >= 0:
-            found.append((start + place + len(stop), start + place))
-    # As in an engine, the string that is complete first ends the text; of those complete at once, the longest.
-    return min(found)[1] if found else None

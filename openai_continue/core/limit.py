@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .providers import Provider
-from .settings import Continuation
+from ..providers import Provider
+from ..settings import Continuation
 
 _NAMES = ("max_completion_tokens", "max_tokens")
 

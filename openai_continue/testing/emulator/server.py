@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from openai_continue.testing.exchange import Exchange
-from openai_continue.testing.habits import DEEPINFRA, Habits
-from openai_continue.testing.ledger import Ledger
-from openai_continue.testing.limits import requested_tokens, stop_strings
-from openai_continue.testing.model import Model
+from .checks import requested_tokens, stop_strings
+from .exchange import Exchange
+from .habits import DEEPINFRA, Habits
+from .ledger import Ledger
+from .model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
     from typing_extensions import Self
 
-    from openai_continue.testing.faults import Fault
-    from openai_continue.testing.ledger import Logged
-    from openai_continue.testing.model import Reply, Text
+    from .faults import Fault
+    from .ledger import Logged
+    from .model import Reply, Text
 
 # Those of DeepInfra, vLLM and most others, of DeepInfra's native host, and of Azure.
 _ROOTS = ("/v1/openai", "/v1", "", "/openai/deployments/{deployment}", "/openai/v1")

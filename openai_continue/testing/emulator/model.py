@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast
 
-from openai_continue.testing import texts, tokens
-from openai_continue.testing.habits import DEEPINFRA, Habits
+from . import texts, tokens
+from .habits import DEEPINFRA, Habits
 
 Body: TypeAlias = Mapping[str, Any]
 Text: TypeAlias = "str | Callable[[Body, int], str]"

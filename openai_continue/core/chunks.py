@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from .merge import Json, add_logprobs, bytes_of, logprobs_of
+from .jsons import Json, as_object, as_string
+from .logprobs import add_logprobs, bytes_of, logprobs_of
 
 
 def choices_of(answer: object) -> list[Json] | None:
@@ -24,16 +25,6 @@ def index_of(item: Mapping[str, Any]) -> int:
     return index if isinstance(index, int) else 0
 
 
-def string(value: object) -> str | None:
-    """Return the value if it is a string."""
-    return value if isinstance(value, str) else None
-
-
-def obj(value: object) -> Json | None:
-    """Return the value if it is a JSON object."""
-    return cast(Json, value) if isinstance(value, dict) else None
-
-
 def singles(chunk: Json, items: Sequence[Json]) -> Iterator[Json]:
     """Part a chunk of several choices into chunks of one; the last one keeps the usage."""
     if len(items) <= 1:
@@ -46,18 +37,18 @@ def singles(chunk: Json, items: Sequence[Json]) -> Iterator[Json]:
 
 def delta_of(chunk: Json) -> Json:
     """Return the delta of a chunk of one choice."""
-    return obj(chunk["choices"][0].get("delta")) or {}
+    return as_object(chunk["choices"][0].get("delta")) or {}
 
 
 def text_of(chunk: Json, field: str = "content") -> str:
     """Return the text that a chunk of one choice adds."""
-    return string(delta_of(chunk).get(field)) or ""
+    return as_string(delta_of(chunk).get(field)) or ""
 
 
 def has_news(chunk: Json) -> bool:
     """Tell whether a chunk of one choice carries anything but a role and an end."""
     logprobs = chunk["choices"][0].get("logprobs")
-    known = obj(logprobs)
+    known = as_object(logprobs)
     if logprobs is not None and (known is None or any(known.values())):
         return True
     return any(value for name, value in delta_of(chunk).items() if name != "role")
@@ -114,7 +105,7 @@ def merged(chunks: Sequence[Json], field: str) -> list[Json]:
     text = "".join(text_of(chunk, field) for chunk in chunks)
     logprobs: Json | None = None
     for chunk in chunks:
-        logprobs = add_logprobs(logprobs, obj(chunk["choices"][0].get("logprobs")))
+        logprobs = add_logprobs(logprobs, as_object(chunk["choices"][0].get("logprobs")))
     if not text:
         return []
     item = {**chunks[0]["choices"][0], "logprobs": logprobs_of(logprobs, text, 0, len(text))}

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .chunks import obj
+from .jsons import as_object
 
 # A backslash takes the next character with it, which may be the first one of the next piece.
 _MARKS = re.compile(r'[{}\[\]"\\]')
@@ -44,7 +44,7 @@ class Format:
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Format | None:
         """Read the format that a request asks for; None for plain text."""
-        wanted = obj(body.get("response_format"))
+        wanted = as_object(body.get("response_format"))
         if wanted is not None and wanted.get("type") != "text":
             # https://docs.deepinfra.com/chat/structured-outputs: {"type": "regex", "regex": …}
             kind = str(wanted.get("type"))
@@ -53,7 +53,7 @@ class Format:
             value = body.get(name)
             if value is None:
                 continue
-            parts = obj(value) or {}
+            parts = as_object(value) or {}
             if kind == "structured_outputs" and (parts.get("json") or parts.get("json_object")):
                 return cls("json_schema", None)
             expression = value if kind == "regex" else parts.get("regex") if kind == "structured_outputs" else None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .chunks import string
+from .jsons import as_string
 from .seam import start_of
 
 OPEN, CLOSE = "<think>", "</think>"
@@ -32,7 +32,7 @@ _FAMILIES = {
 
 def field_of(delta: Mapping[str, Any]) -> str | None:
     """Return the name of the field in which a message or delta brings thoughts."""
-    return next((name for name in FIELDS if string(delta.get(name))), None)
+    return next((name for name in FIELDS if as_string(delta.get(name))), None)
 
 
 def is_of(family: str, model: object) -> bool:

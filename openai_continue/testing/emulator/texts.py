@@ -14,7 +14,7 @@ import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from openai_continue.testing.tokens import shown, tokenize
+from .tokens import shown, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

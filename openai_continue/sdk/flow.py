@@ -14,9 +14,10 @@ from io import StringIO
 from json import decoder
 from typing import cast
 
+from ..core.characters import CUT_CHARACTER
+from ..core.chunks import delta_of
+from ..core.jsons import Json
 from . import wire
-from .chunks import delta_of
-from .merge import CUT_CHARACTER, Json
 
 # The C function that json itself reads strings with: a text and the place behind an opening quote in, the string and
 # the place behind its closing quote out. It is what the SDK reads these events with right after.

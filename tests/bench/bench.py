@@ -1,5 +1,5 @@
 """
-`python -m openai_continue.testing.bench`: what the library costs, against the plain SDK and against loops by hand.
+`python -m tests.bench.bench`: what the library costs, against the plain SDK and against loops by hand.
 
 Ratios of one run: the two sides take turns, and what is printed is the median of the pairs, in CPU time and in wall
 time. "memory" is a transport that serves bytes made beforehand, "loopback" the emulator in a process of its own. Every
@@ -30,9 +30,9 @@ import openai
 from openai._base_client import SyncAPIClient
 
 import openai_continue
-from openai_continue.testing import loops
-from openai_continue.testing.server import Emulator
-from openai_continue.testing.tokens import count
+from openai_continue.testing.emulator.server import Emulator
+from openai_continue.testing.emulator.tokens import count
+from tests.bench import loops
 
 _MODEL = "deepseek-ai/DeepSeek-V3.2"
 _SETTINGS = openai_continue.Continuation(provider="deepinfra", max_rounds=1000)
@@ -51,7 +51,7 @@ _CAP, _WITHIN, _FOUR = 2_000, 1_900, 7_900
 
 def main() -> None:
     """Measure, and print a line for each figure."""
-    parser = argparse.ArgumentParser(prog="python -m openai_continue.testing.bench", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.bench", description=main.__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which of {', '.join(_ROWS)} (all)")
     parser.add_argument("--repeats", type=int, default=9, help="pairs of which the median is taken (%(default)s)")
     options = parser.parse_args()
@@ -69,7 +69,7 @@ class _Answer:
     def __init__(self, rounds: int, tokens: int, *, per_chunk: int = 1, per_block: int = 8) -> None:
         self.tokens = rounds * tokens
         # Never twice the same beginning, which would be an answer begun anew.
-        words = random.Random(tokens)  # noqa: S311 - for a text, not for a secret
+        words = random.Random(tokens)
         texts = [
             ["".join(words.choices(_WORDS, k=per_chunk)) for _ in range(tokens // per_chunk)] for _ in range(rounds)
         ]
@@ -193,7 +193,7 @@ def _ours(work: Callable[[], object]) -> _Took:
         openai_continue.unpatch()
 
 
-def _compare(  # noqa: PLR0913 - each is given by name
+def _compare(
     what: str,
     repeats: int,
     *,
@@ -532,7 +532,7 @@ def _imports(repeats: int) -> None:
         "print(t, {'openai', 'wrapt'} & sys.modules.keys() or '')"
     )
     said = [
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()  # noqa: S603
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
         for _ in range(repeats)
     ]
     milliseconds = statistics.median(float(words[0]) for words in said) * 1e3

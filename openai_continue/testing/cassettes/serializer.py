@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, cast
 
 import yaml
 
-from openai_continue import wire
+from ...sdk import wire
 
 Json: TypeAlias = "dict[str, Any]"
 

@@ -1,5 +1,5 @@
 """
-`python -m openai_continue.testing.soak`: thousands of calls in one process, whose memory and sockets are told.
+`python -m tests.bench.soak`: thousands of calls in one process, whose memory and sockets are told.
 
 Whole and streamed, sync and async, patched and subclassed; one in eight meets a broken stream or an error, one in
 eight is left before its end. The server runs in a process of its own.
@@ -22,8 +22,8 @@ from typing import Any
 import openai
 
 import openai_continue
-from openai_continue.testing.faults import Fault
-from openai_continue.testing.server import Emulator
+from openai_continue.testing.emulator.faults import Fault
+from openai_continue.testing.emulator.server import Emulator
 
 _CAP, _TOKENS, _ROUNDS = 40, 150, 4
 #: Calls between two lines of figures, and calls that may still fill caches.
@@ -35,7 +35,7 @@ _TOGETHER = 8
 
 def main() -> None:
     """Run the calls and print the figures; exit with 1 where the process grew or a text was wrong."""
-    parser = argparse.ArgumentParser(prog="python -m openai_continue.testing.soak", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.soak", description=main.__doc__)
     parser.add_argument("--calls", type=int, default=10_000, help="how many (%(default)s)")
     calls = parser.parse_args().calls
     with _server() as base_url:

@@ -27,32 +27,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from . import providers, reasoning
-from .answer import Answer, Stopped
+from .. import providers
+from ..providers import Provider
+from ..report import Round, SeamReport, report
+from ..settings import Continuation
+from . import reasoning
+from .characters import without_cut_character
 from .choice import Choice
-from .chunks import (
-    choices_of,
-    delta_of,
-    has_news,
-    index_of,
-    obj,
-    part_end,
-    singles,
-    string,
-    text_of,
-    without_usage,
-)
-from .limits import Limit
-from .merge import Json, add_logprobs, add_usage, logprobs_of
+from .chunks import choices_of, delta_of, has_news, index_of, part_end, singles, text_of, without_usage
+from .jsons import Json, as_object, as_string
+from .limit import Limit
+from .logprobs import add_logprobs, logprobs_of
 from .overflow import Overflow
 from .overflow import read as read_overflow
 from .prefill import Prefill
-from .providers import Provider
 from .repetition import is_looping
-from .report import Round, Seam, report
-from .seam import Joint, without_cut_character
-from .settings import Continuation
+from .seam import Seam
 from .structured import Format, without_format
+from .text import Stopped, Text
+from .usage import add_usage
 
 NATURAL_ENDS = ("stop", "tool_calls", "function_call", "content_filter")
 _NOT_CONTINUED = (Stopped.RESTARTED, Stopped.REFUSED)
@@ -155,9 +148,9 @@ class Rounds:
         self._ends: dict[int, Json] = {}
         self._trailing: list[Json] = []
         # The choice and the text that the last chunk fed has added to, if the next one need not be seen.
-        self._flowing: tuple[Choice, Answer] | None = None
+        self._flowing: tuple[Choice, Text] | None = None
         #: The rounds that were had or tried, in order.
-        self.rounds: list[Round] = []
+        self.history: list[Round] = []
 
     # Requests.
 
@@ -192,7 +185,7 @@ class Rounds:
     @property
     def report(self) -> Json:
         """The JSON object that stands as ``continuation`` on the merged answer."""
-        return report(self.rounds, self.stopped_by, self._error)
+        return report(self.history, self.stopped_by, self._error)
 
     @property
     def stopped_by(self) -> str:
@@ -210,12 +203,12 @@ class Rounds:
         body, joint = self._prefill.write(body, content, thoughts, choice.hold, first=not choice.joined)
         choice.thinking = bool(thoughts) and not content
         if choice.thoughts is not None:
-            choice.thoughts.start_round(joint if choice.thinking else Joint())
+            choice.thoughts.start_round(joint if choice.thinking else Seam())
         document = None
         if self._format is not None and self._format.is_json:
             inline = self._prefill.part(content, thoughts)
             document = None if inline.thinking else inline.answer
-        choice.answer.start_round(Joint() if choice.thinking else joint, document=document)
+        choice.answer.start_round(Seam() if choice.thinking else joint, document=document)
         return body
 
     def _asked(self, choice: Choice) -> int | None:
@@ -232,8 +225,8 @@ class Rounds:
             said = "" if request.number == 1 else _said(completion)
             return self.fail(request, Failure("APIResponseValidationError", request_id=request_id, text=said))
         answer = cast(Json, completion)
-        running.id, running.request_id = string(answer.get("id")), request_id
-        running.usage = obj(answer.get("usage"))
+        running.id, running.request_id = as_string(answer.get("id")), request_id
+        running.usage = as_object(answer.get("usage"))
         if request.number == 1:
             self._first = answer
             for item in items:
@@ -253,7 +246,7 @@ class Rounds:
 
     def _take_whole(self, running: _Running, choice: Choice, item: Json) -> None:
         """Take a choice as the one chunk of a stream."""
-        message = obj(item.get("message")) or {}
+        message = as_object(item.get("message")) or {}
         chunk = {"choices": [{**item, "delta": message}]}
         text = text_of(chunk)
         if item.get("logprobs") is not None and text:
@@ -270,7 +263,7 @@ class Rounds:
 
     def _collect(self, choice: Choice, chunks: list[Json]) -> None:
         for chunk in chunks:
-            choice.logprobs = add_logprobs(choice.logprobs, obj(chunk["choices"][0].get("logprobs")))
+            choice.logprobs = add_logprobs(choice.logprobs, as_object(chunk["choices"][0].get("logprobs")))
 
     def completion(self) -> Json:
         """Return the merged answer; the first round's own object where nothing was continued."""
@@ -309,14 +302,14 @@ class Rounds:
             message["content"] = choice.answer.text
         if choice.thoughts is not None:
             # Some servers give them under both names.
-            message.update({name: choice.thoughts.text for name in reasoning.FIELDS if string(message.get(name))})
+            message.update({name: choice.thoughts.text for name in reasoning.FIELDS if as_string(message.get(name))})
             message[choice.thoughts.field] = choice.thoughts.text
         for name, value in choice.extras.items():
             if message.get(name) is None:
                 message[name] = value
         merged = {**item, **choice.beside, "message": message, "finish_reason": choice.finish_reason}
         if item.get("logprobs") is not None or choice.logprobs is not None:
-            merged["logprobs"] = choice.logprobs or {**(obj(item.get("logprobs")) or {}), "content": []}
+            merged["logprobs"] = choice.logprobs or {**(as_object(item.get("logprobs")) or {}), "content": []}
         return merged
 
     # Streamed rounds.
@@ -329,10 +322,10 @@ class Rounds:
             return [chunk] if request.number == 1 else []
         running.began = True
         if running.id is None:
-            running.id, running.request_id = string(chunk.get("id")), request_id
+            running.id, running.request_id = as_string(chunk.get("id")), request_id
             if request.number == 1:
                 self._first = {name: value for name, value in chunk.items() if name not in ("choices", "usage")}
-        usage = obj(chunk.get("usage"))
+        usage = as_object(chunk.get("usage"))
         if usage is not None:
             running.usage = usage
             if self._hides_usage and not items:
@@ -411,7 +404,7 @@ class Rounds:
     def _feed_later(self, running: _Running, chunk: Json) -> list[Json]:
         choice = self._queue[0]
         item = cast(Json, chunk["choices"][0])
-        delta = obj(item.get("delta")) or {}
+        delta = as_object(item.get("delta")) or {}
         item = {**item, "index": choice.index, "delta": {name: delta[name] for name in delta if name != "role"}}
         chunk = {**chunk, **self._identity(chunk), "choices": [item]}
         if choice.stopped is not None:
@@ -419,7 +412,7 @@ class Rounds:
         if self._take_end(running, choice, item):
             return self._take_held_end(running, choice, chunk)
         if chunk.get("usage") is not None:
-            chunk["usage"] = add_usage(self._usage, obj(chunk["usage"]))
+            chunk["usage"] = add_usage(self._usage, as_object(chunk["usage"]))
         return choice.take(chunk, later=True) if has_news(chunk) else []
 
     def _take_held_end(self, running: _Running, choice: Choice, chunk: Json) -> list[Json]:
@@ -576,13 +569,13 @@ class Rounds:
         return Decision(chunks=ready, after=min(FIRST_WAIT * 2.0 ** (heals - 1), LONGEST_WAIT))
 
     def _take_end(self, running: _Running, choice: Choice, item: Json) -> bool:
-        finish_reason = string(item.get("finish_reason"))
+        finish_reason = as_string(item.get("finish_reason"))
         if finish_reason:
             choice.finish_reason, running.finished = finish_reason, True
         return bool(finish_reason)
 
     @property
-    def satisfied(self) -> bool:
+    def enough(self) -> bool:
         """Whether nothing more is taken of the running round; a stream may be closed."""
         if self._running is None or self._running.request.number == 1:
             return False
@@ -640,10 +633,10 @@ class Rounds:
         if index is not None:
             choice = self._choices[index]
             current = choice.current
-            crossed = Seam(held_back=len(current.joint.held), cut=choice.cut, dropped=current.dropped)
+            crossed = SeamReport(held_back=len(current.joint.held), cut=choice.cut, dropped=current.dropped)
         elif len(self._choices) == 1:
             index = next(iter(self._choices))
-        self.rounds.append(
+        self.history.append(
             Round(
                 id=running.id,
                 request_id=running.request_id,
@@ -723,7 +716,7 @@ class Rounds:
     def _choice(self, index: int) -> Choice:
         choice = self._choices.get(index)
         if choice is None:
-            answer = Answer("content", stops=self._stops)
+            answer = Text("content", stops=self._stops)
             choice = self._choices[index] = Choice(index, answer, self._prefill.hold)
         return choice
 
@@ -749,7 +742,7 @@ def first_body(body: Mapping[str, Any], provider: Provider, settings: Continuati
 def _asking(body: Mapping[str, Any], limit: Limit, *, usage: bool) -> Json:
     asking = limit.on_first(body)
     if usage:
-        asking["stream_options"] = {**(obj(body.get("stream_options")) or {}), "include_usage": True}
+        asking["stream_options"] = {**(as_object(body.get("stream_options")) or {}), "include_usage": True}
     return asking
 
 
@@ -775,7 +768,7 @@ def _counts_unasked(body: Mapping[str, Any], provider: Provider, limit: Limit) -
     """Tell whether usage is to be asked for, to count a total, though the caller did not ask."""
     if not body.get("stream") or limit.total is None or provider.streams_usage:
         return False
-    return not (obj(body.get("stream_options")) or {}).get("include_usage")
+    return not (as_object(body.get("stream_options")) or {}).get("include_usage")
 
 
 def _context(usage: Json | None, before: int | None, used: int) -> int | None:
@@ -793,5 +786,5 @@ def _room(overflow: Overflow, context: int | None) -> int | None:
 
 def _said(answer: object) -> str:
     """Return what a response that is no completion says, for the size of a context may be in it."""
-    known = obj(answer) or {}
+    known = as_object(answer) or {}
     return " ".join(str(known[name]) for name in ("error", "error_message") if name in known)

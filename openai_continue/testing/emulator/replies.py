@@ -12,8 +12,8 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
-from openai_continue.testing.habits import Habits
-from openai_continue.testing.model import Kind, Part, Reply
+from .habits import Habits
+from .model import Kind, Part, Reply
 
 DONE = b"data: [DONE]\n\n"
 

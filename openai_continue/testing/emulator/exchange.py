@@ -12,19 +12,19 @@ import uuid
 import zlib
 from typing import TYPE_CHECKING, Any, cast
 
-from openai_continue.testing import frames
-from openai_continue.testing.limits import Overflow, requested_tokens, stop_strings, token_limit, validated
-from openai_continue.testing.model import Refused
+from . import replies as written
+from .checks import Overflow, requested_tokens, stop_strings, token_limit, validated
+from .model import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from starlette.types import Receive, Scope, Send
 
-    from openai_continue.testing.faults import Fault, Kind
-    from openai_continue.testing.ledger import Line
-    from openai_continue.testing.model import Body, Prompt, Reply
-    from openai_continue.testing.server import Emulator
+    from .faults import Fault, Kind
+    from .ledger import Line
+    from .model import Body, Prompt, Reply
+    from .server import Emulator
 
 _HANG_SECONDS = 30.0
 # What is on its way when the connection is reset may be lost; wait until the client has it.
@@ -122,7 +122,7 @@ class Exchange:
             replies.append(emulator.model.reply(turn, limit, stop_strings(body)))
         return replies
 
-    def _compose(self, body: Body, prompt: Prompt, replies: Sequence[Reply]) -> frames.Answer:
+    def _compose(self, body: Body, prompt: Prompt, replies: Sequence[Reply]) -> written.Answer:
         habits = self._emulator.habits
         completion = sum(reply.completion_tokens for reply in replies)
         usage: dict[str, Any] = {
@@ -146,7 +146,7 @@ class Exchange:
         # A reasoning parser that waits for the end of a block takes a continued answer, which holds none, for thought.
         is_answer = prompt.is_continued and all(reply.reasoning_tokens == 0 for reply in replies)
         top = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
-        return frames.Answer(
+        return written.Answer(
             replies=replies,
             echo=prompt.prefill if prompt.is_continued and echoes[habits.echo] and last["role"] == "assistant" else "",
             misfiles=is_answer and (habits.misfiles == "both" or (habits.misfiles == "whole" and not streamed)),
@@ -162,7 +162,7 @@ class Exchange:
             top_logprobs=top,
         )
 
-    async def _whole(self, answer: frames.Answer) -> None:
+    async def _whole(self, answer: written.Answer) -> None:
         fault = self._fault.kind if self._fault else None
         if fault in {"error_frame", "error_event"}:
             await self._fail(500, {"error": {"message": "The engine died", "type": "InternalServerError", "code": 500}})
@@ -175,7 +175,7 @@ class Exchange:
             await self._start(200, "text/html")
             await self._write(b"<html><body>502 Bad Gateway</body></html>", more=False)
             return
-        data = frames.dump(_spoilt(answer.whole(), fault))
+        data = written.dump(_spoilt(answer.whole(), fault))
         if self._accepts_gzip:
             data = gzip.compress(data)
             self._compressor = None
@@ -193,11 +193,11 @@ class Exchange:
         else:
             await self._write(data, more=False)
 
-    def _finish(self, answer: frames.Answer) -> None:
+    def _finish(self, answer: written.Answer) -> None:
         self._logged.completion_tokens = sum(reply.completion_tokens for reply in answer.replies)
         self._logged.finish_reasons = tuple(reply.finish for reply in answer.replies)
 
-    async def _stream(self, body: Body, answer: frames.Answer) -> None:
+    async def _stream(self, body: Body, answer: written.Answer) -> None:
         await self._start(200, "text/event-stream; charset=utf-8")
         if self._fault and await self._breaks_at_once(self._fault.kind, answer):
             return
@@ -211,12 +211,12 @@ class Exchange:
         )
         if await self._send_events(events):
             self._finish(answer)
-            await self._write(frames.DONE if not self._has("no_done") else b"", more=False)
+            await self._write(written.DONE if not self._has("no_done") else b"", more=False)
 
     def _has(self, *kinds: Kind) -> bool:
         return self._fault is not None and self._fault.kind in kinds
 
-    async def _send_events(self, events: Iterable[frames.Event]) -> bool:
+    async def _send_events(self, events: Iterable[written.Event]) -> bool:
         """Send events at the pace of the model; False if the stream broke off."""
         delay = self._emulator.token_delay
         fault = self._fault
@@ -253,7 +253,7 @@ class Exchange:
         await self._write(b"".join(batch))
         return True
 
-    async def _breaks_at_once(self, kind: Kind, answer: frames.Answer) -> bool:
+    async def _breaks_at_once(self, kind: Kind, answer: written.Answer) -> bool:
         """Act out the faults that leave nothing of the stream but its beginning."""
         chunk: dict[str, Any] = {**answer.head, "choices": []}
         if kind == "not_json":
@@ -267,10 +267,10 @@ class Exchange:
             chunk["choices"] = None
         elif kind != "no_choices":
             return False
-        await self._write(frames.event(chunk) + frames.DONE, more=False)
+        await self._write(written.event(chunk) + written.DONE, more=False)
         return True
 
-    async def _break(self, kind: Kind, event: frames.Event) -> None:
+    async def _break(self, kind: Kind, event: written.Event) -> None:
         """Break a stream off before an event."""
         if kind == "reset":
             await self._reset()
@@ -284,16 +284,16 @@ class Exchange:
         else:
             error = {"error": {"message": "The engine died", "type": "InternalServerError", "param": None, "code": 500}}
             frame = {"error_type": "inference_error", "error_message": json.dumps(error)}
-            await self._write(frames.event(frame if kind == "error_frame" else error), more=False)
+            await self._write(written.event(frame if kind == "error_frame" else error), more=False)
 
     async def _overflow_frame(self, overflow: Overflow) -> None:
         await self._start(200, "text/event-stream; charset=utf-8")
         frame = {"error_type": "validation_error", "error_message": json.dumps(overflow.body)}
-        await self._write(frames.event(frame), more=False)
+        await self._write(written.event(frame), more=False)
 
     async def _fail(self, status: int, body: object) -> None:
         self._compressor = None
-        data = frames.dump(body)
+        data = written.dump(body)
         more = [(b"retry-after", b"0")] if status == 429 else []
         await self._start(status, "application/json", length=len(data), more=more, compressed=False)
         await self._write(data, more=False)

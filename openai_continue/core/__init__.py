@@ -1,0 +1,1 @@
+"""The core: dicts in, dicts out; no SDK, no I/O, no clock."""

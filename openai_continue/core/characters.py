@@ -1,0 +1,24 @@
+"""Characters that a token limit cut in half: the U+FFFD that stands for one, and the bytes that begin one."""
+
+from __future__ import annotations
+
+CUT_CHARACTER = "\ufffd"
+
+
+def half_character(written: bytes) -> bytes:
+    """Return the bytes at the end that begin a character and do not complete it."""
+    for length in range(1, min(len(written), 3) + 1):
+        tail = written[-length:]
+        if tail[0] < 0x80:
+            return b""
+        if tail[0] >= 0xC0:
+            return tail if length < (2 if tail[0] < 0xE0 else 3 if tail[0] < 0xF0 else 4) else b""
+    return b""
+
+
+def without_cut_character(text: str) -> str:
+    """Drop the U+FFFD (three at most, one a byte) that a server writes for a character that the cap cut."""
+    if not text.endswith(CUT_CHARACTER):
+        return text
+    bare = text[-3:].rstrip(CUT_CHARACTER)
+    return text[: max(len(text) - 3, 0)] + bare

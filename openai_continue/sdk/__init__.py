@@ -1,0 +1,1 @@
+"""Everything that touches openai, httpx or wrapt."""

@@ -1,0 +1,1 @@
+"""Cassettes: recorded answers for VCR."""

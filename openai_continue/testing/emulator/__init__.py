@@ -1,0 +1,1 @@
+"""The emulator: an OpenAI-compatible server on loopback."""
