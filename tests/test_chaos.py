@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import pytest
 
-from openai_continue.core import rounds
+from openai_continue.core import recovery
 from openai_continue.testing import Emulator, Fault, Habits
 from openai_continue.testing.emulator.faults import Kind
 from tests.conftest import ASYNC, DEEPINFRA, OUR_ASYNC, OUR_SYNC, SYNC, Way, ask, settled
@@ -110,7 +110,7 @@ class Case:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(recovery, "FIRST_WAIT", 0.001)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from openai_continue import Continuation, providers
-from openai_continue.core import rounds
-from openai_continue.core.rounds import Failure, Rounds
+from openai_continue.core import recovery
+from openai_continue.core.round import Failure
+from openai_continue.core.rounds import Rounds
 from openai_continue.testing import Emulator, Fault, Habits
 from tests.conftest import ASYNC, DEEPINFRA, OUR_SYNC, SYNC, Way, ask, entered, http, joined, listed, settled
 from tests.outcomes import DONE, LOST, Outcome, Script, chunk, event, outcome
@@ -34,7 +35,7 @@ ERRORS = ["429", "500", "503", "not_json", "no_choices", "null_choices", "error_
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait no longer than tests want to."""
-    monkeypatch.setattr(rounds, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(recovery, "FIRST_WAIT", 0.001)
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
 
 
@@ -301,7 +302,7 @@ async def test_stream_that_never_gets_on(colour: Way) -> None:
         seen = await ask_it(colour, emulator, streamed=True)
 
     assert (first_round(emulator), "length", "error") == (seen.text, seen.finish_reason, seen.stopped_by)
-    assert 1 + 1 + rounds.MAX_HEALS == len(emulator.requests)
+    assert 1 + 1 + recovery.MAX_HEALS == len(emulator.requests)
 
 
 async def test_stream_that_breaks_again_and_again(colour: Way) -> None:
@@ -553,7 +554,7 @@ async def test_client_that_is_closed(colour: Way, end: list[Any]) -> None:
 
 def test_close_while_waiting_to_heal(monkeypatch: pytest.MonkeyPatch) -> None:
     """``close()`` from another thread ends the wait before a heal, and no round is begun."""
-    monkeypatch.setattr(rounds, "FIRST_WAIT", 30)
+    monkeypatch.setattr(recovery, "FIRST_WAIT", 30)
     script = Script([chunk("One "), LOST], [chunk("two")])
     client = SYNC.client("http://x/v1", transport=script, max_retries=0)
     stream = client.chat.completions.create(**ask("x"), stream=True)
@@ -567,7 +568,7 @@ def test_close_while_waiting_to_heal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_aclose_while_waiting_to_heal(monkeypatch: pytest.MonkeyPatch) -> None:
     """``close()`` from another task ends the wait before a heal, and no round is begun."""
-    monkeypatch.setattr(rounds, "FIRST_WAIT", 30)
+    monkeypatch.setattr(recovery, "FIRST_WAIT", 30)
     script = Script([chunk("One "), LOST], [chunk("two")])
     client = ASYNC.client("http://x/v1", transport=script, max_retries=0)
     stream = await client.chat.completions.create(**ask("x"), stream=True)
@@ -583,7 +584,7 @@ async def _listed(stream: Any) -> list[Any]:
 
 async def test_cancellation_while_waiting_to_heal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancellation in the wait before a heal is no break: it goes through, and no round is begun."""
-    monkeypatch.setattr(rounds, "FIRST_WAIT", 30)
+    monkeypatch.setattr(recovery, "FIRST_WAIT", 30)
     script = Script([chunk("One "), LOST], [chunk("two")])
     client = ASYNC.client("http://x/v1", transport=script, max_retries=0)
     stream = await client.chat.completions.create(**ask("x"), stream=True)
@@ -637,7 +638,7 @@ def say(rounds: Rounds, request: Any, text: str, finish_reason: str | None = Non
 
 def test_waits_before_heals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heals in a row wait twice as long each time, as the SDK's retries do; new text begins anew."""
-    monkeypatch.setattr(rounds, "FIRST_WAIT", 0.5)
+    monkeypatch.setattr(recovery, "FIRST_WAIT", 0.5)
     made = rounds_of()
     waits = []
     for text in ("One ", "", "", "two ", "", "", ""):

@@ -207,7 +207,7 @@ def streamed(seed: int) -> Any:
 @pytest.mark.parametrize("start", range(0, 160, 40))
 def test_by_the_block_as_one_by_one(start: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a server sends, in whatever blocks: the chunks are those of the long way."""
-    monkeypatch.setattr("openai_continue.core.rounds.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("openai_continue.core.recovery.FIRST_WAIT", 0.0)
     seeds = range(start, start + 40)
     by_the_block = [streamed(seed) for seed in seeds]
     taken: list[bool] = []

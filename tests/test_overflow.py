@@ -12,7 +12,8 @@ import pytest
 from openai_continue import Continuation, providers
 from openai_continue.core import overflow
 from openai_continue.core.overflow import Overflow
-from openai_continue.core.rounds import Decision, Failure, Request, Rounds
+from openai_continue.core.round import Decision, Failure, Request
+from openai_continue.core.rounds import Rounds
 from openai_continue.testing import Emulator, Habits
 from tests.conftest import DEEPINFRA, SYNC, Way, ask, http, joined, listed, settled
 

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue.core import rounds
+from openai_continue.core import recovery
 from openai_continue.testing import Emulator, Fault, Habits
 from openai_continue.testing.emulator.texts import document
 from tests.conftest import ASYNC, SYNC, Way, ask, settled
@@ -21,7 +21,7 @@ ways = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(recovery, "FIRST_WAIT", 0.001)
 
 
 def server(*faults: Fault, **options: Any) -> Emulator:

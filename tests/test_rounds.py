@@ -10,7 +10,7 @@ import pytest
 from openai_continue import providers
 from openai_continue.core.limit import Limit
 from openai_continue.core.prefill import RESTART_EVIDENCE, RESTART_EVIDENCE_STRUCTURED
-from openai_continue.core.rounds import Failure
+from openai_continue.core.round import Failure
 from openai_continue.settings import Continuation
 from openai_continue.testing import Emulator, Habits
 from tests.conftest import ASYNC, SYNC, Way, ask, settled

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from openai_continue.core import seam
 from openai_continue.core.characters import half_character, without_cut_character
 from openai_continue.core.logprobs import add_logprobs, logprobs_of
-from openai_continue.core.seam import Opening, Seam
-from openai_continue.core.stops import straddling_stop
-from openai_continue.core.text import Stopped, Text
+from openai_continue.core.seam import Seam, Stopped
+from openai_continue.core.stops import straddling_stop, swallowed
+from openai_continue.core.text import Text
 from openai_continue.core.usage import add_usage
 from openai_continue.testing import Habits
 from tests.conftest import ask
@@ -24,7 +24,7 @@ drives = pytest.mark.parametrize("drive", DRIVES)
 LINES = "The first line of all, which no other line repeats, not even in part.\n"
 
 
-def copied(joint: Seam, new: str, size: int) -> int | Opening:
+def copied(joint: Seam, new: str, size: int) -> int | Stopped:
     """Settle a joint with the pieces of a stream; whatever their size, it must say the same."""
     for end in range(size, len(new), size):
         copy = joint.copied(new[:end], ended=False)
@@ -127,11 +127,11 @@ def test_white_space_comes_again_when_the_template_trims(held: str, new: str, co
         (".\n\n", 3),
         ("", 0),
         (".\n", 2),
-        (".\nNext", Opening.REFUSED),
-        ("!\n\nNext", Opening.REFUSED),
+        (".\nNext", Stopped.REFUSED),
+        ("!\n\nNext", Stopped.REFUSED),
     ],
 )
-def test_punctuation_comes_again(new: str, copy: int | Opening, size: int) -> None:
+def test_punctuation_comes_again(new: str, copy: int | Stopped, size: int) -> None:
     """Punctuation that was held back must come as it was; else the round is of no use."""
     assert copy == copied(Seam(held=".\n\n", exact=True, trims=True), new, size)
 
@@ -188,10 +188,10 @@ def test_restart(held: str, size: int) -> None:
     start = seam.evidence(LINES, 64)
     joint = Seam(held=held, exact=held == ".\n", starts=(start,))
 
-    assert Opening.RESTARTED is copied(joint, LINES + "and so on", size)
-    assert Opening.RESTARTED is copied(joint, "\n\n" + LINES + "and so on", size)
-    assert Opening.RESTARTED is not copied(joint, held + LINES[:63] + "!" + LINES, size)
-    assert Opening.RESTARTED is not copied(joint, held + LINES[:63], size)
+    assert Stopped.RESTARTED is copied(joint, LINES + "and so on", size)
+    assert Stopped.RESTARTED is copied(joint, "\n\n" + LINES + "and so on", size)
+    assert Stopped.RESTARTED is not copied(joint, held + LINES[:63] + "!" + LINES, size)
+    assert Stopped.RESTARTED is not copied(joint, held + LINES[:63], size)
 
 
 # Cut characters.
@@ -247,7 +247,7 @@ def test_straddling_stop(before: str, new: str, stops: list[str], kept: int | No
 
 
 @pytest.mark.parametrize(
-    ("held", "new", "stops", "swallowed"),
+    ("held", "new", "stops", "expected"),
     [
         ("  ", "", ["  b"], 2),
         ("  ", " ", [" b"], 1),
@@ -258,9 +258,9 @@ def test_straddling_stop(before: str, new: str, stops: list[str], kept: int | No
         (".\n\n", ".", ["\n\nHuman:"], 2),
     ],
 )
-def test_stop_in_what_was_held_back(held: str, new: str, stops: list[str], swallowed: int) -> None:
+def test_stop_in_what_was_held_back(held: str, new: str, stops: list[str], expected: int) -> None:
     """A stop string that begins in what was held back ends a round unseen, and the text before it."""
-    assert swallowed == Seam(held=held).swallowed(new, stops)
+    assert expected == swallowed(held, new, stops)
 
 
 @given(

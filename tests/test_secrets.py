@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from openai_continue import Continuation, SettingsError
-from openai_continue.core import rounds
+from openai_continue.core import recovery
 from openai_continue.testing import Emulator, Fault
 from tests.conftest import ASYNC, DEEPINFRA, OUR_ASYNC, OUR_SYNC, SYNC, Way, ask, http, settled
 from tests.outcomes import DONE, LOST, Outcome, Script, chunk, event, outcome
@@ -27,7 +27,7 @@ FIELDS = {"extra_headers": {"X-Secret": HEADER}, "user": "canary6", "stop": ["ca
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(recovery, "FIRST_WAIT", 0.001)
 
 
 class Lines(logging.Handler):

@@ -1,62 +1,80 @@
-"""One choice in the making: its thoughts and its answer over all rounds, and which of the two new text belongs to."""
+"""State of one choice: its answer and its thoughts so far, where new text goes, and what the rounds have used."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import reasoning
 from .chunks import delta_of, text_of
-from .jsons import Json
+from .jsons import Json, as_object
+from .logprobs import add_logprobs, logprobs_of
 from .prefill import RESTART_EVIDENCE, Hold
-from .seam import evidence
-from .text import Stopped, Text
+from .seam import Seam, Stopped, evidence
+from .stops import stop_strings
+from .text import Text
+
+#: Nothing of such a round is part of the answer.
+_NOT_CONTINUED = (Stopped.RESTARTED, Stopped.REFUSED)
 
 
 @dataclass(slots=True, repr=False)
 class Choice:
-    """See the module's docstring; ``later`` says of a chunk that it is not of the first round."""
+    """One choice over all rounds."""
 
     index: int
     answer: Text
     #: How much is held back at the next seam.
     hold: Hold
     thoughts: Text | None = None
-    #: Whether the running round continues the thoughts.
+    #: Whether the running round continues the thoughts, and not the answer.
     thinking: bool = False
-    #: Whether a continuation was had, so that the server is known not to begin anew.
+    #: Whether a continuation brought text, so that the server is known to continue.
     joined: bool = False
-    #: Text of a continued answer that came as thoughts, until it shows what it is; and what it was before.
-    misfiled: list[Json] = field(default_factory=list[Json])
-    misfiles: bool = False
+    #: The server's ``finish_reason`` of the last round, or ours.
     finish_reason: str | None = None
-    #: Chunks of the running round with text: what a broken round is taken to have used.
-    chunks: int = 0
-    #: Output tokens and rounds so far.
-    used: int = 0
-    rounds: int = 0
-    #: Why this choice must not be continued, or has ended.
+    #: Why this choice must not be continued, or None.
     barred: str | None = None
+    #: Why this choice has ended, or None while it goes on.
     stopped_by: str | None = None
-    #: U+FFFD dropped at the last seam.
-    cut: int = 0
-    #: Whether the caller's stream has its end.
-    ended: bool = False
-    #: Heals in a row without new text.
-    heals: int = 0
-    #: Tokens of prompt and answer after the last round, as far as usage tells; and the most to ask the next one for.
+    #: Rounds so far.
+    rounds: int = 0
+    #: Output tokens of the rounds so far.
+    used: int = 0
+    #: Chunks of the running round that carried text. A round that broke off is taken to have used as many tokens.
+    chunks: int = 0
+    #: Tokens of the prompt and the answer after the last round, or None if the server reports no usage.
     context: int | None = None
+    #: Most tokens that the next round may ask for, or None if the context is not known to be short.
     room: int | None = None
+    #: How often the running round was asked for again with fewer tokens.
     shrinks: int = 0
-    #: What later rounds of a whole answer brought in the message and beside it, and all its logprobs.
-    extras: Json = field(default_factory=dict[str, Any])
-    beside: Json = field(default_factory=dict[str, Any])
+    #: Broken rounds in a row that brought no new text.
+    heals: int = 0
+    #: U+FFFD characters that were dropped at the last seam.
+    cut: int = 0
+    #: Whether the caller's stream has the end of this choice.
+    ended: bool = False
+    #: Fields that later rounds of a whole answer brought in the message, and beside it.
+    message_fields: Json = field(default_factory=dict[str, Any])
+    choice_fields: Json = field(default_factory=dict[str, Any])
+    #: Logprobs of all rounds of a whole answer.
     logprobs: Json | None = None
+    # Chunks of a continued answer that came as thoughts, until the round shows what they are.
+    _filed_as_thoughts: list[Json] = field(default_factory=list[Json])
+    # Whether the server is known to file the answer of a continuation as thoughts.
+    _files_answers_as_thoughts: bool = False
 
     @property
     def current(self) -> Text:
         """The text that the running round continues."""
         return self.thoughts if self.thinking and self.thoughts is not None else self.answer
+
+    @property
+    def thoughts_text(self) -> str:
+        """The thoughts so far, or "" if there are none in a field of their own."""
+        return "" if self.thoughts is None else self.thoughts.text
 
     @property
     def added(self) -> int:
@@ -65,46 +83,74 @@ class Choice:
 
     @property
     def stopped(self) -> Stopped | None:
-        """Why nothing more is taken of the running round."""
+        """Why no more of the running round is taken, or None."""
         return self.answer.stopped or self.current.stopped
 
+    # The running round.
+
+    def start_round(self, seam: Seam, *, thinking: bool, document: str | None) -> None:
+        """
+        Begin a continuation.
+
+        ``thinking``: whether it continues the thoughts. ``document``: the JSON document so far, if the answer is one.
+        """
+        self.thinking = thinking
+        if self.thoughts is not None:
+            self.thoughts.start_round(seam if thinking else Seam())
+        self.answer.start_round(Seam() if thinking else seam, document=document)
+
     def take(self, chunk: Json, *, later: bool) -> list[Json]:
-        """Take a chunk; return the chunks that are certain by it. What it brings may bar this choice's continuation."""
+        """
+        Take a chunk of this choice; return the chunks that may go out now.
+
+        ``later``: whether the chunk is of a later round. A tool call, audio or a refusal bars further rounds.
+        """
         delta = delta_of(chunk)
-        for name in ("tool_calls", "function_call", "audio", "refusal"):
-            if delta.get(name):
-                self.barred = "unsupported"
         content = delta.get("content")
+        if any(delta.get(name) for name in ("tool_calls", "function_call", "audio", "refusal")):
+            self.barred = "unsupported"
         if content is not None and not isinstance(content, str):
             self.barred = "unsupported"
         thought = reasoning.field_of(delta)
         if content or thought:
             self.chunks += 1
-        if thought is None and content:
+        if thought is not None:
+            return self._take_thoughts(chunk, thought, later=later)
+        if content:
             before = [] if self.thoughts is None else self.thoughts.end_round(goes_on=False)
-            return before + self._thought_anew() + self.answer.take(chunk)
-        if thought is None and self.misfiled:
-            self.misfiled.append(chunk)
+            return before + self._drop_new_thoughts() + self.answer.take(chunk)
+        if self._filed_as_thoughts:
+            self._filed_as_thoughts.append(chunk)
             return []
-        if thought is None:
-            return self.answer.take(chunk)
-        return self._take_thoughts(chunk, thought, later=later)
+        return self.answer.take(chunk)
+
+    def take_item(self, item: Json, *, later: bool) -> None:
+        """Take the choice of a whole answer, as a stream of one chunk."""
+        message = as_object(item.get("message")) or {}
+        chunk = {"choices": [{**item, "delta": message}]}
+        text = text_of(chunk)
+        if item.get("logprobs") is not None and text:
+            # Without the tokens of a cut character, whose bytes are in no text.
+            chunk["choices"][0]["logprobs"] = logprobs_of(item["logprobs"], text, 0, len(text))
+        self.collect(self.take(chunk, later=later))
+        if self.stopped in _NOT_CONTINUED:
+            return
+        for name, value in message.items():
+            if name not in ("role", "content", *reasoning.FIELDS) and value is not None:
+                self.message_fields.setdefault(name, value)
+        self.choice_fields = {name: item[name] for name in item if name not in ("index", "message", "logprobs")}
+
+    def collect(self, chunks: list[Json]) -> None:
+        """Add the logprobs of chunks that are out, for the merged whole answer."""
+        for chunk in chunks:
+            self.logprobs = add_logprobs(self.logprobs, as_object(chunk["choices"][0].get("logprobs")))
 
     def _take_thoughts(self, chunk: Json, name: str, *, later: bool) -> list[Json]:
-        """Take a chunk with thoughts in a field of their own, or with an answer that a server files there."""
+        """Take a chunk whose field ``name`` holds thoughts, or an answer that the server files there."""
+        if later and not self.thinking:
+            return self._take_text_filed_as_thoughts(chunk, name)
         item, delta = chunk["choices"][0], delta_of(chunk)
         rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}
-        if later and not self.thinking:
-            # vLLM's deepseek_r1 parser takes all text before a </think> for thoughts, though the block was closed
-            # before the cut. Where the answer comes too, they are the echo of what was sent back, or thoughts anew.
-            if delta.get("content"):
-                ready = self._thought_anew()
-                return ready + self.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
-            chunk = {**chunk, "choices": [{**item, "delta": {**rest, "content": delta[name]}}]}
-            if self.misfiles:
-                return self.answer.take(chunk)
-            self.misfiled.append(chunk)
-            return []
         if self.thoughts is None:
             self.thoughts = Text(name)
         if not delta.get("content"):
@@ -112,56 +158,137 @@ class Choice:
                 chunk = {**chunk, "choices": [{**item, "delta": {**rest, self.thoughts.field: delta[name]}}]}
             return self.thoughts.take(chunk)
         # A whole message, or the chunk in which the answer begins.
-        thoughts: Json = {
-            **chunk,
-            "choices": [{**item, "delta": {self.thoughts.field: delta[name]}, "logprobs": None}],
-        }
-        ready = self.thoughts.take(thoughts) + self.thoughts.end_round(goes_on=False)
+        only_thoughts = {**item, "delta": {self.thoughts.field: delta[name]}, "logprobs": None}
+        out = self.thoughts.take({**chunk, "choices": [only_thoughts]}) + self.thoughts.end_round(goes_on=False)
         if self.thoughts.stopped is not None:
-            return ready
-        return ready + self.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
+            return out
+        return out + self.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
 
-    def _thought_anew(self) -> list[Json]:
-        """Drop what came as thoughts: the answer goes on elsewhere, so they were no part of it."""
-        chunks, self.misfiled = self.misfiled, []
-        return [ready for chunk in chunks if not text_of(chunk) for ready in self.answer.take(chunk)]
+    def _take_text_filed_as_thoughts(self, chunk: Json, name: str) -> list[Json]:
+        """
+        Take a chunk of thoughts in a round that continues the answer.
 
-    def _filed(self) -> list[Json]:
-        """Take text that came as thoughts for the answer that it is, where no answer came beside it."""
-        chunks, self.misfiled = self.misfiled, []
+        vLLM's deepseek_r1 parser takes all text before a ``</think>`` for thoughts, though the block was closed before
+        the cut. If the answer comes too, the thoughts are an echo of the prefill, or new ones.
+        """
+        item, delta = chunk["choices"][0], delta_of(chunk)
+        rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}
+        if delta.get("content"):
+            return self._drop_new_thoughts() + self.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
+        chunk = {**chunk, "choices": [{**item, "delta": {**rest, "content": delta[name]}}]}
+        if self._files_answers_as_thoughts:
+            return self.answer.take(chunk)
+        self._filed_as_thoughts.append(chunk)
+        return []
+
+    def _drop_new_thoughts(self) -> list[Json]:
+        """Drop what came as thoughts: the answer goes on elsewhere, so they are no part of it."""
+        chunks, self._filed_as_thoughts = self._filed_as_thoughts, []
+        return [out for chunk in chunks if not text_of(chunk) for out in self.answer.take(chunk)]
+
+    def _take_filed(self) -> list[Json]:
+        """Take what came as thoughts for the answer, at the end of a round that brought no other answer."""
+        chunks, self._filed_as_thoughts = self._filed_as_thoughts, []
         if not chunks:
             return []
         text = "".join(map(text_of, chunks))
-        known = "" if self.thoughts is None else evidence(self.thoughts.text, RESTART_EVIDENCE)
+        known = evidence(self.thoughts_text, RESTART_EVIDENCE)
         if known and text.lstrip().startswith(known):
             self.answer.stopped = Stopped.RESTARTED
             return []
-        self.misfiles = True
-        return [ready for chunk in chunks for ready in self.answer.take(chunk)]
+        self._files_answers_as_thoughts = True
+        return [out for chunk in chunks for out in self.answer.take(chunk)]
 
-    def end_texts(self, *, goes_on: bool) -> list[Json]:
-        """End a round for both texts; return the chunks that are certain by it."""
-        thoughts = [] if self.thoughts is None else self.thoughts.end_round(goes_on=goes_on)
-        return thoughts + self.answer.end_round(goes_on=goes_on)
+    # The end of a round.
 
     def settle(self) -> list[Json]:
-        """Settle a round's beginning, and end this choice as a stop across the seam says."""
+        """Settle the seam at the end of a round; a stop string or document that ended in it ends this choice."""
         thoughts = [] if self.thoughts is None else self.thoughts.settle()
-        by_itself = self.finish_reason == "stop"
-        ready = thoughts + self._filed() + self.answer.settle(by_itself=by_itself)
+        out = thoughts + self._take_filed() + self.answer.settle(by_itself=self.finish_reason == "stop")
         stopped = self.stopped
         if self.answer.document_ended or stopped is Stopped.STOP_STRING:
             self.finish_reason = "stop"
         elif stopped is not None:
             self.finish_reason = "length"
-        return ready
+        return out
+
+    def book_round(self, used: int, context: int | None, *, finished: bool) -> None:
+        """
+        Count a round.
+
+        ``used``: its output tokens for this choice. ``context``: tokens of prompt and answer after it, if known.
+        ``finished``: whether it ended by a ``finish_reason``.
+        """
+        self.rounds += 1
+        self.used += used
+        self.context = context
+        self.room, self.shrinks, self.chunks = None, 0, 0
+        if finished:
+            self.heals = 0
+
+    def book_break(self) -> None:
+        """Take a round that broke off for one that was cut."""
+        self.finish_reason = "length"
+        self.heals = 1 if self.added > 0 else self.heals + 1
+
+    def shrink(self, room: int) -> None:
+        """Ask for the running round again, for ``room`` tokens at most."""
+        self.room, self.shrinks = room, self.shrinks + 1
+
+    def end_texts(self, *, goes_on: bool) -> list[Json]:
+        """End the round for answer and thoughts; return the chunks that may go out now."""
+        thoughts = [] if self.thoughts is None else self.thoughts.end_round(goes_on=goes_on)
+        return thoughts + self.answer.end_round(goes_on=goes_on)
 
     def flush(self) -> list[Json]:
-        """End a round that nothing follows; return the chunks that were held back."""
-        return self._filed() + self.end_texts(goes_on=False)
+        """End the last round; return all chunks that were held back."""
+        return self._take_filed() + self.end_texts(goes_on=False)
 
-    def drop_cut_character(self) -> int:
-        """Take the rest of a character that the cap cut off both texts; return the number of U+FFFD."""
-        if self.finish_reason != "length":
-            return 0
-        return sum(text.drop_cut_character() for text in (self.answer, self.thoughts) if text is not None)
+    def drop_cut_character(self) -> None:
+        """Drop what the token limit left of a character at the end of answer and thoughts, and count it."""
+        texts = (self.answer, self.thoughts) if self.finish_reason == "length" else ()
+        self.cut = sum(text.drop_cut_character() for text in texts if text is not None)
+
+    def end(self, stopped_by: str) -> list[Json]:
+        """End this choice with what has arrived, as "length"; return all chunks that were held back."""
+        self.finish_reason, self.stopped_by = "length", stopped_by
+        return self.flush()
+
+
+class Choices:
+    """The choices of an answer, by index."""
+
+    def __init__(self, body: Mapping[str, Any], hold: Hold) -> None:
+        self._by_index: dict[int, Choice] = {}
+        self._hold = hold
+        self._stops = stop_strings(body)
+        #: How many choices the caller asks for.
+        self.wanted = choices_wanted(body)
+
+    def at(self, index: int) -> Choice:
+        """Return the choice with this index; a new one if the server has just begun it."""
+        choice = self._by_index.get(index)
+        if choice is None:
+            choice = self._by_index[index] = Choice(index, Text("content", stops=self._stops), self._hold)
+        return choice
+
+    def get(self, index: int) -> Choice | None:
+        """Return the choice with this index, or None if it has not begun."""
+        return self._by_index.get(index)
+
+    def __iter__(self) -> Iterator[Choice]:
+        return iter(self._by_index.values())
+
+    def __len__(self) -> int:
+        return len(self._by_index)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all choices that the caller asks for have ended."""
+        return len(self) >= self.wanted and all(choice.finish_reason for choice in self)
+
+
+def choices_wanted(body: Mapping[str, Any]) -> int:
+    """Return how many choices a request asks for."""
+    wanted = body.get("n")
+    return wanted if isinstance(wanted, int) and wanted > 0 else 1

@@ -1,4 +1,4 @@
-"""The request of a further round: what goes back of the answer so far, in which form, and what does not."""
+"""The prefill: the last message of a later round, which carries the text so far, and the seam that it leaves."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from ..providers import Provider
 from . import reasoning, seam
 from .jsons import Json, as_object, as_string
 from .reasoning import Inline
+from .seam import Seam
 
-#: Characters that must be the same for a continuation to count as the answer begun anew. A document of known format
-#: is known from its first few, where no value may begin at the seam that is like the document itself.
+#: Characters that must recur for a continuation to count as a restart. A document of a known format is known from its
+#: first few, unless a value may begin at the seam that is like the document itself.
 RESTART_EVIDENCE = 64
 RESTART_EVIDENCE_STRUCTURED = 16
 
@@ -27,7 +28,12 @@ class Hold(IntEnum):
 
 
 class Prefill:
-    """Writes the last message of every further round of a call."""
+    """
+    Writes the last message of every later round of a call.
+
+    It has one of four forms: an answer, thoughts in a field of their own, thoughts as an open tag, or the caller's own
+    beginning of the answer, which grows.
+    """
 
     def __init__(self, body: Mapping[str, Any], provider: Provider, *, trims: bool, structured: bool) -> None:
         self._body = body
@@ -35,23 +41,25 @@ class Prefill:
         self._provider = provider
         self._trims = trims
         self._structured = structured
-        #: Only at temperature 0 does the model write the same punctuation again.
+        #: How much is held back by default. Only at temperature 0 does the model write the same punctuation again.
         self.hold = Hold.TO_WORD if trims and body.get("temperature") == 0 else Hold.WHITESPACE
-        #: Whether an empty think block stands before an answer, and whether it stood in the last request.
+        # Whether an empty think block goes before an answer without thoughts, and whether the last request had one.
         self._closes = bool(provider.closed_block) and reasoning.is_of(provider.closed_block_of, self._model)
         self._closed = False
 
     def less(self, hold: Hold) -> Hold | None:
-        """Return the next smaller hold to try; None where less cannot be held back without doubling it."""
+        """Return the next smaller hold, or None if less cannot be held back without doubling it."""
         least = Hold.WHITESPACE if self._trims else Hold.NOTHING
         return Hold(hold - 1) if hold > least else None
 
     def part(self, content: str, thoughts: str = "") -> Inline:
-        """Part content at its think block; where thoughts came in a field of their own, it has none."""
+        """Part content at its think block. It has none if thoughts came in a field of their own."""
         return Inline(False, "", content) if thoughts else Inline.of(content, self._model)
 
+    # May it go back?
+
     def bar(self, content: str, thoughts: str) -> str | None:
-        """Say why this text cannot go back; None where it can."""
+        """Return why this text cannot go back (a value of ``Report.stopped_by``), or None if it can."""
         messages = self._body.get("messages")
         if not isinstance(messages, list) or not messages:
             return "unsupported"
@@ -60,9 +68,9 @@ class Prefill:
             return "unsupported"
         inline = self.part(content, thoughts)
         if (thoughts and not content) or inline.thinking:
-            return None if self._thinks_on(thoughts) else "reasoning"
+            return None if self._can_think_on(thoughts) else "reasoning"
         if thoughts and self._is_prefilled():
-            # Nothing tells what of it stands on which side of the caller's own beginning.
+            # Nothing shows which part of the thoughts the caller's own beginning holds.
             return "reasoning"
         if inline.answer.strip() if self._trims else inline.answer:
             return None
@@ -70,10 +78,10 @@ class Prefill:
             return None
         return "reasoning" if thoughts or inline.thoughts else "empty"
 
-    def _thinks_on(self, thoughts: str) -> bool:
-        """Tell whether thoughts that were cut can go on."""
+    def _can_think_on(self, thoughts: str) -> bool:
+        """Whether thoughts that were cut can go on."""
         if not thoughts or self._is_prefilled():
-            # Inline, as the server gave them or the caller began them.
+            # They are inline: the server gave them so, or the caller began them.
             opened = not thoughts or reasoning.OPEN in _text_of(self._body["messages"][-1].get("content"))
             raw = self._provider.thought_marks is None and self._provider.echoes is None
             return opened and raw and reasoning.is_of("taking", self._model)
@@ -81,61 +89,48 @@ class Prefill:
             return bool(thoughts.strip())
         return self._provider.echoes is None and reasoning.is_of("taking", self._model)
 
-    def write(self, body: Json, content: str, thoughts: str, hold: Hold, *, first: bool) -> tuple[Json, seam.Seam]:
-        """
-        Return the body with the text so far at its end, and the seam that its answer is to be joined at.
+    # How it goes back.
 
-        ``first``: no text of a choice was continued yet, so that the server may show that it begins anew.
+    def write(self, body: Json, content: str, thoughts: str, hold: Hold, *, first: bool) -> tuple[Json, Seam]:
+        """
+        Return the body with the text so far as its last message, and the seam where the next round meets the text.
+
+        ``content``, ``thoughts``: the answer, and the thoughts in a field of their own. ``first``: whether no text was
+        continued yet, so that the server may still show that it begins again.
         """
         inline = self.part(content, thoughts)
-        prefilled = self._is_prefilled()
         thinking = bool(thoughts) and not content
-        raw = prefilled or inline.thinking
-        text = thoughts if thinking else content if raw else inline.answer
-        # A tag has no word that could be gone back to.
-        hold = min(hold, Hold.WHITESPACE) if inline.thinking else hold
-        held = self._held(text, hold)
-        if self._trims and inline.thoughts and not inline.thinking and not text:
-            held = inline.gap
+        text = self._continued(inline, content, thoughts)
+        held = self._held(text, inline, hold)
         sent = text[: len(text) - len(held)]
         marks = dict(self._provider.body_marks)
-        message: Json = {**self._provider.message_marks}
-        field = self._provider.thought_field
         self._closed = False
-        if thinking and field is not None and self._provider.thought_marks is not None:
-            marks.update(self._provider.thought_marks)
-            message.update({"content": "", field: sent})
-        elif thinking and not prefilled:
-            sent = f"{reasoning.OPEN}\n{sent}"
-        elif not raw and (thoughts or inline.thoughts):
-            if field is not None:
-                # Templates set the newlines beside the tags; Nemotron 3's would double those that came.
-                message[field] = thoughts.strip("\n") or inline.thoughts
-            elif self._closes:
-                self._closed = bool(text)
-                block = self._provider.closed_block
-                gap = inline.gap if sent or not held else ""
-                sent = f"{block.rstrip()}{gap}{sent}" if inline.thoughts else block + sent
-        message.setdefault("content", sent)
-        messages: list[Any] = list(self._body["messages"])
-        if prefilled:
-            last = cast(Json, messages.pop())
-            message = {**last, **message, "content": self._grown(last.get("content"), sent)}
+        if self._is_prefilled():
+            message = self._callers_own(sent)
             sent = _text_of(message["content"])
+        elif thinking and self._provider.thought_field is not None and self._provider.thought_marks is not None:
+            marks.update(self._provider.thought_marks)
+            message = self._message("", **{self._provider.thought_field: sent})
+        elif thinking:
+            sent = f"{reasoning.OPEN}\n{sent}"
+            message = self._message(sent)
+        elif inline.thinking:
+            message = self._message(sent)
         else:
-            message = {"role": "assistant", **message}
-        joint = seam.Seam(
+            message = self._answer(sent, thoughts, inline, held=bool(held), empty=not text)
+            sent = message["content"]
+        met = Seam(
             held=held,
-            exact=hold is Hold.TO_WORD,
+            exact=self._exact(hold, inline),
             trims=self._trims,
             echo=self._echo(sent, streamed=bool(body.get("stream"))),
             starts=self._starts(text, inline, thinking=thinking or inline.thinking) if first else (),
         )
-        return {**body, **marks, "messages": [*messages, message]}, joint
+        return {**body, **marks, "messages": [*self._history(), message]}, met
 
     def drops_block(self) -> bool:
         """
-        Leave out the think block before the answer, which the server has refused; tell whether there was one.
+        Leave out the think block before the answer, which the server has refused; return whether there was one.
 
         The templates of distilled models, and vLLM with any of the family, take no message that holds a block.
         """
@@ -143,8 +138,65 @@ class Prefill:
         self._closes = self._closes and not dropped
         return dropped
 
+    def _continued(self, inline: Inline, content: str, thoughts: str) -> str:
+        """Return the text that the round continues."""
+        if thoughts and not content:
+            return thoughts
+        return content if self._is_prefilled() or inline.thinking else inline.answer
+
+    def _held(self, text: str, inline: Inline, hold: Hold) -> str:
+        """Return the end of the text that is held back."""
+        if self._trims and inline.thoughts and not inline.thinking and not text:
+            return inline.gap
+        if hold is Hold.NOTHING:
+            return ""
+        if self._exact(hold, inline):
+            return seam.held_to_word(text)
+        return seam.held_whitespace(text, trims=self._trims)
+
+    def _exact(self, hold: Hold, inline: Inline) -> bool:
+        # An open think tag has no word to go back to.
+        return hold is Hold.TO_WORD and not inline.thinking
+
+    def _history(self) -> list[Any]:
+        """Return the caller's messages without their own beginning of the answer."""
+        messages: list[Any] = self._body["messages"]
+        return messages[:-1] if self._is_prefilled() else messages
+
+    def _message(self, content: str, **fields: Any) -> Json:
+        return {"role": "assistant", **self._provider.message_marks, **fields, "content": content}
+
+    def _answer(self, sent: str, thoughts: str, inline: Inline, *, held: bool, empty: bool) -> Json:
+        """Return an answer, with its thoughts beside it or a closed block before it if the provider wants one."""
+        if not thoughts and not inline.thoughts:
+            return self._message(sent)
+        if self._provider.thought_field is not None:
+            # Templates set the newlines beside the tags. Nemotron 3's would double those that came.
+            return self._message(sent, **{self._provider.thought_field: thoughts.strip("\n") or inline.thoughts})
+        if not self._closes:
+            return self._message(sent)
+        self._closed = not empty
+        block = self._provider.closed_block
+        if not inline.thoughts:
+            return self._message(block + sent)
+        gap = inline.gap if sent or not held else ""
+        return self._message(f"{block.rstrip()}{gap}{sent}")
+
+    def _callers_own(self, sent: str) -> Json:
+        """Return the caller's own beginning of the answer with the text so far at its end."""
+        last = cast(Json, self._body["messages"][-1])
+        own = _text_of(last.get("content"))
+        grown = _appended(last.get("content"), sent)
+        if own and (self._provider.echoes or self._body.get("echo")):
+            # The server gave the beginning back with the first round; a part of it may be held back.
+            if sent.startswith(own):
+                grown = _appended(last.get("content"), sent[len(own) :])
+            elif own.startswith(sent):
+                grown = sent
+        return {**last, **self._provider.message_marks, "content": grown}
+
     def _starts(self, text: str, inline: Inline, *, thinking: bool) -> tuple[str, ...]:
-        """Return the beginnings that show an answer begun anew."""
+        """Return the beginnings that show that the answer begins again."""
         length = RESTART_EVIDENCE
         if self._structured and not thinking and text.rstrip()[-1:] not in (":", ",", "["):
             length = RESTART_EVIDENCE_STRUCTURED
@@ -152,29 +204,12 @@ class Prefill:
         block = reasoning.OPEN if inline.thoughts and not thinking else ""
         return tuple(beginning for beginning in (start, block) if beginning)
 
-    def _grown(self, content: object, text: str) -> object:
-        """Append text to the caller's own beginning; a server that echoes has given that back with the first round."""
-        own = _text_of(content)
-        if own and (self._provider.echoes or self._body.get("echo")):
-            if text.startswith(own):
-                text = text[len(own) :]
-            elif own.startswith(text):
-                return text
-        return _appended(content, text)
-
-    def _held(self, text: str, hold: Hold) -> str:
-        if hold is Hold.NOTHING:
-            return ""
-        if hold is Hold.TO_WORD:
-            return seam.held_to_word(text)
-        return seam.held_whitespace(text, trims=self._trims)
-
     def _echo(self, sent: str, *, streamed: bool) -> str:
         echoes = self._provider.echoes
         return sent if echoes == "always" or (echoes == "whole" and not streamed) else ""
 
     def _is_prefilled(self) -> bool:
-        """Tell whether the caller's last message is the beginning of the answer, as the provider marks one."""
+        """Whether the caller's last message is the beginning of the answer, marked as the provider wants it."""
         last = as_object(self._body["messages"][-1])
         if last is None or last.get("role") != "assistant":
             return False
@@ -185,7 +220,7 @@ class Prefill:
 
 
 def _text_of(content: object) -> str:
-    """Return the text of a message's content: a as_string, None, or a list of parts."""
+    """Return the text of a message's content: a string, None, or a list of parts."""
     if not isinstance(content, list):
         return as_string(content) or ""
     parts = map(as_object, cast("list[Any]", content))
@@ -193,7 +228,7 @@ def _text_of(content: object) -> str:
 
 
 def _appended(content: object, text: str) -> object:
-    """Append text to a message's content; of a list of parts the last text part grows."""
+    """Return a message's content with text at its end. If it is a list of parts, the last text part grows."""
     if not isinstance(content, list):
         return _text_of(content) + text
     parts = list(cast("list[Any]", content))

@@ -1,17 +1,16 @@
 """
-Where two rounds meet: what is sent back of the text so far, and how much of the new text is a copy of it.
+The place where two rounds meet: what is held back of the text so far, and how much of the new text is a copy of it.
 
-Tokenizers fuse punctuation and the newlines behind it, and put a blank in front of the word it belongs to. So a
-partial answer goes back with its newlines and without its trailing blanks; the model writes the blanks again, and one
-copy is kept. Where the server's chat template trims the message, it makes no difference which whitespace is sent: then
-all of it is held back, and at temperature 0 the punctuation before it too, so that every token of the prompt stays as
-it was generated.
+Tokenizers fuse punctuation and the newlines after it, and put a blank in front of the word that it belongs to. So a
+partial answer goes back with its newlines and without its trailing blanks. The model writes the blanks again, and one
+copy is kept. If the server's chat template trims the message, the server never sees trailing whitespace. Then all of
+it is held back, and at temperature 0 the punctuation before it too, so that every token of the prompt stays as it was
+generated.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -19,63 +18,66 @@ _BLANKS = " \t"
 _WHITE_SPACE = re.compile(r"\s*")
 
 
-class Opening(Enum):
-    """What the beginning of a round shows, where it shows no continuation."""
+class Stopped(Enum):
+    """Why no more text of the running round is taken."""
 
-    #: The answer begins anew: the server took the message sent back for a finished turn.
+    STOP_STRING = "stop string"
+    DOCUMENT_END = "document end"
+    #: The answer begins again: the server took the prefill for a finished turn.
     RESTARTED = "restarted"
-    #: The text held back did not come back as it was.
+    #: The held-back text did not come back as it was.
     REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Seam:
-    """What was not sent of the text so far, and what the beginning of the new text is compared with."""
+    """What was held back of the text so far, and what the beginning of the new text is compared with."""
 
-    #: The end of the text, which the model is to write again.
+    #: The end of the text that was not sent. The model is to write it again.
     held: str = ""
-    #: True: ``held`` is more than whitespace and must come back as it was; whitespace may come back otherwise.
+    #: True: ``held`` is more than whitespace and must come back as it was. Whitespace may come back changed.
     exact: bool = False
-    #: Whether the server's template trims.
+    #: Whether the server's chat template trims the prefill.
     trims: bool = False
-    #: What was sent, where the server repeats it at the beginning of its answer.
+    #: The prefill, if the server repeats it at the beginning of its answer, else "".
     echo: str = ""
-    #: Beginnings of the answer, of which meeting one again means that the answer begins anew.
+    #: Beginnings of the answer. A round that begins with one of them is a restart.
     starts: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:
-        """Whether the beginning of a round must be seen before any of it is certain."""
+        """Whether the beginning of the round must be seen before any of its text may go out."""
         return bool(self.held or self.echo or self.starts)
 
-    def copied(self, new: str, *, ended: bool) -> int | Opening | None:
-        """Return how many leading characters of a round are there already; None: too little has come to tell."""
+    def copied(self, new: str, *, ended: bool) -> int | Stopped | None:
+        """
+        Return how many leading characters of a round repeat the text so far, or None if too little has come to tell.
+
+        ``new``: the text of the round so far. ``ended``: whether no more of it comes. Returns ``RESTARTED`` or
+        ``REFUSED`` if the round is no continuation.
+        """
         place = self._echoed(new, ended=ended)
         if place is None:
             return None
         new = new[place:]
         fresh = new.lstrip()
         if any(fresh.startswith(start) for start in self.starts):
-            return Opening.RESTARTED
+            return Stopped.RESTARTED
         if not ended and any(start.startswith(fresh) for start in self.starts):
             return None
         copy = self._held_again(new, ended=ended)
         return place + copy if isinstance(copy, int) else copy
 
-    def swallowed(self, new: str, stops: Sequence[str]) -> int:
-        """
-        Return how many characters at the end of the text were the beginning of a stop string.
+    def without_echo(self, new: str) -> str:
+        """Return the text of a whole round without the echo of the prefill."""
+        return new[self._echoed(new, ended=True) or 0 :]
 
-        ``new`` is a whole round that the server ended by itself. Where the text held back did not come again, a stop
-        string that begins in it may have ended the round, unseen.
-        """
-        new = new[self._echoed(new, ended=True) or 0 :]
-        missing = self.held[len(new) :]
-        swallows = self.held.startswith(new) and any(stop.startswith(missing) for stop in stops)
-        return len(missing) if swallows else 0
+    def is_within_echo(self, new: str) -> bool:
+        """Whether this text may be the beginning of an echo that is still to come."""
+        return bool(self.echo) and any(len(new) < len(form) and form.startswith(new) for form in self._forms)
 
     def _echoed(self, new: str, *, ended: bool) -> int | None:
-        """Return the length of the echo; some servers trim it."""
+        """Return the length of the echo in characters, or None if it may still be coming. Some servers trim it."""
         if not self.echo:
             return 0
         forms = self._forms
@@ -83,42 +85,38 @@ class Seam:
             return None
         return max((len(form) for form in forms if new.startswith(form)), default=0)
 
-    def is_within_echo(self, new: str) -> bool:
-        """Tell whether this may be the beginning of an echo that is still to come."""
-        return bool(self.echo) and any(len(new) < len(form) and form.startswith(new) for form in self._forms)
-
     @property
     def _forms(self) -> tuple[str, ...]:
         return self.echo, self.echo.rstrip(), self.echo.lstrip(), self.echo.strip()
 
-    def _held_again(self, new: str, *, ended: bool) -> int | Opening | None:
+    def _held_again(self, new: str, *, ended: bool) -> int | Stopped | None:
         if not self.held or new.startswith(self.held):
             return len(self.held)
         if self.exact:
             if not self.held.startswith(new):
-                return Opening.REFUSED
+                return Stopped.REFUSED
             return len(new) if ended else None
         rest = new.lstrip() if self.trims else new.lstrip(_BLANKS)
         if not rest and not ended:
             return None
-        # The new whitespace stands where it extends the old; else the old stands.
+        # New whitespace that extends the old is kept, else the old is.
         return len(new) - len(rest)
 
 
 def start_of(text: str) -> int:
-    """Return where a text begins behind its white space; unlike ``lstrip()``, without a copy of all that follows."""
+    """Return how many whitespace characters a text begins with. ``lstrip()`` would copy the rest."""
     found = _WHITE_SPACE.match(text)
     return found.end() if found else 0
 
 
 def held_whitespace(text: str, *, trims: bool) -> str:
-    """Return the whitespace at the end of the text that is not sent back; never the whole text."""
+    """Return the whitespace at the end of the text that is held back; never the whole text."""
     bare = text.rstrip() if trims else text.rstrip(_BLANKS)
     return text[len(bare) :] if bare else ""
 
 
 def held_to_word(text: str) -> str:
-    """Return the whitespace at the end of the text with the punctuation before it, back to a word if there is one."""
+    """Return the whitespace at the end of the text and the punctuation before it, back to a word if there is one."""
     end = len(text.rstrip())
     if end == len(text):
         return ""
@@ -128,7 +126,7 @@ def held_to_word(text: str) -> str:
 
 
 def evidence(text: str, length: int) -> str:
-    """Return the beginning of an answer, if it is long enough and does not recur: else it is no sign of a restart."""
+    """Return the first ``length`` characters of an answer, or "" if it is shorter or they recur in it."""
     place = start_of(text)
     start = text[place : place + length]
     return start if len(start) == length and text.find(start, text.find(start) + 1) < 0 else ""

@@ -1,55 +1,50 @@
-"""The text of one choice over all its rounds, and the chunks of it that wait until they are certain."""
+"""One text of a choice (its answer, or its thoughts) over all rounds, and the chunks of it that are held back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 
-from . import seam
 from .characters import CUT_CHARACTER, half_character, without_cut_character
 from .chunks import cut_from, cut_to, merged, text_of, written_of
 from .jsons import Json
-from .stops import ends_in_half, straddling_stop
+from .seam import Seam, Stopped
+from .stops import ends_in_half, straddling_stop, swallowed
 from .structured import Document
-
-
-class Stopped(Enum):
-    """Why nothing more is taken of the running round."""
-
-    STOP_STRING = "stop string"
-    DOCUMENT_END = "document end"
-    RESTARTED = "restarted"
-    REFUSED = "refused"
 
 
 class Text:
     """
-    Text in, certain text out; a whole answer is a stream of one chunk.
+    Chunks in, chunks out: those whose text is settled. A whole answer is a stream of one chunk.
 
-    A chunk waits while the text so far ends in what may be half a stop string or half a character, and while it is
-    open how much of a round's beginning repeats what is there. Then it goes out as it came.
+    A chunk is held back while the text ends in what may be half a stop string or half a character, and while it is
+    open how much of a round's beginning repeats the text so far. Then it goes out as it came. Most text of a stream
+    never passes ``take()``: once ``flows`` is True, the fast path (``sdk/flow.py``) passes it on and calls ``add()``.
     """
 
     def __init__(self, field: str, *, stops: Sequence[str] = ()) -> None:
-        #: The field of a delta that carries the text: "content", or where the thoughts are.
+        #: The field of a delta that carries this text: "content", or the one that carries the thoughts.
         self.field = field
         self._stops = stops
+        # Characters at the end of the text that may be part of a stop string.
         self._reach = max((len(stop) for stop in stops), default=1)
         self._parts: list[str] = []
-        self._waiting: list[Json] = []
-        #: The beginning of a character whose tokens have come and whose text has not.
+        self._held_back: list[Json] = []
+        # The first bytes of a character whose logprobs have come and whose text has not.
         self._half = b""
-        # The running round: its seam with what was, and the chunks of its beginning until that is settled.
-        self.joint = seam.Seam()
+        #: Where the running round meets the text so far.
+        self.seam = Seam()
+        # The chunks of the running round until its seam is settled, then None.
         self._opening: list[Json] | None = None
         self._before = ""
         self._round_text = ""
         self._document: Document | None = None
-        #: Whether the document that the text is has come to its end.
+        #: Whether the JSON document that the text is has come to its end.
         self.document_ended = False
-        #: Characters that the running round added, and those that repeated what was there.
+        #: Characters that the running round added.
         self.added = 0
+        #: Characters of the running round that repeated the text so far and were dropped.
         self.dropped = 0
+        #: Why no more of the running round is taken, or None.
         self.stopped: Stopped | None = None
 
     @property
@@ -59,15 +54,15 @@ class Text:
             self._parts = ["".join(self._parts)]
         return self._parts[0] if self._parts else ""
 
-    def start_round(self, joint: seam.Seam, *, document: str | None = None) -> None:
+    def start_round(self, seam: Seam, *, document: str | None = None) -> None:
         """
-        Begin a continuation, whose text is to be joined at this seam.
+        Begin a continuation that meets the text so far at this seam.
 
-        ``document``: the part of the text so far that is the beginning of a JSON document, with which the text ends.
+        ``document``: the end of the text so far, if it is the beginning of a JSON document.
         """
         text = self.text
-        self.joint = joint
-        self._opening = [] if joint.is_open else None
+        self.seam = seam
+        self._opening = [] if seam.is_open else None
         self._before = text[-self._reach :] if self._stops else ""
         self._round_text = ""
         self.added = self.dropped = 0
@@ -77,7 +72,7 @@ class Text:
             self.document_ended = self._document.feed(document) is not None
 
     def take(self, chunk: Json) -> list[Json]:
-        """Take a chunk; return the chunks that are certain by it."""
+        """Take a chunk; return the chunks that may go out now."""
         if self._opening is not None:
             self._opening.append(chunk)
             return self._settle(self._opening, ended=False)
@@ -85,63 +80,72 @@ class Text:
 
     @property
     def flows(self) -> bool:
-        """Whether a further chunk of text alone goes out as it came, unless it ends in half a character."""
-        waits = self._stops or self._waiting or self._half or self._opening is not None
+        """Whether a further chunk that carries only text goes out as it came, unless it ends in half a character."""
+        waits = self._stops or self._held_back or self._half or self._opening is not None
         return not waits and self._document is None and self.stopped is None
 
     def add(self, text: str) -> None:
-        """Take the text of chunks that need not be seen, as ``flows`` says."""
+        """Add text that the fast path has passed on. Only while ``flows`` is True."""
         self._parts.append(text)
         self.added += len(text)
 
     def end_round(self, *, goes_on: bool) -> list[Json]:
-        """End a round; return the chunks that are certain by it, which is all of them where the answer ends."""
-        ready = self.settle()
+        """
+        End a round; return the chunks that may go out now.
+
+        ``goes_on``: whether another round follows. If none does, all chunks go out.
+        """
+        out = self.settle()
         if not goes_on or not self._ends_in_half_stop():
-            ready += self._release()
+            out += self._release()
         self._half = b""
-        return ready
+        return out
 
     def settle(self, *, by_itself: bool = False) -> list[Json]:
-        """Take it that no more comes of a round's beginning; ``by_itself``: the server has ended the answer."""
+        """
+        Settle the seam of a round that brings no more text; return the chunks that may go out now.
+
+        ``by_itself``: whether the server ended the answer, with ``"stop"``.
+        """
         if self._opening is None:
             return []
         if by_itself and self._stops:
-            self._shorten(self.joint.swallowed(self._text_of(self._opening), self._stops))
+            new = self.seam.without_echo(self._text_of(self._opening))
+            self._shorten(swallowed(self.seam.held, new, self._stops))
         return self._settle(self._opening, ended=True)
 
     def drop_opening(self, *, unless_text: bool) -> None:
         """
-        Drop the beginning of a round that broke off before it showed what it is.
+        Drop the beginning of a round that broke off before its seam was settled.
 
-        ``unless_text``: only where it must be an echo; else it may be text, which another round can write again.
+        ``unless_text``: only if it must be an echo. Else it may be text, and another round can write it again.
         """
         new = self._text_of(self._opening or [])
-        if self._opening is not None and (not unless_text or self.joint.is_within_echo(new)):
+        if self._opening is not None and (not unless_text or self.seam.is_within_echo(new)):
             self._opening, self.dropped = None, len(new)
 
     def drop_cut_character(self) -> int:
-        """Take the rest of a character that the cap cut off what waits of the text; return the number of U+FFFD."""
-        # What does not wait is the caller's already: an earlier seam has left it, or the answer came behind it.
-        waiting = self._text_of(self._waiting)
-        cut = len(waiting) - len(without_cut_character(waiting))
+        """Drop what the token limit left of a character at the end; return the number of U+FFFD that were dropped."""
+        # Text that is not held back is the caller's already: an earlier seam left it, or the answer came after it.
+        held_back = self._text_of(self._held_back)
+        cut = len(held_back) - len(without_cut_character(held_back))
         if cut:
             text = self.text
             self._parts = [text[: len(text) - cut]]
             self.added -= cut
-            self._waiting = cut_to(self._waiting, cut, self.field)
+            self._held_back = cut_to(self._held_back, cut, self.field)
         if self._half:
-            self._waiting = merged(self._waiting, self.field)
+            self._held_back = merged(self._held_back, self.field)
         return cut
 
     def _settle(self, opening: list[Json], *, ended: bool) -> list[Json]:
         new = self._text_of(opening)
-        copy = self.joint.copied(new, ended=ended)
+        copy = self.seam.copied(new, ended=ended)
         if copy is None:
             return []
         self._opening = None
-        if isinstance(copy, seam.Opening):
-            self.stopped = Stopped[copy.name]
+        if isinstance(copy, Stopped):
+            self.stopped = copy
             self.dropped = len(new)
             return []
         self.dropped = copy
@@ -150,16 +154,15 @@ class Text:
     def _join(self, chunks: list[Json]) -> list[Json]:
         if self.stopped is not None:
             return []
-        self._waiting += chunks
+        self._held_back += chunks
         for chunk in chunks:
             self._half = half_character(self._half + written_of(chunk))
         text = self._text_of(chunks)
         if text:
-            self._parts.append(text)
-            self.added += len(text)
+            self.add(text)
             self._end_with_document(text)
             self._stop_across_seam(text)
-        if self.stopped is None and (self._half or self._awaits()):
+        if self.stopped is None and (self._half or self._is_open_ended()):
             return []
         return self._release()
 
@@ -168,9 +171,9 @@ class Text:
 
     def _end_with_document(self, text: str) -> None:
         """
-        Cut off what follows the end of the document.
+        Drop what follows the end of the document.
 
-        White space may be all that follows, and the round's end with its usage comes behind it: it is waited for.
+        If only whitespace follows, the round goes on: its end with the usage is still to come.
         """
         end = None if self._document is None else self._document.feed(text)
         if end is None:
@@ -190,13 +193,14 @@ class Text:
             self.stopped = Stopped.STOP_STRING
 
     def _shorten(self, excess: int) -> None:
+        """Drop the last ``excess`` characters."""
         if excess:
             text = self.text
             self._parts = [text[: len(text) - excess]]
             self.added -= excess
-            self._waiting = cut_to(self._waiting, excess, self.field)
+            self._held_back = cut_to(self._held_back, excess, self.field)
 
-    def _awaits(self) -> bool:
+    def _is_open_ended(self) -> bool:
         return self._tail().endswith(CUT_CHARACTER) or self._ends_in_half_stop()
 
     def _ends_in_half_stop(self) -> bool:
@@ -212,5 +216,5 @@ class Text:
         return tail[-self._reach :]
 
     def _release(self) -> list[Json]:
-        ready, self._waiting = self._waiting, []
-        return ready
+        out, self._held_back = self._held_back, []
+        return out

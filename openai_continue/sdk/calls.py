@@ -17,7 +17,9 @@ from openai._types import NotGiven, Omit
 from .. import providers, settings, switches
 from ..core.jsons import Json, as_object, as_string
 from ..core.limit import is_limited
-from ..core.rounds import Failure, Request, Rounds, first_body
+from ..core.request import first_body
+from ..core.round import Failure, Request
+from ..core.rounds import Rounds
 from ..providers import Provider
 from ..report import Round
 from ..settings import Continuation

@@ -21,7 +21,7 @@ import openai
 from openai._base_client import AsyncAPIClient, SyncAPIClient
 
 from ..core.jsons import as_object
-from ..core.rounds import Request
+from ..core.round import Request
 from . import wire
 from .calls import Call, failure_of, is_failure
 from .flow import Flow

@@ -12,7 +12,7 @@ from typing import Any
 
 import openai
 
-from ..core.rounds import choices_wanted
+from ..core.choice import choices_wanted
 from ..settings import Continuation
 from ..switches import is_disabled
 from . import drivers

@@ -1,0 +1,120 @@
+"""Where the chunks of a running round go, and which of them may go out."""
+
+from __future__ import annotations
+
+from .choice import Choice, Choices
+from .chunks import choices_of, delta_of, has_news, index_of, part_end, singles, without_usage
+from .jsons import Json, as_object
+from .merged import MergedAnswer
+from .round import Running
+from .text import Text
+
+
+class Feeding:
+    """Takes the chunks of streamed rounds. ``hides_usage``: whether only we asked for their usage."""
+
+    def __init__(self, choices: Choices, answer: MergedAnswer, *, hides_usage: bool) -> None:
+        self._choices = choices
+        self._answer = answer
+        self._hides_usage = hides_usage
+        # The choice and the text that the last chunk added to, if the fast path may add to them.
+        self._flowing: tuple[Choice, Text] | None = None
+
+    def feed(self, running: Running, chunk: Json, request_id: str | None) -> list[Json]:
+        """Take one chunk; return the chunks of the merged stream that may go out now."""
+        items = choices_of(chunk)
+        if items is None:
+            return [chunk] if running.choice is None else []
+        if running.choice is None and running.id is None:
+            self._answer.take_first_chunk(chunk)
+        running.note(chunk, request_id)
+        if self._hides_usage:
+            if not items and as_object(chunk.get("usage")) is not None:
+                return []
+            chunk = without_usage(chunk)
+        if not items:
+            return self._feed_without_choice(running, chunk)
+        if running.choice is None:
+            return self._feed_first(running, chunk, items)
+        # One choice was asked for. Any other belongs to no answer.
+        running.index = index_of(items[0]) if running.index is None else running.index
+        items = [item for item in items if index_of(item) == running.index]
+        parts = singles({**chunk, "choices": items}, items) if items else ()
+        return [out for part in parts for out in self._feed_later(running, running.choice, part)]
+
+    def _feed_without_choice(self, running: Running, chunk: Json) -> list[Json]:
+        """Take a chunk of usage, or an empty one, which some servers send to keep the connection open."""
+        if running.choice is None and not self._answer.keeps_ends:
+            return [chunk]
+        if chunk.get("usage") is not None:
+            self._answer.keep(chunk)
+        return []
+
+    def _feed_first(self, running: Running, chunk: Json, items: list[Json]) -> list[Json]:
+        if len(items) == 1:
+            return self._feed_first_one(running, chunk)
+        parts = list(singles(chunk, items))
+        outs = [self._feed_first_one(running, part) for part in parts]
+        unchanged = all(len(out) == 1 and out[0] is part for part, out in zip(parts, outs, strict=True))
+        return [chunk] if unchanged else [one for out in outs for one in out]
+
+    def _feed_first_one(self, running: Running, chunk: Json) -> list[Json]:
+        item = chunk["choices"][0]
+        choice = self._choices.at(index_of(item))
+        if not running.take_end(choice, item):
+            return choice.take(chunk, later=False)
+        if choice.finish_reason == "length" or self._answer.keeps_ends:
+            return self._keep_end(running, choice, chunk)
+        choice.ended = True
+        return choice.take(chunk, later=False) + choice.end_texts(goes_on=False)
+
+    def _feed_later(self, running: Running, choice: Choice, chunk: Json) -> list[Json]:
+        if choice.stopped is not None:
+            return []
+        delta = {name: value for name, value in delta_of(chunk).items() if name != "role"}
+        item = {**chunk["choices"][0], "index": choice.index, "delta": delta}
+        chunk = self._answer.identified({**chunk, "choices": [item]})
+        if running.take_end(choice, item):
+            return self._keep_end(running, choice, chunk)
+        return choice.take(self._answer.summed(chunk), later=True) if has_news(chunk) else []
+
+    def _keep_end(self, running: Running, choice: Choice, chunk: Json) -> list[Json]:
+        """Keep an end until the round is over: whole if it may be the last one, else without its text."""
+        if not has_news(chunk):
+            self._answer.keep(chunk)
+            return []
+        first = running.choice is None
+        news, end = part_end(chunk)
+        out = choice.take(news, later=not first)
+        if first and out and out[-1] is news:
+            self._answer.keep(chunk)
+            return out[:-1]
+        self._answer.keep(end)
+        return out
+
+    def flows(self, running: Running, chunk: Json) -> str | None:
+        """Return the field ("content", ...) if the chunk just fed carried nothing but text, else None."""
+        self._flowing = None
+        items = choices_of(chunk)
+        if not items or len(items) > 1 or chunk.get("usage") is not None:
+            return None
+        item = items[0]
+        news = [name for name, value in delta_of(chunk).items() if value and name != "role"]
+        choice = self._choices.get(index_of(item)) if running.choice is None else running.choice
+        if choice is None or len(news) != 1 or item.get("finish_reason") or item.get("logprobs") is not None:
+            return None
+        thoughts = choice.thoughts if running.choice is None or choice.thinking else None
+        for text in (choice.answer, thoughts):
+            if text is not None and text.field == news[0] and text.flows:
+                self._flowing = choice, text
+                return text.field
+        return None
+
+    def feed_text(self, text: str, chunks: int) -> None:
+        """Add the text of ``chunks`` chunks of the fast path. Raises RuntimeError unless ``flows()`` gave a field."""
+        if self._flowing is None:
+            msg = "feed_text() was called, but flows() did not return a field for the chunk fed before it"
+            raise RuntimeError(msg)
+        choice, flowing = self._flowing
+        choice.chunks += chunks
+        flowing.add(text)

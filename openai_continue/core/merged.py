@@ -1,0 +1,190 @@
+"""The merged answer: what the caller gets, made of the first round's answer and the ends, sums and report of all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..report import Round, SeamReport, report
+from . import reasoning
+from .choice import Choice, Choices
+from .chunks import has_news, index_of, part_end, without_usage
+from .jsons import Json, as_object, as_string
+from .round import Running
+from .usage import add_usage
+
+
+class MergedAnswer:
+    """
+    Owns what belongs to the whole answer, and not to one choice.
+
+    It has the id, created, model and fingerprint of the first round, the summed usage, and the ``finish_reason`` of
+    the last round. In a stream, from a truncated end on, it keeps the ends and the usage of a round (the kept ends)
+    until it is known whether another round follows.
+    """
+
+    def __init__(self, choices: Choices, *, hides_usage: bool) -> None:
+        self._choices = choices
+        # Whether only we asked for the usage of a stream, so that the caller does not get it.
+        self._hides_usage = hides_usage
+        # The first round's completion, or the first chunk without its choices.
+        self._first: Json = {}
+        #: Sum of the usage of all rounds, or None if no round reported any.
+        self.usage: Json | None = None
+        #: The rounds that were received or tried, in order.
+        self.history: list[Round] = []
+        #: Why the answer ends, or None while it goes on or was not continued.
+        self.stopped_by: str | None = None
+        #: The last error, as the report shows it.
+        self.error: Json | None = None
+        # End chunks of the running round as they came, and what came after them.
+        self._kept: list[Json] = []
+        # By index: the last end of each choice, without its text. The usage chunks that came after the ends.
+        self._ends: dict[int, Json] = {}
+        self._trailing: list[Json] = []
+
+    @property
+    def report(self) -> Json:
+        """The JSON object that the merged answer carries as ``continuation``."""
+        return report(self.history, self.stopped_by or "length", self.error)
+
+    def take_completion(self, completion: Json) -> None:
+        """Take the whole answer of the first round."""
+        self._first = completion
+
+    def take_first_chunk(self, chunk: Json) -> None:
+        """Take the first chunk of the first round."""
+        self._first = {name: value for name, value in chunk.items() if name not in ("choices", "usage")}
+
+    def note(self, running: Running, finish_reason: str | None) -> None:
+        """Add a round to the history and its usage to the sum. ``finish_reason`` is None if the round failed."""
+        self.usage = add_usage(self.usage, running.usage)
+        seam, choice = None, running.choice
+        if choice is not None:
+            text = choice.current
+            seam = SeamReport(held_back=len(text.seam.held), cut=choice.cut, dropped=text.dropped)
+        elif len(self._choices) == 1:
+            choice = next(iter(self._choices))
+        self.history.append(
+            Round(
+                id=running.id,
+                request_id=running.request_id,
+                choice=None if choice is None else choice.index,
+                finish_reason=finish_reason,
+                usage=running.usage,
+                seam=seam,
+            )
+        )
+
+    # Whole answers.
+
+    def completion(self, *, continued: bool) -> Json:
+        """Return the merged completion, or the first round's own object if the answer was not continued."""
+        if not continued:
+            return self._first
+        if "choices" in self._first:
+            merged = {
+                **self._first,
+                "choices": [_merged(item, self._choices.at(index_of(item))) for item in self._first["choices"]],
+            }
+        else:
+            items = [_item_of_stream(choice) for choice in self._choices]
+            merged = {**self._first, "object": "chat.completion", "choices": items}
+        if self.usage is not None:
+            merged["usage"] = self.usage
+        return {**merged, "continuation": self.report}
+
+    # Streams.
+
+    @property
+    def keeps_ends(self) -> bool:
+        """Whether an end of the running round is kept back."""
+        return bool(self._kept)
+
+    def identified(self, chunk: Json) -> Json:
+        """Return a chunk of a later round with the id, created, ... of the first one."""
+        return {**chunk, **{name: value for name, value in self._first.items() if name in chunk}}
+
+    def summed(self, chunk: Json) -> Json:
+        """Return a chunk of a later round whose usage, if it has one, counts the earlier rounds too."""
+        if chunk.get("usage") is None:
+            return chunk
+        return {**chunk, "usage": add_usage(self.usage, as_object(chunk["usage"]))}
+
+    def keep(self, chunk: Json) -> None:
+        """Keep back the end of a choice, or the usage that came after it."""
+        self._kept.append(chunk)
+
+    def drop_kept(self) -> None:
+        """Drop the ends of a round that failed after them."""
+        self._kept = []
+
+    def part_kept(self) -> list[Json]:
+        """Reduce the kept ends to bare ends; return the text that came with them."""
+        texts: list[Json] = []
+        for place, chunk in enumerate(self._kept):
+            if chunk["choices"] and has_news(chunk):
+                news, self._kept[place] = part_end(chunk)
+                texts.append(news)
+        return texts
+
+    def file_kept(self) -> None:
+        """Take the kept ends for those of the merged stream, unless a later round brings others."""
+        kept, self._kept = self._kept, []
+        self._trailing = [chunk for chunk in kept if not chunk["choices"]] or self._trailing
+        self._ends.update({index_of(chunk["choices"][0]): chunk for chunk in kept if chunk["choices"]})
+
+    def last_chunks(self, *, continued: bool) -> list[Json]:
+        """
+        Return the end of the merged stream: the ends of all choices, the summed usage, and the report on the last.
+
+        If the answer was not continued, they are the ends of the first round as they came.
+        """
+        if not continued:
+            kept, self._kept = self._kept, []
+            return kept
+        for choice in self._choices:
+            if not choice.ended and choice.index not in self._ends:
+                # Its stream broke off, and no later round brought an end.
+                self._ends[choice.index] = {**self._first, "choices": [{"index": choice.index, "delta": {}}]}
+        ends = [self._end(self._choices.at(index), chunk) for index, chunk in self._ends.items()]
+        last = [without_usage(chunk) for chunk in ends]
+        if self.usage is not None and not self._hides_usage:
+            if any(chunk.get("usage") is not None for chunk in ends):
+                last[-1] = {**last[-1], "usage": self.usage}
+            last += [{**self.identified(chunk), "usage": self.usage} for chunk in self._trailing]
+        if last:
+            last[-1] = {**last[-1], "continuation": self.report}
+        self._ends, self._trailing = {}, []
+        return last
+
+    def _end(self, choice: Choice, chunk: Json) -> Json:
+        item = {**chunk["choices"][0], "index": choice.index, "finish_reason": choice.finish_reason}
+        return {**self.identified(chunk), "choices": [item]}
+
+
+def _merged(item: Json, choice: Choice) -> Json:
+    """Return a choice of the first round with the text and the end of all rounds."""
+    if choice.rounds == 1 and not choice.cut:
+        return item
+    message = {**item["message"]}
+    if choice.answer.text or message.get("content"):
+        message["content"] = choice.answer.text
+    if choice.thoughts is not None:
+        # Some servers give them under both names.
+        message.update({name: choice.thoughts.text for name in reasoning.FIELDS if as_string(message.get(name))})
+        message[choice.thoughts.field] = choice.thoughts.text
+    for name, value in choice.message_fields.items():
+        if message.get(name) is None:
+            message[name] = value
+    merged = {**item, **choice.choice_fields, "message": message, "finish_reason": choice.finish_reason}
+    if item.get("logprobs") is not None or choice.logprobs is not None:
+        merged["logprobs"] = choice.logprobs or {**(as_object(item.get("logprobs")) or {}), "content": []}
+    return merged
+
+
+def _item_of_stream(choice: Choice) -> Json:
+    """Return the choice of a completion that stands in for a stream that is raised with an error."""
+    message: dict[str, Any] = {"role": "assistant", "content": choice.answer.text}
+    if choice.thoughts is not None:
+        message[choice.thoughts.field] = choice.thoughts.text
+    return {"index": choice.index, "finish_reason": choice.finish_reason, "message": message}

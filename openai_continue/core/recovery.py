@@ -1,0 +1,61 @@
+"""What can be done about a failed round: go on from a broken stream, or ask again for fewer tokens."""
+
+from __future__ import annotations
+
+from .choice import Choice, Choices
+from .overflow import Overflow
+from .request import Requests
+from .verdict import bar
+
+#: Most heals in a row without new text.
+MAX_HEALS = 3
+#: Seconds before the first heal, and most seconds before any: the SDK's own delays between retries.
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
+#: How often a round is asked for again with fewer tokens.
+MAX_SHRINKS = 3
+#: Tokens to leave free for each shrink, because servers count a prompt only roughly.
+SHRINK_MARGIN = 16
+
+
+def wait_before_heal(heals: int) -> float:
+    """Return the seconds to wait before the heal with this number, from 1."""
+    return min(FIRST_WAIT * 2.0 ** (heals - 1), LONGEST_WAIT)
+
+
+def can_heal_first(choices: Choices, requests: Requests) -> bool:
+    """Whether a first round that broke off can be healed: all choices had begun, and each broken one can go on."""
+    broken = [choice for choice in choices if not choice.finish_reason]
+    return len(choices) == choices.wanted and bool(broken) and all(bar(choice, requests) is None for choice in broken)
+
+
+def can_heal_later(choice: Choice, *, max_rounds: int) -> bool:
+    """Whether a later round that broke off can be healed."""
+    heals = 0 if choice.added > 0 else choice.heals
+    return choice.rounds + 1 < max_rounds and choice.barred is None and heals < MAX_HEALS
+
+
+def smaller_room(choice: Choice, overflow: Overflow, asked: int | None) -> int | None:
+    """
+    Return how many tokens to ask for instead of ``asked``, or None if the round cannot be had smaller.
+
+    The server's number counts if it gave one; else half is tried.
+    """
+    if asked is None or choice.shrinks == MAX_SHRINKS:
+        return None
+    room = room_left(overflow, choice.context)
+    room = None if room is None else room - SHRINK_MARGIN * choice.shrinks
+    if room is None or room >= asked:
+        # The server gave no number, or a wrong one.
+        room = asked // 2
+    return room if room >= 1 else None
+
+
+def room_left(overflow: Overflow, context: int | None) -> int | None:
+    """
+    Return the tokens that the prompt leaves free, or None if that is not known.
+
+    ``context``: tokens of prompt and answer so far, by usage. It counts if the server says "at least N".
+    """
+    prompt = overflow.prompt_tokens if overflow.exact else None
+    prompt = context if prompt is None else prompt
+    return None if prompt is None or overflow.context_length is None else overflow.context_length - prompt

@@ -1,0 +1,83 @@
+"""Why a choice ends after a round, or that it goes on. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .characters import without_cut_character
+from .choice import Choice
+from .prefill import Hold
+from .repetition import is_looping
+from .request import Requests
+from .seam import Stopped
+
+#: Values of ``finish_reason`` by which the model ended an answer itself.
+NATURAL_ENDS = ("stop", "tool_calls", "function_call", "content_filter")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a choice after a round."""
+
+    #: Why it ends (a value of ``Report.stopped_by``), or None if it goes on.
+    stopped_by: str | None
+    #: How much is held back at the next seam; None leaves it as it is.
+    hold: Hold | None = None
+    #: Whether the choice ended by itself with a document that is not of the format that was asked for.
+    invalid: bool = False
+
+
+def verdict(choice: Choice, requests: Requests, *, first: bool, restarts: bool, max_rounds: int) -> Verdict:
+    """
+    Return what becomes of a choice after a round.
+
+    ``first``: whether it was the first round. ``restarts``: whether the server is known to begin again for this model.
+    """
+    if choice.finish_reason != "length":
+        return _natural(choice, requests, first=first)
+    stopped = None if first else choice.stopped
+    if stopped is Stopped.RESTARTED:
+        return Verdict("restart")
+    if requests.limit.reached(choice.used):
+        return Verdict("max_tokens")
+    barred = bar(choice, requests) or ("restart" if restarts else None)
+    if barred is not None:
+        return Verdict(barred)
+    hold = None if stopped is not None else requests.prefill.hold
+    if not first and choice.added <= 0 and not choice.heals:
+        hold = _less(choice, requests)
+        if hold is None:
+            return Verdict("empty")
+    length = len(choice.current.text) if first else choice.added
+    if is_looping(choice.current.text, length):
+        return Verdict("repetition")
+    return Verdict("max_rounds" if choice.rounds >= max_rounds else None, hold)
+
+
+def bar(choice: Choice, requests: Requests) -> str | None:
+    """Return why a choice must not be continued, as far as its text and the request show, or None."""
+    texts = ("" if text is None else without_cut_character(text.text) for text in (choice.answer, choice.thoughts))
+    return choice.barred or _request_bar(requests) or requests.prefill.bar(*texts)
+
+
+def _request_bar(requests: Requests) -> str | None:
+    unknown = requests.format is not None and not requests.format.checkable
+    return "unsupported" if unknown or not requests.limit.valid else None
+
+
+def _less(choice: Choice, requests: Requests) -> Hold | None:
+    """
+    Return a smaller hold to try, or None if there is none.
+
+    The round brought nothing new: the held-back text filled all of it, or the model wrote something else.
+    """
+    return requests.prefill.less(choice.hold) if choice.current.seam.held else None
+
+
+def _natural(choice: Choice, requests: Requests, *, first: bool) -> Verdict:
+    """Return how an answer ended that the model ended itself. A joined document must be of the format asked for."""
+    if first or requests.format is None or choice.finish_reason != "stop":
+        return Verdict(choice.finish_reason or "error")
+    if requests.format.fits(requests.prefill.part(choice.answer.text, choice.thoughts_text).answer):
+        return Verdict("stop")
+    return Verdict("error", invalid=True)
