@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import os
 import socket
-import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 import hypothesis
-import openai
 import pytest
 
 import openai_continue
 from openai_continue.testing import Emulator
+from tests.support.answers import joined
+from tests.support.bodies import ask
+from tests.support.waiting import no_waiting
+from tests.support.ways import ASYNC, DEEPINFRA, OUR_ASYNC, OUR_SYNC, SYNC, Way, entered, http, listed, settled
 
-#: The SDK's HTTP library: openai 3.0 went from httpx to httpx2.
-http: Any = import_module("httpx" if openai.VERSION < "3" else "httpx2")
-#: For the emulator, which no row of the provider table knows by its host.
-DEEPINFRA = openai_continue.Continuation(provider="deepinfra")
+# The fixture; and names that are in tests/support, until all tests have moved.
+__all__ = ["DEEPINFRA", "OUR_ASYNC", "OUR_SYNC", "ask", "entered", "joined", "listed", "no_waiting"]
 
-# For ``--hypothesis-profile``; the suite itself has a tenth of it.
-hypothesis.settings.register_profile("thorough", max_examples=1000)
+# The suite tries the same examples each time. Ten times as many fresh ones: ``--hypothesis-profile fresh``, by hand.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("fresh", derandomize=False, deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("same")
 
 _LOCAL = ("127.0.0.1", "::1", "localhost")
-# Reading the certificates takes longer than most tests.
-_TLS = ssl.create_default_context()
 
 
 def pytest_report_header() -> str:
@@ -83,76 +79,9 @@ def _unpatched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     openai_continue.unpatch()
 
 
-# Sync and async in one test: tests are coroutines, and what may be awaitable is given to these.
-
-
-async def settled(value: Any) -> Any:
-    """Await what is awaitable."""
-    return await value if inspect.isawaitable(value) else value
-
-
-async def listed(items: Any) -> list[Any]:
-    """Exhaust an iterator of either kind."""
-    return [item async for item in items] if hasattr(items, "__aiter__") else list(items)
-
-
-@asynccontextmanager
-async def entered(manager: Any) -> AsyncIterator[Any]:
-    """Enter a context manager of either kind."""
-    if hasattr(manager, "__aenter__"):
-        async with manager as value:
-            yield value
-    else:
-        with manager as value:
-            yield value
-
-
-def joined(chunks: list[Any], index: int = 0) -> str:
-    """Join the text that a stream brought for a choice."""
-    choices = [choice for chunk in chunks for choice in chunk.choices if choice.index == index]
-    return "".join(choice.delta.content or "" for choice in choices)
-
-
-def ask(prompt: str, **fields: Any) -> dict[str, Any]:
-    """Make the body of a request."""
-    return {"model": "m", "messages": [{"role": "user", "content": prompt}], **fields}
-
-
-@dataclass(frozen=True)
-class Way:
-    """A way to a client that continues: sync or async, of the SDK under ``patch()`` or of ours."""
-
-    is_async: bool
-    is_ours: bool
-
-    def client(self, base_url: str, *, transport: Any = None, **kwargs: Any) -> Any:
-        """Make a client; patch where that is the way. With a transport, nothing goes over the network."""
-        if self.is_ours:
-            kwargs.setdefault("continuation", DEEPINFRA)
-            kind = openai_continue.AsyncOpenAI if self.is_async else openai_continue.OpenAI
-        else:
-            openai_continue.patch(kwargs.pop("continuation", DEEPINFRA))
-            kind = openai.AsyncOpenAI if self.is_async else openai.OpenAI
-        return kind(**{"api_key": "key", "base_url": base_url, "http_client": self.http_client(transport), **kwargs})
-
-    def plain_client(self, base_url: str, *, transport: Any = None, **kwargs: Any) -> Any:
-        """Make a client of the SDK."""
-        kind = openai.AsyncOpenAI if self.is_async else openai.OpenAI
-        return kind(**{"api_key": "key", "base_url": base_url, "http_client": self.http_client(transport), **kwargs})
-
-    def http_client(self, transport: Any = None) -> Any:
-        """Make a client of the SDK's HTTP library."""
-        kind = http.AsyncClient if self.is_async else http.Client
-        return kind(transport=transport, verify=_TLS, timeout=20)
-
-
-SYNC, ASYNC = Way(is_async=False, is_ours=False), Way(is_async=True, is_ours=False)
-OUR_SYNC, OUR_ASYNC = Way(is_async=False, is_ours=True), Way(is_async=True, is_ours=True)
-
-
 @pytest.fixture(params=[SYNC, ASYNC, OUR_SYNC, OUR_ASYNC], ids=["sync", "async", "our-sync", "our-async"])
 def way(request: pytest.FixtureRequest) -> Way:
-    """Each way to a client that continues."""
+    """Each way to a client that continues. Use it where the four are the point; else a mark of tests/support/ways.py."""
     way: Way = request.param
     return way
 

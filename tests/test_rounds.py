@@ -371,8 +371,7 @@ def test_restart(gap: str, drive: Drive) -> None:
     answer = drive(Script(said(START, "more "), said(gap, START[:40], START[40:], "else", finish="stop")))
 
     assert (START + "more ", "length", "restart") == answer.said
-    assert answer.rounds is not None
-    assert answer.rounds.restarts
+    assert answer.machine.restarts
     # Of a stream that is left early nobody tells what it cost.
     assert (usage(20, 10) if drive is whole else usage(10, 5)) == answer.usage
 

@@ -1,0 +1,64 @@
+"""``Rounds`` driven without I/O, whole and streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+import pytest
+
+from openai_continue import providers
+from openai_continue.core.rounds import Rounds
+from openai_continue.settings import Continuation
+from tests.support.answers import Answer
+from tests.support.bodies import ask
+
+Json = dict[str, Any]
+
+
+class Server(Protocol):
+    """Answers bodies: ``Script`` or ``Engine``."""
+
+    def completion(self, body: Json) -> Json: ...
+
+    def chunks(self, body: Json) -> Iterable[Json]: ...
+
+
+def rounds_of(
+    body: Mapping[str, Any], provider: str = "deepinfra", *, restarts: bool = False, **settings: Any
+) -> Rounds:
+    """Return the ``Rounds`` of a request."""
+    return Rounds(body, providers.named(provider), Continuation(**settings), restarts=restarts)
+
+
+def whole(server: Server, body: Mapping[str, Any] | None = None, index: int = 0, **settings: Any) -> Answer:
+    """Drive whole rounds to their end."""
+    rounds = rounds_of(ask() if body is None else body, **settings)
+    while (request := rounds.next_request()) is not None:
+        rounds.receive(request, server.completion(request.body))
+    answer = Answer.of_completion(rounds.completion(), index)
+    answer.machine = rounds
+    return answer
+
+
+def streamed(server: Server, body: Mapping[str, Any] | None = None, index: int = 0, **settings: Any) -> Answer:
+    """Drive streamed rounds to their end; a round that has brought enough is left, as a driver does."""
+    rounds = rounds_of({**(ask() if body is None else body), "stream": True}, **settings)
+    chunks: list[Json] = []
+    while (request := rounds.next_request()) is not None:
+        for chunk in server.chunks(request.body):
+            chunks += rounds.feed(request, chunk)
+            if rounds.enough:
+                break
+        chunks += rounds.end_of_stream(request)
+    chunks += rounds.last_chunks()
+    answer = Answer.of_chunks(chunks, index)
+    answer.machine = rounds
+    return answer
+
+
+Drive: TypeAlias = Callable[..., Answer]
+#: The two ways that differ within ``Rounds``.
+DRIVES: tuple[Drive, ...] = (whole, streamed)
+#: ``drive``: whole and streamed.
+drives = pytest.mark.parametrize("drive", DRIVES)

@@ -1,0 +1,164 @@
+"""A server that says what a test tells it to: to ``Rounds`` as dicts, to a client as bytes over a transport."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.ways import http
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Said:
+    """One round of a script: its pieces, as a stream brings them."""
+
+    pieces: Sequence[str | Json]
+    finish: str | None = "length"
+    usage: Json | None = field(default_factory=lambda: usage(10, 5))
+    #: Fields of the choice, next to message and finish_reason.
+    more: Json = field(default_factory=dict[str, Any])
+
+
+def said(*pieces: str | Json, finish: str | None = "length", **more: Any) -> Said:
+    """Return a round: strings are content, dicts are whole deltas."""
+    counted = more.pop("usage", usage(10, 5))
+    return Said(pieces, finish, counted, more)
+
+
+def usage(prompt: int, completion: int, **more: Any) -> Json:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion, **more}
+
+
+class Script(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc, name-defined]
+    """
+    A server that answers each request with the next round, whatever it is asked.
+
+    A round is what ``said()`` returns, or the pieces of a body as they go over the wire: bytes, exceptions to raise,
+    functions to call.
+    """
+
+    def __init__(self, *rounds: Said | Iterable[Any]) -> None:
+        self._rounds = iter(rounds)
+        #: The bodies of the requests, in order.
+        self.bodies: list[Json] = []
+        #: The bodies of the answers that a client was sent.
+        self.streams: list[Pieces] = []
+
+    def _next(self, body: Json) -> Any:
+        self.bodies.append(copy.deepcopy(body))
+        return next(self._rounds, None)
+
+    @property
+    def seen(self) -> list[Json]:  # until all tests say bodies
+        return self.bodies
+
+    @property
+    def sent_back(self) -> list[Any]:
+        """The content of the last message of each request but the first."""
+        return [body["messages"][-1]["content"] for body in self.bodies[1:]]
+
+    # As dicts.
+
+    def completion(self, body: Json) -> Json:
+        this = self._next(body)
+        assert isinstance(this, Said), f"round {len(self.bodies)} was not expected: {body}"
+        return self._completion(this)
+
+    def chunks(self, body: Json) -> list[Json]:
+        this = self._next(body)
+        assert isinstance(this, Said), f"round {len(self.bodies)} was not expected: {body}"
+        return self._chunks(this)
+
+    def _completion(self, this: Said) -> Json:
+        message: Json = {"role": "assistant", "content": None}
+        for delta in map(_delta, this.pieces):
+            for name, value in delta.items():
+                joins = isinstance(value, str) and isinstance(message.get(name), str)
+                message[name] = message[name] + value if joins else value
+        item = {"index": 0, "message": message, "finish_reason": this.finish, **this.more}
+        return {**self._head("chat.completion"), "choices": [item], **_usage_of(this)}
+
+    def _chunks(self, this: Said) -> list[Json]:
+        head = self._head("chat.completion.chunk")
+        deltas = [{"role": "assistant", "content": ""}, *map(_delta, this.pieces)]
+        chunks = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+        end = {"index": 0, "delta": {}, "finish_reason": this.finish, **this.more}
+        return [*chunks, {**head, "choices": [end], **_usage_of(this)}]
+
+    def _head(self, kind: str) -> Json:
+        number = len(self.bodies)
+        return {"id": f"id-{number}", "object": kind, "created": number, "model": "m"}
+
+    # As bytes.
+
+    def handle_request(self, request: Any) -> Any:
+        body = json.loads(request.content)
+        this = self._next(body)
+        if this is None:
+            msg = "no further request was expected"
+            raise http.ConnectError(msg)
+        if not isinstance(this, Said):
+            pieces = this
+        elif body.get("stream"):
+            pieces = [*map(event, self._chunks(this)), DONE]
+        else:
+            pieces = [json.dumps(self._completion(this)).encode()]
+        self.streams.append(Pieces(pieces))
+        return http.Response(200, headers={"x-request-id": f"req-{len(self.bodies)}"}, stream=self.streams[-1])
+
+    async def handle_async_request(self, request: Any) -> Any:
+        await request.aread()
+        return self.handle_request(request)
+
+
+def _delta(piece: str | Json) -> Json:
+    return {"content": piece} if isinstance(piece, str) else piece
+
+
+def _usage_of(this: Said) -> Json:
+    return {} if this.usage is None else {"usage": this.usage}
+
+
+class Pieces(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc, name-defined]
+    """A body that comes in pieces, one of which may be an error to raise or a function to call."""
+
+    def __init__(self, pieces: Iterable[Any]) -> None:
+        self._pieces = pieces
+        self.closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece() if callable(piece) else piece
+
+    async def __aiter__(self) -> Any:
+        for piece in self:
+            yield piece
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def event(value: Any) -> bytes:
+    """Return a JSON value as a server-sent event."""
+    return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
+
+
+def chunk(content: str | None = None, finish_reason: str | None = None, *, index: int = 0, **more: Any) -> bytes:
+    """Return a chunk as it comes over the wire; further arguments are fields of the delta."""
+    delta = {} if content is None else {"content": content}
+    choice = {"index": index, "delta": {**delta, **more}, "finish_reason": finish_reason}
+    return event({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]})
+
+
+DONE = b"data: [DONE]\n\n"
+LOST = http.ReadError("lost")
