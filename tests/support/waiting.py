@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from openai_continue.core import rounds
+from openai_continue.core import recovery
 
 
 def wait_first(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Set the seconds before the first heal; each further one in a row waits twice as long."""
-    monkeypatch.setattr(rounds, "FIRST_WAIT", seconds)
+    monkeypatch.setattr(recovery, "FIRST_WAIT", seconds)
 
 
 @pytest.fixture
