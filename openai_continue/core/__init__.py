@@ -15,7 +15,8 @@ Rules
 7. A continued document of a known format ends where the document ends, and in "length" if the join is not one
    (structured.py).
 8. A stream that breaks off goes on from the text that arrived (recovery.py).
-9. If it is not safe to go on, the answer ends as the server ended it, in "length", and the report says why (verdict.py).
+9. If it is not safe to go on, the answer ends in "length", as the server ended it, and the report says why
+   (verdict.py).
 
 Words
 round         One request and its response. The first round is the caller's own request.

@@ -1,12 +1,13 @@
-"""Characters that a token limit cut in half: the U+FFFD that stands for one, and the bytes that begin one."""
+"""Characters that a token limit cut in half: U+FFFD in their place, or their first bytes."""
 
 from __future__ import annotations
 
+#: What servers write for bytes that are no whole character.
 CUT_CHARACTER = "\ufffd"
 
 
 def half_character(written: bytes) -> bytes:
-    """Return the bytes at the end that begin a character and do not complete it."""
+    """Return the UTF-8 bytes at the end that begin a character and do not complete it."""
     for length in range(1, min(len(written), 3) + 1):
         tail = written[-length:]
         if tail[0] < 0x80:
@@ -17,7 +18,7 @@ def half_character(written: bytes) -> bytes:
 
 
 def without_cut_character(text: str) -> str:
-    """Drop the U+FFFD (three at most, one a byte) that a server writes for a character that the cap cut."""
+    """Return the text without the U+FFFD (one to three) at its end that a server writes for a cut character."""
     if not text.endswith(CUT_CHARACTER):
         return text
     bare = text[-3:].rstrip(CUT_CHARACTER)

@@ -1,4 +1,4 @@
-"""Chunks as JSON objects: reading, parting and cutting them without changing the ones that came."""
+"""Reading, parting and cutting chunks, which are JSON objects. A chunk that came is never changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .logprobs import add_logprobs, bytes_of, logprobs_of
 
 
 def choices_of(answer: object) -> list[Json] | None:
-    """Return the choices of a completion or chunk; None where it is neither."""
+    """Return the choices of a completion or chunk, or None if it is neither."""
     if not isinstance(answer, dict):
         return None
     choices = cast(Json, answer).get("choices")
@@ -20,13 +20,13 @@ def choices_of(answer: object) -> list[Json] | None:
 
 
 def index_of(item: Mapping[str, Any]) -> int:
-    """Return the index of a choice; 0 where the server left it out."""
+    """Return the index of a choice, or 0 if the server left it out."""
     index = item.get("index")
     return index if isinstance(index, int) else 0
 
 
 def singles(chunk: Json, items: Sequence[Json]) -> Iterator[Json]:
-    """Part a chunk of several choices into chunks of one; the last one keeps the usage."""
+    """Give a chunk of several choices as chunks of one choice each; the last one keeps the usage."""
     if len(items) <= 1:
         yield chunk
         return
@@ -36,7 +36,7 @@ def singles(chunk: Json, items: Sequence[Json]) -> Iterator[Json]:
 
 
 def delta_of(chunk: Json) -> Json:
-    """Return the delta of a chunk of one choice."""
+    """Return the delta of a chunk of one choice, or {} if it has none."""
     return as_object(chunk["choices"][0].get("delta")) or {}
 
 
@@ -46,7 +46,7 @@ def text_of(chunk: Json, field: str = "content") -> str:
 
 
 def has_news(chunk: Json) -> bool:
-    """Tell whether a chunk of one choice carries anything but a role and an end."""
+    """Whether a chunk of one choice carries anything besides a role and a ``finish_reason``."""
     logprobs = chunk["choices"][0].get("logprobs")
     known = as_object(logprobs)
     if logprobs is not None and (known is None or any(known.values())):
@@ -60,7 +60,7 @@ def without_usage(chunk: Json) -> Json:
 
 
 def part_end(chunk: Json) -> tuple[Json, Json]:
-    """Part an end chunk of one choice into what it adds to the answer and the bare end."""
+    """Return the last chunk of a choice as two: what it adds to the answer, and the bare end."""
     item = chunk["choices"][0]
     news = {**without_usage(chunk), "choices": [{**item, "finish_reason": None}]}
     bare: Json = {**item, "delta": {}}
@@ -69,39 +69,39 @@ def part_end(chunk: Json) -> tuple[Json, Json]:
     return news, {**chunk, "choices": [bare]}
 
 
-def cut_from(chunks: Sequence[Json], excess: int, field: str) -> list[Json]:
-    """Drop the first ``excess`` characters of a run of chunks of one choice."""
+def without_start(chunks: Sequence[Json], length: int, field: str) -> list[Json]:
+    """Return a run of chunks of one choice without the first ``length`` characters of ``field``."""
     kept: list[Json] = []
     for chunk in chunks:
-        length = len(text_of(chunk, field))
-        if excess == 0 or not length:
+        size = len(text_of(chunk, field))
+        if length == 0 or not size:
             kept.append(chunk)
         else:
-            part = _between(chunk, min(excess, length), length, field)
+            part = _between(chunk, min(length, size), size, field)
             kept += [part] if has_news(part) else []
-        excess = max(excess - length, 0)
+        length = max(length - size, 0)
     return kept
 
 
-def cut_to(chunks: Sequence[Json], excess: int, field: str) -> list[Json]:
-    """Drop the last ``excess`` characters of a run of chunks of one choice, and all that came after them."""
+def without_end(chunks: Sequence[Json], length: int, field: str) -> list[Json]:
+    """Return a run of chunks of one choice up to the last ``length`` characters of ``field``."""
     kept = list(chunks)
-    while kept and excess:
+    while kept and length:
         chunk = kept.pop()
-        length = len(text_of(chunk, field))
-        if excess < length:
-            kept.append(_between(chunk, 0, length - excess, field))
-        excess = max(excess - length, 0)
+        size = len(text_of(chunk, field))
+        if length < size:
+            kept.append(_between(chunk, 0, size - length, field))
+        length = max(length - size, 0)
     return kept
 
 
-def written_of(chunk: Json) -> bytes:
-    """Return the bytes that a chunk's logprobs stand for."""
+def token_bytes_of(chunk: Json) -> bytes:
+    """Return the bytes of the tokens in a chunk's logprobs."""
     return bytes_of(chunk["choices"][0].get("logprobs"))
 
 
 def merged(chunks: Sequence[Json], field: str) -> list[Json]:
-    """Make one chunk of a run of chunks, without the logprobs of a character whose end did not come."""
+    """Return a run of chunks as one, without the logprobs of a cut character; [] if it has no text."""
     text = "".join(text_of(chunk, field) for chunk in chunks)
     logprobs: Json | None = None
     for chunk in chunks:

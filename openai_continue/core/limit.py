@@ -1,4 +1,4 @@
-"""Whose token limit is it: the caller's is a total over all rounds, the provider's holds for each."""
+"""Token limits: the caller's is a total over all rounds, the provider's holds for each round."""
 
 from __future__ import annotations
 
@@ -14,40 +14,41 @@ _NAMES = ("max_completion_tokens", "max_tokens")
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The output tokens of one choice, over all rounds."""
+    """The limits of one call, in output tokens of one choice."""
 
-    #: The field that the provider reads.
+    #: Name of the field in the body that carries the limit.
     name: str
-    #: Most tokens in all; None: as many as the model has to say.
+    #: Most tokens over all rounds, or None for no limit.
     total: int | None
-    #: Most tokens of one round; None: unknown, so never named.
+    #: Most tokens of one round, or None if the provider has no known cap.
     cap: int | None
-    #: Most tokens of the first and of a later round, where there is no total; None: name no number.
+    #: Most tokens of the first and of a later round if there is no total; None sends no limit.
     first: int | None
     later: int | None
-    #: False: the request names something that is no number of tokens; only the server can judge it.
+    #: False: the request names a limit that is no number of tokens. The server is to judge it.
     valid: bool = True
-    #: The caller's own number.
+    #: The number in the caller's request, or None.
     named: int | None = None
-    #: Whether this limit was made to fit the context; and whether so that the first round names no number.
+    #: Whether the limit was reduced to fit the context.
     fitted: bool = False
+    #: Whether the first round sends no limit at all.
     unnamed: bool = False
 
     @property
     def is_ours(self) -> bool:
-        """Whether the first round asks for a number that is not the caller's."""
+        """Whether the first round names a number that is not the caller's."""
         return self.valid and not self.fitted and self.asked(0, first=True) not in (None, self.named)
 
     def fitting(self, room: int | None) -> Limit:
-        """Return this limit for a prompt that leaves so many tokens; None: nobody knows how many."""
+        """Return this limit for a prompt that leaves ``room`` tokens free, or for one whose room is not known."""
         if room is None:
             return replace(self, fitted=True, unnamed=True)
         return replace(self, fitted=True, cap=room, first=None if self.first is None else room)
 
     @classmethod
     def of(cls, body: Mapping[str, Any], provider: Provider, settings: Continuation) -> Limit:
-        """Read the limit of a request."""
-        # Where both names are given, the one that the provider reads first is the one that holds without us.
+        """Return the limit of a request with this body."""
+        # If both names are given, the one that the provider reads first counts, as it does without us.
         for name in (*provider.limit_names, *_NAMES):
             value = body.get(name)
             if value is not None:
@@ -66,7 +67,7 @@ class Limit:
         return cls(sent_as, total, cap, settings.round_tokens, later, valid, value if valid else None)
 
     def asked(self, used: int, *, first: bool) -> int | None:
-        """Return the tokens to ask for when so many are used; None: name no number."""
+        """Return the tokens to ask for after ``used`` tokens, or None to send no limit."""
         if first and self.unnamed:
             return None
         if self.total is None:
@@ -75,11 +76,11 @@ class Limit:
         return left if self.cap is None else min(left, self.cap)
 
     def reached(self, used: int) -> bool:
-        """Tell whether the total is used up."""
+        """Whether ``used`` tokens use up the total."""
         return self.total is not None and used >= self.total
 
     def on_first(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the body of the caller's own request under this limit, unchanged where it fits as it is."""
+        """Return a copy of the caller's body with the limit of the first round."""
         asked = self.asked(0, first=True)
         if self.unnamed:
             return _without_limit(body)
@@ -88,7 +89,7 @@ class Limit:
         return {**_without_limit(body), self.name: asked}
 
     def on_later(self, body: Mapping[str, Any], asked: int | None) -> dict[str, Any]:
-        """Return the body of a further round that asks for so many tokens."""
+        """Return a copy of the body that asks for ``asked`` tokens, or sends no limit if that is None."""
         later = _without_limit(body)
         if asked is not None:
             later[self.name] = asked
@@ -96,7 +97,7 @@ class Limit:
 
 
 def is_limited(body: Mapping[str, Any], settings: Continuation) -> bool:
-    """Tell whether a request has a limit, so that its first round may ask for another number of tokens."""
+    """Whether a request has a limit, so that its first round may name another number than the caller's."""
     ours = settings.max_tokens is not None or settings.round_tokens is not None
     return ours or not body.keys().isdisjoint(_NAMES)
 

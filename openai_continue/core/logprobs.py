@@ -9,7 +9,7 @@ from .jsons import Json
 
 
 def add_logprobs(so_far: Json | None, more: Json | None) -> Json | None:
-    """Join the logprobs of two rounds, each list ("content", "refusal") by itself."""
+    """Return the joined logprobs of two rounds; the lists "content" and "refusal" are joined each by itself."""
     if so_far is None or more is None:
         return so_far if more is None else more
     joined = {**so_far, **more}
@@ -26,9 +26,9 @@ def logprobs_of(logprobs: object, text: str, start: int, end: int) -> object:
     """
     Return the logprobs of ``text[start:end]``, given those of ``text``.
 
-    A token across an edge keeps its numbers and loses the characters outside; tokens of a cut character, whose
-    bytes are in no text, are left out. Where a server repeats what was sent back, only the new text has logprobs.
-    Tokens that show in no text (thoughts, tags, a stop string) stay where they are, ahead of it or behind it.
+    A token across an edge keeps its numbers and loses the characters outside. Tokens of a cut character are dropped:
+    their bytes are in no text. If the server repeats the prefill, only the new text has logprobs. Tokens that are in
+    no text (thoughts, tags, a stop string) stay before or after it.
     """
     if not isinstance(logprobs, dict):
         return logprobs
@@ -57,7 +57,7 @@ def logprobs_of(logprobs: object, text: str, start: int, end: int) -> object:
 
 
 def _place(text: bytes, written: bytes) -> int | None:
-    """Return where in a text its tokens begin, below 0 where some of them stand before it; None: nowhere."""
+    """Return where in a text its tokens begin (negative if some stand before it), or None if they are not in it."""
     if text.endswith(written) or written.endswith(text):
         return len(text) - len(written)
     place = written.find(text)
@@ -70,7 +70,7 @@ def _place(text: bytes, written: bytes) -> int | None:
 
 
 def bytes_of(logprobs: object) -> bytes:
-    """Return the bytes of text that these logprobs stand for."""
+    """Return the bytes of the text that these logprobs belong to."""
     content = cast(Json, logprobs).get("content") if isinstance(logprobs, dict) else None
     return b"".join(map(_token_bytes, cast("list[Any]", content))) if isinstance(content, list) else b""
 

@@ -1,5 +1,5 @@
 """
-Reading "too long" out of any server's error.
+Errors that say "too long", in the words of every server.
 
 Texts of vLLM, SGLang, TGI, llama.cpp, OpenAI, DeepSeek, Anthropic, Gemini, xAI, Mistral, Moonshot and OpenRouter.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# Some servers quote the request behind their message: long, and the conversation may be about context lengths.
+# Characters that are read. Some servers quote the request after their message, and it may be about context lengths.
 _LONGEST = 4096
 _N = r"(?P<context>\d[\d,]*)"
 _P = r"(?P<prompt>\d[\d,]*)"
@@ -52,18 +52,18 @@ _FULL = re.compile(r"must be at least 1, got 0|even without any output tokens", 
 
 @dataclass(frozen=True, slots=True)
 class Overflow:
-    """What a server says of a request that does not fit, in tokens; None where it does not say."""
+    """What a server says of a request that does not fit, in tokens; None is a number that it does not give."""
 
     context_length: int | None = None
     prompt_tokens: int | None = None
-    #: False: the prompt has at least so many tokens.
+    #: False: ``prompt_tokens`` is "at least".
     exact: bool = True
-    #: Whether the prompt alone is too long, or leaves room for nothing.
+    #: Whether the prompt leaves room for no output token.
     full: bool = False
 
 
 def read(text: str) -> Overflow | None:
-    """Read an error's text; None where it is about something else."""
+    """Return what an error's text says of the context, or None if it is about something else."""
     text = text[:_LONGEST]
     for pattern in _PATTERNS:
         found = pattern.search(text)

@@ -1,5 +1,5 @@
 """
-On which side of the think block a cut fell, and in what form thoughts and answer go back.
+On which side of the think block a cut fell.
 
 Thoughts come in a field of their own (``reasoning_content``, ``reasoning``) or inline, as ``<think>`` in the content.
 """
@@ -21,9 +21,9 @@ _QUOTES = ("'", '"', "`")
 # Families of models by their chat templates, seen by rendering those that llama.cpp and TRL ship: providers.py.
 _FAMILIES = {
     "r1": re.compile(r"deepseek-?r1|r1-distill", re.IGNORECASE),
-    # Keep an open think block in the message sent back; the others put it behind a closed one.
+    # Keep an open think block of the prefill open. The other templates close it first.
     "taking": re.compile(r"deepseek-?r1|r1-distill|minimax-?m2|nemotron-?3", re.IGNORECASE),
-    # Open the block in the generation prompt, so that the model's own words hold the closing tag alone.
+    # Open the block in the generation prompt, so that the model writes only the closing tag.
     "opening": re.compile(
         r"deepseek-?r1|r1-distill|minimax-?m2|nemotron-?3|qwq|qwen-?3\.[5-9]|qwen-?3.*thinking|glm-?4\.7", re.IGNORECASE
     ),
@@ -31,20 +31,20 @@ _FAMILIES = {
 
 
 def field_of(delta: Mapping[str, Any]) -> str | None:
-    """Return the name of the field in which a message or delta brings thoughts."""
+    """Return the name of the field in which a message or delta carries thoughts, or None if it has none."""
     return next((name for name in FIELDS if as_string(delta.get(name))), None)
 
 
 def is_of(family: str, model: object) -> bool:
-    """Tell whether a model belongs to a family."""
+    """Whether a model belongs to a family (a key of ``_FAMILIES``), by its name."""
     return isinstance(model, str) and _FAMILIES[family].search(model) is not None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Inline:
-    """Content parted at its think block."""
+    """Content, parted at its think block."""
 
-    #: True: the block is still open; ``answer`` is empty.
+    #: Whether the block is still open. Then ``answer`` is empty.
     thinking: bool
     thoughts: str
     answer: str
@@ -53,9 +53,9 @@ class Inline:
 
     @classmethod
     def of(cls, content: str, model: object = None) -> Inline:
-        """Part content; without a block it is all answer."""
+        """Part content at its think block. Without one, all of it is answer."""
         if "<" not in content:
-            # To search a long text for one character takes a tenth of the time.
+            # A search for one character takes a tenth of the time.
             return cls(False, "", content)
         opened = content.startswith(OPEN, start_of(content))
         thoughts, closed, answer = content.partition(CLOSE)
@@ -65,12 +65,12 @@ class Inline:
         return cls(opened, content if opened else "", "" if opened else content)
 
 
-def _closes(before: str, behind: str, model: object) -> bool:
+def _closes(before: str, after: str, model: object) -> bool:
     """
-    Tell whether a closing tag without an opening one closes thoughts; a text about such tags has them too.
+    Whether a closing tag without an opening one closes thoughts. A text about such tags has them too.
 
-    It has a line of its own, or stands unquoted in the answer of a model whose prompt opens the block.
+    It does if it has a line of its own, or stands unquoted in the answer of a model whose prompt opens the block.
     """
-    own_line = (not before or before.endswith("\n")) and (not behind or behind.lstrip(" ").startswith("\n"))
-    quoted = before[-1:] in _QUOTES or behind[:1] in _QUOTES
+    own_line = (not before or before.endswith("\n")) and (not after or after.lstrip(" ").startswith("\n"))
+    quoted = before[-1:] in _QUOTES or after[:1] in _QUOTES
     return own_line or (is_of("opening", model) and not quoted)

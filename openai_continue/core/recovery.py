@@ -36,7 +36,7 @@ def can_heal_later(choice: Choice, *, max_rounds: int) -> bool:
 
 def smaller_room(choice: Choice, overflow: Overflow, asked: int | None) -> int | None:
     """
-    Return how many tokens to ask for instead of ``asked``, or None if the round cannot be had smaller.
+    Return how many tokens to ask for instead of ``asked``, or None if asking for fewer makes no sense.
 
     The server's number counts if it gave one; else half is tried.
     """

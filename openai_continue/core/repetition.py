@@ -1,21 +1,25 @@
-"""Telling an answer that is caught in a loop from one that repeats itself for a reason."""
+"""Loops: an answer whose end is one block, repeated over and over."""
 
 from __future__ import annotations
 
-#: Characters at the end of an answer that must be one block repeated, and no less than a full round of them.
+#: Fewest characters at the end of an answer that must be one block, repeated.
 LOOP_CHARACTERS = 16_384
-#: How often, for a long passage may well stand twice.
+#: Fewest repeats of the block. A long passage may have a reason to stand twice.
 LOOP_REPEATS = 4
-# Most answers are told by whether their last few characters stand before them again.
+# Characters of a quick check, which most answers fail: their last characters do not recur before.
 _SAMPLE = 64
 
 
 def is_looping(text: str, round_characters: int) -> bool:
-    """Tell whether the answer ends in one block, repeated for a whole round; the cost is linear in that end."""
+    """
+    Whether the answer ends in one block that is repeated for a whole round and for at least ``LOOP_CHARACTERS``.
+
+    ``round_characters``: the length of the last round. The cost is linear in it.
+    """
     length = max(LOOP_CHARACTERS, round_characters)
     if len(text) < length:
         return False
-    # The end backwards: what repeats at its end repeats at this beginning.
+    # Reversed, so that what repeats at the end of the answer repeats at the beginning of this.
     end = text[: -length - 1 : -1]
     longest_block = length // LOOP_REPEATS
     if end.find(end[:_SAMPLE], 1, longest_block + _SAMPLE) < 0:

@@ -1,7 +1,7 @@
 """
-Structured answers: where a JSON document ends, and whether the joined text is what was asked for.
+Structured answers: where a JSON document ends, and whether the joined text has the format that was asked for.
 
-Grammars restart at their root when an answer is continued, so further rounds are sent without one.
+A server applies a grammar from its root to every request, so later rounds are sent without one.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 from .jsons import as_object
 
-# A backslash takes the next character with it, which may be the first one of the next piece.
+# A backslash escapes the next character, which may be the first one of the next piece.
 _MARKS = re.compile(r'[{}\[\]"\\]')
 _JSON_TYPES = ("json_object", "json_schema")
-# What engines read beside response_format, and the kind that it stands for. vLLM: docs/features/structured_outputs;
-# SGLang: sampling_params; llama-server: tools/server/README.md.
+# Fields that engines read besides response_format, and the kind of format that each asks for.
+# vLLM: docs/features/structured_outputs; SGLang: sampling_params; llama-server: tools/server/README.md.
 _ENGINE_FIELDS = {
     "guided_json": "json_schema",
     "guided_regex": "regex",
@@ -37,13 +37,13 @@ class Format:
 
     def __init__(self, kind: str, pattern: re.Pattern[str] | None) -> None:
         self.is_json = kind in _JSON_TYPES
-        #: False: nothing here can tell a right answer from a wrong one.
+        #: Whether ``fits()`` can check an answer. If not, the answer is not continued.
         self.checkable = self.is_json or pattern is not None
         self._pattern = pattern
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Format | None:
-        """Read the format that a request asks for; None for plain text."""
+        """Return the format that a request asks for, or None for plain text."""
         wanted = as_object(body.get("response_format"))
         if wanted is not None and wanted.get("type") != "text":
             # https://docs.deepinfra.com/chat/structured-outputs: {"type": "regex", "regex": …}
@@ -61,7 +61,7 @@ class Format:
         return None
 
     def fits(self, text: str) -> bool:
-        """Tell whether the text is a whole document of this format."""
+        """Whether the text is a whole document of this format."""
         if self._pattern is not None:
             return self._pattern.fullmatch(text) is not None
         try:
@@ -72,7 +72,7 @@ class Format:
 
 
 def without_format(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of a request without what constrains its answer."""
+    """Return a copy of a body without the fields that constrain the format of the answer."""
     return {name: value for name, value in body.items() if name != "response_format" and name not in _ENGINE_FIELDS}
 
 
@@ -93,7 +93,7 @@ class Document:
         self._ended = False
 
     def feed(self, text: str) -> int | None:
-        """Take a piece; return how many of its characters belong to the document where it ends, else None."""
+        """Take a piece; return how many of its characters belong to the document if it ends here, else None."""
         if self._ended:
             return 0
         place = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .characters import CUT_CHARACTER, half_character, without_cut_character
-from .chunks import cut_from, cut_to, merged, text_of, written_of
+from .chunks import merged, text_of, token_bytes_of, without_end, without_start
 from .jsons import Json
 from .seam import Seam, Stopped
 from .stops import ends_in_half, straddling_stop, swallowed
@@ -133,7 +133,7 @@ class Text:
             text = self.text
             self._parts = [text[: len(text) - cut]]
             self.added -= cut
-            self._held_back = cut_to(self._held_back, cut, self.field)
+            self._held_back = without_end(self._held_back, cut, self.field)
         if self._half:
             self._held_back = merged(self._held_back, self.field)
         return cut
@@ -149,14 +149,14 @@ class Text:
             self.dropped = len(new)
             return []
         self.dropped = copy
-        return self._join(cut_from(opening, copy, self.field))
+        return self._join(without_start(opening, copy, self.field))
 
     def _join(self, chunks: list[Json]) -> list[Json]:
         if self.stopped is not None:
             return []
         self._held_back += chunks
         for chunk in chunks:
-            self._half = half_character(self._half + written_of(chunk))
+            self._half = half_character(self._half + token_bytes_of(chunk))
         text = self._text_of(chunks)
         if text:
             self.add(text)
@@ -198,7 +198,7 @@ class Text:
             text = self.text
             self._parts = [text[: len(text) - excess]]
             self.added -= excess
-            self._held_back = cut_to(self._held_back, excess, self.field)
+            self._held_back = without_end(self._held_back, excess, self.field)
 
     def _is_open_ended(self) -> bool:
         return self._tail().endswith(CUT_CHARACTER) or self._ends_in_half_stop()

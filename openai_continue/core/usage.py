@@ -12,9 +12,9 @@ _NUMBERS = (int, float)
 
 def add_usage(so_far: Mapping[str, Any] | None, more: Mapping[str, Any] | None) -> Json | None:
     """
-    Sum two usage objects field by field, nested ones and providers' extras too.
+    Return the sum of two usage objects, field by field; nested objects and the provider's own fields too.
 
-    It is what was billed: the prompt of every round counts.
+    The sum is what was billed: the prompt of every round counts.
     """
     if so_far is None or more is None:
         known = so_far if more is None else more
