@@ -182,6 +182,15 @@ def at_address(host: str, path: str) -> Provider | None:
     return None
 
 
+def chosen(name: str | None, host: str, path: str) -> Provider | None:
+    """
+    Return the row of that name, or the row of the address if the name is None; None if the table has no such address.
+
+    Raises SettingsError for an unknown name.
+    """
+    return at_address(host, path) if name is None else named(name)
+
+
 def trims(model: object) -> bool:
     """Tell whether this model's chat template is known to trim the message sent back."""
     return isinstance(model, str) and _TRIMMING_FAMILIES.search(model) is not None

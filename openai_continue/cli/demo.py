@@ -1,4 +1,4 @@
-"""The same lines of ordinary SDK code with and without the library, on the emulator or on DeepInfra itself."""
+"""The same lines of plain SDK code, run with and without the library, on the emulator or on DeepInfra."""
 
 from __future__ import annotations
 
@@ -22,27 +22,37 @@ from rich.table import Table
 import openai_continue
 
 from ..testing import Emulator
-from . import DEEPINFRA
 
+#: DeepInfra's limit, in output tokens.
 CAP = 16384
 
-#: Told each piece of text as it arrives.
+#: Called with each piece of text as it arrives.
 Seen: TypeAlias = Callable[[str], None]
+#: The text, the last finish_reason, and the object that carries usage and report.
 Got: TypeAlias = "tuple[str, str | None, ChatCompletion | ChatCompletionChunk | None]"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the code below got."""
+class LiveServer:
+    """A real server to ask instead of the emulator; the key is read from ``DEEPINFRA_API_KEY``."""
+
+    base_url: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One answer, as the SDK code below received it."""
 
     text: str
     finish_reason: str | None
+    #: Output tokens that the server reported.
     tokens: int | None
     requests: int
     seconds: float
 
 
-# The ordinary SDK code: each gives the text, the last finish_reason, and the object that carries usage and report.
+# Plain SDK code, printed by the demo. Each function returns what Got describes.
 
 
 def ask(base_url: str, api_key: str, model: str, prompt: str, seen: Seen) -> Got:
@@ -95,17 +105,23 @@ async def aask_stream(base_url: str, api_key: str, model: str, prompt: str, seen
         return text, finish_reason, chunk
 
 
-def run(*, stream: bool, asynchronous: bool, tokens: int, live_model: str | None) -> int:
-    """Run the demo; return 0 where the continued text is the one that an uncapped server would have written."""
+def run(*, stream: bool, asynchronous: bool, tokens: int, live: LiveServer | None) -> int:
+    """
+    Run the demo; return 0 if the continued text is the text that an uncapped server would have written.
+
+    Nobody knows that text on a live server. The demo then returns 0 if the continued answer ends by itself and begins
+    with the cut one.
+    """
     console = Console()
     asking: Any = (aask_stream if stream else aask) if asynchronous else (ask_stream if stream else ask)
-    api_key = "no key needed" if live_model is None else os.environ.get("DEEPINFRA_API_KEY", "")
+    api_key = "no key needed" if live is None else os.environ.get("DEEPINFRA_API_KEY", "")
     if not api_key:
-        console.print("DEEPINFRA_API_KEY is not set; --live needs a key of https://deepinfra.com/dash/api_keys")
+        console.print("DEEPINFRA_API_KEY is not set; --live needs a key from https://deepinfra.com/dash/api_keys")
         return 2
     console.print(Syntax(inspect.getsource(asking), "python", background_color="default"))
-    model, prompt = live_model or "emulated-model", f"Write a document of about {tokens} tokens."
-    with _server(tokens, live=live_model is not None) as (base_url, uncapped):
+    model = "emulated-model" if live is None else live.model
+    prompt = f"Write a document of about {tokens} tokens."
+    with _server(tokens, live) as (base_url, uncapped):
         truth = uncapped(model, prompt)
         asked = functools.partial(asking, base_url, api_key, model, prompt)
         without = _measure(console, asked, tokens, patched=False)
@@ -117,10 +133,12 @@ def run(*, stream: bool, asynchronous: bool, tokens: int, live_model: str | None
 
 
 @contextlib.contextmanager
-def _server(tokens: int, *, live: bool) -> Generator[tuple[str, Callable[[str, str], str | None]], None, None]:
-    """Give the address to ask, and a function that knows the uncapped text where anybody can."""
-    if live:
-        yield DEEPINFRA, lambda _model, _prompt: None
+def _server(
+    tokens: int, live: LiveServer | None
+) -> Generator[tuple[str, Callable[[str, str], str | None]], None, None]:
+    """Yield the base URL, and a function that returns the uncapped text, or None if it is not known."""
+    if live is not None:
+        yield live.base_url, lambda _model, _prompt: None
         return
     with Emulator(cap=CAP, tokens=tokens) as emulator:
 
@@ -132,8 +150,8 @@ def _server(tokens: int, *, live: bool) -> Generator[tuple[str, Callable[[str, s
 
 def _measure(
     console: Console, asked: Callable[[Seen], Got | Coroutine[Any, Any, Got]], tokens: int, *, patched: bool
-) -> Answer:
-    """Ask once, with a live bar of tokens and rounds."""
+) -> Outcome:
+    """Ask once, and show a bar of tokens and rounds meanwhile."""
     columns = (
         TextColumn("{task.description:>20}"),
         BarColumn(),
@@ -146,7 +164,7 @@ def _measure(
         counted = {"characters": 0, "tokens": 0, "rounds": 0}
 
         def seen(text: str) -> None:
-            # Between two rounds the tokens are not known yet: four characters make about one.
+            # Servers report tokens at the end of a round; until then, count four characters as one token.
             counted["characters"] += len(text)
             progress.update(bar, completed=max(counted["tokens"], min(counted["characters"] // 4, tokens)))
 
@@ -168,10 +186,10 @@ def _measure(
         used = last.usage.completion_tokens if last is not None and last.usage is not None else None
         progress.update(bar, completed=used or counted["tokens"])
     report = getattr(last, "continuation", None)
-    return Answer(text, finish_reason, used, len(report["rounds"]) if report else 1, seconds)
+    return Outcome(text, finish_reason, used, len(report["rounds"]) if report else 1, seconds)
 
 
-def _show(console: Console, without: Answer, continued: Answer, truth: str | None) -> None:
+def _show(console: Console, without: Outcome, continued: Outcome, truth: str | None) -> None:
     table = Table()
     table.add_column()
     table.add_column("without", justify="right")

@@ -1,4 +1,4 @@
-"""Running a program with continuation switched on, where no .pth file is read."""
+"""Run a Python program with continuation switched on. For environments that read no ``.pth`` files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from .. import startup
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run ``app.py ARGUMENT…`` or ``-m package ARGUMENT…`` as Python would; its children inherit the switch."""
+    """
+    Run ``app.py ARGUMENT…`` or ``-m package ARGUMENT…`` as Python would; return 0, or 2 if there is no such file.
+
+    Sets ``OPENAI_CONTINUE=1`` if it is not set, so child processes are continued too. What the program raises is
+    raised here, SystemExit included.
+    """
     os.environ.setdefault("OPENAI_CONTINUE", "1")
     startup.init()
     if arguments[0] == "-m":
@@ -29,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
         _put_first(app.resolve().parent)
         _run_file(app.absolute())
     elif app.exists():
-        # Folders and archives, which Python searches for __main__.py.
+        # A folder or an archive: Python runs the __main__.py inside.
         runpy.run_path(arguments[0], run_name="__main__")
     else:
         print(f"openai-continue run: {app}: no such file", file=sys.stderr)
@@ -38,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run_file(app: Path) -> None:
-    """Run a file as ``__main__``, and leave it there, for what it runs at exit; runpy would not."""
+    """Run a file as ``__main__``. Unlike runpy, leave that module in place for the program's exit handlers."""
     main = ModuleType("__main__")
     main.__file__ = str(app)
     main.__loader__ = SourceFileLoader("__main__", str(app))
@@ -49,6 +54,6 @@ def _run_file(app: Path) -> None:
 
 
 def _put_first(folder: Path) -> None:
-    """Put a folder where Python has put ours: that of this command, or with ``-m`` the current one."""
+    """Make a folder the first of ``sys.path``, in place of the one that Python put there for this command."""
     if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
         sys.path[0] = str(folder)

@@ -1,0 +1,260 @@
+"""Ask one endpoint about one model, with a dozen tiny requests, how it continues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import openai
+
+from .. import disabled
+from ..core import overflow
+from ..core.reasoning import CLOSE, OPEN, Inline, field_of
+from ..providers import PROVIDERS, Provider
+
+#: The answer shows how far it has come, so a continuation and a restart look different.
+PROMPT = "Count from 1 to 200 in words, one number a line, and write nothing else."
+#: Output tokens of most requests.
+TOKENS = 24
+#: Output tokens of the first request to a model that thinks: enough for its thoughts and some answer to continue.
+THINKING_TOKENS = 400
+#: Chunks of text after which an answer without a limit is read no further.
+MOST_BY_DEFAULT = 300
+#: What an examination costs.
+COST = "500 to 1,000 output tokens in a dozen requests"
+
+
+def mark_of(row: Provider) -> str:
+    """Return the name of the last field with which a row marks a continuation, or "nothing" if it needs none."""
+    return ["nothing", *row.body_marks, *row.message_marks][-1]
+
+
+#: The ways to mark the message that is to be continued: by ``mark_of()``, the first row that marks it so. The order is
+#: that of the table. Servers ignore fields that they do not know, so the first way that works is the one to use.
+MARKS: dict[str, Provider] = {}
+for _row in PROVIDERS:
+    if _row.continues:
+        MARKS.setdefault(mark_of(_row), _row)
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the endpoint does. A field that could not be found out keeps its default; printed as JSON by ``--json``."""
+
+    #: For each way of MARKS: "continues", "echoes" (continues after a copy), "restarts", "new turn" or "refused".
+    marks: dict[str, str] = field(default_factory=dict[str, str])
+    #: Whether a stream begins with a copy of the message sent back.
+    echoes_stream: bool | None = None
+    #: Whether the chat template trims the end of the message sent back.
+    trims: bool | None = None
+    #: Where thoughts arrive: "none", "inline, as <think>" or "in the field ...".
+    reasoning: str = "none"
+    #: The field in which the text of a continued answer arrives. Known only for a model that thinks.
+    answer_arrives_in: str | None = None
+    #: Tokens, as the server's error about too large a request names them.
+    context_length: int | None = None
+    #: Output tokens of a request without ``max_tokens``, counted up to MOST_BY_DEFAULT.
+    default_tokens: int = 0
+    #: Whether the server stopped that request at its own default limit.
+    stops_at_default: bool = False
+    #: Whether streams report usage unasked: "never", "on the last chunk" or "on a chunk of its own".
+    usage_in_streams: str = "never"
+    #: Whether the server caches the beginning of a prompt.
+    caches_prefix: bool | None = None
+    #: Output tokens and requests that the examination took.
+    completion_tokens: int = 0
+    requests: int = 0
+    #: Type and status of each error.
+    errors: list[str] = field(default_factory=list[str])
+
+    @property
+    def good_marks(self) -> list[str]:
+        """The ways to mark a message that the endpoint continues, the fewest fields first."""
+        return [name for name, judged in self.marks.items() if judged in ("continues", "echoes")]
+
+
+class Doctor:
+    """Asks one endpoint about one model. ``found`` holds what is known so far."""
+
+    def __init__(self, client: openai.OpenAI, model: str) -> None:
+        self._client = client
+        self._model = model
+        self.found = Findings()
+
+    def examine(self) -> Findings:
+        """
+        Send all requests; return what was found. ``marks`` is empty if the endpoint gave no answer.
+
+        Raises the SDK's error if the endpoint cannot be reached.
+        """
+        first = self._ask([], TOKENS * 2)
+        if first is None:
+            return self.found
+        self.found.reasoning = _reasoning_form(self._message(first))
+        if self.found.reasoning != "none":
+            first = self._ask([], THINKING_TOKENS) or first
+        cut = self._ask_marks(first)
+        if self.found.reasoning == "none" and not self.found.good_marks:
+            # If the chat template opens the think block, only the closing tag shows it, further into the answer.
+            longer = self._ask([], THINKING_TOKENS) or first
+            self.found.reasoning = _reasoning_form(self._message(longer))
+            cut = self._ask_marks(longer) if self.found.reasoning != "none" else cut
+        way = self._best_way()
+        self._ask_whitespace(way)
+        self._ask_stream(cut, way)
+        self._ask_limits()
+        self._ask_default()
+        again = self._ask([], 1)
+        details: dict[str, Any] = _usage(again).get("prompt_tokens_details") or {}
+        cached = details.get("cached_tokens")
+        self.found.caches_prefix = None if cached is None else cached > 0
+        return self.found
+
+    def _ask_marks(self, first: dict[str, Any]) -> str:
+        """Send the beginning of an answer back in each way; return that beginning."""
+        whole = _answer(self._message(first)) or _text(self._message(first))
+        cut = whole[: max(len(whole) // 2, 1)].rstrip()
+        for name in MARKS:
+            reply = self._ask([cut], TOKENS, marks=name)
+            message = {} if reply is None else self._message(reply)
+            self.found.marks[name] = "refused" if reply is None else _judge(cut, whole, _text(message))
+            if self.found.reasoning != "none" and name in self.found.good_marks:
+                self.found.answer_arrives_in = "content" if message.get("content") else field_of(message)
+        return cut
+
+    def _best_way(self) -> str:
+        return next(iter(self.found.good_marks), "nothing")
+
+    def _ask_whitespace(self, way: str) -> None:
+        counts = [_usage(self._ask([text], 1, marks=way)).get("prompt_tokens") for text in ("a", "a\n\n\n")]
+        if None not in counts:
+            self.found.trims = counts[0] == counts[1]
+
+    def _ask_stream(self, cut: str, way: str) -> None:
+        try:
+            with disabled():
+                stream = self._client.chat.completions.create(
+                    **cast("Any", self._request([cut], TOKENS, way)), stream=True
+                )
+                chunks = [chunk.to_dict() for chunk in cast("Any", stream)]
+        except openai.OpenAIError as error:
+            self._note(error)
+            return
+        self.found.requests += 1
+        said = "".join(
+            choice["delta"].get("content") or ""
+            for chunk in chunks
+            for choice in cast("Any", chunk.get("choices") or [])
+        )
+        for chunk in cast("list[dict[str, Any]]", chunks):
+            if chunk.get("usage"):
+                self.found.usage_in_streams = "on the last chunk" if chunk.get("choices") else "on a chunk of its own"
+                self.found.completion_tokens += chunk["usage"].get("completion_tokens", 0)
+        self.found.echoes_stream = said.startswith(cut)
+
+    def _ask_limits(self) -> None:
+        # The server either refuses so many tokens, naming its context, or ends the answer at the first stop string.
+        request = {**self._request([], 1_000_000), "stop": ["e", "\n", " ", "o"]}
+        try:
+            with disabled():
+                self._client.chat.completions.create(**cast("Any", request))
+        except openai.APIStatusError as error:
+            said = overflow.read(f"{error.message} {error.body}")
+            self.found.context_length = None if said is None else said.context_length
+        except openai.OpenAIError as error:
+            self._note(error)
+        self.found.requests += 1
+
+    def _ask_default(self) -> None:
+        request = self._request([], 0)
+        del request["max_tokens"]
+        try:
+            with disabled(), self._client.chat.completions.create(**cast("Any", request), stream=True) as stream:
+                for chunk in stream:
+                    for choice in chunk.choices:
+                        # Count a chunk as one token; a server that puts several into one is read a little further.
+                        self.found.default_tokens += any(_parts(choice.delta.to_dict()))
+                        self.found.stops_at_default = choice.finish_reason == "length"
+                    if self.found.default_tokens >= MOST_BY_DEFAULT:
+                        break
+        except openai.OpenAIError as error:
+            self._note(error)
+            return
+        self.found.requests += 1
+        self.found.completion_tokens += self.found.default_tokens
+
+    def _ask(self, beginnings: list[str], tokens: int, *, marks: str = "nothing") -> dict[str, Any] | None:
+        """Ask for a whole answer; return the completion, or None if the server refused or gave no choices."""
+        try:
+            with disabled():
+                create = cast("Any", self._client.chat.completions.create)
+                completion = create(**self._request(beginnings, tokens, marks))
+        except openai.APIStatusError as error:
+            self._note(error)
+            return None
+        self.found.requests += 1
+        reply: dict[str, Any] = completion.to_dict()
+        self.found.completion_tokens += _usage(reply).get("completion_tokens") or 0
+        return reply if reply.get("choices") else None
+
+    def _request(self, beginnings: list[str], tokens: int, marks: str = "nothing") -> dict[str, Any]:
+        """Return the arguments of ``create()`` for a request whose answer has one beginning, or none."""
+        row = MARKS[marks]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": PROMPT}]
+        messages += [{"role": "assistant", "content": text, **row.message_marks} for text in beginnings]
+        limits = {"max_tokens": tokens, "temperature": 0}
+        return {"model": self._model, "messages": messages, **limits, "extra_body": dict(row.body_marks)}
+
+    def _message(self, reply: dict[str, Any]) -> dict[str, Any]:
+        return reply["choices"][0].get("message") or {}
+
+    def _note(self, error: Exception) -> None:
+        self.found.requests += 1
+        status = error.status_code if isinstance(error, openai.APIStatusError) else ""
+        self.found.errors.append(f"{type(error).__name__} {status}".strip())
+
+
+def _judge(cut: str, whole: str, reply: str) -> str:
+    """
+    Return what the server did with a text sent back: "continues", "echoes", "restarts" or "new turn".
+
+    ``cut`` was sent back, ``whole`` is the answer that it was cut from, ``reply`` is the new text.
+    """
+    rest = whole[len(cut) :].strip()
+    fresh = reply.strip()
+    if not fresh:
+        return "new turn"
+    if fresh.startswith(cut.strip()):
+        # A copy does not count toward the tokens asked for. A restarted answer does, so it is not longer.
+        new = fresh[len(cut.strip()) :].strip()
+        return "echoes" if rest.startswith(new[:12]) and len(fresh) > len(cut) + TOKENS else "restarts"
+    if rest.startswith(fresh[:12].strip()):
+        return "continues"
+    return "restarts" if whole.strip().startswith(fresh[:12].strip()) else "new turn"
+
+
+def _answer(message: dict[str, Any]) -> str:
+    """Return the answer without its inline thoughts."""
+    return Inline.of(str(message.get("content") or "")).answer
+
+
+def _parts(message: dict[str, Any]) -> tuple[str, str]:
+    name = field_of(message)
+    return str(message.get("content") or ""), str(message.get(name) or "") if name else ""
+
+
+def _text(message: dict[str, Any]) -> str:
+    content, thoughts = _parts(message)
+    return content or thoughts
+
+
+def _reasoning_form(message: dict[str, Any]) -> str:
+    content, _ = _parts(message)
+    name = field_of(message)
+    if name is not None:
+        return f"in the field {name}"
+    return "inline, as <think>" if OPEN in content or CLOSE in content else "none"
+
+
+def _usage(reply: dict[str, Any] | None) -> dict[str, Any]:
+    return (reply or {}).get("usage") or {}

@@ -1,0 +1,49 @@
+"""The arguments of the command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from openai_continue.cli import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["write", "x", "--model", "m", "--max-tokens", "0"], "--max-tokens: got 0"),
+        (["write", "x", "--model", "m", "-o", "a", "--resume", "b"], "leave out -o"),
+        (["write", "x", "--model", "m", "--resume", "/nonexistent/file"], "there is no file /nonexistent/file"),
+        (["write", "x", "--model", "m", "--file", "y"], "not both"),
+        (["demo", "--live"], "--live needs --model"),
+        (["demo", "--tokens", "0"], "--tokens: got 0"),
+        (["run", "-m"], "name a package"),
+        (["run"], "name a program"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bad argument ends with 2 and a message that says what to do."""
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["demo", "write", "doctor", "run"])
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command explains itself, ``run`` too, which passes other options on to the program."""
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+
+    assert f"usage: openai-continue {command}" in capsys.readouterr().out
+
+
+def test_missing_extra() -> None:
+    """Without the extra ``cli``, the message names the package that is missing and how to install it."""
+    code = "import sys; sys.modules['rich'] = None; from openai_continue.cli import main; main(['demo'])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+
+    assert "needs rich" in said
+    assert "pip install 'openai-continue[cli]'" in said

@@ -1,0 +1,114 @@
+"""``openai-continue write``, without ``--resume``."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from openai_continue.cli import main
+from openai_continue.testing import Emulator
+
+
+@pytest.fixture
+def write(emulator: Emulator) -> Callable[..., int]:
+    def run(*arguments: str) -> int:
+        return main(["write", "--model", "m", "--provider", "deepinfra", "--base-url", emulator.base_url, *arguments])
+
+    return run
+
+
+def truth(emulator: Emulator, prompt: str, system: str | None = None) -> str:
+    messages = [{"role": "system", "content": system}] if system else []
+    return emulator.uncapped({"model": "m", "messages": [*messages, {"role": "user", "content": prompt}]})
+
+
+def test_write_streams_the_whole_answer_to_stdout(
+    write: Callable[..., int], emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The answer goes to stdout, the progress to stderr, and the exit code says that the answer is whole."""
+    code = write("Write it.", "--system", "Be long.")
+
+    out, err = capsys.readouterr()
+    assert (0, truth(emulator, "Write it.", "Be long.")) == (code, out)
+    assert "whole: " in err
+    assert "round 5" in err
+
+
+def test_write_reads_the_prompt_from_a_file_and_from_stdin(
+    write: Callable[..., int], emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt is an argument, a file, or stdin."""
+    prompt, first, second = tmp_path / "prompt.txt", tmp_path / "first", tmp_path / "second"
+    prompt.write_text("From afar.", encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("From afar."))
+
+    assert [write("--file", str(prompt), "-o", str(first)), write("-o", str(second))] == [0, 0]
+    expected = truth(emulator, "From afar.").encode()
+    assert [expected, expected] == [first.read_bytes(), second.read_bytes()]
+
+
+def test_write_says_by_its_exit_code_that_an_answer_is_cut(write: Callable[..., int], tmp_path: Path) -> None:
+    """An answer that ended at the caller's limit is not whole."""
+    assert write("Write it.", "-o", str(tmp_path / "cut"), "--max-tokens", "120") == 3
+
+
+def test_write_prints_json_for_scripts(
+    write: Callable[..., int], emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --json and no file, stdout is one JSON object with the text in it."""
+    code = write("Write it.", "--json")
+
+    said = json.loads(capsys.readouterr().out)
+    assert (0, truth(emulator, "Write it."), 5) == (code, said["text"], said["rounds"])
+    assert {"finish_reason": "stop", "stopped_by": "stop", "exit_code": 0}.items() <= said.items()
+
+
+def test_write_keeps_what_came_when_it_is_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C ends with 130, and the file has the text that had arrived."""
+    file = tmp_path / "answer"
+    with Emulator(cap=100, tokens=2_000, token_delay=0.01, events_per_write=1) as emulator:
+        command = [sys.executable, "-m", "openai_continue", "write", "Write it.", "--model", "m", "-o", str(file)]
+        process = subprocess.Popen(
+            [*command, "--provider", "deepinfra", "--base-url", emulator.base_url],
+            env={"DEEPINFRA_API_KEY": "key", "PATH": ""},
+            stderr=subprocess.PIPE,
+            # A shell starts background jobs, perhaps this suite, with SIGINT ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        )
+        end = time.monotonic() + 20
+        while time.monotonic() < end and not (file.exists() and file.stat().st_size > 200):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        expected = truth(emulator, "Write it.")
+
+    written = file.read_bytes().decode()
+    assert process.returncode == 130, err
+    assert len(written) > 100
+    assert expected.startswith(written)
+
+
+def test_write_without_a_key_says_which_variable_to_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a key nothing is sent."""
+    monkeypatch.delenv("DEEPINFRA_API_KEY", raising=False)
+
+    assert main(["write", "x", "--model", "m"]) == 1
+    assert "DEEPINFRA_API_KEY" in capsys.readouterr().err
+
+
+def test_write_reports_an_error_of_the_server(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error in the first round is printed, and ends with 1."""
+    address = emulator.base_url.replace("/openai", "/nowhere")
+
+    assert main(["write", "x", "--model", "m", "--provider", "deepinfra", "--base-url", address]) == 1
+    assert "NotFoundError" in capsys.readouterr().err
