@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from openai_continue import providers
 from openai_continue.cli import main
+from openai_continue.cli.resume import Resumption
 from openai_continue.testing import Emulator, Habits
 
 
@@ -138,3 +141,41 @@ def test_answer_that_cannot_be_continued(
     said: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (3, written, requests) == (code, file.read_bytes().decode(), sent)
     assert {"finish_reason": "length", "stopped_by": reason, "exit_code": 3}.items() <= said.items()
+
+
+def resumed(
+    written: str, answers: list[list[str]], *, row: str | None = None, trims: bool | None = None, **fields: Any
+) -> tuple[str, list[str], str | None]:
+    """Resume with these answers to the requests; return the new text, the prefills, and ``stopped_by``."""
+    prefills: list[str] = []
+
+    def ask(request: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        prefills.append(request["messages"][-1]["content"])
+        for text in answers[len(prefills) - 1]:
+            yield {"choices": [{"index": 0, "delta": {"content": text}}]}
+        yield {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+    request = {"model": "m", "messages": [{"role": "user", "content": "x"}], **fields}
+    resumption = Resumption(written, request, None if row is None else providers.named(row), trims)
+    return "".join(resumption.texts(ask)), prefills, resumption.stopped_by
+
+
+@pytest.mark.parametrize(
+    ("trims", "prefill", "answer", "new"),
+    [
+        (None, "one.\n", " two", "two"),
+        (False, "one.\n", " two", "two"),
+        (True, "one.", "\n two", "two"),
+        (True, "one.", "\n\ntwo", "two"),
+    ],
+)
+def test_setting_trims(trims: bool | None, prefill: str, answer: str, new: str) -> None:
+    """The setting ``trims`` decides what is held back, also for a server that is in no row."""
+    assert (new, [prefill], None) == resumed("one.\n ", [[answer]], trims=trims)
+
+
+def test_text_that_does_not_come_back() -> None:
+    """If the model does not write the held back punctuation again, a second request sends it."""
+    answers = [["!", " two"], [" tw", "o"]]
+
+    assert ("two", ["one", "one."], None) == resumed("one.\n", answers, row="tgi", temperature=0)
