@@ -1,11 +1,11 @@
-"""The errors that this library raises by itself; all others are the SDK's own."""
+"""The errors of this library itself. All other errors that reach a caller are the SDK's own."""
 
 from __future__ import annotations
 
 
 class SettingsError(ValueError):
     """
-    A setting that cannot be used.
+    A setting cannot be used: an unknown name, or a value of the wrong type or range.
 
-    The message names what came and what is accepted.
+    The message says what came and what is accepted. It is a ValueError.
     """

@@ -1,4 +1,4 @@
-"""What a continued call tells about itself: one Round a request, and the report on the merged answer."""
+"""What a continued call reports: one Round for each request, and the object ``continuation`` on the merged answer."""
 
 from __future__ import annotations
 
@@ -9,41 +9,55 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeamReport:
-    """
-    What was written twice where two rounds meet, in characters.
+    """Counts of characters that were thrown away where two rounds meet. All other text is in the answer."""
 
-    These are paid for and thrown away; nothing else is.
-    """
-
-    #: Blanks at the end of the answer so far that were not sent back, for the model to write again.
+    #: Characters at the end of the answer so far that were not sent back; the model writes them again.
     held_back: int = 0
-    #: U+FFFD at the end of the answer so far, left by a character that the cap cut.
+    #: U+FFFD characters that were dropped from the end of the answer so far: the token limit had cut a character.
     cut: int = 0
-    #: What the round wrote again and the answer does not repeat.
+    #: Characters at the beginning of the new round that were dropped, because the answer has them already.
     dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One request and its response, as ``on_round`` gets it and the report lists it."""
+    """One request and its response. ``on_round`` is called with it, and the report lists it."""
 
+    #: The ``id`` of the round's completion, if there is one.
     id: str | None
+    #: The response's ``x-request-id`` header, if there is one.
     request_id: str | None
-    #: Index of the choice that was continued; None: the first round of a request with ``n > 1``.
+    #: Index of the choice that the round wrote, or None for the first round of a request with ``n > 1``.
     choice: int | None
+    #: The server's own; "length" if any of several choices was cut; None if the round broke off.
     finish_reason: str | None
-    #: The server's own usage object; None where it sent none.
+    #: The server's own usage object, or None if it sent none. Tokens.
     usage: dict[str, Any] | None
-    #: None on the first round.
+    #: Where this round meets the one before it; None for the first round.
     seam: SeamReport | None
 
 
 def report(rounds: Sequence[Round], stopped_by: str, error: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the JSON object that stands as ``continuation`` on the merged answer."""
+    """
+    Return the JSON object that the merged answer carries as ``continuation``.
+
+    Its shape, with one entry of "rounds" for each request::
+
+        {
+            "rounds": [
+                {"id": "a", "request_id": "b", "choice": 0, "finish_reason": "length", "usage": {...}, "seam": None},
+                {..., "finish_reason": "stop", "seam": {"held_back": 1, "cut": 0, "dropped": 1}},
+            ],
+            "stopped_by": "stop",
+            "error": None,
+        }
+
+    ``error``: ``{"type": ..., "status": ..., "request_id": ...}`` of the failure that ended the answer, or None.
+    """
     listed = [{**_shown(each), "seam": None if each.seam is None else _shown(each.seam)} for each in rounds]
     return {"rounds": listed, "stopped_by": stopped_by, "error": error}
 
 
 def _shown(value: Round | SeamReport) -> dict[str, Any]:
-    # Not asdict(), which copies each usage through and through.
+    # asdict() would copy each usage object deeply.
     return {field.name: getattr(value, field.name) for field in fields(value)}

@@ -24,33 +24,36 @@ _OFF = ("0", "false", "no", "off")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuation:
     """
-    How answers are continued.
+    The settings: how answers are continued.
 
-    Every field is also an environment variable, ``OPENAI_CONTINUE_<FIELD>`` (but for ``on_round``), and a key
-    of ``extra_body={"continuation": {...}}`` for one call. A bad value raises SettingsError.
+    Each field is also an environment variable, ``OPENAI_CONTINUE_<FIELD>`` (except ``on_round``), and a key of
+    ``extra_body={"continuation": {...}}`` for one call. An unknown field or a bad value raises SettingsError.
     """
 
-    #: Name of a row of the provider table; None recognises it by the host of ``base_url``.
+    #: Name of a row of the provider table. None finds the row by the host of ``base_url``; calls to a host that is in
+    #: no row are left alone.
     provider: str | None = None
-    #: Most output tokens asked for in one request; None: the provider's cap.
+    #: Most output tokens to ask for in one request. None: the provider's cap.
     round_tokens: int | None = None
-    #: Most output tokens of an answer whose request names no limit; None: no limit.
+    #: Most output tokens of a whole answer, if the request names no limit of its own. None: no limit.
     max_tokens: int | None = None
-    #: False: a request that names exactly the provider's cap means "as much as you can".
+    #: Whether a request that names exactly the provider's cap means a limit. False: it means "as much as you can".
     cap_is_limit: bool = True
-    #: Most requests for one choice, the first one included.
+    #: Most requests for one choice, including the first.
     max_rounds: int = 16
-    #: Whether the server's chat template trims the message sent back; None: by model family.
+    #: Whether the server's chat template trims whitespace at the end of the message sent back. None: by the provider's
+    #: row, else by model family.
     trims: bool | None = None
-    #: When a later round fails: "partial" returns what arrived, "raise" raises the SDK's exception.
+    #: What to do if a later round fails: "partial" returns the text that arrived, "raise" raises the SDK's exception.
     on_error: str = "partial"
     #: Whether a stream that breaks off is continued.
     heal_streams: bool = True
-    #: Called with a Round after each round of a continued call; its return value is ignored.
+    #: Called with a Round after each round of a continued call. Its return value is ignored, and what it raises is only
+    #: logged.
     on_round: Callable[[Round], object] | None = None
 
     def __new__(cls, **values: Any) -> Self:
-        """Refuse unknown fields with a message that names the known ones."""
+        """Raise SettingsError for unknown fields, with a message that lists the known ones."""
         _refuse_unknown(values, "Continuation")
         return object.__new__(cls)
 
@@ -62,7 +65,7 @@ class Continuation:
         for name in ("cap_is_limit", "heal_streams"):
             value = getattr(self, name)
             _accept(name, value, isinstance(value, bool), "True or False")
-        trims = getattr(self, "trims")  # noqa: B009 (as annotated it is always good)
+        trims = getattr(self, "trims")  # noqa: B009 (type checkers say that the check below always holds)
         _accept("trims", trims, trims is None or isinstance(trims, bool), "True, False or None")
         _accept("on_error", self.on_error, self.on_error in ("partial", "raise"), "'partial' or 'raise'")
         _accept("on_round", self.on_round, self.on_round is None or callable(self.on_round), "a callable, or None")
@@ -71,7 +74,12 @@ class Continuation:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Continuation:
-        """Read the settings from ``OPENAI_CONTINUE_*``; raise SettingsError naming the variable that is wrong."""
+        """
+        Read the settings from the variables ``OPENAI_CONTINUE_<FIELD>``.
+
+        ``environ``: ``os.environ`` by default. Raises SettingsError for an unknown variable or a bad value, with the
+        variable, its value and the accepted forms.
+        """
         found = {
             name.removeprefix(_PREFIX).lower(): (name, text)
             for name, text in (os.environ if environ is None else environ).items()
@@ -96,7 +104,7 @@ class Continuation:
         return cls(**values)
 
     def updated(self, values: Mapping[str, Any]) -> Continuation:
-        """Return a copy with these fields changed."""
+        """Return a copy with these fields changed. Raises SettingsError for an unknown field or a bad value."""
         _refuse_unknown(values, "continuation")
         return replace(self, **values)
 
@@ -107,7 +115,11 @@ def killed() -> bool:
 
 
 def for_one_call(settings: Continuation, wish: object) -> Continuation | None:
-    """Return the settings of a call whose body says ``"continuation": wish``; None: the call is the SDK's own."""
+    """
+    Return the settings of a call whose body has ``"continuation": wish``, or None if it is not to be continued.
+
+    ``wish``: True or None (no change), False, a Continuation, or a dict of its fields. Else SettingsError is raised.
+    """
     if wish is None or wish is True:
         return settings
     if wish is False:
