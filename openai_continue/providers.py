@@ -45,7 +45,7 @@ class Provider:
     echoes: str | None = None
     #: The field of the last message in which thoughts are sent back.
     thought_field: str | None = None
-    #: Fields of the body, besides ``body_marks``, that continue thoughts which were cut. None: they are not continued.
+    #: Fields of the body, besides ``body_marks``, that continue thoughts which were cut. None: not in that field.
     thought_marks: Mapping[str, Any] | None = None
     #: A closed think block, to be sent before an answer whose thoughts are not sent back.
     closed_block: str = ""
