@@ -1,4 +1,4 @@
-"""The provider table: by row, the request that it builds and the reply that it takes apart."""
+"""The provider table: for each row, the requests of later rounds, the replies, and the hosts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FLAGS = {"add_generation_prompt": False, "continue_final_message": True}
 NAMES = [row.name for row in providers.PROVIDERS]
 CONTINUING = [row.name for row in providers.PROVIDERS if row.continues]
 
-#: What marks a further round: fields of the body, fields of its last message, and the tokens asked for.
+#: How a later round differs from the first: fields of the body, fields of its last message, and the tokens asked for.
 REQUESTS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "deepinfra": ({}, {}, {}),
     "vllm": (FLAGS, {}, {}),
@@ -41,7 +41,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "together": ({}, {}, {}),
     "fireworks": ({}, {}, {"max_tokens": 16_384}),
 }
-#: The name under which each row sends the caller's limit, given under either name or both.
+#: The name of the limit that each row sends if the caller gave ``max_tokens``, ``max_completion_tokens``, or both.
 LIMIT_NAMES: dict[str, tuple[str, str, str]] = {
     **dict.fromkeys(CONTINUING, ("max_tokens", "max_tokens", "max_tokens")),
     **dict.fromkeys(
@@ -52,7 +52,7 @@ LIMIT_NAMES: dict[str, tuple[str, str, str]] = {
 
 
 def test_every_row_is_in_these_tables() -> None:
-    """A new row comes with its request; every row has a name of its own."""
+    """Each row has its request in the table above, and its own name."""
     assert set(CONTINUING) == set(REQUESTS)
     assert len(set(NAMES)) == len(NAMES)
     assert set(NAMES) - set(CONTINUING) == {"openai", "anthropic", "gemini"}
@@ -64,12 +64,12 @@ def test_every_row_is_in_these_tables() -> None:
 @drives
 @pytest.mark.parametrize("row", CONTINUING)
 def test_request(row: str, drive: Drive) -> None:
-    """Each row marks a further round as its server wants it, changes nothing else, and leaves the first as it is."""
+    """Each row marks a later round as its server requires, and changes nothing else. The first round is not changed."""
     body = ask("x", temperature=1)
     marks, message, tokens = REQUESTS[row]
-    # A reply as this server gives it, with the copy where it makes one.
+    # A reply of this server; some begin with a copy of the message.
     echo = {"mistral": "one", "llama.cpp": "one" if drive is whole else ""}.get(row, "")
-    # What the template trims, and a server that echoes leaves out of the copy, comes again.
+    # The blanks were not sent back, so the model writes them again.
     server = Script(said("one  "), said(echo + "  two", finish="stop"))
     answer = drive(server, body, provider=row)
 
@@ -83,7 +83,7 @@ def test_request(row: str, drive: Drive) -> None:
 @drives
 @pytest.mark.parametrize("row", CONTINUING)
 def test_limit_names(row: str, drive: Drive) -> None:
-    """Each row asks under the one name that its server reads, whichever the caller chose."""
+    """Each row sends the limit under a name that its server reads, whichever name the caller used."""
     old, new, both = LIMIT_NAMES[row]
     for fields, name, total in (
         ({"max_tokens": 8}, old, 8),
@@ -114,7 +114,7 @@ def test_limit_names(row: str, drive: Drive) -> None:
     ],
 )
 def test_reply(case: tuple[str, ...], drive: Drive) -> None:
-    """A copy of what was sent is taken off where the row says that there is one, and there alone."""
+    """A copy of the message sent back is dropped if the row says that the server makes one, and only then."""
     row, first, second, sent, merged = case
     server = Script(said(first), said(second, finish="stop"))
     answer = drive(server, ask("x"), provider=row)
@@ -124,7 +124,7 @@ def test_reply(case: tuple[str, ...], drive: Drive) -> None:
 
 
 def test_reply_of_llama_server() -> None:
-    """llama-server repeats what was sent in whole answers, and not in streamed ones."""
+    """llama-server copies the message into whole answers, and not into streamed ones."""
     in_whole = whole(Script(said("one"), said("onetwo", finish="stop")), provider="llama.cpp")
     in_stream = streamed(Script(said("one"), said("one", "two", finish="stop")), provider="llama.cpp")
 
@@ -132,7 +132,7 @@ def test_reply_of_llama_server() -> None:
     assert "oneonetwo" == in_stream.text
 
 
-# Whose host it is.
+# Hosts and names.
 
 
 @pytest.mark.parametrize(
@@ -170,27 +170,37 @@ def test_reply_of_llama_server() -> None:
     ],
 )
 def test_host(address: str, row: str | None) -> None:
-    """A server is known by the end of its host name, and where the host serves several things, by the path."""
+    """A server is recognized by the end of its host name, and by the path if only a part of the host continues."""
     url = http.URL(address)
     found = providers.at_address(url.host, url.path)
 
     assert row == (None if found is None else found.name)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_name(name: str) -> None:
+def test_names() -> None:
     """Each row is found by its name."""
-    assert name == providers.named(name).name
+    assert NAMES == [providers.named(name).name for name in NAMES]
 
 
-def test_name_that_is_none() -> None:
-    """An unknown name is refused with the names that there are."""
+@pytest.mark.parametrize(
+    ("name", "host", "row"),
+    [("vllm", "api.mistral.ai", "vllm"), (None, "api.mistral.ai", "mistral"), (None, "example.org", None)],
+)
+def test_chosen(name: str | None, host: str, row: str | None) -> None:
+    """The setting ``provider`` wins over the host."""
+    found = providers.chosen(name, host, "/v1")
+
+    assert row == (None if found is None else found.name)
+
+
+def test_unknown_name() -> None:
+    """An unknown name is an error that lists the known names."""
     with pytest.raises(SettingsError, match="got 'deepinfre', accepted are anthropic, dashscope, deepinfra, "):
         providers.named("deepinfre")
 
 
 class Recorder(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc]
-    """A network with one server, which answers everything with the beginning of an answer."""
+    """A network with one server: it cuts two answers, then ends the third."""
 
     def __init__(self) -> None:
         self.urls: list[str] = []
@@ -223,7 +233,7 @@ class Recorder(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[mis
     ],
 )
 async def test_host_through_a_client(base_url: str, requests: int, way: Way) -> None:
-    """Hosts that continue are continued; those that do not, and unknown ones, are left alone."""
+    """Answers of hosts that continue are continued. Hosts that do not, and unknown hosts, are left alone."""
     network = Recorder()
     client = way.client(base_url, transport=network, continuation=replace(DEEPINFRA, provider=None))
     completion = await settled(client.chat.completions.create(**ask("x")))
@@ -234,8 +244,8 @@ async def test_host_through_a_client(base_url: str, requests: int, way: Way) -> 
     assert (requests == 1) == (not hasattr(completion, "continuation"))
 
 
-def test_unknown_host_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """An unknown host is left alone, with one line in the log."""
+def test_unknown_host_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """An unknown host is left alone, with one line in the log for all its calls."""
     client = SYNC.client("https://unheard.example/v1", transport=Recorder(), continuation=Continuation())
     with caplog.at_level(logging.INFO, "openai_continue"):
         for _ in range(2):
@@ -245,7 +255,7 @@ def test_unknown_host_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     assert 1 == sum("unheard.example" in record.message for record in caplog.records)
 
 
-# End to end, against a server with the provider's habits.
+# Against a server with the habits of the provider.
 
 
 ENDS: dict[str, tuple[Habits, str]] = {
@@ -286,7 +296,7 @@ ENDS: dict[str, tuple[Habits, str]] = {
 @four_ways
 @pytest.mark.parametrize("case", ENDS)
 async def test_end_to_end(case: str, way: Way, stream: bool) -> None:
-    """With its server's habits, each row brings the uncapped answer, and every prefill is taken for one."""
+    """On a server with its habits, each row gives the uncapped answer, and the server continues every prefill."""
     habits, model = ENDS[case]
     row = case.partition(",")[0]
     body = {**ask("An answer of 120 tokens.", temperature=0), "model": model}
@@ -306,7 +316,7 @@ async def test_end_to_end(case: str, way: Way, stream: bool) -> None:
 @four_ways
 @pytest.mark.parametrize("case", ["llama.cpp, thinking", "deepseek, thinking"])
 async def test_thoughts_end_to_end(case: str, way: Way, stream: bool) -> None:
-    """Where the server takes thoughts in their own field, those that were cut go on."""
+    """Thoughts that were cut are continued if the server reads thoughts in a field of their own."""
     habits, model = ENDS[case]
     row = case.partition(",")[0]
     body = {**ask("An answer of 40 tokens."), "model": model}
@@ -323,7 +333,7 @@ async def test_thoughts_end_to_end(case: str, way: Way, stream: bool) -> None:
 
 @pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
 async def test_wrong_row(way: Way) -> None:
-    """With a row that marks nothing, a server that needs marks begins anew, is noticed, and costs one request."""
+    """A row without marks on a server that needs them: the restart is noticed, and costs one request."""
     with Emulator(cap=45, tokens=120, habits=Habits(ignores_prefill=True)) as emulator:
         client = way.client(emulator.base_url)
         chunks = await listed(await settled(client.chat.completions.create(**ask("x"), stream=True)))
@@ -338,7 +348,7 @@ async def test_wrong_row(way: Way) -> None:
 
 @pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
 async def test_server_that_refuses(way: Way) -> None:
-    """A server that refuses a prefill costs one 400; what arrived is returned, and the report names the error."""
+    """A server that refuses a prefill costs one 400. The text that arrived is returned, and the report names the error."""
     with Emulator(cap=45, tokens=120, habits=Habits(refuses_prefill=True)) as emulator:
         client = way.client(emulator.base_url)
         answer = await live(client, ask("x"), stream=False)

@@ -1,4 +1,4 @@
-"""The settings: their fields, their variables, their errors; and what a call tells of itself while it is continued."""
+"""The settings: fields, variables and errors. And what a continued call reports: ``on_round`` and the log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROUNDS = 4
 
 
 def test_defaults() -> None:
-    """The defaults are those of the documentation."""
+    """The defaults are the documented ones."""
     assert {
         "provider": None,
         "round_tokens": None,
@@ -50,7 +50,7 @@ GOOD: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("values", GOOD, ids=str)
 def test_good_values(values: dict[str, Any]) -> None:
-    """Every field takes what its error names, when it is made, replaced or updated."""
+    """Every field accepts what its error message lists, when settings are made, replaced or updated."""
     made = Continuation(**values)
 
     assert made == replace(Continuation(), **values) == Continuation().updated(values)
@@ -73,7 +73,7 @@ BAD: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("name", "value", "accepted"), BAD, ids=[f"{name}={value!r}" for name, value, _ in BAD])
 def test_bad_values(name: str, value: Any, accepted: str) -> None:
-    """A bad value is an error that names the field, the value and what is accepted, however it comes in."""
+    """A bad value is an error that names the field, the value and the accepted values, when made, replaced or updated."""
     message = f"{name}: got {value!r}, accepted is {accepted}"
     for make in (
         lambda: Continuation(**{name: value}),
@@ -93,7 +93,7 @@ def test_unknown_provider(provider: Any) -> None:
 
 
 def test_unknown_fields() -> None:
-    """Unknown fields are an error that names them and the known ones; positions are none."""
+    """Unknown fields are an error that names them and the known ones. Positional arguments are refused."""
     message = "got unknown 'max_round', 'rounds', accepted are " + ", ".join(NAMES)
 
     with pytest.raises(SettingsError) as made:
@@ -107,12 +107,12 @@ def test_unknown_fields() -> None:
 
 
 def test_settings_error_is_a_value_error() -> None:
-    """Who catches ValueError catches a SettingsError."""
+    """Code that catches ValueError catches a SettingsError."""
     assert issubclass(SettingsError, ValueError)
 
 
 def test_frozen_and_slotted() -> None:
-    """Settings cannot be changed, nor given other attributes."""
+    """Settings cannot be changed, and take no other attributes."""
     settings = Continuation()
 
     with pytest.raises(FrozenInstanceError):
@@ -123,7 +123,7 @@ def test_frozen_and_slotted() -> None:
 
 
 def test_value_semantics() -> None:
-    """Settings are equal, hashed, shown, copied and pickled by their values."""
+    """Settings are compared, hashed, printed, copied and pickled by value."""
     settings = Continuation(provider="deepinfra", max_rounds=3, on_round=print)
 
     assert settings == Continuation(provider="deepinfra", max_rounds=3, on_round=print)
@@ -135,7 +135,7 @@ def test_value_semantics() -> None:
 
 
 def test_updated_leaves_the_original() -> None:
-    """``updated()`` makes other settings."""
+    """``updated()`` returns new settings."""
     settings = Continuation(max_rounds=3)
 
     assert Continuation(max_rounds=3, trims=True) == settings.updated({"trims": True})
@@ -170,7 +170,7 @@ def test_good_variables(name: str, text: str, value: object, monkeypatch: pytest
 
 
 def test_variables_of_all_fields() -> None:
-    """All fields but the callable have a variable, and all may stand together."""
+    """All fields except the callable have a variable, and all can be set together."""
     environ = {f"OPENAI_CONTINUE_{name}": text for name, text, _ in GOOD_VARIABLES}
 
     settings = Continuation.from_env({"OPENAI_CONTINUE": "1", "PATH": "/bin", "OPENAI_API_KEY": "key", **environ})
@@ -213,7 +213,7 @@ def test_bad_variables(name: str, text: str, accepted: str, monkeypatch: pytest.
 
 
 async def test_on_round(way: Way, emulator: Emulator) -> None:
-    """``on_round`` gets every round in order, frozen, and the report lists the same."""
+    """``on_round`` gets every round in order, frozen. The report lists the same rounds."""
     seen: list[Round] = []
     client = way.client(emulator.base_url, continuation=replace(DEEPINFRA, on_round=seen.append))
 
@@ -236,7 +236,7 @@ async def test_on_round(way: Way, emulator: Emulator) -> None:
 
 
 async def test_on_round_comes_between_the_rounds(way: Way, emulator: Emulator) -> None:
-    """A round is told before the next one is sent."""
+    """``on_round`` is called before the next round is sent."""
     sent: list[int] = []
     settings = replace(DEEPINFRA, on_round=lambda _: sent.append(len(emulator.requests)))
     client = way.client(emulator.base_url, continuation=settings)
@@ -251,7 +251,7 @@ async def test_on_round_comes_between_the_rounds(way: Way, emulator: Emulator) -
 
 
 async def test_on_round_when_nothing_is_continued(way: Way, emulator: Emulator) -> None:
-    """A call that needs no further round tells nothing."""
+    """``on_round`` is not called for a call that needs no further round."""
     seen: list[Round] = []
     client = way.client(emulator.base_url, continuation=replace(DEEPINFRA, on_round=seen.append))
 
@@ -266,7 +266,7 @@ async def test_on_round_when_nothing_is_continued(way: Way, emulator: Emulator) 
 async def test_on_round_that_raises(
     way: Way, emulator: Emulator, streamed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What ``on_round`` raises costs nothing but a warning, which does not repeat what it says."""
+    """An error raised by ``on_round`` is only logged as a warning, without its message."""
 
     def watch(_: Round) -> None:
         msg = "private matters"
@@ -284,7 +284,7 @@ async def test_on_round_that_raises(
 
 
 async def test_on_round_that_calls(colour: Way, emulator: Emulator) -> None:
-    """``on_round`` may make calls of its own, which are continued in their turn."""
+    """``on_round`` may make calls of its own, and these are continued too."""
     settings = Continuation(provider="deepinfra")
     inner = colour.plain_client(emulator.base_url) if not colour.is_async else None
     counts: list[int] = []
@@ -315,7 +315,7 @@ def lines_of(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_log(way: Way, emulator: Emulator, streamed: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """A continued call is one line at INFO, each round one at DEBUG."""
+    """A continued call logs one line at INFO, and each of its rounds one at DEBUG."""
     caplog.set_level(logging.DEBUG, logger="openai_continue")
     client = way.client(emulator.base_url)
 
@@ -336,7 +336,7 @@ async def test_log(way: Way, emulator: Emulator, streamed: bool, caplog: pytest.
 
 
 async def test_log_when_nothing_is_continued(way: Way, emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
-    """A call that needs no further round leaves no line."""
+    """A call that needs no further round logs nothing."""
     caplog.set_level(logging.DEBUG, logger="openai_continue")
     client = way.client(emulator.base_url)
 
@@ -349,7 +349,7 @@ async def test_log_when_nothing_is_continued(way: Way, emulator: Emulator, caplo
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_log_holds_no_content(way: Way, streamed: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """Not a word of prompt, answer or key is in the log, nor in the report, not even when a round fails."""
+    """Log and report hold no word of prompt, answer or key, even if a round fails."""
     caplog.set_level(logging.DEBUG, logger="openai_continue")
     secrets = ["sekret-key", "sekret-prompt", "sekret-tool", "sekret-header", "zebrafish"]
     with Emulator(cap=48, text="zebrafish " * 200, faults=[Fault("500", round=3, times=9)]) as emulator:
@@ -360,7 +360,7 @@ async def test_log_holds_no_content(way: Way, streamed: bool, caplog: pytest.Log
         last = (await listed(answer))[-1] if streamed else answer
         await settled(client.close())
 
-    told = [*lines_of(caplog), str(last.continuation)]
-    assert 5 == len(told)
+    reported = [*lines_of(caplog), str(last.continuation)]
+    assert 5 == len(reported)
     assert "error" == last.continuation["stopped_by"]
-    assert not [secret for secret in secrets if secret in str(told)]
+    assert not [secret for secret in secrets if secret in str(reported)]
