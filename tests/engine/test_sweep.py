@@ -1,7 +1,7 @@
 """
-A part of the sweep (sweep.py), and what the doctor says, for every kind of chat template.
+A part of the sweep (sweep.py), and the findings of the doctor, for every kind of chat template.
 
-vLLM is asked, and llama-server where it is built: ``python tests/engine/install_llama.py``.
+On vLLM, and on llama-server if it is built: ``python tests/engine/install_llama.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import pytest
 import servers
 import sweep
 
-from openai_continue.cli.doctor import Doctor, matching_row
+from openai_continue.cli.doctor import matching_row
+from openai_continue.cli.examination import Doctor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,14 +29,14 @@ ENGINES = ["vllm", "llama.cpp"] if install_llama.installed() else ["vllm"]
 
 @pytest.fixture(scope="module", params=[(engine, name) for engine in ENGINES for name in sweep.TEMPLATES], ids=":".join)
 def engine(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, str]]:
-    """An engine, the template that it has, and its ``base_url``."""
+    """The name of an engine, its template, and its ``base_url``."""
     name, template = request.param
     with sweep.server(name, template) as base_url:
         yield name, template, base_url
 
 
 def test_answers_equal_the_uncapped_one(engine: tuple[str, str, str]) -> None:
-    """At seven caps, whole and streamed; one may stop where nothing of the answer stands behind its thoughts."""
+    """At seven caps, whole and streamed. An answer may stop if the cut fell between its thoughts and its text."""
     name, template, base_url = engine
     tally = sweep.sweep(base_url, name, sweep.caps(7), trims=sweep.trims(name, template), prompts=[PROMPT])
 
@@ -45,7 +46,7 @@ def test_answers_equal_the_uncapped_one(engine: tuple[str, str, str]) -> None:
 
 
 def test_doctor_names_the_row(engine: tuple[str, str, str]) -> None:
-    """The doctor finds the row of the provider table, and whether the template trims."""
+    """The doctor names the row of the provider table, and whether the template trims."""
     name, template, base_url = engine
     with openai.OpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
         found = Doctor(client, servers.MODEL).examine()
@@ -54,5 +55,5 @@ def test_doctor_names_the_row(engine: tuple[str, str, str]) -> None:
     assert row is not None
     assert row.name == name
     assert found.trims is sweep.trims(name, template)
-    # llama-server refuses no number of tokens, so that it tells nothing of its context.
+    # llama-server refuses no number of tokens, so its error never names its context.
     assert found.context_length == (16384 if name == "vllm" else None)

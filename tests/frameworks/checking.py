@@ -1,8 +1,8 @@
 """
-What the checks share: ask a framework in each of its ways, and compare with what the emulator knows.
+Shared by the checks: ask a framework in each of its ways, and compare the answers with the emulator's own text.
 
-A check is a script that registers its ways and ends in ``report()``. It does not switch the library on: that is for
-``OPENAI_CONTINUE=1`` to do.
+A check is a script that registers its ways and then calls ``report()``. It does not switch the library on:
+``OPENAI_CONTINUE=1`` does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Chapter(BaseModel):
 
 
 class Handbook(BaseModel):
-    """What a way is asked for when the answer has to be a document of a schema."""
+    """The schema of the answer, for ways that ask for structured output."""
 
     title: str
     chapters: list[Chapter]
@@ -42,7 +42,7 @@ HANDBOOK = Handbook(title="Handbook", chapters=_CHAPTERS).model_dump_json(indent
 
 @dataclass
 class Seen:
-    """What a framework gave its caller; of the usage, what it shows."""
+    """What a framework gave its caller. Token counts are None if it does not show them."""
 
     text: str | None
     completion_tokens: int | None = None
@@ -54,27 +54,26 @@ Ask = Callable[[str, str], "Seen | Awaitable[Seen]"]
 
 @dataclass(frozen=True)
 class Way:
-    """
-    A way to ask: takes the server's address and a prompt.
-    """
+    """One way to ask a framework."""
 
     name: str
+    #: Takes the server's base URL and a prompt.
     ask: Ask
+    #: The model's answer. None: a text of the emulator.
     answer: str | None = None
-    """The model's answer; None: a text of the emulator."""
+    #: Whether this process sends the request. ``disabled()`` does not reach other processes.
     in_process: bool = True
-    """False: another process asks, which `disabled()` does not reach."""
+    #: How this way opts out of continuation, or None if it does not.
     switch: str | None = None
-    """The framework's own way to opt out, which this one uses."""
+    #: Why this way is not continued, if that is known. It is measured all the same.
     cannot: str | None = None
-    """Why it is not continued: known, and measured all the same."""
 
 
 _ways: list[Way] = []
 
 
 def way(name: str, **how: Any) -> Callable[[Ask], Ask]:
-    """Register a way to ask."""
+    """Return a decorator that registers a way to ask."""
 
     def register(ask: Ask) -> Ask:
         _ways.append(Way(name, ask, **how))
@@ -84,12 +83,12 @@ def way(name: str, **how: Any) -> Callable[[Ask], Ask]:
 
 
 def opt_out(name: str, switch: str = "extra_body", **how: Any) -> Callable[[Ask], Ask]:
-    """Register a way to ask that opts out."""
+    """Return a decorator that registers a way to ask that opts out of continuation."""
     return way(name, switch=switch, **how)
 
 
 def report(*packages: str, **others: str) -> None:
-    """Ask in all the ways, and print the result as the last line; it tells the versions of packages and others."""
+    """Ask in all ways. Print the results as one JSON object in the last line, with the versions of the packages."""
     stay_on_loopback()
     results = [asked(way) for way in _ways]
     versions = {**{package: version(package) for package in (*packages, "openai")}, **others}
@@ -101,7 +100,7 @@ def asked(way: Way) -> dict[str, Any]:
     """
     Ask in one way.
 
-    Each verdict is True, False or None (does not apply); the reason is for what is False.
+    Each verdict is True, False, or None if it does not apply. "reason" says why verdicts are False.
     """
     if way.switch is not None:
         return verdicts(way, opt_out=opts_out(way), switch=way.switch)
@@ -127,7 +126,7 @@ def verdicts(way: Way, **problems: str | None) -> dict[str, Any]:
 
 
 def continues(way: Way) -> dict[str, str | None]:
-    """Tell what is wrong with the whole answer: "" for nothing, None for what is not shown."""
+    """Return for each verdict what is wrong: "" if nothing is, None if the framework does not show it."""
     server, seen, problem = answered(way)
     requests, derailed = server.requests, server.derailed
     if seen is None or not requests or requests[0].status != 200:
@@ -144,16 +143,16 @@ def continues(way: Way) -> dict[str, str | None]:
 
 
 def opts_out(way: Way) -> str:
-    """Tell what is wrong with the answer to who does not want it continued."""
+    """Return what is wrong with an answer that must not be continued; "" if nothing is."""
     server, seen, problem = answered(way)
     requests = server.requests
     if len(requests) != 1:
         return f"opted out, yet {len(requests)} requests were sent; {problem}"
     if requests[0].status != 200:
-        # Among others, for a field that it does not know: the opt-out itself.
+        # For example, because the server does not know the field that opts out.
         return f"opted out: {problem}"
     wanted = whole_text(server, requests[0].body)
-    # A framework may take a truncated answer for an error: that is as without us.
+    # A framework may raise an error for a truncated answer, as it does without this library.
     if seen is not None and (seen.text == wanted or not wanted.startswith((seen.text or "").rstrip())):
         return f"opted out: {differing(seen.text, wanted)}"
     return ""
@@ -161,14 +160,14 @@ def opts_out(way: Way) -> str:
 
 @cache
 def emulator(answer: str | None) -> Any:
-    """Give the server of this answer, which runs until the check ends: its address stays the same."""
+    """Return the server with this answer. It runs until the check ends, so its address stays the same."""
     from openai_continue.testing import Emulator
 
     return Emulator(cap=CAP, tokens=TOKENS, text=answer).start()
 
 
 def answered(way: Way) -> tuple[Any, Seen | None, str]:
-    """Give the server that was asked, what came of it, and the error if there was one."""
+    """Return the server that was asked, and the answer or the error."""
     server = emulator(way.answer)
     server.clear()
     try:
@@ -184,7 +183,7 @@ async def awaited(seen: Awaitable[Seen]) -> Seen:
 
 
 def whole_text(server: Any, body: dict[str, Any]) -> str:
-    """Give the text that a server without cap answers; limits that a request names are the library's to raise."""
+    """Return the text that an uncapped server answers to a request without limits of its own."""
     text: str = server.uncapped({name: body[name] for name in body if name not in LIMITS})
     return text
 
@@ -201,7 +200,7 @@ def differing(seen: str | None, wanted: str) -> str:
 
 
 def stay_on_loopback() -> None:
-    """Refuse every connection to elsewhere, in this process."""
+    """Refuse all connections of this process that leave loopback."""
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "socket.connect" and isinstance(arguments[1], tuple) and not is_loopback(arguments[1][0]):

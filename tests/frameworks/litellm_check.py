@@ -22,10 +22,10 @@ from checking import Seen, emulator, opt_out, report, way
 
 PROXY_SECONDS = 90.0
 KEY = f"sk-{secrets.token_hex(32)}"
-#: Of OpenAI's package on npm, kept beside the environment.
+#: The folder of OpenAI's package from npm, next to the environment.
 JAVASCRIPT = Path(sys.prefix) / "javascript"
 JAVASCRIPT_PACKAGE = "openai@6"
-#: As the README has it; the server's address is added.
+#: The file of the README. The server's address is added.
 CONFIG = Path(__file__).with_name("litellm_proxy.yaml")
 MODEL = "deepseek-ai/DeepSeek-V3.2"
 PROGRAM = """
@@ -132,7 +132,7 @@ def completion_opted_out(base_url: str, prompt: str) -> Seen:
 
 @cache
 def proxy(base_url: str) -> str:
-    """Start LiteLLM's proxy in front of a server, until the check ends; give its address."""
+    """Start LiteLLM's proxy in front of a server, until the check ends; return its base URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -211,7 +211,7 @@ def by_javascript(base_url: str, prompt: str, *how: str) -> Seen:
 
 
 def javascript_version() -> str:
-    """Install OpenAI's package for JavaScript, where it is not yet; give its version."""
+    """Install OpenAI's package for JavaScript if it is missing; return its version."""
     package = JAVASCRIPT / "node_modules" / "openai" / "package.json"
     if not package.is_file():
         JAVASCRIPT.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ def like(base_url: str, **more: Any) -> OpenAILike:
 
 
 def known(base_url: str) -> OpenAI:
-    # It refuses names that it does not know, and takes any address.
+    # It refuses unknown names of models, but takes any address.
     return OpenAI(model="gpt-4o", api_base=base_url, api_key="none")
 
 

@@ -1,10 +1,10 @@
 """
-Ask the frameworks that sit on the SDK for long answers, with nothing but ``OPENAI_CONTINUE=1``, and print what came.
+Ask the frameworks that use the SDK for long answers, with ``OPENAI_CONTINUE=1`` and no change of code; print a table.
 
     python tests/frameworks/measure.py [--newest] [NAME…]
 
-Each framework has an environment of its own in the cache, with this checkout installed as a wheel; needs uv. Exits
-with 0 where every entry of the table is a yes. Below the table stands what is known to bypass the SDK.
+Each framework has its own environment in the cache, with this checkout installed as a wheel. Needs uv. Exits with 0 if
+no way failed. The lines below the table name the ways that are known to bypass the SDK.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openai-continue" / "frameworks"
-#: Ten times what the slowest takes on an idle machine.
+#: Ten times the seconds that the slowest check takes on an idle machine.
 CHECK_SECONDS = 600.0
 
 #: The first requirement is the framework itself.
@@ -45,11 +45,11 @@ FRAMEWORKS = {
     "ray": ("ray[data]",),
 }
 
-#: Floors that decide nothing here, and that a mirror of the registry may lag behind: the bundle of certificates, where
-#: all is on loopback, and the migrations of a database that no proxy here has.
+#: Packages whose lowest version is ignored, since a mirror of the registry may not have it yet. None matters here: the
+#: certificates, since all is on loopback, and the migrations of a database that the proxy here does not have.
 OVERRIDES = ("certifi", "litellm-proxy-extras")
 
-#: The variable alone switches the library on; the rest keeps frameworks from calling home.
+#: OPENAI_CONTINUE switches the library on. The variables after the keys keep frameworks from calling home.
 ENVIRONMENT = {
     "OPENAI_CONTINUE": "1",
     "OPENAI_CONTINUE_PROVIDER": "deepinfra",
@@ -99,14 +99,14 @@ def built_wheel(folder: Path) -> Path:
 
 
 def install(name: str, wheel: Path, *, newest: bool) -> Path:
-    """Give the Python of an environment that holds the framework and this very wheel."""
+    """Return the Python of an environment with the framework and this wheel; make the environment if needed."""
     wanted = FRAMEWORKS[name]
     if newest:
         wanted = tuple(requirement.partition("==")[0] for requirement in wanted)
     environment = CACHE / (f"{name}-newest" if newest else name)
     python, finished, ours = environment / "bin" / "python", environment / "finished", environment / "wheel"
     content = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    # The Python that made it may be gone, and its link with it.
+    # The Python that made the environment may be gone; then the link to it leads nowhere.
     done = python.exists() and finished.is_file() and finished.read_text(encoding="utf-8") == "\n".join(wanted)
     if not done:
         shutil.rmtree(environment, ignore_errors=True)
@@ -124,11 +124,11 @@ def install(name: str, wheel: Path, *, newest: bool) -> Path:
 
 
 def check(name: str, python: Path) -> dict[str, Any]:
-    """Run the check of a framework; its last line on stdout is the result."""
+    """Run the check of a framework; return the result, which is its last line on stdout."""
     script = HERE / f"{name.replace('-', '_')}_check.py"
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("OPENAI_")}
     environment = {**inherited, **ENVIRONMENT, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
-    # In a session of its own, so that what it started ends with it.
+    # In its own session, so that all processes that it started end with it.
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as empty,
         tempfile.TemporaryFile("w+", encoding="utf-8") as log,
@@ -178,7 +178,7 @@ def is_yes(result: dict[str, Any]) -> bool:
     return bool(result["ways"]) and not any(way["reason"] for way in result["ways"])
 
 
-#: What is asked of each way; None: not applicable.
+#: The verdicts on each way; None: not applicable.
 ASKED = ("whole", "rounds", "usage", "opt_out")
 
 

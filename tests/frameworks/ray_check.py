@@ -1,4 +1,4 @@
-"""Ray Data: ray_recipe.py as it stands, on a local cluster."""
+"""Ray Data: ray_recipe.py, unchanged, on a local cluster."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from openai_continue.testing import Emulator
 ROWS = 48
 RECIPE = Path(__file__).with_name("ray_recipe.py")
 SECONDS = 540
-#: The cluster binds to loopback, and needs no token in the home directory.
+#: These keep the cluster on loopback, and without a token in the home directory.
 LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
 
 
 def written(emulator: Emulator) -> list[dict[str, Any]]:
-    """Run the recipe in this folder; give its rows."""
+    """Run the recipe in this folder; return its rows."""
     prompts = [json.dumps({"prompt": f"Write no. {number}."}) for number in range(ROWS)]
     Path("prompts.jsonl").write_text("\n".join(prompts), encoding="utf-8")
     environment = {**os.environ, **LOCAL, "RAY_TMPDIR": str(Path.cwd()), "OPENAI_BASE_URL": emulator.base_url}

@@ -1,11 +1,12 @@
 """
-Fuzzing of the event reader and the merge, guided by coverage: what is read is the same however the bytes were split,
-and what the caller was given is what the library takes the answer to be.
+Fuzz the event reader and the merged answer, guided by coverage. Two properties must hold: the events do not depend on
+how the bytes were split, and the text of the stream's chunks is the text of the completion.
 
     pip install atheris    # Linux and macOS
     python tests/fuzz/fuzz_streams.py -max_total_time=300 -max_len=4096
 
-Ends at the first input that breaks a promise, and writes it to a file; with that file as its argument it runs it again.
+Stops at the first input that breaks a property, and writes it to a file. With that file as an argument, it runs only
+that input.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SEPARATORS = [b"\n\n", b"\r\n\r\n", b"\r\r", b": ping\n\n", b"event: x\ndata: "]
 
 
 def chunk(data: atheris.FuzzedDataProvider, running: set[int], fields: list[str]) -> bytes:
-    """Make a chunk of some of the choices that have no end yet, or any bytes."""
+    """Return an event with a chunk of some of the running choices, or arbitrary bytes."""
     if data.ConsumeProbability() < 0.1:
         return data.ConsumeBytes(20) + data.PickValueInList(SEPARATORS)
     items: list[dict[str, Any]] = []
@@ -52,7 +53,7 @@ def chunk(data: atheris.FuzzedDataProvider, running: set[int], fields: list[str]
 
 
 def read(pieces: list[bytes]) -> tuple[list[bytes], bytes]:
-    """Read a stream in pieces: the data of its events, and all of its bytes."""
+    """Read a stream in pieces; return the data of its events, and all of its bytes."""
     reader = EventReader()
     events = [event for piece in pieces for event in reader.feed(piece)]
     return [event.data for event in events if event.data is not None], b"".join(
@@ -61,13 +62,13 @@ def read(pieces: list[bytes]) -> tuple[list[bytes], bytes]:
 
 
 def split(data: atheris.FuzzedDataProvider, stream: bytes) -> list[bytes]:
-    """Split bytes anywhere."""
+    """Split a stream at up to eight places."""
     edges = sorted(data.ConsumeIntInRange(0, len(stream)) for _ in range(data.ConsumeIntInRange(0, 8)))
     return [stream[start:end] for start, end in zip([0, *edges], [*edges, len(stream)], strict=True)]
 
 
 def texts(choices: Iterable[dict[str, Any]], name: str) -> dict[tuple[int, str], str]:
-    """Join the answer and the thoughts of each choice, as the caller of a stream does; those that have any."""
+    """Return the joined text of each choice and field that has any, as the caller of a stream joins it."""
     joined: dict[tuple[int, str], str] = {}
     for item in choices:
         for field in ("content", *THOUGHTS):
@@ -78,7 +79,7 @@ def texts(choices: Iterable[dict[str, Any]], name: str) -> dict[tuple[int, str],
 
 
 def fuzz(raw: bytes) -> None:
-    """Play one call whose rounds are made of these bytes."""
+    """Run one call, whose rounds are made from these bytes."""
     data = atheris.FuzzedDataProvider(raw)
     body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
     body.update(data.PickValueInList([{}, {"stop": ["b c", "d"]}, {"n": 3}, {"max_tokens": 60}, {"logprobs": True}]))
@@ -105,7 +106,7 @@ def fuzz(raw: bytes) -> None:
         got = texts((item for one in given for item in choices_of(one) or []), "delta")
         taken = texts(rounds.completion()["choices"], "message")
         if got != taken:
-            raise AssertionError(f"the caller got {got}, the answer is taken to be {taken}")
+            raise AssertionError(f"the stream has {got}, the completion has {taken}")
 
 
 if __name__ == "__main__":

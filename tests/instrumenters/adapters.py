@@ -1,4 +1,4 @@
-"""How each instrumenter is put on and taken off, and how the spans that it made are counted, all in memory."""
+"""For each instrumenter: how to install and uninstall it, and how to read its spans, all in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 class Instrumenter:
-    """One row; without ``can_uninstall`` the instrumenter has no way of being taken off."""
+    """One row of the table. ``can_uninstall``: whether the instrumenter can be uninstalled."""
 
     can_uninstall = True
 
@@ -25,11 +25,11 @@ class Instrumenter:
         return client
 
     def around(self) -> AbstractContextManager[Any]:
-        """Give what a call must run inside for its spans to be kept."""
+        """Return the context manager that a call must run in, so that its spans are kept."""
         return nullcontext()
 
     def take(self) -> list[str]:
-        """Give the names of the spans that ended since this was last called."""
+        """Return the names of the spans that ended since the last call."""
         raise NotImplementedError
 
 
@@ -147,7 +147,7 @@ class Sentry(Instrumenter):
 
         class Memory(Transport):
             def capture_envelope(self, envelope: Any) -> None:
-                # Some spans come in their transaction, some by themselves.
+                # Some spans arrive in their transaction, others as items of their own.
                 event = envelope.get_transaction_event() or {}
                 ops = [span["op"] for span in event.get("spans", [])]
                 for item in envelope.items:
@@ -234,7 +234,7 @@ class MLflow(Instrumenter):
 
 
 def named(name: str) -> Instrumenter:
-    """Make the adapter of a row of the table."""
+    """Return the adapter for a row of the table."""
     own = {
         "logfire": Logfire,
         "langfuse": Langfuse,

@@ -1,9 +1,9 @@
 """
-Runs in an instrumenter's own environment: puts both on, asks four ways, takes one off, asks again.
+Runs in an instrumenter's own environment: installs it and the library, asks in four ways, removes one, asks again.
 
     python check.py NAME before|after|alone unpatch|uninstall|nothing < what.json
 
-Prints one line of JSON. ``before``: the instrumenter is there first.
+Prints one line of JSON. ``before``: the instrumenter is installed before the library.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 def only_loopback() -> None:
-    """Refuse connections to other machines: an exporter must not talk to its maker."""
+    """Refuse connections to other machines, so that no exporter sends data to its vendor."""
 
     def guarded(name: str) -> Any:
         original = getattr(socket.socket, name)
@@ -57,7 +57,7 @@ class Asker:
         self._loop = asyncio.new_event_loop()
 
     def ask(self) -> dict[str, Any]:
-        """Give text, end and spans of each way."""
+        """Return text, finish_reason, spans and error of each way."""
         ways: dict[str, Callable[[], tuple[str, str, bool]]] = {
             "sync": self._whole,
             "sync stream": self._stream,
@@ -129,7 +129,7 @@ def main() -> None:
     if order == "after":
         patch()
     theirs.install()
-    # Some instrument a client, not the SDK, when it is made.
+    # Some instrumenters change a client when it is made, not the SDK.
     asker = None if order == "after" else Asker(theirs, what)
     if order == "before":
         patch()
@@ -141,7 +141,7 @@ def main() -> None:
     elif then == "uninstall" and theirs.can_uninstall:
         theirs.uninstall()
         said["then"] = asker.ask()
-        # What a process does whose patching is undone by others: it patches again.
+        # A process whose patch was undone by another library calls patch() again.
         patch()
         said["again"] = asker.ask()
     asker.close()

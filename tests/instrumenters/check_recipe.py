@@ -1,9 +1,9 @@
 """
-Runs in the environment of an OpenTelemetry instrumenter: the README's recipe, inside a span of the caller's own.
+Runs in the environment of an OpenTelemetry instrumenter: the README's recipe, inside a span of the caller.
 
     python check_recipe.py with|without < what.json
 
-Prints one line of JSON: for each way, the spans that have events, and how many. ``with``: the instrumenter is on.
+Prints one line of JSON: for each way, the name of the span of each event. ``with``: the instrumenter is installed.
 """
 
 from __future__ import annotations

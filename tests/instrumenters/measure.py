@@ -1,16 +1,16 @@
 """
-Measures how the library gets on with the instrumenters that patch the same SDK, and prints a Markdown table.
+Measures whether the library and the instrumenters that patch the same SDK work together; prints a Markdown table.
 
     python tests/instrumenters/measure.py             # all of them
     python tests/instrumenters/measure.py sentry mlflow
 
-Run it from a checkout installed with ``pip install -e '.[test]'``, with uv on the PATH. Every instrumenter gets a
-virtual environment of its own, with this checkout as a wheel; only the wheel is new at each run. They are kept in
-``~/.cache/openai-continue/instrumenters``: delete it for the newest versions. Spans stay in memory and the server is
-the emulator: nothing is sent anywhere but to loopback.
-At the end the README's recipe for a span event per round is run.
+Run it from a checkout installed with ``pip install -e '.[test]'``, with uv on the PATH. Each instrumenter gets its own
+virtual environment, with this checkout as a wheel. The environments are kept in
+``~/.cache/openai-continue/instrumenters``, and each run installs only the wheel again: delete that folder to get the
+newest versions. Spans stay in memory and the server is the emulator, so nothing leaves loopback.
+The last line is about the README's recipe for a span event per round.
 
-Exits with 1 where a cell says no.
+Exits with 1 if a cell says no.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ COLUMNS = (
     "Its uninstall leaves us working",
     "Our `unpatch()` leaves it working",
 )
-#: The instrumenter in whose environment the recipe runs.
+#: The recipe runs in the environment of this instrumenter.
 RECIPE_ON = "genai-openai"
 WAYS = ("sync", "sync stream", "async", "async stream")
 
 
 @dataclass(frozen=True)
 class Instrumenter:
-    """What is installed for one row."""
+    """The packages of one row."""
 
-    #: The distribution whose version is shown.
+    #: The distribution, whose version the table shows.
     distribution: str
-    #: What else its environment needs.
+    #: Other packages that its environment needs.
     more: tuple[str, ...] = ()
 
 
@@ -99,7 +99,7 @@ def build(folder: Path) -> Path:
 
 
 def python_with(name: str, wheel: Path) -> Path:
-    """Make the environment of an instrumenter, or take the one that is there; install the wheel into it."""
+    """Return the Python of an instrumenter's environment, made if it is missing, with the wheel installed."""
     this = INSTRUMENTERS[name]
     home = CACHE / name
     python = home / "bin" / "python"
@@ -127,7 +127,7 @@ Ways = dict[str, dict[str, Any]]
 
 
 def checked(python: Path, script: str, *arguments: str, base_url: str) -> dict[str, Any]:
-    """Run a check; what crashes it stands under "crash"."""
+    """Run a check; return its result, or ``{"crash": ...}`` if it failed."""
     what = json.dumps({"base_url": base_url, "body": BODY})
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
     command = [str(python), str(HERE / script), *arguments]
@@ -142,7 +142,11 @@ def checked(python: Path, script: str, *arguments: str, base_url: str) -> dict[s
 
 
 def faults(ways: Ways, text: str, *, whole: bool) -> str:
-    """Say where ways did not give the whole text, or the SDK's own truncated one; empty where all did."""
+    """
+    Return what is wrong with the answers; "" if nothing is.
+
+    ``whole``: they must be the whole text; else they must be the SDK's own, truncated.
+    """
     found: list[str] = []
     for name, way in ways.items():
         if whole:
@@ -155,13 +159,13 @@ def faults(ways: Ways, text: str, *, whole: bool) -> str:
 
 
 def spans(ways: Ways) -> str:
-    """Count those of one call: sync / sync stream / async / async stream, or one number where all are equal."""
+    """Return the spans of one call: sync / sync stream / async / async stream, or one number if all are equal."""
     counts = [str(len(ways[name]["spans"])) for name in WAYS]
     return counts[0] if len(set(counts)) == 1 else " / ".join(counts)
 
 
 def row(name: str, python: Path, text: str, base_url: str) -> tuple[str, bool]:
-    """Measure one instrumenter; give its row, and whether all is well."""
+    """Measure one instrumenter; return its row, and whether all is well."""
     check = functools.partial(checked, python, "check.py", name, base_url=base_url)
     this = INSTRUMENTERS[name]
     title = f"{this.distribution} {version(python, this.distribution)} | {version(python, 'openai')}"
@@ -203,7 +207,7 @@ def row(name: str, python: Path, text: str, base_url: str) -> tuple[str, bool]:
 
 
 def recipe(python: Path, text: str, base_url: str) -> tuple[str, bool]:
-    """Run the README's recipe; give a line about it, and whether all is well."""
+    """Run the README's recipe; return a line about it, and whether all is well."""
     found: list[str] = []
     lines: list[str] = []
     for mode in ("without", "with"):

@@ -1,4 +1,4 @@
-"""A wrapper of ours that another library took off with its own is put back at the next request."""
+"""Another library may remove our wrapper together with its own. The next request puts ours back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METHODS: list[tuple[Any, str]] = [(SyncAPIClient, "_process_response"), (AsyncAP
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    """Restore the SDK's functions, whatever a test has left on them."""
+    """Restore the SDK's functions after each test."""
     originals = [inspect.getattr_static(owner, name) for owner, name in METHODS]
     yield
     openai_continue.unpatch()
@@ -28,7 +28,7 @@ def _restored() -> Iterator[None]:
 
 
 def wrap() -> list[str]:
-    """Wrap as ddtrace does; give where the calls are noted."""
+    """Wrap as ddtrace does; return the list to which the wrapper adds the name of each call."""
     calls: list[str] = []
 
     def wrapper(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -41,7 +41,7 @@ def wrap() -> list[str]:
 
 
 def unwrap() -> None:
-    """Take off the outermost wrapper, whosever it is, as ddtrace and OpenTelemetry do."""
+    """Remove the outermost wrapper, whoever put it there, as ddtrace and OpenTelemetry do."""
     for owner, name in METHODS:
         setattr(owner, name, getattr(owner, name).__wrapped__)
 
@@ -49,7 +49,7 @@ def unwrap() -> None:
 @pytest.mark.parametrize("they_are_first", [True, False])
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_torn_off(colour: Way, emulator: Emulator, they_are_first: bool, streamed: bool) -> None:
-    """Uninstalled after us or before us, in the life of a client, they leave whole answers."""
+    """Answers are whole after the other library is uninstalled, whichever of the two was installed first."""
     body = ask("Torn off.", stream=streamed)
     if they_are_first:
         wrap()
@@ -68,7 +68,7 @@ async def test_torn_off(colour: Way, emulator: Emulator, they_are_first: bool, s
 
 
 async def test_torn_off_and_unpatched(colour: Way, emulator: Emulator) -> None:
-    """``unpatch()`` holds: nothing is put back after it."""
+    """After ``unpatch()`` nothing is put back."""
     wrap()
     openai_continue.patch(DEEPINFRA)
     unwrap()
