@@ -52,7 +52,7 @@ def main() -> None:
             "usage": used == paid,
             "opt_out": None,
         }
-    reason = "" if False not in result.values() else f"{right} of {ROWS} whole, {used} tokens told, {paid} paid"
+    reason = "" if False not in result.values() else f"{right} of {ROWS} whole, {used} tokens reported, {paid} paid"
     print(json.dumps({"versions": versions(), "ways": [{**result, "reason": reason}]}))
 
 

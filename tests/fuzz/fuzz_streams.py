@@ -5,8 +5,8 @@ how the bytes were split, and the text of the stream's chunks is the text of the
     pip install atheris    # Linux and macOS
     python tests/fuzz/fuzz_streams.py -max_total_time=300 -max_len=4096
 
-Stops at the first input that breaks a property, and writes it to a file. With that file as an argument, it runs only
-that input.
+Each run explores with a new seed; ``.ci/run`` uses a fixed one. The fuzzer stops at the first input that breaks a
+property, and writes it to a file. With that file as an argument, it runs only that input.
 """
 
 from __future__ import annotations
