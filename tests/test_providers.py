@@ -11,15 +11,13 @@ import pytest
 from openai_continue import Continuation, providers
 from openai_continue.errors import SettingsError
 from openai_continue.testing import Emulator, Habits
-from tests.conftest import ASYNC, DEEPINFRA, SYNC, Way, ask, http, joined, listed, settled
-from tests.drive import DRIVES, Drive, Script, live, said, streamed, usage, whole
+from tests.support.answers import joined, live
+from tests.support.bodies import ask
+from tests.support.driving import Drive, drives, streamed, whole
+from tests.support.script import Script, said, usage
+from tests.support.servers import SERVERS
+from tests.support.ways import DEEPINFRA, SYNC, Way, four_ways, http, listed, settled, sync_and_async
 
-drives = pytest.mark.parametrize("drive", DRIVES)
-four_ways = pytest.mark.parametrize(
-    ("way", "stream"),
-    [(SYNC, False), (SYNC, True), (ASYNC, False), (ASYNC, True)],
-    ids=["sync-whole", "sync-stream", "async-whole", "async-stream"],
-)
 FLAGS = {"add_generation_prompt": False, "continue_final_message": True}
 NAMES = [row.name for row in providers.PROVIDERS]
 CONTINUING = [row.name for row in providers.PROVIDERS if row.continues]
@@ -219,7 +217,7 @@ class Recorder(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[mis
         return self._answer(request)
 
 
-@pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
+@sync_and_async
 @pytest.mark.parametrize(
     ("base_url", "requests"),
     [
@@ -258,80 +256,47 @@ def test_unknown_host_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
 # Against a server with the habits of the provider.
 
 
-ENDS: dict[str, tuple[Habits, str]] = {
-    "deepinfra": (Habits(), "m"),
-    "vllm": (
-        Habits(marker="continue_final_message", usage="asked", finish_with_text=True, limit_field="both"),
-        "m",
-    ),
-    "vllm, trimming": (
-        Habits(marker="continue_final_message", usage="asked", finish_with_text=True, limit_field="both", trims=True),
-        "meta-llama/Llama-3.3-70B-Instruct",
-    ),
-    "vllm, thinking": (
-        Habits(marker="continue_final_message", usage="asked", thinks="reasoning", think_tokens=10, misfiles="both"),
-        "Qwen/Qwen3-8B",
-    ),
-    "sglang": (Habits(usage="asked", cut_characters="replaced"), "m"),
-    "sglang, thinking": (Habits(usage="asked", thinks="reasoning_content", think_tokens=10), "deepseek-r1"),
-    "llama.cpp": (Habits(echo="unflagged", usage="asked", grammar_follows=True), "m"),
-    "llama.cpp, thinking": (
-        Habits(echo="unflagged", usage="asked", thinks="reasoning_content", template="qwen3", think_tokens=10),
-        "qwen3",
-    ),
-    "tgi": (Habits(trims=True, usage="trailing"), "m"),
-    "ollama": (Habits(usage="asked"), "m"),
-    "mistral": (Habits(echo="always", marker="prefix", strict_marker=True, echo_pieces=4, usage="trailing"), "m"),
-    "deepseek": (Habits(marker="prefix", usage="asked"), "m"),
-    "deepseek, thinking": (
-        Habits(marker="prefix", usage="asked", thinks="reasoning_content", template="qwen3", think_tokens=10),
-        "deepseek-reasoner",
-    ),
-    "moonshot": (Habits(marker="partial", default_tokens=20, usage="both"), "m"),
-    "fireworks": (Habits(default_tokens=20), "m"),
-    "openrouter": (Habits(comments=True, usage="trailing"), "m"),
-}
+#: The kinds of server with all the habits of a row's provider.
+KINDS = [name for name, kind in SERVERS.items() if name.partition(",")[0] == kind.provider]
 
 
 @four_ways
-@pytest.mark.parametrize("case", ENDS)
-async def test_end_to_end(case: str, way: Way, stream: bool) -> None:
+@pytest.mark.parametrize("name", KINDS)
+async def test_end_to_end(name: str, way: Way, streamed: bool) -> None:
     """On a server with its habits, each row gives the uncapped answer, and the server continues every prefill."""
-    habits, model = ENDS[case]
-    row = case.partition(",")[0]
-    body = {**ask("An answer of 120 tokens.", temperature=0), "model": model}
-    with Emulator(cap=45, habits=habits) as emulator:
-        client = way.client(emulator.base_url, continuation=Continuation(provider=row))
-        answer = await live(client, body, stream=stream)
+    kind = SERVERS[name]
+    body = kind.ask("An answer of 120 tokens.", temperature=0)
+    with Emulator(cap=45, habits=kind.habits) as emulator:
+        client = way.client(emulator.base_url, continuation=kind.settings())
+        answer = await live(client, body, streamed=streamed)
         await settled(client.close())
         expected = emulator.uncapped(body), emulator.uncapped_reasoning(body)
         requests = len(emulator.requests)
 
     assert expected == (answer.text, answer.thoughts)
-    assert ("stop", "stop") == (answer.finish, answer.stopped_by)
+    assert ("stop", "stop") == (answer.finish_reason, answer.stopped_by)
     assert emulator.derailed == 0
     assert 3 <= requests <= 5
 
 
 @four_ways
-@pytest.mark.parametrize("case", ["llama.cpp, thinking", "deepseek, thinking"])
-async def test_thoughts_end_to_end(case: str, way: Way, stream: bool) -> None:
+@pytest.mark.parametrize("name", ["llama.cpp, thinking", "deepseek, thinking"])
+async def test_thoughts_end_to_end(name: str, way: Way, streamed: bool) -> None:
     """Thoughts that were cut are continued if the server reads thoughts in a field of their own."""
-    habits, model = ENDS[case]
-    row = case.partition(",")[0]
-    body = {**ask("An answer of 40 tokens."), "model": model}
-    with Emulator(cap=30, habits=replace(habits, think_tokens=70)) as emulator:
-        client = way.client(emulator.base_url, continuation=Continuation(provider=row))
-        answer = await live(client, body, stream=stream)
+    kind = SERVERS[name]
+    body = kind.ask("An answer of 40 tokens.")
+    with Emulator(cap=30, habits=replace(kind.habits, think_tokens=70)) as emulator:
+        client = way.client(emulator.base_url, continuation=kind.settings())
+        answer = await live(client, body, streamed=streamed)
         await settled(client.close())
         expected = emulator.uncapped(body), emulator.uncapped_reasoning(body)
 
     assert expected == (answer.text, answer.thoughts)
-    assert ("stop", "stop") == (answer.finish, answer.stopped_by)
+    assert ("stop", "stop") == (answer.finish_reason, answer.stopped_by)
     assert emulator.derailed == 0
 
 
-@pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
+@sync_and_async
 async def test_wrong_row(way: Way) -> None:
     """A row without marks on a server that needs them: the restart is noticed, and costs one request."""
     with Emulator(cap=45, tokens=120, habits=Habits(ignores_prefill=True)) as emulator:
@@ -346,15 +311,15 @@ async def test_wrong_row(way: Way) -> None:
     assert (2, "restart") == (requests, chunks[-1].continuation["stopped_by"])
 
 
-@pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
+@sync_and_async
 async def test_server_that_refuses(way: Way) -> None:
     """A server that refuses a prefill costs one 400. The text that arrived is returned, and the report names the error."""
     with Emulator(cap=45, tokens=120, habits=Habits(refuses_prefill=True)) as emulator:
         client = way.client(emulator.base_url)
-        answer = await live(client, ask("x"), stream=False)
+        answer = await live(client, ask("x"), streamed=False)
         await settled(client.close())
         expected = emulator.uncapped(ask("x"))
 
-    assert ("length", "error") == (answer.finish, answer.stopped_by)
+    assert ("length", "error") == (answer.finish_reason, answer.stopped_by)
     assert expected.startswith(answer.text)
     assert ("BadRequestError", 400) == tuple((answer.report or {})["error"][name] for name in ("type", "status"))

@@ -12,7 +12,8 @@ import pytest
 
 from openai_continue import Continuation, Round, SeamReport, SettingsError
 from openai_continue.testing import Emulator, Fault
-from tests.conftest import DEEPINFRA, Way, ask, listed, settled
+from tests.support.bodies import ask
+from tests.support.ways import DEEPINFRA, Way, listed, settled
 
 NAMES = [field.name for field in fields(Continuation)]
 ROUNDS = 4
