@@ -17,7 +17,7 @@ from ..providers import PROVIDERS, Provider
 from .examination import COST, Doctor, Findings, mark_of
 
 
-def matching_row(found: Findings, host: str, path: str) -> Provider | None:
+def matching_row(found: Findings, host: str, path: str) -> Provider:
     """
     Return the row of the provider table that fits: the row of the host, else a row with the habits that were found.
 
@@ -59,23 +59,23 @@ def run(*, base_url: str, model: str, as_json: bool, yes: bool) -> int:
     row = matching_row(found, client.base_url.host, client.base_url.path)
     settings = _settings(found, row, host_known=providers.at_address(client.base_url.host, client.base_url.path) is row)
     if as_json:
-        print(json.dumps({**asdict(found), "provider": row.name if row else None, "settings": settings}))
+        print(json.dumps({**asdict(found), "provider": row.name, "settings": settings}))
     else:
         _show(console, found, row, settings)
     return 0
 
 
-def _settings(found: Findings, row: Provider | None, *, host_known: bool) -> dict[str, Any]:
+def _settings(found: Findings, row: Provider, *, host_known: bool) -> dict[str, Any]:
     """Return the fields of Continuation that the library would not set right by itself."""
     settings: dict[str, Any] = {}
-    if row is not None and not host_known:
+    if not host_known:
         settings["provider"] = row.name
-    if found.trims is not None and row is not None and row.trims is not found.trims and found.trims:
+    if found.trims and not row.trims:
         settings["trims"] = True
     return settings
 
 
-def _show(console: Console, found: Findings, row: Provider | None, settings: dict[str, Any]) -> None:
+def _show(console: Console, found: Findings, row: Provider, settings: dict[str, Any]) -> None:
     table = Table(show_header=False)
     for name, judged in found.marks.items():
         table.add_row(f"trailing assistant message, marked by {name}", judged)
@@ -86,8 +86,7 @@ def _show(console: Console, found: Findings, row: Provider | None, settings: dic
     table.add_row("thoughts", found.reasoning)
     if found.answer_arrives_in is not None:
         table.add_row("a continued answer arrives in", found.answer_arrives_in)
-    cap = row.cap if row is not None else None
-    table.add_row("most output tokens of one answer", f"{cap:,} (from the provider table)" if cap else unknown)
+    table.add_row("most output tokens of one answer", f"{row.cap:,} (from the provider table)" if row.cap else unknown)
     by_default = f"about {found.default_tokens}" if found.stops_at_default else "no limit seen"
     table.add_row("output tokens without max_tokens", by_default)
     table.add_row("context length", f"{found.context_length:,}" if found.context_length else unknown)
@@ -95,8 +94,6 @@ def _show(console: Console, found: Findings, row: Provider | None, settings: dic
     table.add_row("the prompt's beginning is cached", yes_no[found.caches_prefix])
     table.add_row("spent", f"{found.completion_tokens} output tokens in {found.requests} requests")
     console.print(table)
-    console.print(
-        f"provider row: {row.name if row else 'none'}" + ("" if row is None or row.continues else " (passed through)")
-    )
+    console.print(f"provider row: {row.name}{'' if row.continues else ' (does not continue; calls are left alone)'}")
     arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
     console.print(f"settings: Continuation({arguments})" if settings else "settings: none needed")

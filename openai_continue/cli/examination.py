@@ -69,7 +69,7 @@ class Findings:
 
     @property
     def good_marks(self) -> list[str]:
-        """The ways to mark a message that the endpoint continues, the fewest fields first."""
+        """The ways to mark a message that work, in the order of MARKS."""
         return [name for name, judged in self.marks.items() if judged in ("continues", "echoes")]
 
 
