@@ -59,7 +59,7 @@ def _add_write(commands: Commands) -> None:
     write.add_argument("--resume", type=Path, metavar="FILE", help="continue the answer in this partly written file")
     write.add_argument("--base-url", default=DEEPINFRA, help="default: %(default)s")
     write.add_argument("--provider", help="row of the provider table; needed if the host is in none")
-    write.add_argument("--max-tokens", type=int, help="most output tokens in total")
+    write.add_argument("--max-tokens", type=int, help="most output tokens in total; with --resume, of the rest")
     write.add_argument("--temperature", type=float)
     write.add_argument("--json", action="store_true", dest="as_json", help="print a summary as JSON")
     write.set_defaults(function=partial(_write, write))
