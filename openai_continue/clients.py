@@ -16,7 +16,7 @@ class OpenAI(hooks.ContinuesItself, openai.OpenAI):
     The SDK's client, whose truncated answers are continued.
 
     ``continuation``: True reads the settings from the environment, False makes it the SDK's client, patched or not.
-    ``copy()`` and ``with_options()`` keep it and take it. Raises SettingsError where a setting is bad.
+    ``copy()`` and ``with_options()`` keep it and take it. Raises SettingsError if a setting is bad.
     """
 
     def __init__(self, *, continuation: Continuation | bool = True, **kwargs: Any) -> None:
@@ -31,13 +31,13 @@ class OpenAI(hooks.ContinuesItself, openai.OpenAI):
 
     def request(self, cast_to: Any, options: Any, **kwargs: Any) -> Any:
         """Make a request of any kind; see the SDK."""
-        return hooks.request(super().request, self, self._continuation, cast_to, options, **kwargs)
+        return hooks.request(super().request, cast_to, options, **kwargs)
 
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         return hooks.build_request(super()._build_request, self, self._continuation, options, **kwargs)
 
     def _process_response(self, **kwargs: Any) -> Any:
-        return hooks.process_response(super()._process_response, self, self._continuation, **kwargs)
+        return hooks.process_response(super()._process_response, self, **kwargs)
 
 
 class AsyncOpenAI(hooks.ContinuesItself, openai.AsyncOpenAI):
@@ -55,13 +55,13 @@ class AsyncOpenAI(hooks.ContinuesItself, openai.AsyncOpenAI):
 
     async def request(self, cast_to: Any, options: Any, **kwargs: Any) -> Any:
         """Make a request of any kind; see the SDK."""
-        return await hooks.arequest(super().request, self, self._continuation, cast_to, options, **kwargs)
+        return await hooks.arequest(super().request, cast_to, options, **kwargs)
 
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         return hooks.build_request(super()._build_request, self, self._continuation, options, **kwargs)
 
     async def _process_response(self, **kwargs: Any) -> Any:
-        return await hooks.aprocess_response(super()._process_response, self, self._continuation, **kwargs)
+        return await hooks.aprocess_response(super()._process_response, self, **kwargs)
 
 
 def _settings_of(continuation: Continuation | bool) -> Continuation | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import operator
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import wrapt
 from openai._base_client import AsyncAPIClient, BaseClient, SyncAPIClient
 
-from . import startup
 from .errors import SettingsError
 from .sdk import hooks
 from .settings import Continuation
@@ -25,7 +23,7 @@ def patch(settings: Continuation | None = None) -> None:
     Let every client of the SDK in this process continue truncated answers, also clients that exist already.
 
     Idempotent and safe from any thread; a second call replaces the settings. ``None`` reads them from the environment.
-    Raises SettingsError where a setting is bad.
+    Raises SettingsError if a setting is bad.
     """
     global _settings  # noqa: PLW0603
     if settings is not None and not isinstance(settings, Continuation):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -41,7 +39,7 @@ def unpatch() -> None:
     """
     Take back ``patch()``; idempotent.
 
-    A wrapper that another library has wrapped in turn stays where it is, and does nothing.
+    A wrapper of ours that another library has wrapped in turn stays where it is, and does nothing.
     """
     global _settings  # noqa: PLW0603
     with _lock:
@@ -53,32 +51,43 @@ def unpatch() -> None:
 
 
 def is_patched() -> bool:
-    """Tell whether ``patch()`` is in force."""
+    """Return whether ``patch()`` is in force."""
     return _settings is not None
 
 
-def _request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return hooks.request(wrapped, client, _settings_for(client), *args, **kwargs)
+def _request(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return hooks.request(wrapped, *args, **kwargs)
 
 
-async def _arequest(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return await hooks.arequest(wrapped, client, _settings_for(client), *args, **kwargs)
+async def _arequest(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return await hooks.arequest(wrapped, *args, **kwargs)
 
 
 def _build_request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if _settings is not None:
-        _mend()
-    return hooks.build_request(wrapped, client, _settings_for(client), *args, **kwargs)
+    _mend()
+    # Our own subclasses have done the work before they call the base class's method.
+    settings = None if isinstance(client, hooks.ContinuesItself) else _settings
+    return hooks.build_request(wrapped, client, settings, *args, **kwargs)
 
 
 def _process_response(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return hooks.process_response(wrapped, client, _settings_for(client), *args, **kwargs)
+    return hooks.process_response(wrapped, client, *args, **kwargs)
 
 
 async def _aprocess_response(
     wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    return await hooks.aprocess_response(wrapped, client, _settings_for(client), *args, **kwargs)
+    return await hooks.aprocess_response(wrapped, client, *args, **kwargs)
+
+
+_WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+    (SyncAPIClient, "request", _request),
+    (AsyncAPIClient, "request", _arequest),
+    (BaseClient, "_build_request", _build_request),
+    (SyncAPIClient, "_process_response", _process_response),
+    (AsyncAPIClient, "_process_response", _aprocess_response),
+)
+_WRAPPERS = frozenset(wrapper for _, _, wrapper in _WRAPPED)
 
 
 def _wrap() -> None:
@@ -93,54 +102,24 @@ def _mend() -> None:
 
     Every request is built before its response is processed, so no answer is missed.
     """
-    global _known  # noqa: PLW0603
-    if all(map(operator.is_, _methods(), _known)):
+    if all(_is_wrapped(owner, "_process_response") for owner in (SyncAPIClient, AsyncAPIClient)):
         return
     with _lock:
         if _settings is not None:
             _wrap()
-            _known = _methods()
-
-
-def _settings_for(client: Any) -> Continuation | None:
-    # Our own subclasses have done the work before they call the base class's method.
-    return None if isinstance(client, hooks.ContinuesItself) else _settings
-
-
-_WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
-    (SyncAPIClient, "request", _request),
-    (AsyncAPIClient, "request", _arequest),
-    (BaseClient, "_build_request", _build_request),
-    (SyncAPIClient, "_process_response", _process_response),
-    (AsyncAPIClient, "_process_response", _aprocess_response),
-)
-
-
-def _methods() -> list[Any]:
-    """Return what stands in the place of each wrapped method; made of views, for it is asked at every request."""
-    return [space[name] for space, name in _PLACES]
-
-
-_PLACES = [(vars(owner), name) for owner, name, _ in _WRAPPED]
-#: The methods as they were when all of them were last seen to be wrapped, which takes longer than to compare them.
-_known: list[Any] = [None for _ in _WRAPPED]
 
 
 def _is_ours(function: Any) -> bool:
     wrapper = getattr(function, "_self_wrapper", None)
-    return isinstance(function, wrapt.FunctionWrapper) and any(wrapper is ours for _, _, ours in _WRAPPED)
+    return isinstance(function, wrapt.FunctionWrapper) and wrapper in _WRAPPERS
 
 
 def _is_wrapped(owner: Any, name: str) -> bool:
-    """Tell whether one of our wrappers is anywhere among those that others have put on."""
-    # All of them are methods of the class itself; inspect.getattr_static() is dear to ask at every request.
+    """Return whether one of our wrappers is anywhere among those that others have put on."""
+    # Asked at every request: all of them are methods of the class itself, and inspect.getattr_static() is slow.
     function: Any = owner.__dict__[name]
     while function is not None:
         if _is_ours(function):
             return True
         function = getattr(function, "__wrapped__", None)
     return False
-
-
-# Where this module is the first to import openai, the hook of OPENAI_CONTINUE=1 came before patch() was there.
-startup.init()

@@ -1,4 +1,4 @@
-"""The settings, and the only reader of the environment but for startup."""
+"""The settings, and their variables: the only reader of the environment but for switches."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from . import providers
 from .errors import SettingsError
+from .switches import OFF, ON, VARIABLE
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .report import Round
 
-SWITCH = "OPENAI_CONTINUE"
-_PREFIX = SWITCH + "_"
-_ON = ("1", "true", "yes", "on")
-_OFF = ("0", "false", "no", "off")
+_PREFIX = VARIABLE + "_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +107,6 @@ class Continuation:
         return replace(self, **values)
 
 
-def killed() -> bool:
-    """Tell whether ``OPENAI_CONTINUE`` is set to off, which wins over everything."""
-    return os.environ.get(SWITCH, "").strip().lower() in _OFF
-
-
 def for_one_call(settings: Continuation, wish: object) -> Continuation | None:
     """
     Return the settings of a call whose body has ``"continuation": wish``, or None if it is not to be continued.
@@ -160,11 +153,11 @@ def _read_count(text: str) -> int:
 
 def _read_flag(text: str) -> bool:
     word = text.strip().lower()
-    if word in _ON:
+    if word in ON:
         return True
-    if word in _OFF:
+    if word in OFF:
         return False
-    msg = f"accepted are {', '.join(_ON)} and {', '.join(_OFF)}"
+    msg = f"accepted are {', '.join(ON)} and {', '.join(OFF)}"
     raise SettingsError(msg)
 
 

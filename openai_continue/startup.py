@@ -1,16 +1,18 @@
 """
-Activation by ``OPENAI_CONTINUE=1``, called at the start of every Python by ``openai_continue.pth`` (or ``.start``).
+Activation by ``OPENAI_CONTINUE=1``, called at the start of Python by ``openai_continue.pth`` (or ``.start``).
 
-Stdlib only, and nothing but a look at one variable where it is unset. An interpreter is never broken by it: what goes
-wrong is one line on stderr, or an exception where the variable says ``strict``.
+The line of the ``.pth`` looks at the variable, and imports this module only if it is set. This module imports only the
+stdlib and the words of the variable. It never breaks an interpreter: if something goes wrong, it prints one line on
+stderr, or raises the error if the variable says ``strict``.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
-# Type checkers know the name; the module typing would be the dearest part of this file.
+from .switches import OFF, ON, STRICT, VARIABLE, word
+
+# Type checkers know the name; importing the module typing would cost more than the rest of this file.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,22 +21,21 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-_SWITCH = "OPENAI_CONTINUE"
-_OFF = ("", "0", "false", "no", "off")
-_ON = ("1", "true", "yes", "on", "strict")
+_WORDS = (*ON, STRICT)
 #: Once this is imported, everything that is wrapped is there.
 _TARGET = "openai"
-#: What has been said already: in a virtual environment .pth files are read twice.
+_PATCHING = f"{__package__}.patching"
+#: The lines that were printed: in a virtual environment .pth files are read twice.
 _complaints: set[str] = set()
 
 
 def init() -> None:
-    """Patch the SDK if the environment wishes it, at once or as soon as it is imported; idempotent."""
-    wish = os.environ.get(_SWITCH, "").strip().lower()
-    if wish in _OFF or sys.flags.ignore_environment or sys.flags.isolated:
+    """Patch the SDK if the environment says so, now or as soon as the SDK is imported; idempotent."""
+    wish = word()
+    if not wish or wish in OFF or sys.flags.ignore_environment or sys.flags.isolated:
         return
-    if wish not in _ON:
-        _complain(f"{_SWITCH}={wish!r}: accepted are {', '.join(_ON)} and {', '.join(_OFF[1:])}")
+    if wish not in _WORDS:
+        _complain(f"{VARIABLE}={wish!r}: accepted are {', '.join(_WORDS)} and {', '.join(OFF)}")
     elif _TARGET in sys.modules:
         _patch()
     elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -42,16 +43,12 @@ def init() -> None:
 
 
 def _patch() -> None:
-    patching = sys.modules.get(f"{__package__}.patching")
-    if patching is not None and not hasattr(patching, "patch"):
-        # It is patching itself that imports the target; its last line calls init().
-        return
     try:
         from .patching import patch
 
         patch()
     except Exception as error:
-        if os.environ.get(_SWITCH, "").strip().lower() == "strict":
+        if word() == STRICT:
             raise
         _complain(f"{type(error).__name__}: {error}")
 
@@ -63,7 +60,12 @@ def _complain(what: str) -> None:
 
 
 class _Finder:
-    """Finds the target as the other finders do, and has it patched behind its import; then it is gone."""
+    """
+    Finds the SDK as the other finders do, and patches it after its import; then removes itself.
+
+    It waits for ``patching`` too. If that is imported first, it imports the SDK, and ``patch()`` is there only after
+    its own import.
+    """
 
     def __init__(self) -> None:
         self._busy = False
@@ -72,9 +74,9 @@ class _Finder:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """See importlib.abc.MetaPathFinder."""
-        if name != _TARGET or self._busy:
+        if name not in (_TARGET, _PATCHING) or self._busy:
             return None
-        # This finder stays in the list meanwhile: a thread that walks it would pass over the one behind.
+        # Stay in sys.meta_path: removing ourselves would make a concurrent import skip the next finder.
         self._busy = True
         try:
             finders = [finder.find_spec for finder in sys.meta_path if hasattr(finder, "find_spec")]
@@ -87,9 +89,17 @@ class _Finder:
         spec.loader = loader  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
         return spec
 
+    def loaded(self) -> None:
+        """Patch, unless the SDK was imported by ``patching``, which is then still being loaded."""
+        patching = sys.modules.get(_PATCHING)
+        if patching is None or hasattr(patching, "patch"):
+            # Not before: an import that failed is tried again, and must find the finder still there.
+            sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
+            _patch()
+
 
 class _Loader:
-    """Loads the target by its own loader, then patches."""
+    """Loads a module by its own loader, then tells the finder."""
 
     def __init__(self, loader: Loader, finder: _Finder) -> None:
         self._loader = loader
@@ -105,10 +115,8 @@ class _Loader:
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader
         self._loader.exec_module(module)
-        # An import that failed is tried again, and finds the finder still there.
-        sys.meta_path = [finder for finder in sys.meta_path if finder is not self._finder]
-        _patch()
+        self._finder.loaded()
 
     def __getattr__(self, name: str) -> Any:
-        # Who looks for the module without importing it may want its source or its data.
+        # Code that looks for the module without importing it may want its source or its data.
         return getattr(self._loader, name)

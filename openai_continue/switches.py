@@ -1,15 +1,42 @@
-"""Switching continuation off for a stretch of code."""
+"""
+The words of ``OPENAI_CONTINUE``, and what switches continuation off: the variable, and ``disabled()``.
+
+Imported at the start of Python if the variable is set: stdlib only, and cheap.
+"""
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
-from types import TracebackType
+
+# Type checkers know the name; importing the module typing would cost more than the rest of this file.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+#: The environment variable that switches continuation on and off.
+VARIABLE = "OPENAI_CONTINUE"
+#: The words for on and off of every variable, in lower case.
+ON = ("1", "true", "yes", "on")
+OFF = ("0", "false", "no", "off")
+#: On, and an activation that fails raises its error.
+STRICT = "strict"
 
 _disabled: ContextVar[bool] = ContextVar("openai_continue_disabled", default=False)
 
 
+def word() -> str:
+    """Return the word that ``OPENAI_CONTINUE`` is set to, in lower case; "" if it is not set."""
+    return os.environ.get(VARIABLE, "").strip().lower()
+
+
+def killed() -> bool:
+    """Return whether ``OPENAI_CONTINUE`` is set to off, which wins over everything."""
+    return word() in OFF
+
+
 def is_disabled() -> bool:
-    """Tell whether this context is inside ``disabled()``."""
+    """Return whether this context is inside ``disabled()``."""
     return _disabled.get()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue.sdk import drivers
+from openai_continue.sdk import connection
 from openai_continue.testing import Emulator, Fault
 from tests.conftest import ASYNC, DEEPINFRA, SYNC, Way, ask, entered, http, joined, listed, settled
 
@@ -136,7 +136,7 @@ async def test_many_tasks() -> None:
 async def test_many_threads(patience: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls of one client in sixteen threads get their own texts; a thread that is out of patience with its round's end
     shuts no other thread's connection down, which would show as a request too many."""
-    monkeypatch.setattr(drivers, "PATIENCE", patience)
+    monkeypatch.setattr(connection, "PATIENCE", patience)
     with Emulator(cap=12, tokens=44) as emulator:
         client = SYNC.client(emulator.base_url)
 

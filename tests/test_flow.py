@@ -11,8 +11,8 @@ import openai
 import pytest
 
 import openai_continue
+from openai_continue.core.jsons import load
 from openai_continue.sdk.flow import Flow
-from openai_continue.sdk.wire import load
 from openai_continue.testing.emulator.replies import DONE, event
 from tests.conftest import http
 

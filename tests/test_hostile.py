@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue.sdk import wire
+from openai_continue.sdk import sse
 from openai_continue.testing import Emulator, Fault
 from tests.conftest import DEEPINFRA, OUR_ASYNC, SYNC, Way, ask, settled
 from tests.outcomes import DONE, Outcome, Script, chunk, event, outcome
@@ -197,7 +197,7 @@ async def test_wrong_types_in_a_later_round(path: tuple[Any, ...], streamed: boo
 
 async def test_lines_without_end(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line without end is given up after so many bytes: an error in the first round, the partial in a later one."""
-    monkeypatch.setattr(wire, "MAX_EVENT", 1024 * 1024)
+    monkeypatch.setattr(sse, "MAX_EVENT", 1024 * 1024)
     sent = 0
 
     def endless() -> Iterator[bytes]:
@@ -214,7 +214,7 @@ async def test_lines_without_end(way: Way, monkeypatch: pytest.MonkeyPatch) -> N
 
         assert expected == type(seen.error).__name__
         assert "One " * len(first) == seen.text
-        assert sent <= 2 * wire.MAX_EVENT
+        assert sent <= 2 * sse.MAX_EVENT
 
     sent = 0
     script = Script([chunk("One "), chunk(None, "length"), DONE], itertools.chain([chunk("and two")], endless()))
@@ -222,7 +222,7 @@ async def test_lines_without_end(way: Way, monkeypatch: pytest.MonkeyPatch) -> N
     seen = await asked(client, streamed=True)
 
     assert ("One and two", "length", "error", None) == (seen.text, seen.finish_reason, seen.stopped_by, seen.error)
-    assert sent <= 2 * wire.MAX_EVENT
+    assert sent <= 2 * sse.MAX_EVENT
     assert script.streams[-1].closed
 
 
@@ -242,7 +242,7 @@ async def test_line_of_many_megabytes() -> None:
     seen = await asked(client, streamed=True)
 
     assert isinstance(seen.error, openai.APIResponseValidationError)
-    assert sent <= wire.MAX_EVENT // (1024 * 1024) + 1
+    assert sent <= sse.MAX_EVENT // (1024 * 1024) + 1
 
 
 @streamed_or_not

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "settings": {"errors", "providers", "switches", "report"},
     "core": {"core", "errors", "providers", "report", "settings"},
     "sdk": {"sdk", "core", "errors", "providers", "report", "settings", "switches"},
-    "patching": {"sdk", "errors", "settings", "startup"},
+    "patching": {"sdk", "errors", "settings"},
     "clients": {"sdk", "errors", "settings"},
     "auto": {"patching"},
 }
@@ -99,9 +99,6 @@ def test_no_circle_of_imports() -> None:
     graph = {
         name_of(path): {one[1:] for one in imports_of(tree_of(path), name_of(path)) if one[:1] == "."} for path in ALL
     }
-    # Imported by patch() at run time: what starts the library and what it starts.
-    graph["startup"].discard("patching")
-
     tuple(TopologicalSorter(graph).static_order())
 
 
@@ -112,7 +109,7 @@ def test_core_is_pure(path: Path) -> None:
 
 
 def test_who_reads_the_environment() -> None:
-    """Only the settings and the switches, and what runs at the start of Python, read the environment."""
+    """Only the settings and the switches read the environment."""
     readers = {
         name_of(path)
         for path in ALL
@@ -120,12 +117,8 @@ def test_who_reads_the_environment() -> None:
         if isinstance(node, (ast.Attribute, ast.Name)) and ast.unparse(node) in ("os.environ", "os.getenv", "environ")
     }
 
-    assert {"settings"} <= {name for name in readers if "cli" not in name and "testing" not in name}
-    assert {name for name in readers if name.partition(".")[0] not in ("cli", "testing")} <= {
-        "settings",
-        "startup",
-        "switches",
-    }
+    ours = {name for name in readers if name.partition(".")[0] not in ("cli", "testing")}
+    assert {"settings", "switches"} == ours
 
 
 IMPORT = """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openai_continue.sdk.drivers import is_plainly_whole
+from openai_continue.sdk.whole import is_plainly_whole
 
 #: What may stand beside the end of an answer and look like one.
 BESIDE: list[dict[str, Any]] = [

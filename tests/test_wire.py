@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 import time
 from itertools import pairwise
 from typing import Any
@@ -16,16 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openai_continue import providers
+from openai_continue.core.jsons import dump, load
 from openai_continue.core.rounds import Rounds
-from openai_continue.sdk import wire
-from openai_continue.sdk.wire import EventReader
+from openai_continue.sdk import sse
+from openai_continue.sdk.sse import Event, EventReader
 from openai_continue.settings import Continuation
 from tests.conftest import ask
 
 ENDS = ["\n", "\r", "\r\n"]
 
 
-def events_of(*pieces: bytes) -> list[wire.Event]:
+def events_of(*pieces: bytes) -> list[Event]:
     """Read pieces of a stream."""
     reader = EventReader()
     return [event for piece in pieces for event in reader.feed(piece)]
@@ -159,7 +158,7 @@ def test_cost_of_a_long_event() -> None:
 
 def test_event_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event longer than any may be is given up, and nothing of it is kept."""
-    monkeypatch.setattr(wire, "MAX_EVENT", 1000)
+    monkeypatch.setattr(sse, "MAX_EVENT", 1000)
     reader = EventReader()
 
     assert b"one" == reader.feed(b"data: one\n\ndata: " + b"x" * 990)[0].data
@@ -180,11 +179,11 @@ def test_deep_json(opening: bytes) -> None:
     def nested(depth: int) -> bytes:
         return opening * depth + b"1" + closing * depth
 
-    assert json.loads(nested(99)) == wire.load(nested(99))
+    assert json.loads(nested(99)) == load(nested(99))
     for depth in (101, 900, 10_000, 100_000):
-        assert None is wire.load(nested(depth))
+        assert None is load(nested(depth))
     # Brackets in a text are no depth.
-    assert "[" * 500 == wire.load(b'"' + b"[" * 500 + b'"')
+    assert "[" * 500 == load(b'"' + b"[" * 500 + b'"')
 
 
 @pytest.mark.parametrize(
@@ -192,7 +191,7 @@ def test_deep_json(opening: bytes) -> None:
 )
 def test_no_json(content: bytes) -> None:
     """What is no JSON is None."""
-    assert None is wire.load(content)
+    assert None is load(content)
 
 
 @given(
@@ -205,26 +204,12 @@ def test_no_json(content: bytes) -> None:
 @settings(max_examples=100, deadline=None)
 def test_json_survives(value: Any) -> None:
     """What is written is read again, lone surrogates too."""
-    assert value == wire.load(wire.dump(value))
+    assert value == load(dump(value))
 
 
 def test_json_of_numbers_that_are_none() -> None:
     """NaN and infinities are written as the SDK reads them."""
-    assert b"[NaN,Infinity,-Infinity]" == wire.dump(wire.load(b"[NaN, Infinity, -Infinity]"))
-
-
-def test_json_without_pydantic_2(monkeypatch: pytest.MonkeyPatch) -> None:
-    """openai takes pydantic 1 too, which brings no writer of JSON: the text is the same."""
-    monkeypatch.setitem(sys.modules, "pydantic_core", None)
-    spec = importlib.util.spec_from_file_location("wire_alone", wire.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    alone = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "wire_alone", alone)
-    spec.loader.exec_module(alone)
-
-    for value in ({"a": ["é\u2028\n\x00", 1.5, None, True, 10**30]}, "\ud800", [float("nan")]):
-        assert wire.dump(value) == alone.dump(value)
+    assert b"[NaN,Infinity,-Infinity]" == dump(load(b"[NaN, Infinity, -Infinity]"))
 
 
 # Chunks.

@@ -1,10 +1,19 @@
-"""JSON values: the type of an object, and narrowing a value to what it must be."""
+"""JSON values: the type of an object, narrowing a value to what it must be, reading and writing."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any, TypeAlias, cast
 
 Json: TypeAlias = dict[str, Any]
+
+#: Most levels of nesting that are read. Python's own limit is the size of its stack.
+MAX_DEPTH = 100
+# Up to this length in bytes it is quicker to count the brackets of a text than to walk the value.
+_SHORT = 4096
+_WRITER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_ASCII_WRITER = json.JSONEncoder(separators=(",", ":"))
 
 
 def as_object(value: object) -> Json | None:
@@ -15,3 +24,36 @@ def as_object(value: object) -> Json | None:
 def as_string(value: object) -> str | None:
     """Return the value if it is a string, else None."""
     return value if isinstance(value, str) else None
+
+
+def dump(value: object) -> bytes:
+    """Write a value as compact JSON in UTF-8. If it holds lone surrogates, escape all that is not ASCII."""
+    try:
+        return _WRITER.encode(value).encode()
+    except UnicodeEncodeError:
+        return _ASCII_WRITER.encode(value).encode()
+
+
+def load(content: bytes) -> object:
+    """Read JSON. Return None if it is not JSON, or is nested deeper than ``MAX_DEPTH`` levels."""
+    try:
+        value: object = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    may_be_deep = len(content) > _SHORT or content.count(b"[") + content.count(b"{") > MAX_DEPTH
+    return None if may_be_deep and _is_deep(value) else value
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for item in level for child in _children(item) if isinstance(child, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()

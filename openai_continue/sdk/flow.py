@@ -1,8 +1,9 @@
 """
-The long middle of a stream: chunks that differ in their text alone, taken by the block and not one by one.
+The fast path: chunks that differ only in their text, taken by the block and not one by one.
 
-What such an event looks like around its text is learnt from one that was taken the long way. A block is of the flow if
-it is made of such events and of nothing else, to the byte; every other block goes the long way.
+How such an event looks around its text is learnt from one that was parsed. A block belongs to the flow if it consists
+of such events and of nothing else, to the byte; every other block is parsed (reading.py, which says how text passes). A
+stream costs 1.02 of the SDK's own time with the fast path, and 1.45 without it.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from typing import cast
 
 from ..core.characters import CUT_CHARACTER
 from ..core.chunks import delta_of
-from ..core.jsons import Json
-from . import wire
+from ..core.jsons import Json, load
+from .sse import data_of, write_event
 
-# The C function that json itself reads strings with: a text and the place behind an opening quote in, the string and
-# the place behind its closing quote out. It is what the SDK reads these events with right after.
+# The C function with which json reads strings: from a text and the place after an opening quote, to the string and the
+# place after its closing quote. The SDK reads these events with it right after us.
 _scan = cast("Callable[[str, int], tuple[str, int]]", decoder.scanstring)  # type: ignore[attr-defined]  # pyright: ignore
 _OPENINGS = {field: re.compile(rf'"{field}": ?"') for field in ("content", "reasoning_content", "reasoning")}
-# Stands for the text where an event is tried out; without a character that JSON would escape.
+# Replaces the text of an event that is tried out. It has no character that JSON would escape.
 _MARK = "<openai-continue: text>"
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What stands around the texts of a block; ``start`` and ``stop`` are the lengths of what is at its ends."""
+    """The bytes around the texts of a block, as text; ``start`` and ``stop``: the lengths of its two ends."""
 
     before: str
     behind: str
@@ -43,9 +44,9 @@ class _Form:
 
     def texts(self, events: str, text: str, end: int) -> list[str]:
         """
-        Return the texts of a block of such events; raise ValueError where it is made of anything else.
+        Return the texts of a block of such events. Raise ValueError if anything else is in it.
 
-        ``text``: that of the first, and ``end``: where it ends.
+        ``text``: the first event's, read already; ``end``: the place after its closing quote.
         """
         texts, last = [text], len(events) - self.stop
         skipped = len(self.between) - 1
@@ -60,53 +61,49 @@ class _Form:
 
 
 class Flow:
-    """The events of one round that bring text alone; knows none at first."""
+    """The form of the events of one round that bring only text; nothing is known of it at first."""
 
     def __init__(self) -> None:
-        #: What stood before and behind the text of the last event, if that may be of a flow.
+        # The text before and after the text of the last event that was parsed, if its like may be taken by the block.
         self._shape: tuple[str, str] | None = None
-        # What is known to stand there in every event of the flow, as it comes and, where it is changed, as it goes out.
+        # The same of every event of the flow: as it comes, and if it is changed, as it goes out.
         self._incoming: _Form | None = None
         self._outgoing: _Form | None = None
-        # Whether what was learnt of one event did not hold for the next one. To learn is dear where each has an id of
-        # its own, so that it then takes two.
-        self._wary = False
-        # The text that was taken and not asked for yet.
+        # The text that was taken since the last ``text()``.
         self._taken = StringIO()
-        #: How many events brought it.
+        #: The number of events that brought it.
         self.events = 0
 
     def learn(self, raw: bytes, chunk: Json, ready: Sequence[Json], field: str | None) -> None:
         """
-        Look at an event that was taken the long way, and at the chunks that are certain by it.
+        Look at an event that was parsed, and at the chunks that go out for it.
 
-        ``field``: where its text is, if its like need not go the long way.
+        ``field``: the field of its text, if events that differ only in this text need not be parsed, else None.
         """
         shape = _shape(raw, field) if field is not None and len(ready) == 1 else None
-        before, self._shape = self._shape, shape
-        if shape != before:
-            self._wary = self._wary or self._incoming is not None
+        if shape is None or shape != self._shape:
             self._incoming = None
-        if shape is None or field is None or self._incoming is not None or (self._wary and shape != before):
-            return
-        self._try_out(shape, chunk, ready[0], field)
+        self._shape = shape
+        if shape is not None and field is not None and self._incoming is None:
+            self._try_out(shape, chunk, ready[0], field)
 
     def _try_out(self, shape: tuple[str, str], chunk: Json, ready: Json, field: str) -> None:
-        tried = wire.data_of(_MARK.join(shape).encode())
-        if tried is None or wire.load(tried) != _marked(chunk, field):
+        """Put a mark in the place of the text; keep the form if the mark then is the text of the chunk."""
+        tried = data_of(_MARK.join(shape).encode())
+        if tried is None or load(tried) != _marked(chunk, field):
             return
         self._outgoing = None
+        # The core gives a chunk that it does not change back as the same object: see reading.Chunk.
         if ready is not chunk:
-            parts = wire.write_event(_marked(ready, field)).decode().split(_MARK)
+            parts = write_event(_marked(ready, field)).decode().split(_MARK)
             if len(parts) != 2:
                 return
             self._outgoing = _Form.of(*parts)
         self._incoming = _Form.of(*shape)
 
     def take(self, block: bytes) -> bytes | None:
-        """Take a block of whole events, and return it as it goes out; None where one of them is not of the flow."""
-        # This is the work on nearly every chunk of a stream, done while the SDK's own fills the processor's caches:
-        # what counts is how few steps it has, and that the SDK takes the same ones.
+        """Take a block of whole events; return it as it goes out, or None if an event in it is not of the flow."""
+        # The hot path: runs for nearly every chunk.
         form = self._incoming
         if form is None:
             return None
@@ -115,7 +112,7 @@ class Flow:
             if not events.startswith(form.before) or not events.endswith(form.behind):
                 return None
             text, end = _scan(events, form.start)
-            # What may be half a character at the end, and no text at all, must be seen.
+            # The core must see what may be half a character at the end, and an event without text.
             if not text or text[-1] == CUT_CHARACTER:
                 return None
             count = 1
@@ -123,7 +120,7 @@ class Flow:
                 texts = form.texts(events, text, end)
                 text, count = "".join(texts), len(texts)
             if not text.isascii():
-                # Fails for half of a surrogate pair, whose other half may be in the next chunk.
+                # Raises for half of a surrogate pair, whose other half may be in the next chunk.
                 text.encode()
         except ValueError:
             return None
@@ -136,14 +133,14 @@ class Flow:
         return f"{out.before}{between}{out.behind}".encode()
 
     def text(self) -> tuple[str, int]:
-        """Return the text of the events that were taken since the last time, and how many they were."""
+        """Return the text that was taken since the last time, and the number of events that brought it."""
         taken = self._taken.getvalue(), self.events
         self._taken, self.events = StringIO(), 0
         return taken
 
 
 def _shape(raw: bytes, field: str) -> tuple[str, str] | None:
-    """Return what stands before and behind the text of an event."""
+    """Return the text before and after the text of an event, or None if its text is not found."""
     try:
         event = raw.decode()
         opening = _OPENINGS[field].search(event)
@@ -156,5 +153,6 @@ def _shape(raw: bytes, field: str) -> tuple[str, str] | None:
 
 
 def _marked(chunk: Json, field: str) -> Json:
+    """Return the chunk with the mark as its text."""
     item = chunk["choices"][0]
     return {**chunk, "choices": [{**item, "delta": {**delta_of(chunk), field: _MARK}}]}

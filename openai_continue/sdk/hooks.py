@@ -1,8 +1,11 @@
 """
-The methods under ``create`` through which every call of the SDK goes.
+The three methods under ``create`` through which every call of the SDK goes.
 
 ``request`` makes the attempts, ``_build_request`` the HTTP request of each, ``_process_response`` the caller's object:
 for create, parse, stream, raw and streaming responses, Azure, and frameworks that post by themselves.
+
+The first argument of each function here is the SDK's own method; ``settings`` are the client's, None if it is not to
+continue.
 """
 
 from __future__ import annotations
@@ -14,36 +17,33 @@ import openai
 
 from ..core.choice import choices_wanted
 from ..settings import Continuation
-from ..switches import is_disabled
-from . import drivers
-from .calls import Call, body_of, fitting_options, options_to_build
+from .call import Call
+from .options import attach, body_of, first_options, options_that_fit, plan_of, take_plan
+from .stream import amerged_stream, merged_stream
+from .whole import amerged_whole, is_plainly_whole, merged_whole
 
 
 class ContinuesItself:
     """Marks the clients that continue by subclass, which ``patch()`` leaves to themselves."""
 
 
-def request(
-    wrapped: Callable[..., Any], client: Any, settings: Continuation | None, cast_to: Any, options: Any, **kwargs: Any
-) -> Any:
-    """Make the request; once more with what fits where our cap was too much for the context."""
+def request(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
+    """Make the request; if a token limit that we added was too much for the context, make it again with what fits."""
     try:
         return wrapped(cast_to, options, **kwargs)
     except openai.APIStatusError as error:
-        fitting = fitting_options(client, options, settings, error)
+        fitting = _fitting(options, error)
         if fitting is None:
             raise
     return wrapped(cast_to, fitting, **kwargs)
 
 
-async def arequest(
-    wrapped: Callable[..., Any], client: Any, settings: Continuation | None, cast_to: Any, options: Any, **kwargs: Any
-) -> Any:
+async def arequest(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
     """Do as ``request``."""
     try:
         return await wrapped(cast_to, options, **kwargs)
     except openai.APIStatusError as error:
-        fitting = fitting_options(client, options, settings, error)
+        fitting = _fitting(options, error)
         if fitting is None:
             raise
     return await wrapped(cast_to, fitting, **kwargs)
@@ -52,53 +52,61 @@ async def arequest(
 def build_request(
     wrapped: Callable[..., Any], client: Any, settings: Continuation | None, options: Any, **kwargs: Any
 ) -> Any:
-    """Build the request of a round."""
-    return wrapped(options_to_build(client, options, settings), **kwargs)
+    """Build the HTTP request of the caller's call, which carries the plan of the call. Raise SettingsError."""
+    body = body_of(options)
+    if body is None:
+        return wrapped(options, **kwargs)
+    plan = plan_of(client, options, body, settings)
+    built = wrapped(first_options(options, body, plan), **kwargs)
+    if plan is not None:
+        attach(built, plan)
+    return built
 
 
-def process_response(wrapped: Callable[..., Any], client: Any, settings: Continuation | None, **kwargs: Any) -> Any:
-    """Give the caller's object of a whole answer."""
-    call = _call(client, settings, **kwargs)
+def process_response(wrapped: Callable[..., Any], client: Any, **kwargs: Any) -> Any:
+    """Return the caller's object, made from the whole answer."""
+    call = _call(client, **kwargs)
     if call is not None:
         response = kwargs["response"]
         if kwargs["stream"]:
-            kwargs["response"] = drivers.stream(call, response)
+            kwargs["response"] = merged_stream(call, response)
         else:
-            kwargs["response"] = drivers.whole(call, response, unread=_is_unread(client, response))
-        # What the rounds needed is not needed by the SDK, which reads what they brought.
+            kwargs["response"] = merged_whole(call, response, is_unread=_is_unread(client, response))
+        # Free the state of the rounds before the SDK parses the merged response.
         del call
     return wrapped(**kwargs)
 
 
-async def aprocess_response(
-    wrapped: Callable[..., Any], client: Any, settings: Continuation | None, **kwargs: Any
-) -> Any:
+async def aprocess_response(wrapped: Callable[..., Any], client: Any, **kwargs: Any) -> Any:
     """Do as ``process_response``."""
-    call = _call(client, settings, **kwargs)
+    call = _call(client, **kwargs)
     if call is not None:
         response = kwargs["response"]
         if kwargs["stream"]:
-            kwargs["response"] = drivers.astream(call, response)
+            kwargs["response"] = amerged_stream(call, response)
         else:
-            kwargs["response"] = await drivers.awhole(call, response, unread=_is_unread(client, response))
+            kwargs["response"] = await amerged_whole(call, response, is_unread=_is_unread(client, response))
         del call
     return await wrapped(**kwargs)
 
 
-def _call(
-    client: Any, settings: Continuation | None, *, options: Any, response: Any, stream: bool, **_: Any
-) -> Call | None:
-    """Return the call that a response answers; None where nothing can be there to continue."""
-    # A further round is answered while continuation is disabled.
-    body = None if settings is None or is_disabled() else body_of(options)
-    if body is None:
+def _call(client: Any, *, options: Any, response: Any, stream: bool, **_: Any) -> Call | None:
+    """Return the call that a response answers, or None if nothing can be there to continue."""
+    plan = take_plan(response.request)
+    if plan is None:
         return None
     is_read = not stream and not _is_unread(client, response)
-    if is_read and drivers.is_plainly_whole(response.content, choices=choices_wanted(body)):
+    if is_read and is_plainly_whole(response.content, choices=choices_wanted(plan.body)):
         return None
-    return Call.of(client, options, settings)
+    return Call(client, options, plan)
+
+
+def _fitting(options: Any, error: openai.APIStatusError) -> Any:
+    """Return options that fit the context, if a token limit that we added was refused, else None."""
+    plan = take_plan(error.request)
+    return None if plan is None else options_that_fit(options, plan, error)
 
 
 def _is_unread(client: Any, response: Any) -> bool:
-    """Tell whether the caller is to read the body, as in ``with_streaming_response``; a hook may have read it."""
+    """Return whether the caller is to read the body, as in ``with_streaming_response``; a hook may have read it."""
     return not response.is_stream_consumed and bool(client._should_stream_response_body(request=response.request))

@@ -321,4 +321,7 @@ def test_costs_no_import() -> None:
     unset, on = (python(f"import sys; {code}", "-S", **wish) for wish in ({}, {"OPENAI_CONTINUE": "1"}))
 
     assert ("[]\n", "") == (unset.stdout, unset.stderr)
-    assert ("['openai_continue', 'openai_continue.startup']\n", "") == (on.stdout, on.stderr)
+    assert ("['openai_continue', 'openai_continue.startup', 'openai_continue.switches']\n", "") == (
+        on.stdout,
+        on.stderr,
+    )

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, cast
 
 import yaml
 
-from ...sdk import wire
+from ...core.jsons import load
 
 Json: TypeAlias = "dict[str, Any]"
 
@@ -91,7 +91,7 @@ def _unpacked(body: object) -> object:
 
 
 def _pack_json(body: str) -> Json | None:
-    tree = wire.load(body.encode())
+    tree = load(body.encode())
     return next(({name: tree} for name, style in _JSON.items() if json.dumps(tree, **style) == body), None)
 
 

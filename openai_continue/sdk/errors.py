@@ -1,0 +1,100 @@
+"""
+Every translation of an error.
+
+From what came to what is raised: ``frame_error`` (an error in place of a chunk), ``transport_error``, ``broken_off``,
+``invalid_response``. From what was raised to the core's plain data: ``failure_of``.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any, cast
+
+import anyio
+import openai
+
+from ..core.jsons import Json, as_object, as_string, dump, load
+from ..core.round import Failure
+from ..core.rounds import Rounds
+from .response import module_of
+
+
+def failure_of(error: Exception | None, request_id: str | None = None, *, broke_off: bool = False) -> Failure:
+    """
+    Return an error as plain data for the core. None: a stream ended without its end mark.
+
+    ``broke_off``: whether the stream had begun, so that the round may be healed.
+    """
+    if isinstance(error, openai.APIStatusError):
+        return Failure(type(error).__name__, error.status_code, error.request_id, f"{error.message} {error.body}")
+    kind = openai.APIConnectionError if error is None else type(error)
+    return Failure(kind.__name__, request_id=request_id, broke_off=broke_off)
+
+
+def reading_errors(response: Any) -> tuple[type[Exception], ...]:
+    """Return the errors that reading may raise: the SDK's, and the transport's, which openai < 3 does not translate."""
+    return (openai.OpenAIError, module_of(response).HTTPError, ssl.SSLError, anyio.EndOfStream)
+
+
+def transport_error(error: Exception, response: Any) -> Exception:
+    """Return the SDK's error for one of the transport's; an error of the SDK as it is."""
+    if isinstance(error, openai.OpenAIError):
+        return error
+    late = isinstance(error, module_of(response).TimeoutException)
+    made = (openai.APITimeoutError if late else openai.APIConnectionError)(request=response.request)
+    made.__cause__ = error
+    return made
+
+
+def broken_off(response: Any) -> Exception:
+    """Return the SDK's error for a stream that ended without its end mark."""
+    return openai.APIConnectionError(message="The stream broke off.", request=response.request)
+
+
+def invalid_response(response: Any) -> Exception:
+    """Return the SDK's error for a response that is no completion."""
+    return openai.APIResponseValidationError(response=response, body=None)
+
+
+def is_error_frame(chunk: Json | None, *, first: bool) -> bool:
+    """
+    Return whether this came in place of a chunk and must be raised by us. None: it is no JSON object.
+
+    In the first round that is only DeepInfra's ``{"error_type", "error_message"}`` in a stream with status 200, which
+    the SDK would give to the caller as a chunk without choices. The SDK raises ``{"error": ...}`` by itself.
+    """
+    if chunk is None or chunk.get("error"):
+        return not first
+    return "error_message" in chunk and not chunk.get("choices")
+
+
+def frame_error(client: Any, frame: Json, response: Any) -> Exception:
+    """Return the SDK's error for what came in place of a chunk: the one that its HTTP status would have raised."""
+    said = as_string(frame.get("error_message")) or ""
+    inner = as_object(load(said.encode("utf-8", "replace"))) or {}
+    known = {"error": frame["error"]} if frame.get("error") else {"error": {"message": said, **frame}}
+    body = inner or known
+    code = (as_object(body.get("error")) or {}).get("code")
+    status = code if isinstance(code, int) and 400 <= code < 600 else 400
+    if not said and not frame.get("error"):
+        return openai.APIResponseValidationError(response=response, body=None, message="This is no chunk.")
+    return cast(Exception, client._make_status_error_from_response(_refusing(response, status, body)))
+
+
+def with_partial(error: Exception, client: Any, rounds: Rounds, response: Any) -> Exception:
+    """Set ``partial_completion`` on an error that is to be raised, if the answer was continued. Return the error."""
+    if rounds.continued:
+        from openai.types.chat import ChatCompletion
+
+        data = rounds.completion()
+        partial = client._process_response_data(data=data, cast_to=ChatCompletion, response=response)
+        error.partial_completion = partial  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    return error
+
+
+def _refusing(response: Any, status: int, body: object) -> Any:
+    """Return the response of a server that refuses by its HTTP status, with the ``x-`` headers of ``response``."""
+    headers = {"content-type": "application/json"}
+    made = module_of(response).Response(status, headers=headers, content=dump(body), request=response.request)
+    made.headers.update({name: value for name, value in response.headers.items() if name.startswith("x-")})
+    return made

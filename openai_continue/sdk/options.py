@@ -1,0 +1,162 @@
+"""
+The SDK's options of a request, the JSON body that they describe, and the plan by which a call is continued.
+
+The plan is made once, when the HTTP request is built, and travels with that request in its ``extensions``, which httpx
+keeps through authentication and redirects. The response and the error find it there. So the settings, ``disabled()``
+and the kill switch are read when a request starts, and never again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, cast
+
+from openai._compat import model_copy
+from openai._types import NotGiven, Omit
+
+from .. import providers, settings, switches
+from ..core.jsons import Json, as_object
+from ..core.limit import is_limited
+from ..core.request import first_body
+from ..core.rounds import Rounds
+from ..providers import Provider
+from ..settings import Continuation
+from .errors import failure_of
+
+logger = logging.getLogger("openai_continue")
+
+#: The key of ``extra_body`` that is ours; no server ever sees it.
+KEY = "continuation"
+_EXTENSION = "openai_continue"
+_RAW_RESPONSE = "x-stainless-raw-response"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """By which provider and settings a chat completion is continued."""
+
+    #: The body of the caller's request, with our key.
+    body: Json = field(repr=False)
+    provider: Provider
+    settings: Continuation
+
+    def rounds(self, *, restarts: bool = False) -> Rounds:
+        """Return the rounds of this call. ``restarts``: the model is known to begin again instead of going on."""
+        return Rounds(_without_ours(self.body), self.provider, self.settings, restarts=restarts)
+
+
+def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) -> Plan | None:
+    """
+    Return the plan of a call whose client has the settings ``base``, or None if it must be left to the SDK.
+
+    Raise SettingsError if the caller's ``extra_body["continuation"]`` is bad.
+    """
+    if base is None or switches.is_disabled() or switches.killed():
+        return None
+    wish = body.get(KEY)
+    if isinstance(wish, Plan):
+        # The second request of a call, which options_that_fit() has planned.
+        return replace(wish, body=body)
+    wanted = settings.for_one_call(base, wish)
+    provider = None if wanted is None else _provider_of(client, options, wanted)
+    return None if wanted is None or provider is None or not provider.continues else Plan(body, provider, wanted)
+
+
+def attach(request: Any, plan: Plan) -> None:
+    """Let an HTTP request carry the plan."""
+    request.extensions[_EXTENSION] = plan
+
+
+def take_plan(request: Any) -> Plan | None:
+    """Return the plan that an HTTP request carries, once, so that the request keeps no body alive; else None."""
+    plan = request.extensions.pop(_EXTENSION, None)
+    return plan if isinstance(plan, Plan) else None
+
+
+def first_options(options: Any, body: Json, plan: Plan | None) -> Any:
+    """Return the options to build the caller's request from: without our key, with the token limit of the round."""
+    if KEY not in body and (plan is None or not is_limited(body, plan.settings)):
+        return options
+    asked = _without_ours(body)
+    return _overlaid(options, body, asked if plan is None else first_body(asked, plan.provider, plan.settings))
+
+
+def later_options(options: Any, plan: Plan, body: Json) -> Any:
+    """Return the options of a further round: answered by the bare HTTP response, with retries of its own."""
+    later = _overlaid(options, plan.body, body)
+    headers = cast("Mapping[str, Any] | NotGiven", later.headers)
+    if not isinstance(headers, NotGiven):
+        later.headers = {name: headers[name] for name in headers if name.lower() != _RAW_RESPONSE}
+    later.post_parser = NotGiven()
+    later.idempotency_key = None
+    return later
+
+
+def options_that_fit(options: Any, plan: Plan, error: Exception) -> Any:
+    """Return options that fit the context, if a request failed for a token limit that we added; else None."""
+    rounds = plan.rounds()
+    request = rounds.next_request()
+    if request is None or rounds.fail(request, failure_of(error)).raises:
+        return None
+    again = rounds.next_request()
+    if again is None:
+        return None
+    # The number is decided; the settings must not change it.
+    decided = replace(plan, settings=replace(plan.settings, max_tokens=None, round_tokens=None))
+    return _overlaid(options, plan.body, {**again.body, KEY: decided})
+
+
+def body_of(options: Any) -> Json | None:
+    """Return the JSON body that the options describe, or None if they are not those of a chat completion."""
+    path = str(options.url).partition("?")[0]
+    if not path.endswith("/chat/completions") or options.method.lower() != "post":
+        return None
+    json_data = {} if options.json_data is None else as_object(options.json_data)
+    if json_data is None or not (json_data or options.extra_json):
+        return None
+    # extra_json wins, and an Omit in it deletes: openai's _merge_mappings.
+    merged: Json = {**json_data, **(options.extra_json or {})}
+    return {name: value for name, value in merged.items() if not isinstance(value, (Omit, NotGiven))}
+
+
+def _overlaid(options: Any, before: Json, after: Json) -> Any:
+    """
+    Return a copy of the options whose body is ``after`` instead of ``before``; the options themselves if these agree.
+
+    The changes go into extra_json, which wins over json_data: Azure reads its deployment from json_data.
+    """
+    changes: Json = {name: value for name, value in after.items() if name not in before or before[name] is not value}
+    changes.update({name: Omit() for name in before if name not in after})
+    if not changes:
+        return options
+    copy = model_copy(options)
+    copy.extra_json = {**(options.extra_json or {}), **changes}
+    if copy.json_data is None:
+        # Without json_data the SDK sends extra_json as it is, Omits and all.
+        copy.json_data = {}
+    return copy
+
+
+def _without_ours(body: Json) -> Json:
+    return {name: body[name] for name in body if name != KEY}
+
+
+def _provider_of(client: Any, options: Any, wanted: Continuation) -> Provider | None:
+    """Return the row of the provider table for a call, or None if the host is in none. Raise SettingsError."""
+    if wanted.provider is not None:
+        return providers.named(wanted.provider)
+    absolute = options.url.startswith(("http://", "https://"))
+    address = client._prepare_url(options.url) if absolute else client.base_url
+    provider = providers.at_address(address.host, address.path)
+    if provider is None:
+        _log_unknown_host(address.host)
+    return provider
+
+
+@lru_cache(maxsize=256)
+def _log_unknown_host(host: str) -> None:
+    """Say once for each host that its answers are left alone."""
+    logger.info("%s is in no row of the provider table; its answers are left as they are", host)

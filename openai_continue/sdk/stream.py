@@ -1,0 +1,314 @@
+"""
+The two loops over streams, sync and async, and what they share. They differ only in ``await``, and decide nothing.
+
+A merged stream is an iterator over bytes: those of the first round, then those of each further round, as one stream of
+server-sent events. ``close()`` works from any thread or task. It sets a flag and closes the running round's response.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any
+
+from ..core.jsons import Json
+from ..core.round import Request
+from .call import Call
+from .connection import adrain, asend, await_event, drain, send, wait
+from .errors import broken_off, failure_of, reading_errors, transport_error, with_partial
+from .reading import Reading, written
+from .response import apieces, elapsed, module_of, pieces, request_id_of, stream_class, with_stream
+from .sse import DONE_EVENT
+
+
+def merged_stream(call: Call, response: Any) -> Any:
+    """Return a response whose stream goes on where the stream of ``response`` is cut."""
+    kind = stream_class(Stream, module_of(response).SyncByteStream)
+    merged: Stream = kind(call, response)
+    merged.response = with_stream(response, merged)
+    return merged.response
+
+
+def amerged_stream(call: Call, response: Any) -> Any:
+    """Do as ``merged_stream``."""
+    kind = stream_class(AsyncStream, module_of(response).AsyncByteStream)
+    merged: AsyncStream = kind(call, response)
+    merged.response = with_stream(response, merged)
+    return merged.response
+
+
+class _Streaming:
+    """What the two loops share: everything that needs no waiting."""
+
+    def __init__(self, call: Call, response: Any) -> None:
+        self._call = call
+        self._rounds = call.rounds
+        #: The request of the round that is being opened or read; None after the last one.
+        self._request = call.rounds.next_request()
+        self._first = self._running = response
+        self._reading = Reading(call, response, self._request)
+        self._errors = reading_errors(response)
+        #: Bytes for the caller, and the error to raise after them.
+        self._ready: list[bytes] = []
+        self._error: Exception | None = None
+        #: Seconds to wait before the next round.
+        self._pause = 0.0
+        self._over = False
+        #: Set by ``close()`` from any thread or task. No round is begun after it.
+        self._closed = threading.Event()
+        self._elapsed = timedelta()
+        #: The response that reads from this stream.
+        self.response: Any = None
+
+    def _pop(self) -> bytes:
+        ready, self._ready = self._ready, []
+        return ready[0] if len(ready) == 1 else b"".join(ready)
+
+    def _put(self, chunks: list[Json]) -> None:
+        if chunks:
+            self._ready.append(written(chunks))
+
+    def _raise_error(self) -> None:
+        """Raise what ended the stream, once."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _settle(self) -> Request | None:
+        """Take the end of the running round; return the request of the next one, or None if there is none."""
+        if self._request is None:
+            return None
+        reading = self._reading
+        reading.feed_text()
+        if self._rounds.finished or self._rounds.enough or reading.has_end:
+            self._put(self._rounds.end_of_stream(self._request))
+            self._pause = 0.0
+            return self._next()
+        broke_off = reading.fault is None and not reading.end and not self._is_left()
+        return self._fail(reading.fault, request_id_of(self._running), broke_off=broke_off)
+
+    def _break(self, error: Exception) -> Request | None:
+        """Take an error in the middle of a round; return the request of the next one. Raise what nothing can heal."""
+        if self._request is None or self._is_left():
+            self._over = True
+            raise error
+        self._reading.feed_text()
+        if self._rounds.finished:
+            return self._settle()
+        if self._request.number > 1:
+            # The first round fails as it does without us: openai < 3 lets the transport's error through.
+            error = transport_error(error, self._running)
+        return self._fail(error, request_id_of(self._running), broke_off=True)
+
+    def _is_left(self) -> bool:
+        """Return whether the caller has closed the stream or the client, which looks like a break from here."""
+        return self._closed.is_set() or bool(self._call.client.is_closed())
+
+    def _fail(
+        self, error: Exception | None, request_id: str | None = None, *, broke_off: bool = False
+    ) -> Request | None:
+        """Take the failure of a round (None: its stream just ended); return the request of the next one."""
+        if self._request is None:
+            return None
+        decision = self._rounds.fail(self._request, failure_of(error, request_id, broke_off=broke_off))
+        self._put(decision.chunks)
+        if decision.raises:
+            if error is None and self._request.number > 1:
+                error = broken_off(self._running)
+            if error is not None:
+                self._error = with_partial(error, self._call.client, self._rounds, self._running)
+            self._over = error is not None
+        self._pause = decision.after
+        return self._next()
+
+    def _next(self) -> Request | None:
+        """Return the request of the next round; at the end of the answer put what is left for the caller."""
+        as_it_came = self._reading.end + self._reading.rest()
+        # Until the next round is opened, and after the last one, whatever comes is passed on.
+        self._reading = Reading(self._call, self._first, None)
+        self._request = self._rounds.next_request()
+        self._call.report_rounds()
+        if self._request is None:
+            self._put_end(as_it_came)
+        return self._request
+
+    def _put_end(self, as_it_came: bytes) -> None:
+        """Put the end of the merged stream; ``as_it_came``: the end of the only round."""
+        last = self._rounds.last_chunks()
+        if not self._rounds.continued:
+            self._put(last)
+            self._ready += [as_it_came] if as_it_came else []
+            return
+        self._call.report_end()
+        if self._error is None:
+            self._put(last)
+            self._ready.append(DONE_EVENT)
+            self._over = True
+
+    def _let_go(self) -> None:
+        """
+        Let go of a round that is over, whose request holds all of the text.
+
+        The first response stands in until the next one is there.
+        """
+        # A response and its stream hold each other, until garbage is collected some time.
+        self._running.request = self._first.request
+        self._running = self._first
+
+    def _opened(self, request: Request, response: Any) -> None:
+        self._running = response
+        self._reading = Reading(self._call, response, request)
+
+    def _note_elapsed(self) -> None:
+        if self._running is not self._first or not self._elapsed:
+            self._elapsed += elapsed(self._running)
+        if self.response is not None:
+            self.response.elapsed = self._elapsed
+
+
+class Stream(_Streaming):
+    """The bytes of a merged stream. Who asks for them again gets what is left."""
+
+    def __init__(self, call: Call, response: Any) -> None:
+        super().__init__(call, response)
+        self._pieces: Iterator[bytes] = pieces(response)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while not self._over:
+            try:
+                for piece in self._pieces:
+                    out = self._reading.take(piece)
+                    if self._reading.is_over:
+                        self._ready.append(out)
+                        break
+                    if out:
+                        yield out
+                    if self._over:
+                        return
+                else:
+                    self._over = self._over or self._request is None
+            except self._errors as error:
+                request = self._break(error)
+            else:
+                request = self._end_round()
+            self._go_on(request)
+            if out := self._pop():
+                yield out
+        self._raise_error()
+
+    def _end_round(self) -> Request | None:
+        """Take the end of a round, whose bytes may still be on their way; return the request of the next one."""
+        at_end = bool(self._reading.end)
+        request = self._settle()
+        if at_end and self._rounds.continued:
+            drain(self._running)
+        return request
+
+    def _go_on(self, request: Request | None) -> None:
+        """Open the next round; do nothing if there is none, or the stream is closed meanwhile."""
+        while request is not None:
+            self._leave()
+            self._pieces = iter(())
+            self._let_go()
+            if wait(self._closed, self._pause):
+                return
+            request = self._open(request)
+
+    def _open(self, request: Request) -> Request | None:
+        """Open a round; return the request to try next if it could not be opened, else None."""
+        try:
+            response = send(self._call, request, stream=True)
+        except Exception as error:
+            return self._fail(error)
+        self._opened(request, response)
+        self._pieces = pieces(response)
+        if self._closed.is_set():
+            response.close()
+        return None
+
+    def _leave(self) -> None:
+        self._running.close()
+        self._note_elapsed()
+
+    def close(self) -> None:
+        """Close the running round; safe from any thread."""
+        self._over = True
+        self._closed.set()
+        self._leave()
+
+
+class AsyncStream(_Streaming):
+    """Do as ``Stream``."""
+
+    def __init__(self, call: Call, response: Any) -> None:
+        super().__init__(call, response)
+        self._pieces: AsyncIterator[bytes] = apieces(response)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while not self._over:
+            try:
+                async for piece in self._pieces:
+                    out = self._reading.take(piece)
+                    if self._reading.is_over:
+                        self._ready.append(out)
+                        break
+                    if out:
+                        yield out
+                    if self._over:
+                        return
+                else:
+                    self._over = self._over or self._request is None
+            except self._errors as error:
+                request = self._break(error)
+            else:
+                request = await self._end_round()
+            await self._go_on(request)
+            if out := self._pop():
+                yield out
+        self._raise_error()
+
+    async def _end_round(self) -> Request | None:
+        """Take the end of a round, whose bytes may still be on their way; return the request of the next one."""
+        at_end = bool(self._reading.end)
+        request = self._settle()
+        if at_end and self._rounds.continued:
+            await adrain(self._running)
+        return request
+
+    async def _go_on(self, request: Request | None) -> None:
+        """Open the next round; do nothing if there is none, or the stream is closed meanwhile."""
+        while request is not None:
+            await self._leave()
+            self._pieces = _nothing()
+            self._let_go()
+            if await await_event(self._closed, self._pause):
+                return
+            request = await self._open(request)
+
+    async def _open(self, request: Request) -> Request | None:
+        """Open a round; return the request to try next if it could not be opened, else None."""
+        try:
+            response = await asend(self._call, request, stream=True)
+        except Exception as error:
+            return self._fail(error)
+        self._opened(request, response)
+        self._pieces = apieces(response)
+        if self._closed.is_set():
+            await response.aclose()
+        return None
+
+    async def _leave(self) -> None:
+        await self._running.aclose()
+        self._note_elapsed()
+
+    async def aclose(self) -> None:
+        """Close the running round; safe from any task."""
+        self._over = True
+        self._closed.set()
+        await self._leave()
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    for piece in iter(bytes, b""):
+        yield piece

@@ -1,0 +1,106 @@
+"""
+The two loops over whole responses, sync and async. They differ only in ``await``, and decide nothing.
+
+Whatever keeps a further round from coming, an error of the SDK or any other (of a closed client, a token provider, a
+lone surrogate in UTF-8), must not cost the answer so far.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.jsons import dump, load
+from ..core.round import Request
+from .call import Call
+from .connection import asend, send
+from .errors import failure_of, invalid_response, with_partial
+from .response import decoded, elapsed, request_id_of, unread, with_content
+
+
+def is_plainly_whole(content: bytes, *, choices: int) -> bool:
+    """Return whether the bytes of an answer show that no choice was cut. Most are whole, and need not be parsed."""
+    # Most servers write the reason after the text, so that there is little to search for an only choice.
+    start = max(content.rfind(b'"finish_reason":'), 0) if choices == 1 else 0
+    return content.find(b'"length"', start) < 0
+
+
+def merged_whole(call: Call, response: Any, *, is_unread: bool) -> Any:
+    """Return the response, or if it was cut, one with the merged answer. ``is_unread``: the caller reads the body."""
+    raw = b"".join(response.iter_raw()) if is_unread else None
+    merging = _Merging(call, response, raw)
+    request = merging.start()
+    while request is not None:
+        try:
+            reply = send(call, request, stream=False)
+        except Exception as error:
+            merging.fail(request, error)
+        else:
+            merging.receive(request, reply)
+        request = merging.next_request()
+    return merging.response()
+
+
+async def amerged_whole(call: Call, response: Any, *, is_unread: bool) -> Any:
+    """Do as ``merged_whole``."""
+    raw = b"".join([piece async for piece in response.aiter_raw()]) if is_unread else None
+    merging = _Merging(call, response, raw)
+    request = merging.start()
+    while request is not None:
+        try:
+            reply = await asend(call, request, stream=False)
+        except Exception as error:
+            merging.fail(request, error)
+        else:
+            merging.receive(request, reply)
+        request = merging.next_request()
+    return merging.response()
+
+
+class _Merging:
+    """What the two loops share. ``raw``: the first response's undecoded body, if the caller was to read it."""
+
+    def __init__(self, call: Call, response: Any, raw: bytes | None) -> None:
+        self._call = call
+        self._rounds = call.rounds
+        self._first = response
+        self._raw = raw
+        self._elapsed = elapsed(response)
+
+    def start(self) -> Request | None:
+        """Take the first response; return the request of the next round, or None if there is none."""
+        content = self._first.content if self._raw is None else decoded(self._first, self._raw)
+        if self._raw is not None and is_plainly_whole(content, choices=self._rounds.wanted):
+            return None
+        request = self._rounds.next_request()
+        if request is not None:
+            self._rounds.receive(request, load(content), request_id_of(self._first))
+        return self.next_request()
+
+    def receive(self, request: Request, reply: Any) -> None:
+        """Take the response of a further round; raise if it is no completion and the settings say so."""
+        self._elapsed += elapsed(reply)
+        if self._rounds.receive(request, load(reply.content), request_id_of(reply)).raises:
+            raise self._with_partial(invalid_response(reply))
+
+    def fail(self, request: Request, error: Exception) -> None:
+        """Take the error of a further round; raise it if the settings say so."""
+        if self._rounds.fail(request, failure_of(error)).raises:
+            raise self._with_partial(error)
+
+    def next_request(self) -> Request | None:
+        """Return the request of the next round, or None if the answer has ended."""
+        request = self._rounds.next_request()
+        self._call.report_rounds()
+        return request
+
+    def response(self) -> Any:
+        """Return the merged response, or the first one if nothing was continued."""
+        if not self._rounds.continued:
+            return self._first if self._raw is None else unread(self._first, self._raw)
+        self._call.report_end()
+        merged = with_content(self._first, dump(self._rounds.completion()), read=self._raw is None)
+        merged.elapsed = self._elapsed
+        return merged
+
+    def _with_partial(self, error: Exception) -> Exception:
+        return with_partial(error, self._call.client, self._rounds, self._first)
