@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import sys
 import time
 from itertools import pairwise
 from typing import Any
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openai_continue import providers
+from openai_continue.core import jsons
 from openai_continue.core.jsons import dump, load
 from openai_continue.core.rounds import Rounds
 from openai_continue.sdk import sse
@@ -210,6 +213,20 @@ def test_json_survives(value: Any) -> None:
 def test_json_of_numbers_that_are_none() -> None:
     """NaN and infinities are written as the SDK reads them."""
     assert b"[NaN,Infinity,-Infinity]" == dump(load(b"[NaN, Infinity, -Infinity]"))
+
+
+def test_json_without_pydantic_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """openai takes pydantic 1 too, which brings no writer of JSON: the text is the same."""
+    monkeypatch.setitem(sys.modules, "pydantic_core", None)
+    spec = importlib.util.spec_from_file_location("jsons_alone", jsons.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    alone = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "jsons_alone", alone)
+    spec.loader.exec_module(alone)
+
+    for value in ({"a": ["é\u2028\n\x00", 1.5, None, True, 10**30]}, "\ud800", [float("nan")]):
+        assert jsons.dump(value) == alone.dump(value)
 
 
 # Chunks.
