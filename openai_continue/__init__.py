@@ -8,7 +8,7 @@ Importing this package costs nothing: names are loaded at their first use.
 
 from __future__ import annotations
 
-# Type checkers know the name; the module typing would be the dearest import of this package.
+# Type checkers know the name; importing the module typing would cost more than the rest of this package.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any

@@ -33,14 +33,14 @@ class _Form:
     """The bytes around the texts of a block, as text; ``start`` and ``stop``: the lengths of its two ends."""
 
     before: str
-    behind: str
+    after: str
     between: str
     start: int
     stop: int
 
     @classmethod
-    def of(cls, before: str, behind: str) -> _Form:
-        return cls(before, behind, behind + before, len(before), len(behind))
+    def of(cls, before: str, after: str) -> _Form:
+        return cls(before, after, after + before, len(before), len(after))
 
     def texts(self, events: str, text: str, end: int) -> list[str]:
         """
@@ -109,7 +109,7 @@ class Flow:
             return None
         try:
             events = block.decode()
-            if not events.startswith(form.before) or not events.endswith(form.behind):
+            if not events.startswith(form.before) or not events.endswith(form.after):
                 return None
             text, end = _scan(events, form.start)
             # The core must see what may be half a character at the end, and an event without text.
@@ -130,7 +130,7 @@ class Flow:
         if out is None:
             return block
         between = events[form.start : len(events) - form.stop].replace(form.between, out.between)
-        return f"{out.before}{between}{out.behind}".encode()
+        return f"{out.before}{between}{out.after}".encode()
 
     def text(self) -> tuple[str, int]:
         """Return the text that was taken since the last time, and the number of events that brought it."""

@@ -28,7 +28,7 @@ class Chunk(dict[str, Any]):
     A chunk of the first round with the event that brought it, so that it can go out to the byte as it came.
 
     The core gives a chunk that it does not change back as the same object, at once or later. Whatever it changes is a
-    new, plain dict, as ``{**chunk}`` makes it, and is written anew. So the bytes as they came go out if and only if
+    new, plain dict, as ``{**chunk}`` makes it, and is written again. So the bytes as they came go out if and only if
     nothing was changed; copying a chunk for no reason loses them.
     """
 

@@ -315,6 +315,25 @@ def test_bad_setting_when_strict() -> None:
     assert last.startswith("openai_continue.errors.SettingsError: OPENAI_CONTINUE_MAX_ROUNDS='many'")
 
 
+@pytest.mark.parametrize("first", ["patching", "auto", "clients", "sdk.hooks"])
+def test_when_ours_imports_the_sdk(first: str) -> None:
+    """If a module of ours is the first to import the SDK, it is patched when that import is done, and hooked no more."""
+    code = f"import sys, openai_continue.{first}\nprint(openai_continue.is_patched(), 'startup' in str(sys.meta_path))"
+
+    done = python(code, OPENAI_CONTINUE="1")
+
+    assert ("True False\n", "") == (done.stdout, done.stderr)
+
+
+def test_when_our_settings_come_first() -> None:
+    """A ``patch()`` with settings, which imports the SDK, holds; the environment's settings do not replace it."""
+    code = "import openai_continue as oc; oc.patch(oc.Continuation(max_rounds=3)); from openai_continue import patching"
+
+    done = python(f"{code}; print(patching._settings.max_rounds)", OPENAI_CONTINUE="1", OPENAI_CONTINUE_MAX_ROUNDS="5")
+
+    assert ("3\n", "") == (done.stdout, done.stderr)
+
+
 def test_costs_no_import() -> None:
     """Until openai is imported, nothing is loaded but startup and the package's own lazy shell."""
     code = "print(sorted(name for name in sys.modules if name.split('.')[0] in ('openai_continue', 'wrapt', 'openai')))"
