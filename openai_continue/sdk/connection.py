@@ -40,13 +40,13 @@ async def asend(call: Call, request: Request, *, stream: bool) -> Any:
         return await AsyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
 
 
-def wait(event: threading.Event, seconds: float) -> bool:
-    """Wait until an event is set, ``seconds`` at most; return whether it is set."""
+def pause(event: threading.Event, seconds: float) -> bool:
+    """Wait ``seconds``, or until any thread sets the event; return whether it is set."""
     return event.wait(seconds)
 
 
-async def await_event(event: threading.Event, seconds: float) -> bool:
-    """Do as ``wait``; any thread may set the event."""
+async def apause(event: threading.Event, seconds: float) -> bool:
+    """Do as ``pause``."""
     if not seconds:
         # Between most rounds there is no wait, and a scope that is cancelled at once costs more than this look.
         return event.is_set()

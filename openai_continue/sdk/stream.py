@@ -15,7 +15,7 @@ from typing import Any
 from ..core.jsons import Json
 from ..core.round import Request
 from .call import Call
-from .connection import adrain, asend, await_event, drain, send, wait
+from .connection import adrain, apause, asend, drain, pause, send
 from .errors import broken_off, failure_of, reading_errors, transport_error, with_partial
 from .reading import Reading, written
 from .response import apieces, elapsed, module_of, pieces, request_id_of, stream_class, with_stream
@@ -211,7 +211,7 @@ class Stream(_Streaming):
             self._leave()
             self._pieces = iter(())
             self._let_go()
-            if wait(self._closed, self._pause):
+            if pause(self._closed, self._pause):
                 return
             request = self._open(request)
 
@@ -282,7 +282,7 @@ class AsyncStream(_Streaming):
             await self._leave()
             self._pieces = _nothing()
             self._let_go()
-            if await await_event(self._closed, self._pause):
+            if await apause(self._closed, self._pause):
                 return
             request = await self._open(request)
 
