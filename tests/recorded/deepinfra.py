@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from openai_continue.testing.emulator import replies
-from openai_continue.testing.emulator.checks import Overflow, requested_tokens, token_limit
+from openai_continue.testing.emulator.checks import ContextOverflow, requested_tokens, token_limit
 from openai_continue.testing.emulator.habits import DEEPINFRA
 from tests.conftest import SYNC, http
 
@@ -39,7 +39,7 @@ class DeepInfra:
             asked |= {"add_generation_prompt": False, "continue_final_message": True}
         try:
             asked["max_tokens"] = self._limit(body, asked)
-        except Overflow as overflow:
+        except ContextOverflow as overflow:
             return self._refused(overflow, streamed=bool(body.get("stream")))
         if body.get("stream"):
             asked["stream_options"] = {"include_usage": True}
@@ -60,7 +60,7 @@ class DeepInfra:
         response.raise_for_status()
         return response
 
-    def _refused(self, overflow: Overflow, *, streamed: bool) -> Any:
+    def _refused(self, overflow: ContextOverflow, *, streamed: bool) -> Any:
         if not streamed:
             return http.Response(overflow.status, json=overflow.body)
         frame = {"error_type": "validation_error", "error_message": json.dumps(overflow.body)}
