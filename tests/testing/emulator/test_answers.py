@@ -241,7 +241,8 @@ def test_tool_calls(cap: int, text_first: bool) -> None:
         (call,), (streamed_call,) = choice["message"]["tool_calls"], streamed.message.tool_calls or []
 
         assert choice["finish_reason"] == streamed.finish_reason == ("length" if cap == 20 else "tool_calls")
-        assert {"index": 0, **call} == {**streamed_call.to_dict(), "function": streamed_call.function.to_dict()}
+        assert call["id"] == streamed_call.id
+        assert call["function"]["arguments"] == streamed_call.function.arguments
         assert call["function"]["name"] == "save"
         assert emulator.uncapped_arguments(body).startswith(call["function"]["arguments"])
         assert json.loads(emulator.uncapped_arguments(body))
