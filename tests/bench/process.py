@@ -13,7 +13,7 @@ from openai_continue.testing import Emulator
 @contextmanager
 def emulator(make: Callable[[], Emulator]) -> Generator[tuple[str, Callable[[], int]]]:
     """
-    Run an emulator. Give its address, and a function that returns how many tokens it wrote since the last call.
+    Run an emulator. Give its address, and a function that clears its log and returns how many tokens it wrote since.
 
     ``make`` runs in the other process, so it must be a function that ``pickle`` can name.
     """
@@ -38,8 +38,6 @@ def _serve(pipe: Any, make: Callable[[], Emulator]) -> None:
     with make() as emulator:
         pipe.send(emulator.base_url)
         while True:
-            # The log of requests would grow without end.
-            if pipe.poll(1):
-                pipe.recv()
-                pipe.send(sum(logged.completion_tokens for logged in emulator.requests))
-                emulator.clear()
+            pipe.recv()
+            pipe.send(sum(logged.completion_tokens for logged in emulator.requests))
+            emulator.clear()
