@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from openai_continue.testing import Emulator
-from tests.conftest import http
+from tests.support.ways import http
 
 ASK = {"role": "user", "content": "Write."}
 BODY = {"model": "m", "messages": [ASK]}

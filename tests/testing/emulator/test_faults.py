@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openai_continue.testing import Emulator, Fault
-from tests.conftest import http
+from tests.support.ways import http
 from tests.testing.emulator.asking import BODY, CLIENT, post, prefilled, streamed_or_not, wait_for
 
 

@@ -16,7 +16,7 @@ from openai import OpenAI
 
 from openai_continue import testing
 from openai_continue.testing import Emulator, Fault
-from tests.conftest import http
+from tests.support.ways import http
 from tests.testing.emulator.asking import BODY, CLIENT, chunks_of, post, streamed_or_not, wait_for
 
 
