@@ -246,11 +246,12 @@ def test_tool_calls(cap: int, text_first: bool) -> None:
         assert call["function"]["name"] == "save"
         assert emulator.uncapped_arguments(body).startswith(call["function"]["arguments"])
         assert json.loads(emulator.uncapped_arguments(body))
+        assert count(emulator.uncapped_arguments(body)) == (40 if text_first else 50)
         assert bool(choice["message"]["content"]) == bool(emulator.uncapped(body)) == text_first
 
 
 def test_tool_call_follows_a_continued_text() -> None:
-    """The call comes in the round in which the text ends."""
+    """The call comes in the round in which the text ends, and no second one after its result."""
     question = {"role": "user", "content": "Write 50 tokens, then call the tool."}
     with Emulator(cap=300) as emulator:
         text = emulator.uncapped({"messages": [question], "tools": [TOOL]})
@@ -259,3 +260,5 @@ def test_tool_call_follows_a_continued_text() -> None:
             choice = post(emulator, messages=messages, tools=[TOOL]).json()["choices"][0]
             assert (choice["message"]["content"] or "") == text[cut:]
             assert choice["finish_reason"] == "tool_calls"
+        after_result = post(emulator, messages=[question, {"role": "tool", "content": "Saved."}], tools=[TOOL]).json()
+        assert after_result["choices"][0]["finish_reason"] == "stop"

@@ -166,6 +166,9 @@ def test_thinks(template: Any, stream: bool) -> None:
         text = text_of(emulator, stream=stream)
         assert whole == text + text_of(emulator, stream=stream, messages=prefilled(text))
         assert post(emulator).json()["usage"]["completion_tokens_details"] == {"reasoning_tokens": 40}
+        # Only Qwen3 writes the opening tag itself.
+        tags = count("\n</think>\n\n") + (count("<think>\n") if template == "qwen3" else 0)
+        assert emulator.tokens_of(BODY) == 100 + 40 + tags
 
 
 @pytest.mark.parametrize("template", ["r1", "qwen3"])
@@ -224,6 +227,8 @@ def test_json_answers() -> None:
     chatters = Emulator(tokens=300, habits=Habits(chatters_after_json=True))
     assert chatters.uncapped({"messages": prefilled(first)}) == whole[len(first) :] + "\n\nHope this helps!"
     assert chatters.uncapped({"messages": [ASK], **wanted}) == whole
+    both = Emulator(tokens=300, habits=Habits(chatters_after_json=True, grammar_follows=True))
+    assert both.uncapped({"messages": prefilled(first), **wanted}) == whole[len(first) :]
 
 
 @streamed_or_not
