@@ -184,20 +184,20 @@ def test_stop_strings(stream: bool) -> None:
 
 @pytest.mark.parametrize("cut", [None, "dropped"])
 def test_logprobs(cut: Any) -> None:
-    """Whole and streamed, each token has an entry, and the bytes of the entries make up the text."""
+    """Whole and streamed, each token has an entry, also one at the end that shows no text. Their bytes make up the text."""
     with Emulator(habits=Habits(cut_characters=cut)) as emulator:
-        fields: dict[str, Any] = {"logprobs": True, "top_logprobs": 2, "max_tokens": 400}
+        fields: dict[str, Any] = {"logprobs": True, "top_logprobs": 2, "max_tokens": 425}
         choice = post(emulator, **fields).json()["choices"][0]
         chunks = chunks_of(post(emulator, **fields, stream=True))
         parts = [choice["logprobs"] for chunk in chunks for choice in chunk["choices"] if choice["logprobs"]]
         entries = choice["logprobs"]["content"]
 
-        assert len(entries) == 400
+        assert len(entries) == 425
         assert [entry for part in parts for entry in part["content"]] == entries
         written = bytes(byte for entry in entries for byte in entry["bytes"])
         assert written.decode("utf-8", "ignore") == choice["message"]["content"]
         assert all(len(entry["top_logprobs"]) == 2 for entry in entries)
-        assert any(entry["token"].startswith("bytes:") for entry in entries) == (cut is not None)
+        assert entries[-1]["token"].startswith("bytes:") == (cut is not None)
 
 
 def test_form(plain: Emulator) -> None:
