@@ -8,9 +8,7 @@ import asyncio
 import gzip
 import json
 import time
-import uuid
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -21,14 +19,10 @@ from .habits import Habits
 from .ledger import Ledger, Line
 from .model import Model
 from .replies import DONE, Completion, StreamEvent, compose, dump, event
+from .sender import Sender
 from .template import rendered
 
 _HANG_SECONDS = 30.0
-# A reset destroys what is on its way to the client, so we wait until it has arrived.
-_BEFORE_RESET_SECONDS = 0.03
-_DRIP_BYTES = 7
-_DRIPS = 500
-_DRIP_SECONDS = 0.001
 _SERVER_ERRORS: dict[str, str] = {
     "429": "Model busy, retry later",
     "500": "Internal server error",
@@ -60,14 +54,11 @@ class Exchange:
         self._server = server
         self._ledger = server.ledger
         self._receive = receive
-        self._send = send
-        self._line = line
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        self._accepts_gzip = server.habits.gzip and "gzip" in headers.get("accept-encoding", "")
-        self._compressor = zlib.compressobj(wbits=31) if self._accepts_gzip else None
         self._logged = self._ledger.arrived(scope["path"], headers, tuple(scope["client"]))
+        compresses = server.habits.gzip and "gzip" in headers.get("accept-encoding", "")
+        self._sender = Sender(send, line, self._logged, compresses=compresses)
         self._fault: Fault | None = None
-        self._drips = _DRIPS
 
     @property
     def _kind(self) -> Kind | None:
@@ -139,35 +130,33 @@ class Exchange:
         if self._kind in {"error_frame", "error_event"}:
             await self._fail(500, {"error": {"message": "The engine died", "type": "InternalServerError", "code": 500}})
             return
-        await self._pause(sum(reply.completion_tokens for reply in completion.replies) * self._server.token_delay)
-        if self._line.is_closed:
+        await self._sender.pause(
+            sum(reply.completion_tokens for reply in completion.replies) * self._server.token_delay
+        )
+        if self._sender.is_closed:
             return
         self._finish(completion)
         if self._kind == "not_json":
-            await self._start(200, "text/html")
-            await self._write(b"<html><body>502 Bad Gateway</body></html>", more=False)
+            await self._sender.start(200, "text/html")
+            await self._sender.write(b"<html><body>502 Bad Gateway</body></html>", more=False)
             return
-        data = dump(_spoilt(completion.whole(), self._kind))
-        if self._accepts_gzip:
-            data = gzip.compress(data)
-            self._compressor = None
-        await self._start(200, "application/json", length=len(data))
+        data = self._sender.packed(dump(_spoilt(completion.whole(), self._kind)))
+        await self._sender.start(200, "application/json", length=len(data))
         if self._kind in _CUT_SHORT:
             await self._cut_short(data)
         elif self._kind == "slow":
-            await self._drip(data)
-            await self._write(b"", more=False)
+            await self._sender.drip(data)
+            await self._sender.write(b"", more=False)
         else:
-            await self._write(data, more=False)
+            await self._sender.write(data, more=False)
 
     async def _cut_short(self, data: bytes) -> None:
         """Send half of a body, and close the connection."""
-        await self._write(data[: len(data) // 2])
+        await self._sender.write(data[: len(data) // 2])
         if self._kind == "reset":
-            await self._reset()
-        await self._pause(_HANG_SECONDS if self._kind == "hang" else 0)
-        self._line.transport.close()
-        await self._line.closed.wait()
+            await self._sender.reset()
+        await self._sender.pause(_HANG_SECONDS if self._kind == "hang" else 0)
+        await self._sender.close()
 
     def _finish(self, completion: Completion) -> None:
         self._logged.completion_tokens = sum(reply.completion_tokens for reply in completion.replies)
@@ -175,13 +164,13 @@ class Exchange:
 
     async def _stream(self, completion: Completion) -> None:
         """Answer with a stream."""
-        await self._start(200, "text/event-stream; charset=utf-8")
+        await self._sender.start(200, "text/event-stream; charset=utf-8")
         spoilt = self._spoilt_stream(completion)
         if spoilt is not None:
-            await self._write(spoilt, more=False)
+            await self._sender.write(spoilt, more=False)
         elif await self._send_events(completion.events(self._server.chunk_tokens)):
             self._finish(completion)
-            await self._write(b"" if self._kind == "no_done" else DONE, more=False)
+            await self._sender.write(b"" if self._kind == "no_done" else DONE, more=False)
 
     def _spoilt_stream(self, completion: Completion) -> bytes | None:
         """Return all of a stream that has no text because of a fault, or None if there is no such fault."""
@@ -209,99 +198,52 @@ class Exchange:
                 batch.append(b": keep-alive\n\n")
             is_due = fault is not None and (following.is_end or sent + following.tokens > fault.after_tokens)
             if is_due and self._kind in _BREAKING:
-                await self._write(b"".join(batch))
+                await self._sender.write(b"".join(batch))
                 await self._break(following)
                 return False
             batch.append(following.data)
             sent += following.tokens
             if len(batch) < most:
                 continue
-            await self._pause(started + sent * delay - time.monotonic())
-            await (self._drip if self._kind == "slow" else self._write)(b"".join(batch))
+            await self._sender.pause(started + sent * delay - time.monotonic())
+            await (self._sender.drip if self._kind == "slow" else self._sender.write)(b"".join(batch))
             batch.clear()
             self._logged.completion_tokens = sent
             if not delay:
                 # Sending does not wait while the buffers have room. This lets the other exchanges run.
                 await asyncio.sleep(0)
-            if self._line.is_closed:
+            if self._sender.is_closed:
                 return False
-        await self._write(b"".join(batch))
+        await self._sender.write(b"".join(batch))
         return True
 
     async def _break(self, following: StreamEvent) -> None:
         """Break a stream off before an event."""
         if self._kind == "reset":
-            await self._reset()
+            await self._sender.reset()
         elif self._kind == "hang":
-            await self._pause(_HANG_SECONDS)
-            self._line.transport.close()
+            await self._sender.pause(_HANG_SECONDS)
+            await self._sender.close()
         elif self._kind == "half_frame":
-            await self._write(following.data[: len(following.data) // 2], more=False)
+            await self._sender.write(following.data[: len(following.data) // 2], more=False)
         elif self._kind == "early_end":
-            await self._write(b"", more=False)
+            await self._sender.write(b"", more=False)
         else:
             error = {"error": {"message": "The engine died", "type": "InternalServerError", "param": None, "code": 500}}
             frame = {"error_type": "inference_error", "error_message": json.dumps(error)}
-            await self._write(event(frame if self._kind == "error_frame" else error), more=False)
+            await self._sender.write(event(frame if self._kind == "error_frame" else error), more=False)
 
     async def _overflow_frame(self, overflow: ContextOverflow) -> None:
-        await self._start(200, "text/event-stream; charset=utf-8")
+        await self._sender.start(200, "text/event-stream; charset=utf-8")
         frame = {"error_type": "validation_error", "error_message": json.dumps(overflow.body)}
-        await self._write(event(frame), more=False)
+        await self._sender.write(event(frame), more=False)
 
     async def _fail(self, status: int, body: object) -> None:
-        self._compressor = None
+        self._sender.leave_plain()
         data = dump(body)
-        more = [(b"retry-after", b"0")] if status == 429 else []
-        await self._start(status, "application/json", length=len(data), more=more, compressed=False)
-        await self._write(data, more=False)
-
-    async def _start(
-        self,
-        status: int,
-        kind: str,
-        *,
-        length: int | None = None,
-        more: Sequence[tuple[bytes, bytes]] = (),
-        compressed: bool = True,
-    ) -> None:
-        self._logged.status = status
-        headers = [(b"content-type", kind.encode()), (b"x-request-id", uuid.uuid4().hex.encode()), *more]
-        if length is not None:
-            headers.append((b"content-length", str(length).encode()))
-        if self._accepts_gzip and compressed:
-            headers += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-
-    async def _write(self, data: bytes, *, more: bool = True) -> None:
-        if self._compressor:
-            data = self._compressor.compress(data)
-            data += self._compressor.flush(zlib.Z_SYNC_FLUSH if more else zlib.Z_FINISH)
-        if data or not more:
-            await self._send({"type": "http.response.body", "body": data, "more_body": more})
-
-    async def _drip(self, data: bytes) -> None:
-        """Write a few bytes at a time, cutting frames and characters. After ``_DRIPS`` writes, the rest at once."""
-        while data and self._drips:
-            self._drips -= 1
-            await self._write(data[:_DRIP_BYTES])
-            data = data[_DRIP_BYTES:]
-            await self._pause(_DRIP_SECONDS)
-        await self._write(data)
-
-    async def _reset(self) -> None:
-        await self._pause(_BEFORE_RESET_SECONDS)
-        self._line.reset()
-        await self._line.closed.wait()
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but no longer than the client stays."""
-        if seconds <= 0:
-            return
-        try:
-            await asyncio.wait_for(self._line.closed.wait(), seconds)
-        except asyncio.TimeoutError:
-            return
+        headers = [(b"retry-after", b"0")] if status == 429 else []
+        await self._sender.start(status, "application/json", length=len(data), headers=headers)
+        await self._sender.write(data, more=False)
 
 
 def _spoilt(completion: dict[str, Any], fault: Kind | None) -> dict[str, Any]:
