@@ -31,6 +31,8 @@ def test_some_bodies() -> None:
         conversations = [prefilled("# ")[:1], prefilled("# "), prefilled("# ")]
 
         assert [post(emulator, messages=messages).status_code for messages in conversations] == [200, 429, 200]
+        emulator.clear()
+        assert post(emulator, messages=prefilled("# ")).status_code == 429
 
 
 def stream_until_it_breaks(emulator: Emulator) -> tuple[str, str]:
