@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 from openai_continue.testing import Habits
-from openai_continue.testing.emulator import replies as made
 from openai_continue.testing.emulator.checks import requested_tokens, stop_strings, token_limit
-from openai_continue.testing.emulator.exchange import Exchange
 from openai_continue.testing.emulator.habits import DEEPINFRA
 from openai_continue.testing.emulator.model import Model
+from openai_continue.testing.emulator.replies import Completion, compose, dump
+from openai_continue.testing.emulator.template import rendered
 from tests.support import answers
 from tests.support.answers import Answer, Json
 from tests.support.driving import DRIVES, Drive, rounds_of, streamed, whole
@@ -52,40 +52,24 @@ class Engine:
         self.chunk_tokens = more.get("chunk_tokens", 1)
         self.bodies: list[Json] = []
         self.derailed = 0
-        # The emulator's own way of composing an answer, of which only these are needed.
-        self.ledger = self
-        self._exchange = cast(Any, Exchange.__new__(Exchange))
-        self._exchange._emulator = self._exchange._ledger = self
 
-    def cached_tokens(self, messages: object) -> int:
-        return 0
-
-    def _answer(self, body: Json) -> made.Answer:
+    def _answer(self, body: Json) -> Completion:
         self.bodies.append(copy.deepcopy(body))
-        prompt = self.model.prompt(body)
+        prompt = rendered(body, self.habits)
         requested = requested_tokens(body, self.habits)
         limit = token_limit(requested, prompt.tokens, cap=self.cap, context=self.context, habits=self.habits)
-        replies = []
-        for choice in range(body.get("n") or 1):
-            turn = self.model.turn(body, prompt, choice)
-            self.derailed += turn.is_derailed
-            replies.append(self.model.reply(turn, limit, stop_strings(body)))
-        answer = cast(made.Answer, self._exchange._compose(body, prompt, replies))
-        # A reasoning parser misfiles an answer for want of a closing tag; where the tag comes, it knows.
+        replies = self.model.replies(body, prompt, limit, stop_strings(body))
+        self.derailed += sum(reply.turn.is_derailed for reply in replies)
+        answer = compose(body, prompt, replies, habits=self.habits, cached_tokens=0)
+        # A reasoning parser misfiles an answer because its closing tag is missing; where the tag comes, it does not.
         closes = any(part.kind == "hidden" for reply in replies for part in reply.parts)
         return replace(answer, misfiles=answer.misfiles and not closes)
 
     def completion(self, body: Json) -> Json:
-        return cast(Json, json.loads(made.dump(self._answer(body).whole())))
+        return cast(Json, json.loads(dump(self._answer(body).whole())))
 
     def chunks(self, body: Json) -> Iterable[Json]:
-        where = self.habits.usage
-        wanted = (body.get("stream_options") or {}).get("include_usage", where != "asked") is not False
-        for event in self._answer(body).events(
-            self.chunk_tokens,
-            usage_on_finish=wanted and where in {"finish", "both"},
-            usage_behind=wanted and where in {"trailing", "both", "asked"},
-        ):
+        for event in self._answer(body).events(self.chunk_tokens):
             yield json.loads(event.data.removeprefix(b"data: "))
 
     def uncapped(self, body: Json, choice: int = 0) -> Answer:

@@ -1,7 +1,7 @@
 """
-Tools for testing code that uses this library.
+Tools for testing code that uses this library: an emulator of DeepInfra, and what can go wrong with it.
 
-The emulator needs starlette and uvicorn, which are imported when it is first used.
+They need the extra ``testing``: starlette and uvicorn are imported when ``Emulator`` is first used.
 """
 
 from __future__ import annotations

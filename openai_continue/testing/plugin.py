@@ -1,7 +1,8 @@
 """
-The pytest plugin: cassettes of long answers on top of pytest-recording, and the emulator as a fixture.
+The pytest plugin: cassettes of long answers, recorded and replayed by pytest-recording, and the emulator as a fixture.
 
-It has no ``vcr_config`` of its own: which of two plugins' would win depends on the order of their entry points.
+It defines no ``vcr_config``, because another plugin may define one, and the order of entry points would decide between
+them.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-# A pytest11 plugin is imported by every pytest run of its environment: nothing but pytest at module level.
+# Every pytest run of the environment imports this module, so it imports only pytest at module level.
 if TYPE_CHECKING:
     from .emulator.server import Emulator
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_recording_configure(vcr: Any) -> None:
-    """Tell VCR of the serializer ``chat.yaml`` and the matcher ``chat_body``."""
+    """Register the serializer ``chat.yaml`` and the matcher ``chat_body`` with VCR."""
     from .cassettes import matching, serializer
 
     vcr.register_serializer("chat.yaml", serializer)
@@ -27,7 +28,11 @@ def pytest_recording_configure(vcr: Any) -> None:
 
 @pytest.fixture(scope="session")
 def openai_continue_vcr_config() -> dict[str, Any]:
-    """What a ``vcr_config`` fixture may return: readable cassettes without secrets, matched by their bodies."""
+    """
+    The configuration for a ``vcr_config`` fixture to return.
+
+    Cassettes are readable and hold no secrets, and a request matches if the JSON of its body does.
+    """
     from .cassettes.scrubbing import Scrubber
 
     scrubber = Scrubber()
@@ -42,7 +47,12 @@ def openai_continue_vcr_config() -> dict[str, Any]:
 
 @pytest.fixture
 def openai_continue_cassette(vcr: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The test's cassette; a request that is not on it, and a round of it that was not asked for, fail the test."""
+    """
+    The cassette of the test, or None if the test has no ``vcr`` mark.
+
+    While it is replayed, the test fails if it sends a request that is not on the cassette, or if it does not send one
+    that is.
+    """
     if vcr is None or not vcr.write_protected:
         yield vcr
         return
@@ -55,7 +65,8 @@ def openai_continue_cassette(vcr: Any, monkeypatch: pytest.MonkeyPatch) -> Itera
         message = refusal(vcr, request)
         if message is not None:
             refused = True
-            # No Exception: the SDK would try again, and a continued call return what it has.
+            # pytest.fail raises no subclass of Exception. The SDK would retry after one, and a continued call would
+            # return what it has.
             pytest.fail(message, pytrace=False)
 
     monkeypatch.setattr(vcr, "filter_request", refuse)
@@ -67,7 +78,7 @@ def openai_continue_cassette(vcr: Any, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 @pytest.fixture
 def openai_continue_emulator() -> Iterator[Emulator]:
-    """Run an emulator with DeepInfra's cap; its ``base_url`` goes to the client."""
+    """A running emulator that behaves like DeepInfra. Give its ``base_url`` to the client."""
     from .emulator.server import Emulator
 
     with Emulator() as emulator:

@@ -1,8 +1,8 @@
 """
-`python -m tests.bench.soak`: thousands of calls in one process, whose memory and sockets are told.
+``python -m tests.bench.soak``: thousands of calls in one process, whose memory and sockets must not grow.
 
-Whole and streamed, sync and async, patched and subclassed; one in eight meets a broken stream or an error, one in
-eight is left before its end. The server runs in a process of its own.
+The calls are whole and streamed, sync and async, with a patched client and with a subclass. One in eight meets a broken
+stream or an error. One in eight is left before its end. The server runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -10,46 +10,53 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import openai
 
 import openai_continue
-from openai_continue.testing.emulator.faults import Fault
-from openai_continue.testing.emulator.server import Emulator
+from openai_continue.testing import Emulator, Fault
+from tests.bench import process
+from tests.bench.timing import say
 
-_CAP, _TOKENS, _ROUNDS = 40, 150, 4
-#: Calls between two lines of figures, and calls that may still fill caches.
-_STEPS, _WARM_UP = 20, 0.2
-#: Megabytes and sockets by which a process may have grown since then.
-_MOST_MEGABYTES, _MOST_SOCKETS = 8.0, 2
-_TOGETHER = 8
+CAP, TOKENS = 40, 150
+#: How often the figures are printed, and the share of the calls that may still fill caches.
+STEPS, WARM_UP = 20, 0.2
+#: How many megabytes and sockets the process may grow after that.
+MOST_MEGABYTES, MOST_SOCKETS = 8.0, 2
+#: How many async calls run at once.
+TOGETHER = 8
 
 
 def main() -> None:
-    """Run the calls and print the figures; exit with 1 where the process grew or a text was wrong."""
+    """Make calls and print figures. Exit with 1 if the process grew or a text was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.soak", description=main.__doc__)
-    parser.add_argument("--calls", type=int, default=10_000, help="how many (%(default)s)")
+    parser.add_argument("--calls", type=int, default=10_000, help="the number of calls (%(default)s)")
     calls = parser.parse_args().calls
-    with _server() as base_url:
-        sys.exit(_Soak(base_url, calls).run())
+    with process.emulator(server) as (base_url, clear):
+        sys.exit(Soak(base_url, clear, calls).run())
 
 
-class _Soak:
+class Figures(NamedTuple):
+    """What the process has at one time."""
+
+    megabytes: float
+    sockets: int
+
+
+class Soak:
     """The calls of one run."""
 
-    def __init__(self, base_url: str, calls: int) -> None:
-        self._calls = calls
+    def __init__(self, base_url: str, clear: Callable[[], object], calls: int) -> None:
+        self._clear, self._calls = clear, calls
         self._done = self._wrong = 0
-        # Never started: it tells what an answer must read.
-        self._truth = Emulator(cap=_CAP, tokens=_TOKENS)
+        # Never started: it only knows the right texts.
+        self._truth = Emulator(cap=CAP, tokens=TOKENS)
         settings = openai_continue.Continuation(provider="deepinfra")
         openai_continue.patch(settings)
         options: dict[str, Any] = {"base_url": base_url, "api_key": "none", "max_retries": 0}
@@ -63,35 +70,37 @@ class _Soak:
         )
 
     def run(self) -> int:
-        """Make the calls; return the exit code."""
-        figures: list[tuple[float, int]] = []
+        """Make the calls, half of them async. Return the exit code."""
+        figures: list[Figures] = []
         started = time.monotonic()
         loop = asyncio.new_event_loop()
-        for step in range(_STEPS):
-            until = self._calls * (step + 1) // _STEPS
+        for step in range(STEPS):
+            until = self._calls * (step + 1) // STEPS
             half = (self._done + until) // 2
             while self._done < half:
                 self._call(self._done)
             loop.run_until_complete(self._call_async(until))
+            # The server would keep a log of every request.
+            self._clear()
             gc.collect()
-            figures.append((_megabytes(), _sockets()))
+            figures.append(Figures(megabytes(), sockets()))
             rate = self._done / (time.monotonic() - started)
-            _say(f"{self._done:>8} calls  {figures[-1][0]:7.1f} MB  {figures[-1][1]:>3} sockets  {rate:6.1f} calls/s")
+            say(f"{self._done:>8} calls  {figures[-1][0]:7.1f} MB  {figures[-1][1]:>3} sockets  {rate:6.1f} calls/s")
         for client in self._clients:
             client.close()
         for async_client in self._async_clients:
             loop.run_until_complete(async_client.close())
         loop.close()
-        return self._judge(figures[int(_STEPS * _WARM_UP) :])
+        return self._judge(figures[int(STEPS * WARM_UP)], figures[-1])
 
-    def _judge(self, figures: list[tuple[float, int]]) -> int:
-        grown, sockets = figures[-1][0] - figures[0][0], figures[-1][1] - figures[0][1]
-        _say(f"grown since {_WARM_UP:.0%}: {grown:+.1f} MB, {sockets:+d} sockets; wrong texts: {self._wrong}")
-        _say(f"sockets after close: {_sockets()}")
-        return int(grown > _MOST_MEGABYTES or sockets > _MOST_SOCKETS or self._wrong > 0)
+    def _judge(self, first: Figures, last: Figures) -> int:
+        grown, more = last.megabytes - first.megabytes, last.sockets - first.sockets
+        say(f"grown since {WARM_UP:.0%}: {grown:+.1f} MB, {more:+d} sockets; wrong texts: {self._wrong}")
+        say(f"sockets after close: {sockets()}")
+        return int(grown > MOST_MEGABYTES or more > MOST_SOCKETS or self._wrong > 0)
 
     def _body(self, number: int) -> dict[str, Any]:
-        # A few prompts, for the truth of each to be made once.
+        # Few prompts, so that the right text of each is made only once.
         prompt = f"Prompt {number % 64}." + (" Break it." if number % 8 == 5 else "")
         return {"model": "m", "messages": [{"role": "user", "content": prompt}]}
 
@@ -113,7 +122,7 @@ class _Soak:
 
     async def _call_async(self, until: int) -> None:
         while self._done < until:
-            together = range(self._done, min(self._done + _TOGETHER, until))
+            together = range(self._done, min(self._done + TOGETHER, until))
             await asyncio.gather(*map(self._one_async, together))
 
     async def _one_async(self, number: int) -> None:
@@ -136,69 +145,47 @@ class _Soak:
 
     def _check(self, number: int, body: Mapping[str, Any], text: str) -> None:
         truth = self._truth.uncapped(body)
-        whole = number % 8 not in (5, 7)
-        self._wrong += text != truth if whole else not truth.startswith(text)
+        is_whole = number % 8 not in (5, 7)
+        self._wrong += text != truth if is_whole else not truth.startswith(text)
         self._done += 1
 
 
-@contextmanager
-def _server() -> Generator[str]:
-    """Run the emulator in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there,), daemon=True)
-    process.start()
-    try:
-        yield here.recv()
-    finally:
-        process.terminate()
-        process.join()
+def server() -> Emulator:
+    """Return the emulator that breaks the calls that ask for it."""
+    always = 1_000_000_000
+    faults = [Fault("reset", round=breaks_first, times=always), Fault("500", round=breaks_later, times=always)]
+    return Emulator(cap=CAP, tokens=TOKENS, chunk_tokens=6, faults=faults)
 
 
-def _serve(pipe: Any) -> None:
-    most = 1_000_000_000
-    faults = [
-        Fault("reset", round=lambda body: _breaks(body, 0), times=most),
-        Fault("500", round=lambda body: _breaks(body, 2), times=most),
-    ]
-    with Emulator(cap=_CAP, tokens=_TOKENS, chunk_tokens=6, faults=faults) as emulator:
-        pipe.send(emulator.base_url)
-        while True:
-            # Else it would keep every request.
-            time.sleep(1)
-            emulator.clear()
-
-
-def _breaks(body: Mapping[str, Any], least: int) -> bool:
-    """Tell whether this is a call to be broken: its first request, or one that goes on from half of the answer."""
+def breaks_first(body: Mapping[str, Any]) -> bool:
+    """Whether this is the first request of a call to break."""
     first, *rest = body["messages"]
-    sent = len(rest[0]["content"]) if rest else 0
-    return "Break it." in first["content"] and (least == 0) == (sent == 0) and (least == 0 or sent > 200 * least)
+    return "Break it." in first["content"] and not rest
 
 
-def _megabytes() -> float:
-    """Return the memory that this process has now."""
+def breaks_later(body: Mapping[str, Any]) -> bool:
+    """Whether this is a request of a call to break that goes on after half of the answer."""
+    first, *rest = body["messages"]
+    return "Break it." in first["content"] and bool(rest) and len(rest[0]["content"]) > 400
+
+
+def megabytes() -> float:
+    """Return the memory of this process. On macOS, which does not report it, the most that it ever had."""
     status = Path("/proc/self/statm")
     if status.exists():
         return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
     import resource
 
-    # The most that it ever had, in bytes on macOS.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def _sockets() -> int:
-    """Return how many sockets are open; 0 where nobody tells."""
+def sockets() -> int:
+    """Return the number of open sockets, or 0 if the system does not report them."""
     open_files = Path("/proc/self/fd")
     if not open_files.exists():
         return 0
     targets = [os.readlink(name) for name in open_files.iterdir() if name.is_symlink()]
     return sum(target.startswith("socket:") for target in targets)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

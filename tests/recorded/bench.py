@@ -1,7 +1,7 @@
 """
-Measure cassettes of long answers against VCR's own: ``python tests/recorded/bench.py``.
+Compare cassettes of long answers with VCR's own: ``python tests/recorded/bench.py``.
 
-Sizes in MB, times in seconds of CPU, of a recording from the emulator and a replay through the SDK.
+Prints the size in MB of a recording from the emulator, and the CPU seconds of its replay through the SDK.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OURS, THEIRS = {"serializer": "chat.yaml", "match_on": ["chat_body"]}, {"seriali
 
 
 def ask(client: Any, *, stream: bool) -> int:
-    """Ask, and count the characters of the answer."""
+    """Ask, and return the number of characters of the answer."""
     messages = [{"role": "user", "content": "Write."}]
     answer = client.chat.completions.create(model="m", messages=messages, stream=stream)
     if not stream:
@@ -47,8 +47,13 @@ def measure(title: str, cap: int, tokens: int, *, stream: bool, **options: Any) 
         print(f"{title}: {len(cassette)} rounds, {path.stat().st_size / 1e6:.2f} MB, replayed in {took:.2f} s")
 
 
-for name, options in (("chat.yaml, chat_body", OURS), ("VCR's yaml, body", THEIRS)):
-    measure(f"{name}: 40,000 tokens streamed", 10**6, 40_000, stream=True, **options)
-    measure(f"{name}: 10 x 4,000 tokens streamed", 4_000, 40_000, stream=True, **options)
-    measure(f"{name}: 100 x 50 tokens whole", 50, 5_000, stream=False, **options)
-    measure(f"{name}: 100 x 50 tokens streamed", 50, 5_000, stream=True, **options)
+def main() -> None:
+    for name, options in (("chat.yaml, chat_body", OURS), ("VCR's yaml, body", THEIRS)):
+        measure(f"{name}: 40,000 tokens streamed", 10**6, 40_000, stream=True, **options)
+        measure(f"{name}: 10 x 4,000 tokens streamed", 4_000, 40_000, stream=True, **options)
+        measure(f"{name}: 100 x 50 tokens whole", 50, 5_000, stream=False, **options)
+        measure(f"{name}: 100 x 50 tokens streamed", 50, 5_000, stream=True, **options)
+
+
+if __name__ == "__main__":
+    main()

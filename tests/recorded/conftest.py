@@ -1,8 +1,8 @@
 """
-Cassettes in the top-level folder, one for a case, played by the sync and the async client alike.
+One cassette for each case, in the folder ``cassettes``. The sync and the async client replay the same one.
 
-``--record-mode=rewrite`` records them anew: from DeepInfra where ``DEEPINFRA_API_KEY`` is set, else from a vLLM that
-is started for it. The sync client records, the async one replays at once.
+``--record-mode=rewrite`` records them again: from DeepInfra if ``DEEPINFRA_API_KEY`` is set, if not from a vLLM that is
+started for it. The sync client records, then the async client replays.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 
 import openai_continue
 from openai_continue import Continuation
-from tests.conftest import Way, http
 from tests.recorded.deepinfra import DeepInfra
+from tests.support.ways import Way, http
 
 ROOT = Path(__file__).resolve().parents[2]
 CASSETTES = ROOT / "cassettes"
@@ -34,7 +34,7 @@ def vcr_cassette_dir() -> str:
 
 @pytest.fixture
 def default_cassette_name(request: pytest.FixtureRequest) -> str:
-    """The case's name; whether it is streamed is part of it, the client's colour is not."""
+    """The name of the case, with ``_streamed`` if it is streamed. Sync and async have the same name."""
     name = request.node.originalname.removeprefix("test_")
     return f"{name}_streamed" if request.node.callspec.params.get("streamed") else name
 
@@ -59,12 +59,12 @@ def vcr_config(
 
 @pytest.fixture(autouse=True)
 def _whole_cassette(openai_continue_cassette: Any) -> None:
-    """Every interaction is played, and nothing else asked."""
+    """Every recorded request is sent again, and no other."""
 
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK's wait before it tries again; a replay need not."""
+    """Retry at once: a replay need not wait."""
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
 
 
@@ -79,11 +79,11 @@ def _vllm() -> Iterator[str]:
 
 @pytest.fixture
 def deepinfra(request: pytest.FixtureRequest, colour: Way, records: bool) -> Iterator[Callable[..., Any]]:
-    """Make a client of DeepInfra that continues; ``busy`` numbers a request that a 429 answers."""
+    """Return a function that makes a client of DeepInfra that continues. ``busy`` is the number of a request that gets a 429."""
 
     def make(busy: int | None = None, **settings: Any) -> Any:
         if not records:
-            # Not our transport: what is not on the cassette must not be answered.
+            # Without our transport, so that a request that is not on the cassette gets no answer.
             return colour.client(BASE_URL, continuation=Continuation(**settings))
         if KEY:
             return colour.client(BASE_URL, continuation=Continuation(**settings), api_key=KEY)

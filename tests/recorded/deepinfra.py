@@ -1,7 +1,7 @@
 """
-DeepInfra's ways in front of a vLLM: its cap, its errors, and what it adds to answers.
+DeepInfra's behavior in front of a vLLM: its cap, its errors, and the fields that it adds to answers.
 
-The texts are the model's; what is refused, and in what words, is as in the emulator.
+The texts are the model's. The errors are the emulator's.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from openai_continue.testing.emulator import replies
-from openai_continue.testing.emulator.checks import Overflow, requested_tokens, token_limit
+from openai_continue.testing.emulator.checks import ContextOverflow, requested_tokens, token_limit
 from openai_continue.testing.emulator.habits import DEEPINFRA
-from tests.conftest import SYNC, http
+from openai_continue.testing.emulator.replies import DONE, dump, event
+from tests.support.ways import SYNC, http
 
 #: Most tokens of a response, whatever is asked for.
 CAP = 48
-#: The context of the models that have a small one there, in tokens.
+#: The context of each model that has a small one at DeepInfra, in tokens.
 CONTEXTS = {"Gryphe/MythoMax-L2-13b": 4096}
 
 
 class DeepInfra:
-    """Answers what a client sends to DeepInfra."""
+    """Answers the requests that a client sends to DeepInfra."""
 
     def __init__(self, engine: str, model: str, busy: int | None) -> None:
         #: The vLLM's ``base_url``, its name for the model, and the number of the request that finds it busy.
@@ -35,11 +35,11 @@ class DeepInfra:
         body = json.loads(request.content)
         asked = {**body, "model": self._model}
         if body["messages"][-1]["role"] == "assistant":
-            # DeepInfra goes on by itself; vLLM wants to be told.
+            # DeepInfra continues every trailing assistant message. vLLM needs two flags.
             asked |= {"add_generation_prompt": False, "continue_final_message": True}
         try:
             asked["max_tokens"] = self._limit(body, asked)
-        except Overflow as overflow:
+        except ContextOverflow as overflow:
             return self._refused(overflow, streamed=bool(body.get("stream")))
         if body.get("stream"):
             asked["stream_options"] = {"include_usage": True}
@@ -60,25 +60,25 @@ class DeepInfra:
         response.raise_for_status()
         return response
 
-    def _refused(self, overflow: Overflow, *, streamed: bool) -> Any:
+    def _refused(self, overflow: ContextOverflow, *, streamed: bool) -> Any:
         if not streamed:
             return http.Response(overflow.status, json=overflow.body)
         frame = {"error_type": "validation_error", "error_message": json.dumps(overflow.body)}
-        return http.Response(200, headers={"content-type": "text/event-stream"}, content=replies.event(frame))
+        return http.Response(200, headers={"content-type": "text/event-stream"}, content=event(frame))
 
     def _whole(self, body: dict[str, Any], completion: dict[str, Any]) -> dict[str, Any]:
-        return {"content": replies.dump(_as_there(body, completion))}
+        return {"content": dump(_like_deepinfra(body, completion))}
 
     def _streamed(self, body: dict[str, Any], text: str) -> dict[str, Any]:
-        """Put the usage on the last chunk of the text, where DeepInfra has it."""
+        """Return a stream with the usage on the last chunk of the text, where DeepInfra sends it."""
         chunks = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
         *chunks, usage = chunks
         chunks[-1]["usage"] = usage["usage"]
-        events = [replies.event(_as_there(body, chunk)) for chunk in chunks]
-        return {"content": b"".join([*events, replies.DONE])}
+        events = [event(_like_deepinfra(body, chunk)) for chunk in chunks]
+        return {"content": b"".join([*events, DONE])}
 
 
-def _as_there(body: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _like_deepinfra(body: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     usage = given.get("usage")
     if usage:
         usage["estimated_cost"] = round(usage["prompt_tokens"] * 4e-8 + usage["completion_tokens"] * 1.2e-7, 10)

@@ -1,7 +1,7 @@
 """
-What DeepInfra sends, played from cassettes; nothing here asks more of an answer than one of DeepInfra's has.
+What DeepInfra sends, replayed from cassettes. The tests expect only what every answer of DeepInfra has.
 
-Three rounds are had by ``round_tokens``, for an answer beyond DeepInfra's own cap would be a book.
+``round_tokens`` makes several rounds, because an answer longer than DeepInfra's own cap would be a book.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import openai
 import pytest
 
 from openai_continue.core.reasoning import Inline
-from tests.conftest import listed, settled
-from tests.drive import Answer, live
+from tests.support.answers import Answer, live
+from tests.support.ways import listed, settled
 
 pytestmark = [pytest.mark.cassette, pytest.mark.vcr]
 streamed_or_not = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
@@ -30,10 +30,10 @@ def ask(prompt: str, model: str = V3, **fields: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": 0, **fields}
 
 
-async def had(client: Any, body: dict[str, Any], *, streamed: bool, index: int = 0) -> Answer:
-    """Ask, and close the client."""
+async def answer_of(client: Any, body: dict[str, Any], *, streamed: bool, index: int = 0) -> Answer:
+    """Ask, close the client, and return the answer."""
     try:
-        return await live(client, body, stream=streamed, index=index)
+        return await live(client, body, streamed=streamed, index=index)
     finally:
         await settled(client.close())
 
@@ -43,13 +43,13 @@ def sent(vcr: Any) -> list[dict[str, Any]]:
 
 
 async def test_the_documented_example(deepinfra: Deepinfra) -> None:
-    """https://deepinfra.com/docs/advanced/max_tokens_limit: five tokens that go on from the last message."""
+    """Five tokens that continue the last message: https://deepinfra.com/docs/advanced/max_tokens_limit."""
     messages = [
         {"role": "user", "content": "Hello!"},
         {"role": "assistant", "content": "<think>\n\n</think>\n\nHello"},
     ]
 
-    answer = await had(deepinfra(), {"model": R1, "messages": messages, "max_tokens": 5}, streamed=False)
+    answer = await answer_of(deepinfra(), {"model": R1, "messages": messages, "max_tokens": 5}, streamed=False)
 
     assert answer.text
     assert answer.finish in ("length", "stop")
@@ -59,10 +59,10 @@ async def test_the_documented_example(deepinfra: Deepinfra) -> None:
 
 @streamed_or_not
 async def test_three_rounds(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> None:
-    """The caller's total is asked for in three rounds, each of which goes on from the text so far."""
+    """The caller's total takes three rounds. Each goes on from the text so far."""
     body = ask(LONG, max_tokens=120)
 
-    answer = await had(deepinfra(round_tokens=48), body, streamed=streamed)
+    answer = await answer_of(deepinfra(round_tokens=48), body, streamed=streamed)
 
     assert [48, 48, 24] == [request["max_tokens"] for request in sent(vcr)]
     assert body["messages"] == sent(vcr)[0]["messages"]
@@ -76,11 +76,11 @@ async def test_three_rounds(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> N
 
 @streamed_or_not
 async def test_to_the_natural_end(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> None:
-    """Without a total the answer goes on to its end."""
+    """Without a total the answer goes on to its natural end."""
     body = ask("Items from 296 please.")
     body["messages"].insert(0, {"role": "system", "content": "Be brief."})
 
-    answer = await had(deepinfra(round_tokens=16), body, streamed=streamed)
+    answer = await answer_of(deepinfra(round_tokens=16), body, streamed=streamed)
 
     assert ("stop", "stop") == (answer.finish, answer.stopped_by)
     assert len(vcr) == len(answer.report["rounds"]) > 1
@@ -96,8 +96,10 @@ async def test_two_choices(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> No
     pieces = [piece.to_dict() for piece in (await listed(answer) if streamed else [answer])]
     await settled(client.close())
 
-    of = Answer.of_chunks if streamed else (lambda pieces, index: Answer.of_completion(pieces[0], index))
-    choices = [of(pieces, index) for index in (0, 1)]
+    if streamed:
+        choices = [Answer.of_chunks(pieces, index) for index in (0, 1)]
+    else:
+        choices = [Answer.of_completion(pieces[0], index) for index in (0, 1)]
     assert all(choice.text and choice.finish == "length" for choice in choices)
     assert [2, 1, 1] == [request.get("n") or 1 for request in sent(vcr)]
     for choice, request in zip(choices, sent(vcr)[1:], strict=True):
@@ -106,10 +108,10 @@ async def test_two_choices(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> No
 
 @streamed_or_not
 async def test_logprobs(deepinfra: Deepinfra, streamed: bool) -> None:
-    """The tokens' bytes, joined, are the text."""
+    """The bytes of the tokens, joined, are the text."""
     body = ask(LONG, logprobs=True, max_tokens=60)
 
-    answer = await had(deepinfra(round_tokens=40), body, streamed=streamed)
+    answer = await answer_of(deepinfra(round_tokens=40), body, streamed=streamed)
 
     assert len(answer.report["rounds"]) == 2
     assert answer.spelled is not None
@@ -118,10 +120,10 @@ async def test_logprobs(deepinfra: Deepinfra, streamed: bool) -> None:
 
 @streamed_or_not
 async def test_reasoning(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> None:
-    """Inline thoughts are continued, and the answer behind them; thoughts in a field of their own end the answer."""
+    """Inline thoughts are continued, and so is the answer after them. Thoughts in their own field end the answer."""
     body = ask("Think, then list items from 7.", R1, max_tokens=450)
 
-    answer = await had(deepinfra(round_tokens=48), body, streamed=streamed)
+    answer = await answer_of(deepinfra(round_tokens=48), body, streamed=streamed)
 
     inline = Inline.of(answer.text, R1)
     assert answer.thoughts or inline.thoughts
@@ -132,10 +134,10 @@ async def test_reasoning(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> None
 
 @streamed_or_not
 async def test_json_over_rounds(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> None:
-    """A JSON answer over several rounds is one JSON document; the grammar is asked for in the first alone."""
+    """A JSON answer over several rounds is one JSON document. Only the first round asks for the grammar."""
     body = ask("Give JSON items from 45.", response_format={"type": "json_object"})
 
-    answer = await had(deepinfra(round_tokens=40), body, streamed=streamed)
+    answer = await answer_of(deepinfra(round_tokens=40), body, streamed=streamed)
 
     assert json.loads(answer.text)
     assert answer.finish == "stop"
@@ -144,10 +146,10 @@ async def test_json_over_rounds(deepinfra: Deepinfra, vcr: Any, streamed: bool) 
 
 @streamed_or_not
 async def test_context_overflow(deepinfra: Deepinfra, streamed: bool) -> None:
-    """More than the context was asked for, by us: it is asked for again with less. A stream has a frame, not a 400."""
+    """A request for more than the context is sent again with less. A whole answer gets a 400, a stream an error frame."""
     body = ask(LONG, SMALL, max_tokens=1_000_000)
 
-    answer = await had(deepinfra(max_rounds=3), body, streamed=streamed)
+    answer = await answer_of(deepinfra(max_rounds=3), body, streamed=streamed)
 
     assert answer.text
     assert answer.finish in ("length", "stop")
@@ -155,19 +157,19 @@ async def test_context_overflow(deepinfra: Deepinfra, streamed: bool) -> None:
 
 @streamed_or_not
 async def test_context_overflow_that_is_the_callers(deepinfra: Deepinfra, streamed: bool) -> None:
-    """A prompt that does not fit is the SDK's error, whether it came as a 400 or as a frame."""
+    """A prompt that does not fit raises the SDK's error, for a 400 and for an error frame."""
     with pytest.raises(openai.APIStatusError) as caught:
-        await had(deepinfra(), ask(LONG * 600, SMALL), streamed=streamed)
+        await answer_of(deepinfra(), ask(LONG * 600, SMALL), streamed=streamed)
 
     assert caught.value.status_code in (400, 413, 422)
 
 
 @streamed_or_not
 async def test_busy(deepinfra: Deepinfra, streamed: bool) -> None:
-    """A 429 in the second round is tried again by the SDK."""
+    """The SDK retries the second round after a 429."""
     body = ask(LONG, max_tokens=60)
 
-    answer = await had(deepinfra(round_tokens=40, busy=2), body, streamed=streamed)
+    answer = await answer_of(deepinfra(round_tokens=40, busy=2), body, streamed=streamed)
 
     assert ("length", "max_tokens") == (answer.finish, answer.stopped_by)
     assert answer.usage["completion_tokens"] == 60

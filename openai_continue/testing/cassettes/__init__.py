@@ -1,1 +1,1 @@
-"""Cassettes: recorded answers for VCR."""
+"""Cassettes: recorded answers, which VCR replays. Used by the pytest plugin."""

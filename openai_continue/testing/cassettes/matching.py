@@ -1,8 +1,8 @@
 """
-The matcher ``chat_body`` for VCR: two requests are the same if their JSON is.
+The matcher ``chat_body`` for VCR: two requests are equal if their JSON is equal.
 
-VCR compares each request with all that are recorded, several times: at 100 rounds 30,000 times. So bodies are read
-once, and a difference is told in one line.
+VCR compares each request with all recorded ones several times: 30,000 times at 100 rounds. So each body is parsed only
+once.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ import json
 from functools import lru_cache
 from typing import Any, cast
 
+# How many characters of a value a message shows after the first difference.
 _SHOWN = 40
 
 
 def chat_body(sent: Any, recorded: Any) -> None:
-    """Raise an ``AssertionError`` that tells where a request first differs from the recorded one."""
-    told = difference(recorded.body, sent.body)
-    if told is not None:
-        raise AssertionError(told)
+    """Raise ``AssertionError`` with the first difference if two VCR requests have different bodies."""
+    found = difference(recorded.body, sent.body)
+    if found is not None:
+        raise AssertionError(found)
 
 
 def difference(recorded: bytes | None, sent: bytes | None) -> str | None:
-    """Tell where two bodies first differ; None if they do not."""
+    """Return the first difference of two bodies as a message, or None if their JSON is equal."""
     return None if recorded == sent else _difference(read(recorded), read(sent), "")
 
 
 @lru_cache(maxsize=256)
 def read(body: bytes | None) -> object:
-    """Read a body; the body itself where it is no JSON."""
+    """Return the JSON value of a body, or the body itself if it is not JSON."""
     try:
         return json.loads(body or b"")
     except ValueError:
@@ -54,20 +55,20 @@ def _of_objects(recorded: dict[str, object], sent: dict[str, object], where: str
             return f"{where}.{name}".lstrip(".") + f": recorded {_short(recorded[name])}, not sent"
         if name not in recorded:
             return f"{where}.{name}".lstrip(".") + f": not recorded, sent {_short(sent[name])}"
-    told = (_difference(recorded[name], sent[name], f"{where}.{name}".lstrip(".")) for name in recorded)
-    return next(filter(None, told), None)
+    found = (_difference(recorded[name], sent[name], f"{where}.{name}".lstrip(".")) for name in recorded)
+    return next(filter(None, found), None)
 
 
 def _of_lists(recorded: list[object], sent: list[object], where: str) -> str | None:
     pairs = enumerate(zip(recorded, sent, strict=False))
-    told = next(filter(None, (_difference(*pair, f"{where}[{at}]") for at, pair in pairs)), None)
-    if told is None and len(recorded) != len(sent):
+    found = next(filter(None, (_difference(*pair, f"{where}[{at}]") for at, pair in pairs)), None)
+    if found is None and len(recorded) != len(sent):
         return f"{where}: recorded {len(recorded)}, sent {len(sent)}"
-    return told
+    return found
 
 
 def common(one: Any, other: Any) -> int:
-    """Count the characters that two strings begin with alike, or the bytes."""
+    """Return the length of the beginning that two strings, or two bytes objects, have in common."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

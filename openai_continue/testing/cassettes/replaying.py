@@ -1,5 +1,5 @@
 """
-What a replay says that does not go as the recording did.
+The messages for a replay that differs from its recording.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from typing import Any
 
 from .matching import common, difference
 
-_RECORD = "Record it (anew): pytest --record-mode=rewrite"
+_RECORD = "To record it again: pytest --record-mode=rewrite"
 
 
 def refusal(cassette: Any, request: Any) -> str | None:
-    """Say why a request cannot be answered from the cassette; None where it is not one for cassettes."""
-    # What VCR's own filter_request, in whose place this stands, does.
+    """Return why a request is not on the cassette, or None if VCR does not record such requests."""
+    # This replaces VCR's filter_request, which does the same.
     request = cassette._before_record_request(request)
     if request is None:
         return None
@@ -29,7 +29,7 @@ def refusal(cassette: Any, request: Any) -> str | None:
 
 
 def unplayed(cassette: Any) -> str | None:
-    """Say what of the cassette was not asked for; None: nothing."""
+    """Return how many requests on the cassette were not sent again as a message, or None if all were."""
     left = len(_left(cassette))
     if not left:
         return None
@@ -43,4 +43,4 @@ def _left(cassette: Any) -> list[Any]:
 def _how_it_differs(recorded: Any, sent: Any) -> str:
     if (recorded.method, recorded.uri) != (sent.method, sent.uri):
         return f"Recorded is {recorded.method} {recorded.uri}, sent was {sent.method} {sent.uri}."
-    return f"It differs from the closest in {difference(recorded.body, sent.body) or 'what else is matched'}."
+    return f"The first difference from the closest one: {difference(recorded.body, sent.body) or 'not in the body'}."

@@ -1,5 +1,7 @@
 """
-Scrubbing for VCR: of headers only those are kept that a replay needs, and bodies and addresses lose their keys.
+Removing secrets before VCR writes a cassette.
+
+Only the headers that a replay needs are kept. API keys in bodies and addresses are replaced.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 _KEPT_OF_REQUESTS = {"accept", "content-type"}
-# The SDK reads these of a response, and the HTTP client the encoding.
+# The SDK reads these headers of a response. The HTTP client reads the encoding.
 _KEPT_OF_RESPONSES = {
     "content-encoding",
     "content-type",
@@ -20,12 +22,12 @@ _KEPT_OF_RESPONSES = {
     "x-should-retry",
 }
 _SCRUBBED = b"SCRUBBED"
-# Headers whose value is looked for in bodies too. Shorter ones are words such as "none", which stand in any text.
+# The values of these headers are replaced in bodies too, unless they are so short that they may be words, like "none".
 _SECRET_HEADER = re.compile("key|token|secret|auth|cookie|organi[sz]ation|project", re.IGNORECASE)
 _SHORTEST_SECRET = 8
-# What keys begin with, in no word ("task-…"), though behind the escape of a line's end in JSON.
+# Prefixes of API keys. They match at the start of a word (not in "task-..."), or after the JSON escape of a line end.
 _BEGINNINGS = (rb"sk-", rb"gsk_", rb"hf_", rb"xai-", rb"AIza", rb"eyJ")
-# Each begins with a literal to look for, which re does ten times as fast as with alternatives.
+# One pattern for each literal: re finds a literal ten times as fast as a set of alternatives.
 _KEYS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -39,13 +41,13 @@ _KEYS = tuple(
 
 
 class Scrubber:
-    """Takes secrets out of what is recorded, and out of what is compared with it."""
+    """Removes secrets from requests and responses, before they are recorded and before they are compared."""
 
     def __init__(self) -> None:
         self._secrets: frozenset[bytes] = frozenset()
 
     def request(self, request: Any) -> Any:
-        """Scrub a request, and remember its key for the bodies to come."""
+        """Return a VCR request without secrets, and remember its key, so that later bodies lose it too."""
         for name, value in request.headers.items():
             if _SECRET_HEADER.search(name):
                 words = (word.encode() for word in re.split(r"[\s;=]+", str(value)))
@@ -57,7 +59,7 @@ class Scrubber:
         return request
 
     def response(self, response: Any) -> Any:
-        """Scrub a response, and decompress it, so that it can be read."""
+        """Return a VCR response without secrets, decompressed."""
         headers = _kept({name.lower(): value for name, value in response["headers"].items()}, _KEPT_OF_RESPONSES)
         body = response["body"]["string"]
         if headers.get("content-encoding") in (["gzip"], ["deflate"]):
@@ -73,9 +75,9 @@ def _kept(headers: Any, names: set[str]) -> dict[str, Any]:
 
 
 def _decompressed(body: bytes) -> bytes | None:
-    """Decompress a body; None where it has no end, or is none."""
+    """Return the decompressed body, or None if it ends too early or is not compressed."""
     try:
-        # 32 more bits: gzip or zlib, whichever its head says.
+        # Adding 32 makes zlib detect gzip and zlib by their headers.
         reader = zlib.decompressobj(zlib.MAX_WBITS | 32)
         plain = reader.decompress(body)
     except zlib.error:
@@ -91,5 +93,5 @@ def _clean(body: bytes, secrets: frozenset[bytes]) -> bytes:
     return body
 
 
-# VCR scrubs a request anew for each look into the cassette.
+# VCR scrubs a request each time it looks into the cassette.
 _clean_again = lru_cache(maxsize=256)(_clean)

@@ -1,8 +1,9 @@
 """
-The serializer ``chat.yaml`` for VCR: cassettes of chats that people can read, a fraction of VCR's own in size.
+The serializer ``chat.yaml`` for VCR: cassettes of chats that people can read, and much smaller than VCR's own.
 
-JSON bodies are trees. Of a stream, events that differ in some values alone are written once, with the values side by
-side. What was recorded is rebuilt byte for byte; a body for which that fails is stored as VCR does, as one string.
+A JSON body is written as a YAML tree. Events of a stream that differ only in some values are written once, as a form
+with marks, followed by the values. Reading gives back every byte. If that fails for a body, the body is written as VCR
+writes it, as one string.
 """
 
 from __future__ import annotations
@@ -11,15 +12,13 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import yaml
 
-from ...core.jsons import load
+from ...core.jsons import Json, load
 
-Json: TypeAlias = "dict[str, Any]"
-
-# How servers and clients write JSON, by the name under which such a body is stored.
+# The styles of JSON that servers and clients write, by the name of such a body in a cassette.
 _JSON: dict[str, Json] = {
     "json": {"ensure_ascii": False, "separators": (",", ":")},
     "json, spaced": {"ensure_ascii": False},
@@ -27,26 +26,26 @@ _JSON: dict[str, Json] = {
     "json, ascii": {"separators": (",", ":")},
     "json, spaced, ascii": {},
 }
-# What ends an event, by the name under which such a stream is stored.
+# The end of an event, by the name of such a stream in a cassette.
 _STREAMS = {"stream": "\n\n", "stream, crlf": "\r\n\r\n"}
-# Stands where a value was taken out, and between values; the first that the events themselves do not hold.
+# A mark replaces a varying value in the form, and separates the values. The first mark that no event contains is used.
 _MARKS = ("¦", "‖", "⁞")
 
-# A string that is no name, a number, or a list of numbers, as the bytes of a token are.
+# A value: a string that is not a name, a number, or a list of numbers (such as the bytes of a token).
 _VALUE = re.compile(r'(?<=[:\[, ])("[^"\\]*(?:\\.[^"\\]*)*"(?!\s*:)|-?\d[\d.eE+-]*|\[[\d, ]*\])')
 _ODD_ENDS = re.compile("[\x85\u2028\u2029]")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def serialize(cassette: Json) -> str:
-    """Write a cassette."""
+    """Return a cassette, as a dict of VCR's form, as YAML."""
     packed = {**cassette, "interactions": [_packed(one) for one in cassette["interactions"]]}
     text: str = yaml.dump(packed, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=120)
     return text
 
 
 def deserialize(text: str) -> Json:
-    """Read a cassette; one of VCR's own too."""
+    """Return the cassette of a YAML text. VCR's own cassettes are read too."""
     cassette: Json = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     for one in cassette["interactions"]:
         one["request"]["body"] = _unpacked(one["request"]["body"])
@@ -65,18 +64,18 @@ def _packed(interaction: Json) -> Json:
 
 
 def _pack(body: object) -> Json | None:
-    """Give the short form of a body; None where there is none."""
+    """Return the short form of a body, or None if it has none that gives back every byte."""
     if not isinstance(body, str):
         return None
     try:
         packed = _pack_json(body) if body[:1] in ("{", "[") else _pack_stream(body)
-        return packed if packed and _unpacked(packed) == body and _is_sayable(packed) else None
+        return packed if packed and _unpacked(packed) == body and _is_encodable(packed) else None
     except ValueError:
         return None
 
 
-def _is_sayable(value: object) -> bool:
-    """Tell whether UTF-8 can say it; JSON can escape half a character."""
+def _is_encodable(value: object) -> bool:
+    """Return True if UTF-8 can encode a value, else raise ``UnicodeEncodeError``. JSON can escape half a character."""
     return bool(json.dumps(value, ensure_ascii=False).encode())
 
 
@@ -98,14 +97,14 @@ def _pack_json(body: str) -> Json | None:
 def _pack_stream(body: str) -> Json | None:
     for name, end in _STREAMS.items():
         if body.endswith(end):
-            # What stands around the values, and these, by turns.
+            # Of each event, the text around its values at even places, its values at odd places.
             events = map(_VALUE.split, body[: -len(end)].split(end))
             return {name: [item for _, run in groupby(events, lambda event: event[::2]) for item in _run(list(run))]}
     return None
 
 
 def _run(events: Sequence[list[str]]) -> list[str | Json]:
-    """Write events that differ in their values alone as one item where that is possible."""
+    """Return events that differ only in values as one item, or one item for each if that is not possible."""
     texts = ["".join(event) for event in events]
     columns = list(zip(*(event[1::2] for event in events), strict=True))
     varying = {at for at, column in enumerate(columns) if len(set(column)) > 1}
@@ -121,7 +120,7 @@ def _run(events: Sequence[list[str]]) -> list[str | Json]:
 
 
 def _column(values: Sequence[str], mark: str) -> tuple[str, str | Json]:
-    """Give what stands in the place of these values, and the values; strings are read where they can be written so."""
+    """Return the placeholder for some values, and the values; as plain text if they are simple strings."""
     if any(value[0] != '"' for value in values):
         return mark, mark.join(values)
     read = [json.loads(value) for value in values]
@@ -131,7 +130,7 @@ def _column(values: Sequence[str], mark: str) -> tuple[str, str | Json]:
 
 
 def _events(item: str | Json) -> Iterator[str]:
-    """Give the events that an item of a stream stands for."""
+    """Return the events of one item of a stream."""
     if isinstance(item, str):
         yield item
         return
@@ -146,15 +145,15 @@ def _events(item: str | Json) -> Iterator[str]:
         else:
             columns.append(column.split(mark))
     for row in zip(*columns, strict=True):
-        yield around[0] + "".join(value + behind for value, behind in zip(row, around[1:], strict=True))
+        yield around[0] + "".join(value + after for value, after in zip(row, around[1:], strict=True))
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text of several lines as such, and short lists in one line; libyaml's would escape every emoji."""
+    """Writes text of several lines as a block, and short lists in one line. libyaml's dumper escapes every emoji."""
 
 
 def _text(_: yaml.SafeDumper, text: str) -> yaml.Node:
-    # YAML takes these for ends of lines too, and gives back others; in double quotes they are escaped.
+    # YAML reads these as line ends and changes them. In double quotes they are escaped.
     style = '"' if _ODD_ENDS.search(text) else "|" if "\n" in text else None
     return yaml.ScalarNode("tag:yaml.org,2002:str", text, style=style)
 

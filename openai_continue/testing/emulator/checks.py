@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from .habits import Habits
-from .model import Body, Refused
+
+#: A JSON object that is only read: the body of a request, or a message in it.
+Body: TypeAlias = Mapping[str, Any]
 
 # https://deepinfra.com/docs/openapi: ChatCompletionsIn.max_tokens and n.
 _MOST_TOKENS = 1_000_000
@@ -17,8 +19,18 @@ _MOST_CHOICES = 4
 _MOST_STOPS = 16
 
 
+class Refused(Exception):  # noqa: N818 - an answer, not a failure of the emulator
+    """A request that the server answers with an error."""
+
+    def __init__(self, message: str, *, kind: str = "BadRequestError", param: str | None = None) -> None:
+        super().__init__(message)
+        #: The HTTP status of the answer, and its JSON body.
+        self.status = 400
+        self.body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": param, "code": 400}}
+
+
 class Invalid(Refused):
-    """A body that fails validation, answered as FastAPI does."""
+    """A body that fails validation. The answer is FastAPI's 422."""
 
     def __init__(self, where: Sequence[str | int], message: str, kind: str = "missing") -> None:
         super().__init__(message)
@@ -26,12 +38,12 @@ class Invalid(Refused):
         self.body = {"detail": [{"type": kind, "loc": ["body", *where], "msg": message, "input": None}]}
 
 
-class Overflow(Refused):
+class ContextOverflow(Refused):
     """Prompt and answer do not fit into the context."""
 
 
 def validated(raw: bytes) -> dict[str, Any]:
-    """Read and check a body; raises `Refused`."""
+    """Return the body of a request as an object. Raises ``Refused`` if a server would not take it."""
     try:
         read: Any = json.loads(raw)
     except ValueError:
@@ -45,7 +57,7 @@ def validated(raw: bytes) -> dict[str, Any]:
         if body.get(name) is None:
             raise Invalid([name], "Field required")
     if "continuation" in body:
-        # A setting of the client's library: it has failed to take it out.
+        # The key of this library: its client should have removed it.
         msg = "Unknown field: continuation"
         raise Refused(msg, kind="invalid_request_error", param="continuation")
     _check_messages(body["messages"])
@@ -81,13 +93,17 @@ def _check_number(body: Body, name: str, least: int, most: int) -> None:
 
 
 def stop_strings(body: Body) -> list[str]:
-    """Give the stop strings, of which there may be one, several or none."""
+    """Return the stop strings of a request: none, one or several."""
     stop: Any = body.get("stop")
     return [stop] if isinstance(stop, str) else list(cast("Sequence[str]", stop or ()))
 
 
 def requested_tokens(body: Body, habits: Habits) -> int | None:
-    """Give the token limit that the request names, in a field that the server reads."""
+    """
+    Return the token limit of a request, or None if it has none in a field that the server reads.
+
+    Raises ``Refused`` if the limit is no positive integer or too large.
+    """
     names = ("max_completion_tokens", "max_tokens") if habits.limit_field == "both" else (habits.limit_field,)
     for name in names:
         value: Any = body.get(name)
@@ -103,31 +119,17 @@ def requested_tokens(body: Body, habits: Habits) -> int | None:
 
 def token_limit(requested: int | None, prompt: int, *, cap: int, context: int, habits: Habits) -> int:
     """
-    Decide how many tokens the answer may have; raises `Overflow` in vLLM's words.
+    Return how many tokens the answer may have.
 
-    The cap is silent: a request for more is not refused, and gets no more.
+    The cap is silent: a request for more tokens is not refused, but it gets ``cap`` tokens. All numbers are tokens.
+    Raises ``ContextOverflow`` with vLLM's messages.
     """
     room = context - prompt
-    if room < 0:
-        msg = (
-            f"This model's maximum context length is {context} tokens. However, your prompt contains at least "
-            f"{context + 1} input tokens, which exceeds this limit even without any output tokens. Please reduce the "
-            f"length of the input prompt. (parameter=input_tokens, value={context + 1})"
-        )
-        raise Overflow(msg, param="input_tokens")
-    if room == 0:
-        msg = "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)"
-        raise Overflow(msg, param="max_tokens")
+    _check_room(requested, room, context)
     if requested is None:
         return min(habits.default_tokens or cap, cap, room)
-    if requested > context:
-        msg = (
-            f"max_tokens={requested} cannot be greater than max_model_len={context}. "
-            f"Please request fewer output tokens. (parameter=max_tokens, value={requested})"
-        )
-        raise Overflow(msg, param="max_tokens")
     if requested > room and habits.overflow != "clamp":
-        # vLLM stops reading the prompt where it is one token too long, and so knows no more than "at least".
+        # vLLM stops reading a prompt that is one token too long, so it can only say "at least".
         least = context - requested + 1
         msg = (
             f"This model's maximum context length is {context} tokens. However, you requested {requested} output "
@@ -135,5 +137,25 @@ def token_limit(requested: int | None, prompt: int, *, cap: int, context: int, h
             "tokens. Please reduce the length of the input prompt or the number of requested output tokens. "
             f"(parameter=input_tokens, value={least})"
         )
-        raise Overflow(msg, param="input_tokens")
+        raise ContextOverflow(msg, param="input_tokens")
     return min(requested, cap, room)
+
+
+def _check_room(requested: int | None, room: int, context: int) -> None:
+    """Refuse what no server clamps: a prompt that fills the context, or a limit larger than the context."""
+    if room < 0:
+        msg = (
+            f"This model's maximum context length is {context} tokens. However, your prompt contains at least "
+            f"{context + 1} input tokens, which exceeds this limit even without any output tokens. Please reduce the "
+            f"length of the input prompt. (parameter=input_tokens, value={context + 1})"
+        )
+        raise ContextOverflow(msg, param="input_tokens")
+    if room == 0:
+        msg = "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)"
+        raise ContextOverflow(msg, param="max_tokens")
+    if requested is not None and requested > context:
+        msg = (
+            f"max_tokens={requested} cannot be greater than max_model_len={context}. "
+            f"Please request fewer output tokens. (parameter=max_tokens, value={requested})"
+        )
+        raise ContextOverflow(msg, param="max_tokens")

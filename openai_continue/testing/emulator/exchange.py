@@ -1,5 +1,5 @@
 """
-One request and its answer, with the faults that it meets.
+One request and its answer, with the fault that it meets.
 """
 
 from __future__ import annotations
@@ -8,30 +8,21 @@ import asyncio
 import gzip
 import json
 import time
-import uuid
-import zlib
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable
+from typing import Any, Protocol
 
-from . import replies as written
-from .checks import Overflow, requested_tokens, stop_strings, token_limit, validated
-from .model import Refused
+from starlette.types import Receive, Scope, Send
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from starlette.types import Receive, Scope, Send
-
-    from .faults import Fault, Kind
-    from .ledger import Line
-    from .model import Body, Prompt, Reply
-    from .server import Emulator
+from .checks import ContextOverflow, Refused, requested_tokens, stop_strings, token_limit, validated
+from .faults import Fault, Kind
+from .habits import Habits
+from .ledger import Ledger, Line
+from .model import Model
+from .replies import DONE, Completion, StreamEvent, compose, dump, event
+from .sender import Sender
+from .template import rendered
 
 _HANG_SECONDS = 30.0
-# What is on its way when the connection is reset may be lost; wait until the client has it.
-_BEFORE_RESET_SECONDS = 0.03
-_DRIP_BYTES = 7
-_DRIPS = 500
-_DRIP_SECONDS = 0.001
 _SERVER_ERRORS: dict[str, str] = {
     "429": "Model busy, retry later",
     "500": "Internal server error",
@@ -39,23 +30,40 @@ _SERVER_ERRORS: dict[str, str] = {
 }
 # Faults that a whole answer shows as a body that stops short.
 _CUT_SHORT: set[Kind | None] = {"reset", "hang", "early_end", "half_frame", "no_done"}
+# Faults that break a stream after some tokens.
+_BREAKING: set[Kind | None] = {"reset", "early_end", "hang", "error_frame", "error_event", "half_frame"}
+
+
+class Served(Protocol):
+    """What an exchange reads of the server: its parts, and the settings that ``Emulator`` documents."""
+
+    cap: int
+    context: int
+    model: Model
+    habits: Habits
+    ledger: Ledger
+    token_delay: float
+    chunk_tokens: int
+    events_per_write: int
 
 
 class Exchange:
     """A request being answered."""
 
-    def __init__(self, emulator: Emulator, scope: Scope, receive: Receive, send: Send, line: Line) -> None:
-        self._emulator = emulator
-        self._ledger = emulator.ledger
+    def __init__(self, server: Served, scope: Scope, receive: Receive, send: Send, line: Line) -> None:
+        self._server = server
+        self._ledger = server.ledger
         self._receive = receive
-        self._send = send
-        self._line = line
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        self._accepts_gzip = emulator.habits.gzip and "gzip" in headers.get("accept-encoding", "")
-        self._compressor = zlib.compressobj(wbits=31) if self._accepts_gzip else None
         self._logged = self._ledger.arrived(scope["path"], headers, tuple(scope["client"]))
+        compresses = server.habits.gzip and "gzip" in headers.get("accept-encoding", "")
+        self._sender = Sender(send, line, self._logged, compresses=compresses)
         self._fault: Fault | None = None
-        self._drips = _DRIPS
+
+    @property
+    def _kind(self) -> Kind | None:
+        """The kind of the fault that this request meets."""
+        return self._fault.kind if self._fault else None
 
     async def answer(self) -> None:
         """Read the request and answer it."""
@@ -68,7 +76,7 @@ class Exchange:
             self._ledger.ended()
 
     async def _read(self) -> bytes | None:
-        """Read the request's body; None if the client goes before its end."""
+        """Return the body of the request, or None if the client leaves before its end."""
         body = b""
         while True:
             message = await self._receive()
@@ -89,11 +97,9 @@ class Exchange:
             if self._fault and self._fault.kind in _SERVER_ERRORS:
                 await self._fail(int(self._fault.kind), {"error": {"message": _SERVER_ERRORS[self._fault.kind]}})
                 return
-            prompt = self._emulator.model.prompt(body)
-            self._logged.prompt_tokens = prompt.tokens
-            replies = self._replies(body, prompt)
-        except Overflow as overflow:
-            wanted = self._emulator.habits.overflow or "frame"
+            completion = self._completion(body)
+        except ContextOverflow as overflow:
+            wanted = self._server.habits.overflow or "frame"
             if wanted == "frame" and self._logged.body.get("stream"):
                 await self._overflow_frame(overflow)
             else:
@@ -102,252 +108,146 @@ class Exchange:
         except Refused as refused:
             await self._fail(refused.status, refused.body)
             return
-        answer = self._compose(body, prompt, replies)
         if body.get("stream"):
-            await self._stream(body, answer)
+            await self._stream(completion)
         else:
-            await self._whole(answer)
+            await self._whole(completion)
 
-    def _replies(self, body: Body, prompt: Prompt) -> list[Reply]:
-        emulator = self._emulator
-        requested = requested_tokens(body, emulator.habits)
-        limit = token_limit(
-            requested, prompt.tokens, cap=emulator.cap, context=emulator.context, habits=emulator.habits
-        )
-        replies: list[Reply] = []
-        for choice in range(body.get("n") or 1):
-            turn = emulator.model.turn(body, prompt, choice)
-            if turn.is_derailed:
-                self._ledger.went_off()
-            replies.append(emulator.model.reply(turn, limit, stop_strings(body)))
-        return replies
+    def _completion(self, body: dict[str, Any]) -> Completion:
+        """Have the model answer. Raises ``Refused``."""
+        server = self._server
+        prompt = rendered(body, server.habits)
+        self._logged.prompt_tokens = prompt.tokens
+        requested = requested_tokens(body, server.habits)
+        limit = token_limit(requested, prompt.tokens, cap=server.cap, context=server.context, habits=server.habits)
+        replies = server.model.replies(body, prompt, limit, stop_strings(body))
+        self._ledger.went_off(sum(reply.turn.is_derailed for reply in replies))
+        cached = self._ledger.cached_tokens(body["messages"])
+        return compose(body, prompt, replies, habits=server.habits, cached_tokens=cached)
 
-    def _compose(self, body: Body, prompt: Prompt, replies: Sequence[Reply]) -> written.Answer:
-        habits = self._emulator.habits
-        completion = sum(reply.completion_tokens for reply in replies)
-        usage: dict[str, Any] = {
-            "prompt_tokens": prompt.tokens,
-            "completion_tokens": completion,
-            "total_tokens": prompt.tokens + completion,
-            "estimated_cost": round(prompt.tokens * 4e-8 + completion * 1.2e-7, 10),
-            "prompt_tokens_details": {"cached_tokens": self._ledger.cached_tokens(body["messages"])},
-        }
-        if habits.thinks:
-            thinking = sum(reply.reasoning_tokens for reply in replies)
-            usage["completion_tokens_details"] = {"reasoning_tokens": thinking}
-        streamed = bool(body.get("stream"))
-        last = cast("Body", body["messages"][-1])
-        echoes = {
-            None: False,
-            "always": True,
-            "whole": not streamed,
-            "unflagged": not (streamed and body.get("continue_final_message")),
-        }
-        # A reasoning parser that waits for the end of a block takes a continued answer, which holds none, for thought.
-        is_answer = prompt.is_continued and all(reply.reasoning_tokens == 0 for reply in replies)
-        top = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
-        return written.Answer(
-            replies=replies,
-            echo=prompt.prefill if prompt.is_continued and echoes[habits.echo] and last["role"] == "assistant" else "",
-            misfiles=is_answer and (habits.misfiles == "both" or (habits.misfiles == "whole" and not streamed)),
-            head={
-                "id": f"chatcmpl-{uuid.uuid4().hex}",
-                "object": "chat.completion.chunk" if streamed else "chat.completion",
-                "created": int(time.time()),
-                "model": body["model"],
-                "system_fingerprint": "fp_emulator",
-            },
-            usage=usage,
-            habits=habits,
-            top_logprobs=top,
-        )
-
-    async def _whole(self, answer: written.Answer) -> None:
-        fault = self._fault.kind if self._fault else None
-        if fault in {"error_frame", "error_event"}:
+    async def _whole(self, completion: Completion) -> None:
+        """Answer with a whole completion."""
+        if self._kind in {"error_frame", "error_event"}:
             await self._fail(500, {"error": {"message": "The engine died", "type": "InternalServerError", "code": 500}})
             return
-        await self._pause(sum(reply.completion_tokens for reply in answer.replies) * self._emulator.token_delay)
-        if self._line.is_closed:
-            return
-        self._finish(answer)
-        if fault == "not_json":
-            await self._start(200, "text/html")
-            await self._write(b"<html><body>502 Bad Gateway</body></html>", more=False)
-            return
-        data = written.dump(_spoilt(answer.whole(), fault))
-        if self._accepts_gzip:
-            data = gzip.compress(data)
-            self._compressor = None
-        await self._start(200, "application/json", length=len(data))
-        if fault in _CUT_SHORT:
-            await self._write(data[: len(data) // 2])
-            if fault == "reset":
-                await self._reset()
-            await self._pause(_HANG_SECONDS if fault == "hang" else 0)
-            self._line.transport.close()
-            await self._line.closed.wait()
-        elif fault == "slow":
-            await self._drip(data)
-            await self._write(b"", more=False)
-        else:
-            await self._write(data, more=False)
-
-    def _finish(self, answer: written.Answer) -> None:
-        self._logged.completion_tokens = sum(reply.completion_tokens for reply in answer.replies)
-        self._logged.finish_reasons = tuple(reply.finish for reply in answer.replies)
-
-    async def _stream(self, body: Body, answer: written.Answer) -> None:
-        await self._start(200, "text/event-stream; charset=utf-8")
-        if self._fault and await self._breaks_at_once(self._fault.kind, answer):
-            return
-        options = cast("Body", body.get("stream_options") or {})
-        where = self._emulator.habits.usage
-        wanted = options.get("include_usage", where != "asked") is not False
-        events = answer.events(
-            self._emulator.chunk_tokens,
-            usage_on_finish=wanted and where in {"finish", "both"},
-            usage_behind=wanted and where in {"trailing", "both", "asked"},
+        await self._sender.pause(
+            sum(reply.completion_tokens for reply in completion.replies) * self._server.token_delay
         )
-        if await self._send_events(events):
-            self._finish(answer)
-            await self._write(written.DONE if not self._has("no_done") else b"", more=False)
+        if self._sender.is_closed:
+            return
+        self._finish(completion)
+        if self._kind == "not_json":
+            await self._sender.start(200, "text/html")
+            await self._sender.write(b"<html><body>502 Bad Gateway</body></html>", more=False)
+            return
+        data = self._sender.packed(dump(_spoilt(completion.whole(), self._kind)))
+        await self._sender.start(200, "application/json", length=len(data))
+        if self._kind in _CUT_SHORT:
+            await self._cut_short(data)
+        elif self._kind == "slow":
+            await self._sender.drip(data)
+            await self._sender.write(b"", more=False)
+        else:
+            await self._sender.write(data, more=False)
 
-    def _has(self, *kinds: Kind) -> bool:
-        return self._fault is not None and self._fault.kind in kinds
+    async def _cut_short(self, data: bytes) -> None:
+        """Send half of a body, and close the connection."""
+        await self._sender.write(data[: len(data) // 2])
+        if self._kind == "reset":
+            await self._sender.reset()
+        await self._sender.pause(_HANG_SECONDS if self._kind == "hang" else 0)
+        await self._sender.close()
 
-    async def _send_events(self, events: Iterable[written.Event]) -> bool:
-        """Send events at the pace of the model; False if the stream broke off."""
-        delay = self._emulator.token_delay
-        fault = self._fault
-        breaks = self._has("reset", "early_end", "hang", "error_frame", "error_event", "half_frame")
-        most = 1 if delay or fault else self._emulator.events_per_write
+    def _finish(self, completion: Completion) -> None:
+        self._logged.completion_tokens = sum(reply.completion_tokens for reply in completion.replies)
+        self._logged.finish_reasons = tuple(reply.finish for reply in completion.replies)
+
+    async def _stream(self, completion: Completion) -> None:
+        """Answer with a stream."""
+        await self._sender.start(200, "text/event-stream; charset=utf-8")
+        spoilt = self._spoilt_stream(completion)
+        if spoilt is not None:
+            await self._sender.write(spoilt, more=False)
+        elif await self._send_events(completion.events(self._server.chunk_tokens)):
+            self._finish(completion)
+            await self._sender.write(b"" if self._kind == "no_done" else DONE, more=False)
+
+    def _spoilt_stream(self, completion: Completion) -> bytes | None:
+        """Return all of a stream that has no text because of a fault, or None if there is no such fault."""
+        if self._kind == "not_json":
+            return b"data: <html><body>502 Bad Gateway</body></html>\n\n"
+        delta = {"role": "assistant", "content": ""}
+        choices: dict[Kind | None, list[object] | None] = {
+            "empty": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": "length"}],
+            "no_choices": [],
+            "null_choices": None,
+        }
+        if self._kind not in choices:
+            return None
+        return event({**completion.head, "choices": choices[self._kind]}) + DONE
+
+    async def _send_events(self, events: Iterable[StreamEvent]) -> bool:
+        """Send events at the pace of the model. Return whether they were all sent."""
+        delay, fault = self._server.token_delay, self._fault
+        most = 1 if delay or fault else self._server.events_per_write
         started = time.monotonic()
-        sent = written = 0
+        sent = 0
         batch: list[bytes] = []
-        for number, event in enumerate(events):
-            if self._emulator.habits.comments and number % 16 == 0:
+        for number, following in enumerate(events):
+            if self._server.habits.comments and number % 16 == 0:
                 batch.append(b": keep-alive\n\n")
-            if fault and breaks and (event.is_end or sent + event.tokens > fault.after_tokens):
-                await self._write(b"".join(batch))
-                await self._break(fault.kind, event)
+            is_due = fault is not None and (following.is_end or sent + following.tokens > fault.after_tokens)
+            if is_due and self._kind in _BREAKING:
+                await self._sender.write(b"".join(batch))
+                await self._break(following)
                 return False
-            batch.append(event.data)
-            sent += event.tokens
+            batch.append(following.data)
+            sent += following.tokens
             if len(batch) < most:
                 continue
-            if delay:
-                await self._pause(started + sent * delay - time.monotonic())
-            if self._has("slow"):
-                await self._drip(b"".join(batch))
-            else:
-                await self._write(b"".join(batch))
+            await self._sender.pause(started + sent * delay - time.monotonic())
+            await (self._sender.drip if self._kind == "slow" else self._sender.write)(b"".join(batch))
             batch.clear()
             self._logged.completion_tokens = sent
-            written += 1
             if not delay:
-                # Sending does not wait while there is room in the buffers, and others want their turn.
+                # Sending does not wait while the buffers have room. This lets the other exchanges run.
                 await asyncio.sleep(0)
-            if self._line.is_closed:
+            if self._sender.is_closed:
                 return False
-        await self._write(b"".join(batch))
+        await self._sender.write(b"".join(batch))
         return True
 
-    async def _breaks_at_once(self, kind: Kind, answer: written.Answer) -> bool:
-        """Act out the faults that leave nothing of the stream but its beginning."""
-        chunk: dict[str, Any] = {**answer.head, "choices": []}
-        if kind == "not_json":
-            await self._write(b"data: <html><body>502 Bad Gateway</body></html>\n\n", more=False)
-            return True
-        if kind == "empty":
-            delta = {"role": "assistant", "content": ""}
-            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": "length"}
-            chunk["choices"] = [choice]
-        elif kind == "null_choices":
-            chunk["choices"] = None
-        elif kind != "no_choices":
-            return False
-        await self._write(written.event(chunk) + written.DONE, more=False)
-        return True
-
-    async def _break(self, kind: Kind, event: written.Event) -> None:
+    async def _break(self, following: StreamEvent) -> None:
         """Break a stream off before an event."""
-        if kind == "reset":
-            await self._reset()
-        elif kind == "hang":
-            await self._pause(_HANG_SECONDS)
-            self._line.transport.close()
-        elif kind == "half_frame":
-            await self._write(event.data[: len(event.data) // 2], more=False)
-        elif kind == "early_end":
-            await self._write(b"", more=False)
+        if self._kind == "reset":
+            await self._sender.reset()
+        elif self._kind == "hang":
+            await self._sender.pause(_HANG_SECONDS)
+            await self._sender.close()
+        elif self._kind == "half_frame":
+            await self._sender.write(following.data[: len(following.data) // 2], more=False)
+        elif self._kind == "early_end":
+            await self._sender.write(b"", more=False)
         else:
             error = {"error": {"message": "The engine died", "type": "InternalServerError", "param": None, "code": 500}}
             frame = {"error_type": "inference_error", "error_message": json.dumps(error)}
-            await self._write(written.event(frame if kind == "error_frame" else error), more=False)
+            await self._sender.write(event(frame if self._kind == "error_frame" else error), more=False)
 
-    async def _overflow_frame(self, overflow: Overflow) -> None:
-        await self._start(200, "text/event-stream; charset=utf-8")
+    async def _overflow_frame(self, overflow: ContextOverflow) -> None:
+        await self._sender.start(200, "text/event-stream; charset=utf-8")
         frame = {"error_type": "validation_error", "error_message": json.dumps(overflow.body)}
-        await self._write(written.event(frame), more=False)
+        await self._sender.write(event(frame), more=False)
 
     async def _fail(self, status: int, body: object) -> None:
-        self._compressor = None
-        data = written.dump(body)
-        more = [(b"retry-after", b"0")] if status == 429 else []
-        await self._start(status, "application/json", length=len(data), more=more, compressed=False)
-        await self._write(data, more=False)
-
-    async def _start(
-        self,
-        status: int,
-        kind: str,
-        *,
-        length: int | None = None,
-        more: Sequence[tuple[bytes, bytes]] = (),
-        compressed: bool = True,
-    ) -> None:
-        self._logged.status = status
-        headers = [(b"content-type", kind.encode()), (b"x-request-id", uuid.uuid4().hex.encode()), *more]
-        if length is not None:
-            headers.append((b"content-length", str(length).encode()))
-        if self._accepts_gzip and compressed:
-            headers += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-
-    async def _write(self, data: bytes, *, more: bool = True) -> None:
-        if self._compressor:
-            data = self._compressor.compress(data)
-            data += self._compressor.flush(zlib.Z_SYNC_FLUSH if more else zlib.Z_FINISH)
-        if data or not more:
-            await self._send({"type": "http.response.body", "body": data, "more_body": more})
-
-    async def _drip(self, data: bytes) -> None:
-        """Write in drips that respect neither frames nor characters; after so many of them, the rest at once."""
-        while data and self._drips:
-            self._drips -= 1
-            await self._write(data[:_DRIP_BYTES])
-            data = data[_DRIP_BYTES:]
-            await self._pause(_DRIP_SECONDS)
-        await self._write(data)
-
-    async def _reset(self) -> None:
-        await self._pause(_BEFORE_RESET_SECONDS)
-        self._line.reset()
-        await self._line.closed.wait()
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but no longer than the client does."""
-        if seconds <= 0:
-            return
-        try:
-            await asyncio.wait_for(self._line.closed.wait(), seconds)
-        except asyncio.TimeoutError:
-            return
+        self._sender.leave_plain()
+        data = dump(body)
+        headers = [(b"retry-after", b"0")] if status == 429 else []
+        await self._sender.start(status, "application/json", length=len(data), headers=headers)
+        await self._sender.write(data, more=False)
 
 
 def _spoilt(completion: dict[str, Any], fault: Kind | None) -> dict[str, Any]:
-    """Take out of a completion what a fault takes out."""
+    """Return a completion without what the fault removes."""
     if fault == "empty":
         for choice in completion["choices"]:
             choice.update(message={"role": "assistant", "content": ""}, finish_reason="length")

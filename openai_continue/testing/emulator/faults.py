@@ -1,14 +1,12 @@
 """
-What can go wrong between a server and its client, as data.
+Failures between a server and its client, as data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
 
 Kind: TypeAlias = Literal[
     "429",
@@ -32,26 +30,35 @@ Kind: TypeAlias = Literal[
 @dataclass(frozen=True)
 class Fault:
     """
-    A failure that the server acts out on some requests.
+    A failure that the emulator shows on some requests.
 
-    The kinds, in a stream (and in a whole answer, where that differs):
+    Kinds that fail before the answer begins:
 
-    - "429", "500", "503": the status, with an error body; "429" has `Retry-After: 0`.
-    - "reset": the connection is reset after so many tokens (in mid-body).
-    - "early_end": ends in order, but without finish reason and `[DONE]` (the body is shorter than its content-length).
-    - "hang": sends nothing more for 30 s, or until the client goes.
-    - "slow": as ever, but in drips of a few bytes.
-    - "empty": no text, finish reason "length". "no_choices", "null_choices": `choices` is `[]`, or null.
-    - "not_json": something else than JSON.
-    - "error_frame": DeepInfra's `{"error_type", "error_message"}` after so many tokens; "error_event": the same with
-      `{"error": {...}}` (both: status 500).
-    - "no_done": all chunks but `[DONE]`. "half_frame": ends in the middle of a frame (both: as "early_end").
+    - ``"429"``, ``"500"``, ``"503"``: this HTTP status with an error body. 429 has the header ``Retry-After: 0``.
+
+    Kinds that break a stream after ``after_tokens`` tokens, and what a whole answer does instead:
+
+    - ``"reset"``: a TCP reset (whole: in the middle of the body).
+    - ``"hang"``: nothing more for 30 seconds, or until the client leaves (whole: the same).
+    - ``"early_end"``: a clean end without finish reason and ``[DONE]`` (whole: a body shorter than its content-length).
+    - ``"half_frame"``: an end in the middle of a frame (whole: as ``"early_end"``).
+    - ``"error_frame"``: DeepInfra's ``{"error_type": ..., "error_message": ...}`` (whole: status 500).
+    - ``"error_event"``: ``{"error": {...}}`` (whole: status 500).
+
+    Kinds that change the answer:
+
+    - ``"no_done"``: a stream without ``[DONE]`` (whole: as ``"early_end"``).
+    - ``"slow"``: the right answer in pieces of seven bytes.
+    - ``"empty"``: no text, with the finish reason ``"length"``.
+    - ``"no_choices"``, ``"null_choices"``: ``choices`` is ``[]``, or null.
+    - ``"not_json"``: an HTML page.
     """
 
     kind: Kind
+    #: The number of the first request that fails, counted from 1 since the start or ``clear()``; or a function that
+    #: returns whether a request with this body fails.
     round: int | Callable[[Mapping[str, Any]], bool] = 1
-    """Which requests: the number of the first (from 1, since the start or `clear()`), or a test on the body."""
+    #: How many requests fail: from that number on, or among those for which the function returned True.
     times: int = 1
-    """How many requests, counted from that one (or of those that pass the test)."""
+    #: How many tokens a stream sends before it breaks.
     after_tokens: int = 5
-    """How many tokens come first, where the kind says so."""

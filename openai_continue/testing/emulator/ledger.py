@@ -1,5 +1,5 @@
 """
-What a server has seen and done, for tests to read from other threads.
+What a server has seen and done. Tests read it from other threads.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ import json
 import socket
 import struct
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from .model import conversation_tokens
+from .checks import Body
+from .faults import Fault
+from .template import conversation_tokens
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .faults import Fault
-    from .model import Body
-
+#: Host and port.
 Address: TypeAlias = "tuple[str, int]"
 
 
@@ -28,27 +26,29 @@ class Logged:
     """
     A request for a completion, and how it was answered.
 
-    The last four fields are filled in when the answer has ended.
+    The fields from ``status`` on are filled in while the request is answered.
     """
 
+    #: The number of the request, counted from 1 since the start or ``clear()``.
     number: int
-    """From 1, since the start or `clear()`."""
     path: str
+    #: The names are in lower case.
     headers: dict[str, str]
-    """Names in lower case."""
+    #: The client's end of the TCP connection. Requests on the same connection have the same one.
     connection: Address
-    """The client's end of the TCP connection: equal for requests on the same connection."""
+    #: The body as sent; empty if it could not be read.
     body: dict[str, Any] = field(default_factory=dict[str, Any])
-    """As sent; empty if it could not be read."""
+    #: The HTTP status; 0 before the answer begins.
     status: int = 0
     prompt_tokens: int = 0
+    #: The tokens of all choices; of a stream that broke off, those that were sent.
     completion_tokens: int = 0
-    """Of all choices; of a stream that broke off, what was sent."""
+    #: The finish reason of each choice; empty if the answer did not end.
     finish_reasons: tuple[str, ...] = ()
 
     @property
     def finish_reason(self) -> str | None:
-        """That of the first choice."""
+        """The finish reason of the first choice, or None if the answer did not end."""
         return self.finish_reasons[0] if self.finish_reasons else None
 
 
@@ -57,29 +57,30 @@ class Line:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
+        #: Set when the connection is gone.
         self.closed = asyncio.Event()
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether either side has closed it."""
+        """Whether either side has closed the connection."""
         return self.transport.is_closing()
 
     def reset(self) -> None:
-        """Close with a TCP reset."""
-        # With lingering on and no time for it, the kernel sends RST for FIN.
+        """Close the connection with a TCP reset."""
+        # With lingering switched on and no time to linger, the kernel sends RST instead of FIN.
         linger = struct.pack("ii", 1, 0)
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.transport.abort()
 
 
 def peer(transport: asyncio.Transport) -> Address:
-    """Give the client's end of a connection."""
+    """Return the client's end of a connection."""
     host, port = transport.get_extra_info("peername")[:2]
     return (host, port)
 
 
 class Ledger:
-    """Requests, connections, and what is left of the faults."""
+    """The requests, the connections, and how often each fault has been shown."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self._faults = faults
@@ -88,24 +89,25 @@ class Ledger:
         self._struck = [0] * len(faults)
         self._prefixes: set[int] = set()
         self._lines: dict[Address, Line] = {}
+        #: How many connections were accepted, how many requests are being answered, how many prefills derailed.
         self.connections = 0
         self.running = 0
         self.derailed = 0
 
     @property
     def requests(self) -> list[Logged]:
-        """Requests in order of arrival."""
+        """The requests in order of arrival."""
         with self._lock:
             return list(self._requests)
 
     @property
     def lines(self) -> list[Line]:
-        """The connections open now."""
+        """The connections that are open."""
         with self._lock:
             return list(self._lines.values())
 
     def clear(self) -> None:
-        """Forget requests and strikes; connections stay."""
+        """Forget the requests and the faults shown. Connections stay."""
         with self._lock:
             self._requests.clear()
             self._struck = [0] * len(self._faults)
@@ -113,49 +115,49 @@ class Ledger:
             self.derailed = 0
 
     def opened(self, transport: asyncio.Transport) -> None:
-        """Enter a connection."""
+        """Add a connection."""
         with self._lock:
             self.connections += 1
             self._lines[peer(transport)] = Line(transport)
 
     def closed(self, transport: asyncio.Transport) -> None:
-        """Strike out a connection."""
+        """Remove a connection."""
         with self._lock:
             line = self._lines.get(peer(transport))
-            # Where the address was used again at once, the entry is the newer connection's.
+            # If the address was used again at once, the entry belongs to the newer connection.
             if line is not None and line.transport is transport:
                 del self._lines[peer(transport)]
                 line.closed.set()
 
     def line(self, address: Address) -> Line | None:
-        """Find an open connection."""
+        """Return an open connection, or None if it is closed."""
         with self._lock:
             return self._lines.get(address)
 
     def arrived(self, path: str, headers: dict[str, str], connection: Address) -> Logged:
-        """Enter a request."""
+        """Add a request, and return its entry."""
         with self._lock:
             logged = Logged(len(self._requests) + 1, path, headers, connection)
             self._requests.append(logged)
             return logged
 
     def began(self) -> None:
-        """Count a request as being answered."""
+        """Count one more request that is being answered."""
         with self._lock:
             self.running += 1
 
     def ended(self) -> None:
-        """Count it no longer."""
+        """Count one request less that is being answered."""
         with self._lock:
             self.running -= 1
 
-    def went_off(self) -> None:
-        """Count a prompt that ends in a text which the model did not write."""
+    def went_off(self, choices: int) -> None:
+        """Count choices whose prefill is a text that the model did not write."""
         with self._lock:
-            self.derailed += 1
+            self.derailed += choices
 
     def strike(self, logged: Logged) -> Fault | None:
-        """Give the fault that a request meets; the first of several."""
+        """Return the fault that a request meets, or None. If several fit, the first one is met."""
         with self._lock:
             for index, fault in enumerate(self._faults):
                 if isinstance(fault.round, int):
@@ -167,7 +169,7 @@ class Ledger:
             return None
 
     def cached_tokens(self, messages: Sequence[Body]) -> int:
-        """Count the tokens of the conversation that were in a prompt before."""
+        """Return how many tokens of the conversation were in the prompt of an earlier request."""
         with self._lock:
             known = 0
             for end in (len(messages), len(messages) - 1):

@@ -1,67 +1,79 @@
 """
-Replies as JSON: whole answers, and the events of a stream.
+The replies of the model as JSON: a whole answer, or the events of a stream.
 """
 
 from __future__ import annotations
 
 import json
+import time
+import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+from .checks import Body
 from .habits import Habits
-from .model import Kind, Part, Reply
+from .model import Part, PartKind, Reply
+from .template import Prompt
 
 DONE = b"data: [DONE]\n\n"
 
 
-class Event(NamedTuple):
-    """One SSE event, and how many tokens were written for it."""
-
-    data: bytes
-    tokens: int = 0
-    is_end: bool = False
-    """It carries a finish reason, or comes behind those that do."""
-
-
 def dump(value: object) -> bytes:
-    """Write JSON as servers do: compact, and not escaping what UTF-8 can say."""
+    """Return a value as the JSON of servers: compact, with nothing escaped that UTF-8 can encode."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def event(value: object) -> bytes:
-    """Write an SSE event."""
+    """Return a value as one SSE event."""
     return b"data: " + dump(value) + b"\n\n"
 
 
-@lru_cache(maxsize=256)
-def _dumped(texts: tuple[str, ...]) -> tuple[bytes, ...]:
-    return tuple(dump(text) for text in texts)
+class StreamEvent(NamedTuple):
+    """One event of a stream."""
+
+    #: The bytes to send.
+    data: bytes
+    #: How many tokens the model wrote for it.
+    tokens: int = 0
+    #: Whether it carries a finish reason, or follows one.
+    is_end: bool = False
+
+
+class _Piece(NamedTuple):
+    """What one chunk says about one choice."""
+
+    delta: dict[str, Any]
+    logprobs: dict[str, Any] | None = None
+    #: How many tokens the model wrote for it.
+    tokens: int = 0
+    finish: str | None = None
 
 
 @dataclass(frozen=True)
-class Answer:
-    """All choices of one response, and what the response says beside them."""
+class Completion:
+    """All choices of one response, and the fields beside them."""
 
     replies: Sequence[Reply]
+    #: The copy of the prefill that the content begins with.
     echo: str
-    """What the content repeats of the prefill."""
+    #: Whether the content goes into the reasoning field.
     misfiles: bool
-    """Content goes into the reasoning field."""
+    #: The fields of the response before its choices: ``id``, ``object``, ``created``, ``model``, ...
     head: dict[str, Any]
-    """The id and its like."""
     usage: dict[str, Any]
+    #: Whether the usage is on the chunk with the last finish reason, and whether it is on a chunk of its own after it.
+    usage_on_finish: bool
+    usage_after: bool
     habits: Habits
+    #: How many alternatives each token has in the logprobs; None if there are no logprobs.
     top_logprobs: int | None
-    """None: no logprobs at all."""
 
     def whole(self) -> dict[str, Any]:
-        """Give the completion."""
+        """Return the whole answer, an object of the API's form ``chat.completion``."""
         choices = [self._choice(index, reply) for index, reply in enumerate(self.replies)]
-        body = {**self.head, "object": "chat.completion", "choices": choices}
+        body = {**self.head, "choices": choices}
         return body if self.habits.usage == "never" else {**body, "usage": self.usage}
 
     def _choice(self, index: int, reply: Reply) -> dict[str, Any]:
@@ -75,101 +87,148 @@ class Answer:
             message[self._field] = reasoning
         arguments = reply.text("arguments")
         if arguments is not None:
-            function = {"name": reply.turn.tool, "arguments": arguments}
-            message["tool_calls"] = [{"id": reply.turn.call_id, "type": "function", "function": function}]
-        entries = list(chain.from_iterable(map(self._logprobs, reply.parts)))
+            message["tool_calls"] = [_tool_call(reply, arguments)]
+        entries = [entry for part in reply.parts for entry in self._logprobs(part.kind, part.tokens)]
         logprobs = None if self.top_logprobs is None else {"content": entries}
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reply.finish}
 
     @property
     def _field(self) -> str:
-        """The name of the reasoning field."""
+        """The name of the field for thoughts."""
         return self.habits.thinks if self.habits.thinks in {"reasoning", "reasoning_content"} else "content"
 
-    def _logprobs(self, part: Part) -> list[dict[str, Any]]:
-        if self.top_logprobs is None or part.kind != "content":
+    def _logprobs(self, kind: PartKind, tokens: Sequence[bytes]) -> list[dict[str, Any]]:
+        if self.top_logprobs is None or kind != "content":
             return []
-        return [_logprob(token, self.top_logprobs) for token in part.tokens]
+        return [_logprob(token, self.top_logprobs) for token in tokens]
 
-    def events(self, chunk_tokens: int, *, usage_on_finish: bool, usage_behind: bool) -> Iterator[Event]:
-        """Give the events of the stream but `[DONE]`, the choices taking turns."""
-        streams = [self._events(index, reply, chunk_tokens) for index, reply in enumerate(self.replies)]
-        while streams:
-            for stream in list(streams):
-                following = next(stream)
-                if following.is_end:
-                    streams.remove(stream)
-                if following.is_end and not streams and usage_on_finish:
-                    data = following.data[: -len(b"}\n\n")] + b',"usage":' + dump(self.usage) + b"}\n\n"
-                    following = following._replace(data=data)
-                yield following
-        if usage_behind:
-            chunk: dict[str, Any] = {
-                **self.head,
-                "object": "chat.completion.chunk",
-                "choices": [],
-                "usage": self.usage,
-            }
-            yield Event(event(chunk), is_end=True)
+    def events(self, chunk_tokens: int) -> Iterator[StreamEvent]:
+        """Return the events of the stream, ``chunk_tokens`` tokens each, except ``[DONE]``. The choices take turns."""
+        running = {index: self._pieces(reply, chunk_tokens) for index, reply in enumerate(self.replies)}
+        while running:
+            for index, pieces in list(running.items()):
+                piece = next(pieces)
+                if piece.finish is not None:
+                    del running[index]
+                choice = {"index": index, "delta": piece.delta, "logprobs": piece.logprobs}
+                chunk = {**self.head, "choices": [{**choice, "finish_reason": piece.finish}]}
+                if self.usage_on_finish and not running:
+                    chunk["usage"] = self.usage
+                yield StreamEvent(event(chunk), piece.tokens, piece.finish is not None)
+        if self.usage_after:
+            yield StreamEvent(event({**self.head, "choices": [], "usage": self.usage}), is_end=True)
 
-    def _events(self, index: int, reply: Reply, chunk_tokens: int) -> Iterator[Event]:
-        head = event({**self.head, "object": "chat.completion.chunk", "choices": []})[: -len(b"]}\n\n")]
-        head += b'{"index":%d,"delta":' % index
-        yield Event(head + b'{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}\n\n')
-        for piece in _split(self.echo, self.habits.echo_pieces):
-            yield Event(head + b'{"content":%s},"logprobs":null,"finish_reason":null}]}\n\n' % dump(piece))
-        end = b'"finish_reason":%s}]}\n\n' % dump(reply.finish)
-        held: tuple[bytes, bytes, int] | None = None
-        for following in self._deltas(reply, chunk_tokens):
-            if held:
-                yield Event(b'%s%s,"logprobs":%s,"finish_reason":null}]}\n\n' % (head, *held[:2]), held[2])
-            held = following
-        delta, logprobs, tokens = held or (b"{}", b"null", 0)
-        if held and not (self.habits.finish_with_text and delta.startswith(b'{"content"')) and delta != b"{}":
-            yield Event(b'%s%s,"logprobs":%s,"finish_reason":null}]}\n\n' % (head, delta, logprobs), tokens)
-            delta, logprobs, tokens = b"{}", b"null", 0
-        yield Event(b'%s%s,"logprobs":%s,%s' % (head, delta, logprobs, end), tokens, is_end=True)
+    def _pieces(self, reply: Reply, chunk_tokens: int) -> Iterator[_Piece]:
+        """Return the pieces of one choice. The last one has the finish reason."""
+        yield _Piece({"role": "assistant", "content": ""})
+        for text in _split(self.echo, self.habits.echo_pieces):
+            yield _Piece({"content": text})
+        last = _Piece({})
+        for piece in self._written(reply, chunk_tokens):
+            if last.delta:
+                yield last
+            last = piece
+        if last.delta and not (self.habits.finish_with_text and "content" in last.delta):
+            yield last
+            last = _Piece({})
+        yield last._replace(finish=reply.finish)
 
-    def _deltas(self, reply: Reply, chunk_tokens: int) -> Iterator[tuple[bytes, bytes, int]]:
-        """Give deltas with their logprobs and token counts; the last one may be empty, for tokens that show no text."""
+    def _written(self, reply: Reply, chunk_tokens: int) -> Iterator[_Piece]:
+        """Return the pieces that the model wrote. The last one has an empty delta if its tokens show no text."""
         waiting = 0
         entries: list[dict[str, Any]] = []
-        started = False
         for part in reply.parts:
-            if part.kind == "arguments" and not started:
-                started = True
-                function = {"name": reply.turn.tool, "arguments": ""}
-                call = {"index": 0, "id": reply.turn.call_id, "type": "function", "function": function}
-                yield dump({"tool_calls": [call]}), b"null", waiting
+            if part.kind == "arguments":
+                yield _Piece({"tool_calls": [{"index": 0, **_tool_call(reply, "")}]}, tokens=waiting)
                 waiting = 0
-            before, behind = self._wrapping(part.kind)
-            quiet = not before
-            for at, text in enumerate(_dumped(_grouped(part.texts, chunk_tokens))):
-                size = min(chunk_tokens, len(part.tokens) - at * chunk_tokens)
-                waiting += size
-                if self.top_logprobs is not None and part.kind == "content":
-                    written = part.tokens[at * chunk_tokens : at * chunk_tokens + size]
-                    entries += [_logprob(token, self.top_logprobs) for token in written]
-                if quiet or text == b'""':
-                    continue
-                yield before + text + behind, dump({"content": entries}) if entries else b"null", waiting
-                waiting, entries = 0, []
+            for tokens, text in _grouped(part, chunk_tokens):
+                waiting += len(tokens)
+                entries += self._logprobs(part.kind, tokens)
+                if part.kind != "hidden" and text:
+                    yield _Piece(self._delta(part.kind, text), {"content": entries} if entries else None, waiting)
+                    waiting, entries = 0, []
         if waiting or entries:
-            yield b"{}", dump({"content": entries}) if entries else b"null", waiting
+            yield _Piece({}, {"content": entries} if entries else None, waiting)
 
-    def _wrapping(self, kind: Kind) -> tuple[bytes, bytes]:
-        if kind == "hidden":
-            return b"", b""
+    def _delta(self, kind: PartKind, text: str) -> dict[str, Any]:
         if kind == "arguments":
-            return b'{"tool_calls":[{"index":0,"function":{"arguments":', b"}}]}"
-        field = self._field if kind == "reasoning" or self.misfiles else "content"
-        return b'{"%s":' % field.encode(), b"}"
+            return {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}
+        return {self._field if kind == "reasoning" or self.misfiles else "content": text}
 
 
-def _grouped(texts: tuple[str, ...], size: int) -> tuple[str, ...]:
-    if size == 1:
-        return texts
-    return tuple("".join(texts[at : at + size]) for at in range(0, len(texts), size))
+def compose(body: Body, prompt: Prompt, replies: Sequence[Reply], *, habits: Habits, cached_tokens: int) -> Completion:
+    """
+    Return the response to a request that the model answers with ``replies``.
+
+    ``cached_tokens`` is what its usage reports as the cached part of the prompt.
+    """
+    streamed = bool(body.get("stream"))
+    options = cast("Body", body.get("stream_options") or {})
+    reports = options.get("include_usage", habits.usage != "asked") is not False
+    return Completion(
+        replies=replies,
+        echo=prompt.prefill if _echoes(body, prompt, habits) else "",
+        misfiles=_misfiles(prompt, replies, habits, streamed=streamed),
+        head={
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion.chunk" if streamed else "chat.completion",
+            "created": int(time.time()),
+            "model": body["model"],
+            "system_fingerprint": "fp_emulator",
+        },
+        usage=_usage(prompt, replies, habits, cached_tokens),
+        usage_on_finish=reports and habits.usage in {"finish", "both"},
+        usage_after=reports and habits.usage in {"trailing", "both", "asked"},
+        habits=habits,
+        top_logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
+    )
+
+
+def _echoes(body: Body, prompt: Prompt, habits: Habits) -> bool:
+    streamed = bool(body.get("stream"))
+    echoes = {
+        None: False,
+        "always": True,
+        "whole": not streamed,
+        "unflagged": not (streamed and body.get("continue_final_message")),
+    }
+    last = cast("Body", body["messages"][-1])
+    return prompt.is_continued and echoes[habits.echo] and last["role"] == "assistant"
+
+
+def _misfiles(prompt: Prompt, replies: Sequence[Reply], habits: Habits, *, streamed: bool) -> bool:
+    # A parser that waits for the end of a think block takes a continued answer without one for thoughts.
+    is_answer = prompt.is_continued and all(reply.reasoning_tokens == 0 for reply in replies)
+    return is_answer and (habits.misfiles == "both" or (habits.misfiles == "whole" and not streamed))
+
+
+def _usage(prompt: Prompt, replies: Sequence[Reply], habits: Habits, cached_tokens: int) -> dict[str, Any]:
+    completion = sum(reply.completion_tokens for reply in replies)
+    usage: dict[str, Any] = {
+        "prompt_tokens": prompt.tokens,
+        "completion_tokens": completion,
+        "total_tokens": prompt.tokens + completion,
+        "estimated_cost": round(prompt.tokens * 4e-8 + completion * 1.2e-7, 10),
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
+    }
+    if habits.thinks:
+        thinking = sum(reply.reasoning_tokens for reply in replies)
+        usage["completion_tokens_details"] = {"reasoning_tokens": thinking}
+    return usage
+
+
+def _tool_call(reply: Reply, arguments: str) -> dict[str, Any]:
+    return {
+        "id": reply.turn.call_id,
+        "type": "function",
+        "function": {"name": reply.turn.tool, "arguments": arguments},
+    }
+
+
+def _grouped(part: Part, size: int) -> Iterator[tuple[tuple[bytes, ...], str]]:
+    """Return the tokens of each chunk, and their text."""
+    for at in range(0, len(part.tokens), size):
+        yield part.tokens[at : at + size], "".join(part.texts[at : at + size])
 
 
 def _split(text: str, pieces: int) -> list[str]:
@@ -188,6 +247,6 @@ def _top_logprob(token: bytes, value: float) -> dict[str, Any]:
     try:
         text = token.decode()
     except UnicodeDecodeError:
-        # OpenAI's way of showing a token that is part of a character.
+        # OpenAI shows a token that is part of a character like this.
         text = "bytes:" + "".join(f"\\x{byte:02x}" for byte in token)
     return {"token": text, "logprob": value, "bytes": list(token)}

@@ -1,5 +1,5 @@
 """
-The emulator: the model behind an OpenAI-compatible HTTP server, in a thread of its own.
+The emulator: an OpenAI-compatible HTTP server in a thread of its own.
 """
 
 from __future__ import annotations
@@ -7,33 +7,30 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Iterable, Mapping
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .checks import requested_tokens, stop_strings
 from .exchange import Exchange
+from .faults import Fault
 from .habits import DEEPINFRA, Habits
-from .ledger import Ledger
-from .model import Model
+from .ledger import Ledger, Logged
+from .model import Model, Reply, TextSource
+from .template import rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from types import TracebackType
-
-    from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
     from typing_extensions import Self
 
-    from .faults import Fault
-    from .ledger import Logged
-    from .model import Reply, Text
-
-# Those of DeepInfra, vLLM and most others, of DeepInfra's native host, and of Azure.
+# The paths of DeepInfra, of vLLM and most others, of DeepInfra's native host, and of Azure.
 _ROOTS = ("/v1/openai", "/v1", "", "/openai/deployments/{deployment}", "/openai/v1")
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
@@ -41,26 +38,27 @@ _STOP_SECONDS = 5.0
 
 class Emulator:
     """
-    An OpenAI-compatible server on the loopback interface whose answers are known beforehand.
+    An OpenAI-compatible server on the loopback interface whose answers are known in advance.
 
-    A context manager; `start()` and `stop()` do the same. By default it behaves as DeepInfra: it stops answers at `cap`
-    tokens, and continues a trailing assistant message.
+    Use it as a context manager, or call ``start()`` and ``stop()``. By default it behaves like DeepInfra: it cuts an
+    answer after ``cap`` tokens, and it continues a trailing assistant message.
 
-    The prompt decides on the text: the same prompt, seed and choice are always answered alike, and the words "500
-    tokens" in the user's last message ask for that length. With `tools`, the words "call the tool" make the model
-    call the first one, and "then call the tool" make it write a text before.
+    The prompt decides the text: the same prompt, seed and choice always get the same answer. The words "500 tokens" in
+    the user's last message ask for an answer of that length. With ``tools``, the words "call the tool" make the model
+    call the first tool, and "then call the tool" make it write a text first.
 
     Args:
-        cap: Most output tokens of a response, whatever is asked for.
-        context: Most tokens of prompt and answer together.
-        tokens: Length of an answer if the prompt names none.
-        text: The answer to everything, or a function of body (without prefill) and choice.
-        habits: How this server differs from DeepInfra.
-        faults: What goes wrong, and when.
+        cap: The most output tokens of a response, whatever the request asks for.
+        context: The most tokens of prompt and answer together.
+        tokens: The length of an answer if the prompt names none, in tokens.
+        text: The answer to every request, or a function that returns it. The function gets the body of the request
+            without its prefill, and the index of the choice.
+        habits: How the server differs from DeepInfra.
+        faults: The failures that it shows. If several fit a request, it meets the first one.
         token_delay: Seconds per token.
         chunk_tokens: Tokens per chunk of a stream.
-        events_per_write: Most chunks written at once to a stream that has no delay.
-        port: 0 for a free one.
+        events_per_write: The most chunks that are written at once to a stream without delay.
+        port: The TCP port, or 0 for a free one.
     """
 
     def __init__(  # noqa: PLR0913 - each is a knob of the server, given by name
@@ -69,7 +67,7 @@ class Emulator:
         cap: int = 16_384,
         context: int = 163_840,
         tokens: int = 2_000,
-        text: Text | None = None,
+        text: TextSource | None = None,
         habits: Habits = DEEPINFRA,
         faults: Iterable[Fault] = (),
         token_delay: float = 0.0,
@@ -102,11 +100,15 @@ class Emulator:
         self.stop()
 
     def start(self) -> Self:
-        """Listen, and serve from a daemon thread."""
+        """
+        Listen, and serve from a daemon thread.
+
+        Raises ``RuntimeError`` if the emulator is running, and ``OSError`` if the port is in use.
+        """
         if self._thread is not None:
-            msg = "The emulator is running already."
+            msg = "The emulator is running already. Call stop() first."
             raise RuntimeError(msg)
-        # asyncio turns Nagle's delay off only for sockets that name their protocol: 40 ms a response otherwise.
+        # asyncio switches off Nagle's delay only for sockets that name their protocol. It costs 40 ms a response.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -115,18 +117,18 @@ class Emulator:
             listener.close()
             raise
         self._base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/openai"
-        self._server = server = _Server(self, self._application())
+        self._server = server = _Server(self.ledger, self._application())
         self._thread = threading.Thread(
             target=server.run_on, args=(listener,), name="openai-continue-emulator", daemon=True
         )
         self._thread.start()
         if not server.ready.wait(_START_SECONDS):
-            msg = "The emulator did not start."
+            msg = f"The emulator did not start within {_START_SECONDS:.0f} seconds."
             raise RuntimeError(msg)
         return self
 
     def stop(self) -> None:
-        """Cut all connections and end the thread; harmless if it is not running."""
+        """Cut all connections and end the thread. Does nothing if the emulator is not running."""
         if self._server is None or self._thread is None:
             return
         self._server.stop()
@@ -135,65 +137,69 @@ class Emulator:
 
     @property
     def base_url(self) -> str:
-        """The address for clients, as `http://127.0.0.1:PORT/v1/openai`."""
+        """
+        The address for clients: ``http://127.0.0.1:PORT/v1/openai``.
+
+        Raises ``RuntimeError`` before the first ``start()``.
+        """
         if not self._base_url:
-            msg = "The emulator has not been started."
+            msg = "The emulator has not been started. Call start() or use it in a with statement."
             raise RuntimeError(msg)
         return self._base_url
 
     @property
     def requests(self) -> list[Logged]:
-        """The requests for completions since the start or `clear()`, in order of arrival."""
+        """The requests for completions since the start or ``clear()``, in order of arrival."""
         return self.ledger.requests
 
     @property
     def connections(self) -> int:
-        """How many TCP connections were ever accepted."""
+        """The number of TCP connections that were ever accepted."""
         return self.ledger.connections
 
     @property
     def open_connections(self) -> int:
-        """How many TCP connections are open."""
+        """The number of TCP connections that are open."""
         return len(self.ledger.lines)
 
     @property
     def running(self) -> int:
-        """How many requests are being answered."""
+        """The number of requests that are being answered."""
         return self.ledger.running
 
     @property
     def derailed(self) -> int:
-        """How many prefills were no beginning of a text of this model: each is a mistake of the client."""
+        """The number of prefills that no text of this model begins with. Each is a mistake of the client."""
         return self.ledger.derailed
 
     def clear(self) -> None:
-        """Forget the requests, and let the faults count from 1 again."""
+        """Forget the requests, and count the requests for faults from 1 again."""
         self.ledger.clear()
 
     def uncapped(self, body: Mapping[str, Any], choice: int = 0) -> str:
         """
-        Give the content that a server without cap and context limit would answer to a request.
+        Return the content that a server without cap and context limit would answer to a request.
 
-        The request's own token limit and stop strings hold.
+        The token limit and the stop strings of the request itself apply. Raises ``Refused`` if the server would refuse
+        the request. It works without ``start()``.
         """
         return self._uncapped(body, choice).text("content") or ""
 
     def uncapped_reasoning(self, body: Mapping[str, Any], choice: int = 0) -> str:
-        """Give the reasoning that belongs to `uncapped()`."""
+        """Return the reasoning that goes with ``uncapped()``."""
         return self._uncapped(body, choice).text("reasoning") or ""
 
     def uncapped_arguments(self, body: Mapping[str, Any], choice: int = 0) -> str:
-        """Give the arguments of the tool call that belong to `uncapped()`."""
+        """Return the arguments of the tool call that go with ``uncapped()``."""
         return self._uncapped(body, choice).text("arguments") or ""
 
     def tokens_of(self, body: Mapping[str, Any], choice: int = 0) -> int:
-        """Count the tokens of the answer that `uncapped()` tells, a thought included, without the end token."""
+        """Return the number of tokens of the answer of ``uncapped()``, with its thoughts, without the end token."""
         reply = self._uncapped(body, choice)
         return sum(len(part.tokens) for part in reply.parts)
 
     def _uncapped(self, body: Mapping[str, Any], choice: int) -> Reply:
-        prompt = self.model.prompt(body)
-        turn = self.model.turn(body, prompt, choice)
+        turn = self.model.turn(body, rendered(body, self.habits), choice)
         return self.model.reply(turn, requested_tokens(body, self.habits), stop_strings(body))
 
     def _application(self) -> Starlette:
@@ -212,7 +218,7 @@ class Emulator:
 
 
 class _Completions:
-    """The endpoint of completions, as an ASGI application: it decides itself when and how to break off."""
+    """The endpoint of completions. It is a bare ASGI application because it has to break off answers."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
@@ -225,16 +231,14 @@ class _Completions:
 
 class _Server(uvicorn.Server):
     """
-    Uvicorn in a thread, stopping at once.
+    Uvicorn in a thread, which stops at once.
 
-    Uvicorn itself looks every 0.1 s whether to stop, and then waits for streams to end.
+    Uvicorn itself checks every 0.1 seconds whether to stop, and then waits for streams to end.
     """
 
-    def __init__(self, emulator: Emulator, app: Starlette) -> None:
-        ledger = emulator.ledger
-
+    def __init__(self, ledger: Ledger, app: Starlette) -> None:
         class Protocol(H11Protocol):
-            """Uvicorn's protocol, entering its connections in the ledger."""
+            """Uvicorn's protocol, which tells the ledger about its connections."""
 
             def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
                 super().connection_made(transport)
@@ -254,7 +258,7 @@ class _Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run_on(self, listener: socket.socket) -> None:
-        """Serve until `stop()`."""
+        """Serve until ``stop()``."""
         asyncio.run(self.serve([listener]))
 
     def stop(self) -> None:
@@ -269,7 +273,7 @@ class _Server(uvicorn.Server):
         await self._stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Cut all connections, upon which their requests end by themselves."""
+        """Cut all connections. Their requests then end by themselves."""
         for server in self.servers:
             server.close()
         for listener in sockets or ():

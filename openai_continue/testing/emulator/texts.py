@@ -1,8 +1,8 @@
 """
-The texts that the emulated model knows: long, awkward, and the same on every machine.
+The texts of the emulated model: long, awkward, and the same on every machine.
 
-Everything that has broken a join of cut answers is in them: scripts, emoji of several code points, both normal forms,
-every kind of white space, lines that repeat, and ends of blocks that look alike.
+They contain everything that has broken a join of cut answers: many scripts, emoji of several code points, both Unicode
+normal forms, every kind of white space, lines that repeat, and ends of blocks that look alike.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import hashlib
 import json
 import random
 import unicodedata
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .tokens import shown, tokenize
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _ADJECTIVES = ("amber", "brisk", "calm", "distant", "early", "frozen", "gentle", "hollow", "idle", "jagged", "keen")
 _NOUNS = (
@@ -44,9 +42,9 @@ _KEYCAPS = "1️⃣ 2️⃣ #️⃣ *️⃣"
 
 class _Dice:
     """
-    Deterministic choices, the same on every Python.
+    Random choices that a key decides, the same on every Python.
 
-    Only `Random.random()` is promised to give the same sequence for ever.
+    Python promises a stable sequence only for ``Random.random()``.
     """
 
     def __init__(self, key: str) -> None:
@@ -163,9 +161,9 @@ def _sections(dice: _Dice) -> Iterator[str]:
 @lru_cache(maxsize=256)
 def document(key: str, size: int, *, byte_fallback: bool = False) -> str:
     """
-    Write the document of a key, exactly `size` tokens long and not ending in white space.
+    Return the document of a key. It has exactly ``size`` tokens and does not end in white space.
 
-    The key shows in the first few characters, so documents of different keys part early.
+    The key decides the first few characters, so documents of different keys soon differ.
     """
     if size <= 0:
         return ""
@@ -173,7 +171,7 @@ def document(key: str, size: int, *, byte_fallback: bool = False) -> str:
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
     text = f"# {dice.of(_ADJECTIVES).title()} {digest[:6]}: notes"
     parts, have = [text], len(tokenize(text, byte_fallback=byte_fallback))
-    # A section's tokens may fuse with its neighbour's, so the sum is a guess; the surplus of one section covers it.
+    # Tokens can fuse where sections meet, so the sum is only an estimate. The last section is long enough to cover it.
     for section in _sections(dice):
         parts.append(section)
         have += len(tokenize(section, byte_fallback=byte_fallback))
@@ -183,7 +181,7 @@ def document(key: str, size: int, *, byte_fallback: bool = False) -> str:
 
 
 def _cut(text: str, size: int, *, byte_fallback: bool) -> str:
-    """Cut a text to so many tokens; digits, a token each, stand in for white space or half a character at the end."""
+    """Return the first ``size`` tokens of a text. Digits replace white space or half a character at its end."""
     tokens = tokenize(text, byte_fallback=byte_fallback)
     pieces = shown(tokens)
     keep = size
@@ -195,7 +193,7 @@ def _cut(text: str, size: int, *, byte_fallback: bool) -> str:
 
 @lru_cache(maxsize=256)
 def thought(key: str, size: int, *, byte_fallback: bool = False) -> str:
-    """Write what a reasoning model thinks before the document of a key: `size` tokens."""
+    """Return the thoughts of a reasoning model before the document of a key. They have ``size`` tokens."""
     dice = _Dice(f"thought {key}")
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
     steps = "".join(f"\n\nStep {step + 1}: {dice.sentence()}… so what? 🤔 考えよう." for step in range(size // 20 + 2))
@@ -205,10 +203,10 @@ def thought(key: str, size: int, *, byte_fallback: bool = False) -> str:
 @lru_cache(maxsize=256)
 def json_document(key: str, size: int, *, byte_fallback: bool = False) -> str:
     """
-    Write a JSON object of exactly `size` tokens, or the smallest there is if that is longer.
+    Return a JSON object of exactly ``size`` tokens, or the smallest one if that is longer.
 
-    Its form is `{"title": str, "items": [{"id": int, "name": str, "note": str, "flags": [bool | null], "values": [int],
-    "nested": {"a": {"b": {}}}}], "check": str}`.
+    Its form is ``{"title": str, "items": [{"id": int, "name": str, "note": str, "flags": [bool | null],
+    "values": [int], "nested": {"a": {"b": {}}}}], "check": str}``.
     """
     dice = _Dice(f"json {key}")
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
@@ -220,36 +218,41 @@ def json_document(key: str, size: int, *, byte_fallback: bool = False) -> str:
     tail = '\n  ],\n  "check": "'
     end = '"\n}'
     items: list[str] = []
-    # What is spare at the end is filled, so a generous guess of how tokens fuse where parts meet costs nothing.
+    # Tokens can fuse where parts meet. A generous estimate is fine, because "check" fills the spare room.
     room = size - length(head) - length(tail) - length(end) - 4
     while True:
-        item: dict[str, Any] = {
-            "id": len(items) + 1,
-            "name": f"{dice.of(_ADJECTIVES)} {dice.of(_NOUNS)}",
-            "note": dice.of(
-                (
-                    '"}]}\n{"',
-                    "tab\tand \\ back",
-                    "日本語の文字列…",
-                    "👩‍👩‍👧‍👦 🇨🇦",
-                    "0, 0, 0, 0,",
-                    "  blanks  ",
-                    "it’s “fine”",
-                    "\u2028é",
-                )
-            ),
-            "flags": [True, None, False],
-            "values": [0, 0, 0, dice.below(100)],
-            "nested": {"a": {"b": {}}},
-        }
-        written = "\n".join("    " + line for line in json.dumps(item, indent=2, ensure_ascii=False).split("\n"))
-        written = ("," if items else "") + "\n" + written
+        written = ("," if items else "") + "\n" + _item(dice, len(items) + 1)
         room -= length(written) + 1
         if room < 0:
             break
         items.append(written)
     body = head + "".join(items) + tail
-    # A digit is one token beside anything, so the count comes out exactly (the quotes would fuse with none between
-    # them).
+    # A digit is always a token of its own, so the count is exact. Without a digit the two quotes would fuse.
     filler = max(1, size + 1 - length(f"{body}0{end}"))
     return body + "".join(str(digit % 10) for digit in range(filler)) + end
+
+
+_NOTES = (
+    '"}]}\n{"',
+    "tab\tand \\ back",
+    "日本語の文字列…",
+    "👩‍👩‍👧‍👦 🇨🇦",
+    "0, 0, 0, 0,",
+    "  blanks  ",
+    "it’s “fine”",
+    "\u2028é",
+)
+
+
+def _item(dice: _Dice, number: int) -> str:
+    """Return one of the items of a JSON document, indented."""
+    item: dict[str, Any] = {
+        "id": number,
+        "name": f"{dice.of(_ADJECTIVES)} {dice.of(_NOUNS)}",
+        "note": dice.of(_NOTES),
+        "flags": [True, None, False],
+        "values": [0, 0, 0, dice.below(100)],
+        "nested": {"a": {"b": {}}},
+    }
+    lines = json.dumps(item, indent=2, ensure_ascii=False).split("\n")
+    return "\n".join("    " + line for line in lines)

@@ -1,9 +1,10 @@
 """
-The emulated tokenizer: text to tokens, each token being some bytes of UTF-8.
+The emulated tokenizer. A token is some bytes of UTF-8.
 
-The pattern follows the pre-tokenizer of Qwen2 and Llama 3 (https://huggingface.co/Qwen/Qwen2-7B/blob/main/tokenizer.json),
-so newlines fuse with the punctuation before them and a blank belongs to the word behind it: what makes seams hard.
-No alternative looks behind itself, so cutting at a token boundary never changes the tokens that follow.
+The pattern follows the pre-tokenizer of Qwen2 and Llama 3
+(https://huggingface.co/Qwen/Qwen2-7B/blob/main/tokenizer.json): newlines fuse with the punctuation before them, and a
+blank belongs to the word after it. This is what makes seams difficult. No part of the pattern looks back, so a cut at a
+token boundary never changes the tokens after it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import codecs
 import re
 from functools import lru_cache
 
-# Han, kana, hangul: scripts without blanks, of which a vocabulary holds short runs only.
+# Han, kana, hangul: scripts without blanks. A vocabulary has only short runs of them.
 _DENSE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-# Symbols, joiners and variation selectors that emoji are built of.
+# Symbols, joiners and variation selectors: the parts of emoji.
 _SYMBOL = "\u200d\u20e3\u2600-\u27bf\ufe0f\U00010000-\U0010ffff"
 
 _TOKEN = re.compile(
@@ -37,14 +38,14 @@ _TOKEN = re.compile(
 @lru_cache(maxsize=512)
 def tokenize(text: str, *, byte_fallback: bool = False) -> tuple[bytes, ...]:
     """
-    Split text into tokens; together they are the text in UTF-8.
+    Return the tokens of a text. Joined, they are the text in UTF-8.
 
-    Every token is whole characters, unless `byte_fallback` spells rare ones (all beyond the BMP, every third Han
-    character) in two or three tokens, as a vocabulary does that lacks them.
+    Each token is whole characters. With ``byte_fallback``, rare characters (all beyond the BMP, and every third Han
+    character) take two or three tokens, as in a vocabulary without them.
     """
     pieces: list[str] = _TOKEN.findall(text)
     if not byte_fallback:
-        # Lone surrogates can stand in a JSON string, and so in a prompt.
+        # A JSON string can contain lone surrogates, so a prompt can too.
         return tuple(piece.encode("utf-8", "surrogatepass") for piece in pieces)
     tokens: list[bytes] = []
     for piece in pieces:
@@ -53,7 +54,7 @@ def tokenize(text: str, *, byte_fallback: bool = False) -> tuple[bytes, ...]:
 
 
 def _spell(piece: str) -> list[bytes]:
-    """Split a piece at its rare characters, and those into bytes."""
+    """Return the tokens of a piece that may contain rare characters."""
     if not any(map(_is_rare, piece)):
         return [piece.encode("utf-8", "surrogatepass")]
     tokens: list[bytes] = []
@@ -78,12 +79,12 @@ def _is_rare(character: str) -> bool:
 
 @lru_cache(maxsize=512)
 def count(text: str) -> int:
-    """Count the tokens of a text."""
+    """Return the number of tokens of a text."""
     return sum(1 for _ in _TOKEN.finditer(text))
 
 
 @lru_cache(maxsize=256)
 def shown(tokens: tuple[bytes, ...]) -> tuple[str, ...]:
-    """Give the text that each token completes: "" for one that ends inside a character."""
+    """Return the text that each token completes: "" if the token ends inside a character."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
     return tuple(decoder.decode(token) for token in tokens)

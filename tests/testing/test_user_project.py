@@ -1,4 +1,4 @@
-"""A user's project, as the README has it: recorded from the emulator, and replayed with neither server nor network."""
+"""The user's project of the README: recorded from the emulator, and replayed without server and network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from openai_continue.testing import Emulator
 
 pytest_plugins = ["pytester"]
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 URL, PROMPT = "https://api.deepinfra.com/v1/openai", "Write the whole handbook."
 SECRET = "sk-canary-0123456789"
 CASSETTE = Path("cassettes/test_handbook/test_handbook.chat.yaml")
@@ -36,15 +36,15 @@ Run = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def recorded() -> dict[Path, str]:
-    """The files of the project after its first run, once there was one."""
+    """The files of the project after its first run. Empty before that."""
     return {}
 
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, recorded: dict[Path, str]) -> Run:
-    """Record the README's project from an emulator that is gone by then; return what runs pytest in it."""
+    """Record the README's project from an emulator, and stop the emulator. Return a function that runs pytest in the project."""
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
-    # The emulator's host is in no row of the provider table.
+    # The provider table does not know the emulator's host.
     monkeypatch.setenv("OPENAI_CONTINUE_PROVIDER", "deepinfra")
     if not recorded:
         _record(pytester, monkeypatch)
@@ -85,27 +85,27 @@ def changed(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def failed(result: Any, *told: str) -> None:
-    """Check that the one test failed, and said why."""
+def failed(result: Any, *reasons: str) -> None:
+    """Check that the one test failed, and gave these reasons."""
     result.assert_outcomes(failed=1)
     said = " ".join(result.stdout.str().split())
-    assert all(one in said for one in told), said
+    assert all(reason in said for reason in reasons), said
 
 
 def test_replay(project: Run) -> None:
-    """The server is gone, the network blocked, the key unknown."""
+    """The tests pass without server, network and key."""
     project().assert_outcomes(passed=2)
 
 
 def test_no_secret_is_recorded(project: Run) -> None:
-    """Neither the key nor what only the server knows."""
+    """Cassettes hold neither the key nor headers that only the server knows."""
     for path in CASSETTE.parent.iterdir():
         text = path.read_text(encoding="utf-8")
         assert not any(word in text for word in (SECRET, "canary", "authorization", "x-request-id", "stainless"))
 
 
 def test_prompt_changes(project: Run) -> None:
-    """The first difference is told."""
+    """The message names the first difference."""
     changed(Path("test_handbook.py"), PROMPT, "Write the whole hand book.")
     result = project("test_handbook")
 
@@ -113,7 +113,7 @@ def test_prompt_changes(project: Run) -> None:
 
 
 def test_later_round_changes(project: Run) -> None:
-    """An error of a later round would end the answer as it stands; this one fails the test."""
+    """An error of a later round would only end the answer early, but a changed request fails the test."""
     changed(Path("test_handbook.py"), "openai_continue.patch()", "openai_continue.patch(settings)")
     changed(
         Path("test_handbook.py"),
@@ -130,7 +130,7 @@ def test_later_round_changes(project: Run) -> None:
 
 @pytest.mark.parametrize(("name", "at"), [("test_handbook", 1), ("test_handbook", 2), ("test_streamed", 2)])
 def test_round_is_missing(project: Run, name: str, at: int) -> None:
-    """The test fails at the request that is not there."""
+    """The test fails at the request that is missing."""
     path = CASSETTE.with_name(f"{name}.chat.yaml")
     made = cassette(path)
     del made["interactions"][at]
@@ -138,12 +138,14 @@ def test_round_is_missing(project: Run, name: str, at: int) -> None:
     result = project(name)
 
     failed(
-        result, f"request {at + 1} of the test", "all 2 recorded requests" if at == 2 else "differs from the closest"
+        result,
+        f"request {at + 1} of the test",
+        "all 2 recorded requests" if at == 2 else "difference from the closest one",
     )
 
 
 def test_round_is_not_asked_for(project: Run) -> None:
-    """A test that is content with less than was recorded fails too."""
+    """A test that sends fewer requests than were recorded fails too."""
     made = cassette()
     made["interactions"].append(made["interactions"][0])
     CASSETTE.write_text(yaml.safe_dump(made), encoding="utf-8")
@@ -154,7 +156,7 @@ def test_round_is_not_asked_for(project: Run) -> None:
 
 
 def test_cassette_is_absent(project: Run) -> None:
-    """It is named, and how to record it."""
+    """The message names the cassette and the command that records it."""
     CASSETTE.unlink()
     result = project("test_handbook")
 
@@ -162,7 +164,7 @@ def test_cassette_is_absent(project: Run) -> None:
 
 
 def test_plugin_imports_pytest_alone(pytester: pytest.Pytester) -> None:
-    """Every pytest run of the environment imports it."""
-    code = "import sys, pytest, openai_continue.testing.plugin; print({'openai', 'vcr', 'yaml', 'wrapt'} & set(sys.modules))"
+    """Every pytest run of the environment imports the plugin, so it imports nothing else."""
+    code = "import sys, pytest, openai_continue.testing.plugin; print({'openai', 'vcr', 'yaml', 'wrapt', 'starlette', 'uvicorn'} & set(sys.modules))"
 
     assert "set()" == pytester.run(sys.executable, "-c", code).outlines[0]

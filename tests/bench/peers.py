@@ -1,12 +1,12 @@
 """
-The loops that people write by hand around the plain SDK, for the benchmark to compare with.
+The code that is compared: one call of the SDK, and the loops that people write around it by hand.
 
-Each is written as it is usually written, and none is meant to be used: what they lose is part of the comparison.
+Each loop is written as it is usually written. None is meant to be used: what they lose is part of the comparison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -14,7 +14,18 @@ from typing import Any
 Messages = list[dict[str, Any]]
 
 
-def whole(client: Any, model: str, messages: Messages) -> str:
+def one_call(client: Any, model: str, messages: Messages) -> str:
+    """Return the text of one whole answer."""
+    content: str = client.chat.completions.create(model=model, messages=messages).choices[0].message.content
+    return content
+
+
+def one_stream(client: Any, model: str, messages: Messages) -> str:
+    """Return the text of one streamed answer."""
+    return text_of(client.chat.completions.create(model=model, messages=messages, stream=True))
+
+
+def loop(client: Any, model: str, messages: Messages) -> str:
     """Ask until the answer ends, with the text so far as a trailing assistant message."""
     text = ""
     while True:
@@ -25,8 +36,13 @@ def whole(client: Any, model: str, messages: Messages) -> str:
             return text
 
 
-def streamed(client: Any, model: str, messages: Messages) -> Iterator[Any]:
-    """Do as ``whole``, and give the chunks."""
+def streamed_loop(client: Any, model: str, messages: Messages) -> str:
+    """Return the text of ``streamed_chunks()``."""
+    return text_of(streamed_chunks(client, model, messages))
+
+
+def streamed_chunks(client: Any, model: str, messages: Messages) -> Iterator[Any]:
+    """Do the same as ``loop()``, with streams. Yield the chunks."""
     text = ""
     while True:
         sent = [*messages, {"role": "assistant", "content": text}] if text else messages
@@ -40,11 +56,16 @@ def streamed(client: Any, model: str, messages: Messages) -> Iterator[Any]:
             return
 
 
+def text_of(chunks: Iterable[Any]) -> str:
+    """Return the text of a stream."""
+    return "".join([chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices])
+
+
 def aider(client: Any, model: str, messages: Messages) -> str:
     """
-    Do as aider's "infinite output": one growing message, each part but the last without its trailing whitespace.
+    Do the same as aider's "infinite output": one growing message, each part except the last without trailing white space.
 
-    Its stream ends at the chunk that says "length", before the text of that chunk is read.
+    It leaves a stream at the chunk that says "length", before it reads the text of that chunk.
     """
     parts = [""]
     while True:
@@ -65,14 +86,14 @@ def aider(client: Any, model: str, messages: Messages) -> str:
 
 
 def langchain(base_url: str, model: str) -> Callable[[Messages], str] | None:
-    """Return a loop over LangChain's chat model; None where LangChain is not installed."""
+    """Return a loop over LangChain's chat model, or None if LangChain is not installed."""
     if find_spec("langchain_openai") is None:
         return None
     chat: Any = import_module("langchain_openai").ChatOpenAI(
         base_url=base_url, api_key="none", model=model, max_retries=0
     )
 
-    def loop(messages: Messages) -> str:
+    def ask(messages: Messages) -> str:
         text = ""
         while True:
             sent = [*messages, {"role": "assistant", "content": text}] if text else messages
@@ -81,4 +102,4 @@ def langchain(base_url: str, model: str) -> Callable[[Messages], str] | None:
             if reply.response_metadata.get("finish_reason") != "length":
                 return text
 
-    return loop
+    return ask

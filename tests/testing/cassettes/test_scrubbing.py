@@ -1,4 +1,4 @@
-"""What is recorded holds no secret."""
+"""Cassettes hold no secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vcr.request import Request
 from openai_continue.testing.cassettes import serializer
 from openai_continue.testing.cassettes.scrubbing import Scrubber
 
-CASSETTES = Path(__file__).resolve().parents[1] / "cassettes"
+CASSETTES = Path(__file__).resolve().parents[3] / "cassettes"
 KEY = "canary-key-of-no-known-kind"
 
 
@@ -24,7 +24,7 @@ def response(body: bytes, **headers: str) -> dict[str, Any]:
 
 
 def test_headers_are_kept_by_name() -> None:
-    """All but those that a replay needs go, known or not."""
+    """Only the headers that a replay needs are kept, so unknown ones go too."""
     scrubber = Scrubber()
     headers = {"Authorization": f"Bearer {KEY}", "OpenAI-Organization": "org-canary", "Cookie": "a=b", "X-New": "x"}
     asked = scrubber.request(Request("POST", "https://x/", b"{}", {**headers, "Accept": "application/json"}))
@@ -36,8 +36,8 @@ def test_headers_are_kept_by_name() -> None:
     assert {"content-type": ["text/plain"]} == said["headers"]
 
 
-def test_key_of_the_header_is_looked_for_in_bodies() -> None:
-    """Servers quote the key that they refuse, and some clients send it in the body too."""
+def test_key_of_a_header_is_removed_from_bodies() -> None:
+    """Servers quote a key that they refuse, and some clients send it in the body too."""
     scrubber = Scrubber()
     body = f'{{"api":"{KEY}","content":"none"}}'.encode()
     headers = {"Authorization": f"Bearer {KEY}", "api-key": "none"}
@@ -63,8 +63,8 @@ def test_key_of_the_header_is_looked_for_in_bodies() -> None:
         ("mail me@host", "mail me@host"),
     ],
 )
-def test_keys_are_known_by_their_looks(text: str, scrubbed: str) -> None:
-    """In requests and responses alike."""
+def test_keys_are_recognized_by_their_form(text: str, scrubbed: str) -> None:
+    """They are removed from requests and from responses, and similar words are not."""
     scrubber = Scrubber()
 
     assert scrubbed.encode() == scrubber.request(Request("POST", "https://x/", text.encode(), {})).body
@@ -73,7 +73,7 @@ def test_keys_are_known_by_their_looks(text: str, scrubbed: str) -> None:
 
 @pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 def test_compressed_answers_can_be_read(encoding: str, compress: Any) -> None:
-    """They are stored plain; what ends too early is stored as it is, for the client to fail on."""
+    """They are stored decompressed. A body that ends too early is stored as it is, so that the client fails on it again."""
     plain, packed = b"data: {}\n\n", compress(b"data: {}\n\n" * 100)
     whole = Scrubber().response(response(packed, Content_Encoding=encoding))
     cut = Scrubber().response(response(packed[:-9], Content_Encoding=encoding))
@@ -85,7 +85,7 @@ def test_compressed_answers_can_be_read(encoding: str, compress: Any) -> None:
 @pytest.mark.cassette
 @pytest.mark.parametrize("path", sorted(CASSETTES.iterdir()), ids=lambda path: path.name)
 def test_cassettes_hold_no_secret(path: Path) -> None:
-    """They say what they were recorded from, and hold no header or text that only its owner may know."""
+    """They name their source, and hold no header and no text that only its owner may know."""
     text = path.read_text(encoding="utf-8")
     interactions = serializer.deserialize(text)["interactions"]
     headers = {name for one in interactions for part in one.values() for name in part["headers"]}

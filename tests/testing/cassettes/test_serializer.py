@@ -1,4 +1,4 @@
-"""The serializer of cassettes gives back every byte, in little space."""
+"""The serializer gives back every byte, and its cassettes are small."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from vcr.serializers import yamlserializer
 
 from openai_continue.testing.cassettes import serializer
 from openai_continue.testing.emulator.replies import DONE, event
-from tests.conftest import ask
 from tests.drive import Engine
+from tests.support.bodies import ask
 
 URI = "https://api.deepinfra.com/v1/openai/chat/completions"
 
@@ -32,7 +32,7 @@ def cassette(*bodies: bytes, asked: bytes = b'{"model":"m"}') -> dict[str, Any]:
 
 
 def written(*bodies: bytes, asked: bytes = b'{"model":"m"}') -> str:
-    """Write bodies; check that they are read as they were."""
+    """Write bodies, and check that reading gives them back. Return the YAML text."""
     text = serialize(cassette(*bodies, asked=asked), serializer)
     requests, responses = deserialize(text, serializer)
     assert list(bodies) == [response["body"]["string"] for response in responses]
@@ -42,7 +42,7 @@ def written(*bodies: bytes, asked: bytes = b'{"model":"m"}') -> str:
 
 
 def stream(*, tokens: int, obfuscated: bool = False, **fields: Any) -> bytes:
-    """A stream of the emulator, padded as OpenAI pads its own."""
+    """Return a stream of the emulator, padded like OpenAI's if it is obfuscated."""
     dice = random.Random(1)
     chunks = list(Engine(tokens=tokens, cap=10**9).chunks({**ask("Write."), "stream": True, **fields}))
     if obfuscated:
@@ -51,7 +51,7 @@ def stream(*, tokens: int, obfuscated: bool = False, **fields: Any) -> bytes:
 
 
 def test_stream_of_40_000_tokens_is_under_a_megabyte() -> None:
-    """Ten megabytes on the wire, lossless, padding too."""
+    """A stream of ten megabytes is written in one, with its padding."""
     body = stream(tokens=40_000, obfuscated=True)
 
     assert len(body) > 10_000_000
@@ -59,7 +59,7 @@ def test_stream_of_40_000_tokens_is_under_a_megabyte() -> None:
 
 
 def test_text_can_be_read() -> None:
-    """The text of a stream stands in its own lines, the envelope once."""
+    """The text of a stream keeps its lines, and the rest of the chunks is written once."""
     pieces = ["One", " line.\n", "Another", " one, ", "naïve", " 🦊."]
     chunk = {"id": "c", "object": "chat.completion.chunk", "model": "m"}
     deltas = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
@@ -70,7 +70,7 @@ def test_text_can_be_read() -> None:
 
 
 def test_json_can_be_read() -> None:
-    """Requests and whole answers are trees."""
+    """Requests and whole answers are written as trees."""
     asked = json.dumps(ask("One line.\nAnother one."), ensure_ascii=False, separators=(",", ":")).encode()
     text = written(json.dumps({"id": "c", "usage": {"total_tokens": 3}}, indent=2).encode(), asked=asked)
 
@@ -116,7 +116,7 @@ def test_json_can_be_read() -> None:
     ],
 )
 def test_nothing_is_lost(body: bytes) -> None:
-    """What has no short form is stored as it is, alone and beside what has one."""
+    """A body without a short form is stored as it is, beside bodies that have one too."""
     written(body)
     written(body, stream(tokens=20, logprobs=True), body)
     written(b"{}", asked=body)
@@ -130,9 +130,10 @@ _values = st.recursive(
 )
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(st.lists(_values, max_size=6), st.booleans(), st.sampled_from([(",", ":"), (", ", ": ")]))
 def test_any_json_comes_back(values: list[Any], ascii_: bool, separators: tuple[str, str]) -> None:
-    """Whatever a server sends, whole or streamed."""
+    """Reading gives back any JSON, whole or streamed."""
     wrote = [json.dumps(value, ensure_ascii=ascii_, separators=separators).encode() for value in values]
     same = [json.dumps({"a": text}, ensure_ascii=ascii_).encode() for text in map(str, values)]
     events = b"".join(b"data: " + one + b"\n\n" for one in (*wrote, *same))
@@ -140,14 +141,15 @@ def test_any_json_comes_back(values: list[Any], ascii_: bool, separators: tuple[
     written(*wrote, events)
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(st.text("dat: {}[]\"\\,1.e-\r\n¦‖⁞'#|>&*!%@`é🦊\x00\x85\u2028", max_size=60))
 def test_any_bytes_come_back(text: str) -> None:
-    """Whatever looks like JSON or a stream and is none."""
+    """Reading gives back any text that only looks like JSON or a stream."""
     written(text.encode(), text.encode() + b"\n\n" + text.encode() + b"\n\n", asked=text.encode())
 
 
 def test_cassettes_of_vcr_are_read() -> None:
-    """Who renames an old cassette can go on with it."""
+    """A renamed cassette of VCR's own can be read."""
     made = cassette(b'data: {"a":1}\n\n', b"\xff")
     requests, responses = deserialize(serialize(made, yamlserializer), serializer)
 

@@ -1,4 +1,4 @@
-"""Requests are the same if their JSON is; else the first difference is told."""
+"""Requests are equal if their JSON is; if not, the matcher names the first difference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def messages(content: str, *more: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "expected"),
     [
         (SAID, None),
         (dict(reversed(SAID.items())), None),
@@ -46,19 +46,19 @@ def messages(content: str, *more: str) -> dict[str, Any]:
         ([SAID], None),
     ],
 )
-def test_first_difference(sent: Any, told: str | None) -> None:
-    """The order of names and the blanks between them say nothing."""
+def test_first_difference(sent: Any, expected: str | None) -> None:
+    """The order of names and the blanks between them do not matter."""
     seen = difference(json.dumps(SAID).encode(), json.dumps(sent, separators=(",", ":")).encode())
 
     if sent == [SAID]:
         assert seen is not None
         assert seen.startswith("the body: recorded {")
     else:
-        assert told == seen
+        assert expected == seen
 
 
 def test_bodies_that_are_no_json() -> None:
-    """Bytes are compared as they are."""
+    """Bodies that are no JSON are compared as bytes."""
     assert difference(None, None) is None
     assert difference(b"\xff", b"\xff") is None
     assert difference(b"\xff", None) is not None
@@ -66,7 +66,7 @@ def test_bodies_that_are_no_json() -> None:
 
 
 def test_a_hundred_rounds_cost_little() -> None:
-    """All requests of a hundred rounds, each compared with all."""
+    """Comparing all requests of a hundred rounds with each other takes less than two seconds."""
     text = "The quiet harbour rests in Lisbon, and its lanterns are hollow. " * 4
     bodies = [json.dumps(messages("Write.", text * number)).encode() for number in range(100)]
 
@@ -78,7 +78,7 @@ def test_a_hundred_rounds_cost_little() -> None:
 
 
 def test_matcher_for_vcr() -> None:
-    """It raises what VCR prints."""
+    """The matcher raises the error that VCR prints."""
     asked, other = (Request("POST", "https://x/", json.dumps(body).encode(), {}) for body in (SAID, messages("x")))
 
     chat_body(asked, asked)

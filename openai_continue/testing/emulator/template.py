@@ -1,0 +1,138 @@
+"""
+The emulated chat template: what a prompt is made of the messages of a request, and what the user asks for in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from .checks import Body, Refused
+from .habits import Habits
+from .tokens import count
+
+THINK_END = "</think>"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the chat template makes of the messages."""
+
+    #: The conversation without the prefill.
+    messages: tuple[Body, ...]
+    #: The length of the prompt, in tokens.
+    tokens: int
+    #: The part of the answer at the end of the prompt.
+    prefill: str = ""
+    #: The thoughts before it, if the template reads them from a field.
+    thought: str = ""
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the model has to go on with a text."""
+        return bool(self.prefill or self.thought)
+
+
+def rendered(body: Body, habits: Habits) -> Prompt:
+    """
+    Return the prompt of a request. A trailing assistant message is its prefill, if this server takes it for one.
+
+    Raises ``Refused`` if the template or the server would refuse the messages.
+    """
+    messages = tuple(cast("Sequence[Body]", body["messages"]))
+    last, before = messages[-1], messages[:-1]
+    whole = Prompt(messages, conversation_tokens(messages))
+    if last.get("role") != "assistant" or last.get("tool_calls"):
+        # With its flags set, vLLM leaves out the header of the answer, and the model goes on with the user's words.
+        is_lost = habits.marker == "continue_final_message" and _is_flagged(body)
+        return replace(whole, prefill="\0") if is_lost else whole
+    if habits.refuses_prefill:
+        msg = "This model does not support assistant message prefill. The conversation must end with a user message."
+        raise Refused(msg, kind="invalid_request_error")
+    if habits.ignores_prefill:
+        return replace(whole, messages=before)
+    if not _is_marked(body, last, habits):
+        return whole
+    prefill, thought = content_text(last), ""
+    if habits.thinks and habits.template == "qwen3":
+        thought = str(last.get("reasoning_content") or last.get("reasoning") or "")
+    if habits.thinks and habits.template == "raises" and THINK_END in prefill:
+        msg = (
+            "continue_final_message is set but the final message does not appear in the chat after applying the "
+            "chat template! This can happen if the chat template deletes portions of the final message. "
+            f"Final message to continue: {prefill}"
+        )
+        raise Refused(msg)
+    if habits.trims:
+        prefill = prefill.rstrip()
+    return Prompt(before, conversation_tokens(before) + count(prefill) + count(thought), prefill, thought)
+
+
+def _is_marked(body: Body, last: Body, habits: Habits) -> bool:
+    """Whether a trailing assistant message has what this server needs to take it for a prefill."""
+    if habits.marker is None:
+        return True
+    marked = _is_flagged(body) if habits.marker == "continue_final_message" else bool(last.get(habits.marker))
+    if not marked and habits.strict_marker:
+        msg = "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant"
+        raise Refused(msg, kind="invalid_request_error")
+    return marked
+
+
+def _is_flagged(body: Body) -> bool:
+    """Whether vLLM's two flags are set. Raises ``Refused`` if they contradict each other."""
+    if not body.get("continue_final_message"):
+        return False
+    if body.get("add_generation_prompt", True):
+        msg = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
+        raise Refused(msg)
+    return True
+
+
+@dataclass(frozen=True)
+class CalledTool:
+    """The tool that the user tells the model to call."""
+
+    name: str
+    #: Whether a text comes before the call.
+    is_after_text: bool
+
+
+def called_tool(body: Body, messages: Sequence[Body]) -> CalledTool | None:
+    """
+    Return the tool that the model calls, or None.
+
+    With ``tools``, the words "call the tool" in the user's last message make the model call the first tool; the words
+    "then call the tool" make it write a text first.
+    """
+    asked = last_user_text(messages)
+    if not body.get("tools") or "call the tool" not in asked or messages[-1].get("role") == "tool":
+        return None
+    return CalledTool(body["tools"][0]["function"]["name"], "then call the tool" in asked)
+
+
+def wants_json(body: Body) -> bool:
+    """Whether the request constrains the answer to a grammar."""
+    wanted: Any = body.get("response_format")
+    return isinstance(wanted, Mapping) and cast("Body", wanted).get("type") in {"json_object", "json_schema", "regex"}
+
+
+def content_text(message: Body) -> str:
+    """Return the text of a message, whose content is a string, a list of parts, or null."""
+    content: object = message.get("content")
+    if isinstance(content, str) or content is None:
+        return content or ""
+    parts = cast("Sequence[Body]", content)
+    return "".join(str(part.get("text") or "") for part in parts)
+
+
+def last_user_text(messages: Sequence[Body]) -> str:
+    """Return the text of the user's last message, or "" if there is none."""
+    return next((content_text(message) for message in reversed(messages) if message.get("role") == "user"), "")
+
+
+def conversation_tokens(messages: Sequence[Body]) -> int:
+    """Return the number of tokens of messages and of the header of the answer."""
+    # Header and end of a message, as in ChatML: <|im_start|>, role, newline; <|im_end|>, newline.
+    return 3 + sum(5 + count(content_text(message)) for message in messages)
