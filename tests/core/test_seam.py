@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_continue.core import seam
-from openai_continue.core.seam import Opening, Seam
+from openai_continue.core.seam import Seam, Stopped
 from openai_continue.testing import Habits
 from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
@@ -24,7 +24,7 @@ JSON = {"response_format": {"type": "json_object"}}
 TRIMS = {"trims": True}
 
 
-def copied(joint: Seam, new: str, size: int) -> int | Opening:
+def copied(joint: Seam, new: str, size: int) -> int | Stopped:
     """Settle a seam with the pieces of a stream; whatever their size, it must say the same."""
     for place in range(size, len(new), size):
         copy = joint.copied(new[:place], ended=False)
@@ -83,7 +83,7 @@ def test_held_to_word(text: str, held: str) -> None:
 # What the new text repeats.
 
 #: The seam, the new text, and how much of it is a copy.
-COPIES: list[tuple[Seam, str, int | Opening]] = [
+COPIES: list[tuple[Seam, str, int | Stopped]] = [
     # One copy of the blanks is kept: the new one if it extends the old one, else the old one.
     (Seam(held="  "), "  word", 2),
     (Seam(held="  "), "    word", 2),
@@ -105,8 +105,8 @@ COPIES: list[tuple[Seam, str, int | Opening]] = [
     (Seam(held=".\n\n", exact=True, trims=True), ".\n\n", 3),
     (Seam(held=".\n\n", exact=True, trims=True), "", 0),
     (Seam(held=".\n\n", exact=True, trims=True), ".\n", 2),
-    (Seam(held=".\n\n", exact=True, trims=True), ".\nNext", Opening.REFUSED),
-    (Seam(held=".\n\n", exact=True, trims=True), "!\n\nNext", Opening.REFUSED),
+    (Seam(held=".\n\n", exact=True, trims=True), ".\nNext", Stopped.REFUSED),
+    (Seam(held=".\n\n", exact=True, trims=True), "!\n\nNext", Stopped.REFUSED),
     # An echo is a copy, trimmed or not; half of it is text.
     (Seam(echo="Once upon"), "Once upon a time", 9),
     (Seam(echo=" Once\n"), " Once\nupon", 6),
@@ -126,26 +126,9 @@ COPIES: list[tuple[Seam, str, int | Opening]] = [
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 99])
 @pytest.mark.parametrize(("joint", "new", "copy"), COPIES, ids=range(len(COPIES)))
-def test_copy(joint: Seam, new: str, copy: int | Opening, size: int) -> None:
+def test_copy(joint: Seam, new: str, copy: int | Stopped, size: int) -> None:
     """What is there already is dropped from the beginning of a round, in whatever pieces it comes."""
     assert copy == copied(joint, new, size)
-
-
-@pytest.mark.parametrize(
-    ("held", "new", "stops", "swallowed"),
-    [
-        ("  ", "", ["  b"], 2),
-        ("  ", " ", [" b"], 1),
-        ("  ", "", [" b"], 0),
-        ("  ", "", ["b"], 0),
-        ("  ", "  and", ["  b"], 0),
-        ("", "", [" b"], 0),
-        (".\n\n", ".", ["\n\nHuman:"], 2),
-    ],
-)
-def test_stop_in_what_was_held_back(held: str, new: str, stops: list[str], swallowed: int) -> None:
-    """A stop string that begins in what was held back ends a round unseen, and the text before it."""
-    assert swallowed == Seam(held=held).swallowed(new, stops)
 
 
 # The beginning again.
@@ -166,10 +149,10 @@ def test_restart(held: str, size: int) -> None:
     """A round that begins as the answer did is a restart, whatever was held back."""
     joint = Seam(held=held, exact=held == ".\n", starts=(seam.evidence(LINES, 64),))
 
-    assert Opening.RESTARTED is copied(joint, LINES + "and so on", size)
-    assert Opening.RESTARTED is copied(joint, "\n\n" + LINES + "and so on", size)
-    assert Opening.RESTARTED is not copied(joint, held + LINES[:63] + "!" + LINES, size)
-    assert Opening.RESTARTED is not copied(joint, held + LINES[:63], size)
+    assert Stopped.RESTARTED is copied(joint, LINES + "and so on", size)
+    assert Stopped.RESTARTED is copied(joint, "\n\n" + LINES + "and so on", size)
+    assert Stopped.RESTARTED is not copied(joint, held + LINES[:63] + "!" + LINES, size)
+    assert Stopped.RESTARTED is not copied(joint, held + LINES[:63], size)
 
 
 RESTARTS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openai_continue.core.stops import ends_in_half, straddling_stop
+from openai_continue.core.stops import ends_in_half, straddling_stop, swallowed
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,20 @@ def test_straddling_stop(before: str, new: str, stops: list[str], kept: int | No
 def test_ends_in_half(text: str, half: bool) -> None:
     """Any proper beginning of a stop string at the end of the text may become the whole one."""
     assert half == ends_in_half(text, ["zz", "END"])
+
+
+@pytest.mark.parametrize(
+    ("held", "new", "stops", "expected"),
+    [
+        ("  ", "", ["  b"], 2),
+        ("  ", " ", [" b"], 1),
+        ("  ", "", [" b"], 0),
+        ("  ", "", ["b"], 0),
+        ("  ", "  and", ["  b"], 0),
+        ("", "", [" b"], 0),
+        (".\n\n", ".", ["\n\nHuman:"], 2),
+    ],
+)
+def test_stop_in_what_was_held_back(held: str, new: str, stops: list[str], expected: int) -> None:
+    """A stop string that begins in what was held back ends a round unseen, and the text before it."""
+    assert expected == swallowed(held, new, stops)
