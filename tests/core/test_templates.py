@@ -15,10 +15,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from openai_continue import providers
 from openai_continue.core import reasoning
 from openai_continue.testing.emulator.tokens import shown, tokenize
-from tests.conftest import ask
-from tests.drive import DRIVES, Drive, Script, said, streamed, whole
+from tests.support.bodies import ask
+from tests.support.driving import Drive, drives
+from tests.support.script import Script, said
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent.parent / "templates"
 #: A model for each template, by whose name its habits are known.
 MODELS = {
     "cohere": "CohereLabs/aya-expanse-8b",
@@ -40,13 +41,12 @@ TEXT = (
 )
 THOUGHTS = "Okay, so the user wants\na text. First:\n\n1. this,\n2. that"
 EMPTY_BLOCK = "<think>\n\n</think>\n\n"
-drives = pytest.mark.parametrize("drive", DRIVES)
 each_template = pytest.mark.parametrize("name", MODELS)
 
 
 @lru_cache
 def environment() -> Any:
-    """Make what transformers renders with (utils/chat_template_utils.py)."""
+    """Return what transformers renders with (utils/chat_template_utils.py)."""
     made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[ext.loopcontrols])
     made.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
     made.globals["raise_exception"] = _raise
@@ -88,14 +88,14 @@ def continued(name: str, messages: list[dict[str, Any]]) -> str:
 
 
 def continued_by_tgi(name: str, messages: list[dict[str, Any]]) -> str:
-    """Render as TGI does: as ever, then cut behind the last message (router/src/infer/chat_template.rs)."""
+    """Render as TGI does: as ever, then cut after the last message (router/src/infer/chat_template.rs)."""
     prompt = begun(name, messages)
     content = messages[-1]["content"]
     return prompt[: prompt.rindex(content) + len(content)].rstrip()
 
 
 def continued_by_sglang(name: str, messages: list[dict[str, Any]]) -> str:
-    """Render as SGLang does: for a fresh answer, with the text behind it (serving_chat.py)."""
+    """Render as SGLang does: for a fresh answer, with the text after it (serving_chat.py)."""
     return begun(name, messages[:-1]) + str(messages[-1]["content"])
 
 
@@ -110,13 +110,13 @@ class Templated:
         self.prompts: list[str] = []
 
     def _written(self, body: dict[str, Any]) -> tuple[str, str]:
-        """Give the thoughts and the answer that the model sees before it writes."""
+        """Return the thoughts and the answer that the model sees before it writes."""
         messages = body["messages"]
         if messages[-1]["role"] != "assistant":
             return "", ""
         prompt = self._render(self._name, messages)
         self.prompts.append(prompt)
-        # The model's thoughts, where they went back beside the answer, are in it.
+        # If the thoughts went back next to the answer, they are in it.
         header = continued(self._name, [*messages[:-1], {**messages[-1], "content": "X"}]).removesuffix("X")
         fresh = begun(self._name, messages[:-1])
         beginnings = [one for one in (fresh, f"{fresh}\n</think>\n\n", header) if prompt.startswith(one)]
@@ -152,7 +152,7 @@ def question(name: str, **fields: Any) -> dict[str, Any]:
 
 @each_template
 def test_every_template_has_its_row(name: str) -> None:
-    """Each template is there, is of a model in the table, and its file is one of those that are told of."""
+    """Each template in the folder has a model in the table, and renders."""
     assert {path.stem for path in TEMPLATES.glob("*.jinja")} == set(MODELS)
     assert begun(name, ask("Write.")["messages"])
 
@@ -221,7 +221,7 @@ def test_answer_by_sglang(name: str, thinks: bool, cap: int, drive: Drive) -> No
 @pytest.mark.parametrize("name", ["deepseek_r1_distill", "nemotron_3_nano"])
 @drives
 def test_thoughts(name: str, drive: Drive) -> None:
-    """Cut thoughts go back as the prompt had them: behind the opening tag, which stands there once."""
+    """Cut thoughts go back as the prompt had them: after the opening tag, which is there once."""
     server = Templated(name, cap=9, thinks=True)
     answer = drive(server, question(name), provider="vllm", max_rounds=99)
 
@@ -231,21 +231,20 @@ def test_thoughts(name: str, drive: Drive) -> None:
 
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think", "glm4moe"])
-def test_thoughts_that_stay(name: str) -> None:
-    """Where an open block would stand behind a closed one, cut thoughts are not sent."""
-    for drive in (whole, streamed):
-        server = Templated(name, cap=9, thinks=True)
-        answer = drive(server, question(name), provider="vllm")
+@drives
+def test_thoughts_that_stay(name: str, drive: Drive) -> None:
+    """If an open block would come after a closed one, cut thoughts are not sent."""
+    server = Templated(name, cap=9, thinks=True)
+    answer = drive(server, question(name), provider="vllm")
 
-        assert ("length", "reasoning") == (answer.finish, answer.stopped_by)
-        assert [] == server.prompts
+    assert ("length", "reasoning", []) == (*answer.said[1:], server.prompts)
     messages = [*ask("Write.")["messages"], {"role": "assistant", "content": "<think>\nOkay"}]
     assert 2 == continued(name, messages).count("<think>")
 
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think", "glm4moe", "nemotron_3_nano"])
 def test_answer_behind_thoughts(name: str) -> None:
-    """An answer alone goes back behind a think block that the template closes; with its thoughts, behind them."""
+    """An answer goes back after a think block that the template closes; with its thoughts, after them."""
     messages = ask("Write.")["messages"]
     alone = continued(name, [*messages, {"role": "assistant", "content": "word"}])
     both = continued(name, [*messages, {"role": "assistant", "content": "word", "reasoning_content": "well"}])
