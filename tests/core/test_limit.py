@@ -113,8 +113,7 @@ def test_limit_of_several_choices(drive: Drive) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "name"),
-    [("deepinfra", "max_tokens"), ("vllm", "max_completion_tokens"), ("groq", "max_completion_tokens")],
+    ("row", "name"), [("deepinfra", "max_tokens"), ("vllm", "max_completion_tokens"), ("groq", "max_completion_tokens")]
 )
 def test_limit_by_the_providers_name(row: str, name: str) -> None:
     """The limit goes out under the name that the provider reads."""

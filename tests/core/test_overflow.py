@@ -56,12 +56,7 @@ MESSAGES: list[tuple[str, int | None, int | None, bool]] = [
         160062,
         True,
     ),
-    (
-        "request (42947 tokens) exceeds the available context size (8192 tokens), try increasing it",
-        8192,
-        42947,
-        True,
-    ),
+    ("request (42947 tokens) exceeds the available context size (8192 tokens), try increasing it", 8192, 42947, True),
     (
         "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 1512. Given: 1000 `inputs` tokens and "
         "1024 `max_new_tokens`",
@@ -87,18 +82,8 @@ MESSAGES: list[tuple[str, int | None, int | None, bool]] = [
     ),
     ("prompt is too long: 213462 tokens > 200000 maximum", 200000, 213462, True),
     ("Your request exceeded model token limit: 262144 (requested: 270000)", 262144, None, True),
-    (
-        "The input token count (1196265) exceeds the maximum number of tokens allowed (1048575).",
-        1048575,
-        1196265,
-        True,
-    ),
-    (
-        "This model's maximum prompt length is 131072 but the request contains 537812 tokens",
-        131072,
-        537812,
-        True,
-    ),
+    ("The input token count (1196265) exceeds the maximum number of tokens allowed (1048575).", 1048575, 1196265, True),
+    ("This model's maximum prompt length is 131072 but the request contains 537812 tokens", 131072, 537812, True),
     (
         "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
         32768,

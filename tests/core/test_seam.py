@@ -283,11 +283,9 @@ def test_what_the_seams_report_says() -> None:
         answer = drive(Script(cut("one  "), cut("  two\ufffd"), end("é")))
 
         assert ("one  twoé", "stop", "stop") == answer.said
-        assert [
-            None,
-            {"held_back": 2, "cut": 0, "dropped": 2},
-            {"held_back": 0, "cut": 1, "dropped": 0},
-        ] == [round_["seam"] for round_ in answer.rounds]
+        assert [None, {"held_back": 2, "cut": 0, "dropped": 2}, {"held_back": 0, "cut": 1, "dropped": 0}] == [
+            round_["seam"] for round_ in answer.rounds
+        ]
 
 
 @pytest.mark.parametrize(
