@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from tests.support.script import DONE, Script, chunk
 from tests.support.ways import ASYNC, DEEPINFRA, OUR_ASYNC, OUR_SYNC, SYNC, Way, settled, sync_and_async, two_ways
 
 CAP = 16_384
+STOP, MAX_TOKENS, OWN = ("stop", "stop"), ("length", "max_tokens"), ("length", None)
 
 
 async def asked(way: Way, emulator: Emulator, *bodies: dict[str, Any], streamed: bool, **settings: Any) -> list[Answer]:
@@ -26,10 +26,6 @@ async def asked(way: Way, emulator: Emulator, *bodies: dict[str, Any], streamed:
     answers = [await live(client, body, streamed=streamed) for body in bodies]
     await settled(client.close())
     return answers
-
-
-def limits(emulator: Emulator) -> list[int | None]:
-    return [request.body.get("max_tokens") for request in emulator.requests]
 
 
 def check_bill(answer: Answer, requests: list[Logged]) -> None:
@@ -129,99 +125,63 @@ async def test_second_answer_of_a_client(way: Way, streamed: bool, emulator: Emu
     assert [4] * 5 == [len(answer.rounds) for answer in answers]
 
 
-# Limits of the caller's.
+# Limits of the caller's and of the settings'.
 
-
-@pytest.fixture(scope="module")
-def large() -> Iterator[Emulator]:
-    """A server with DeepInfra's own cap."""
-    with Emulator(cap=CAP, tokens=52_000, chunk_tokens=256) as emulator:
-        yield emulator
+#: The server's cap; the tokens wanted; the caller's fields; the settings; what each request asks for; the end.
+LIMITS: dict[str, tuple[int, int, dict[str, int], dict[str, Any], list[int | None], tuple[str, str | None]]] = {
+    "a total": (100, 400, {"max_tokens": 350}, {"round_tokens": 100}, [100, 100, 100, 50], MAX_TOKENS),
+    "by the new name": (
+        100,
+        400,
+        {"max_completion_tokens": 350},
+        {"round_tokens": 100},
+        [100, 100, 100, 50],
+        MAX_TOKENS,
+    ),
+    "not reached": (100, 250, {"max_tokens": 300}, {}, [300, 200, 100], STOP),
+    "of the settings": (100, 400, {}, {"max_tokens": 150}, [150, 50], MAX_TOKENS),
+    "the caller's, over the settings'": (
+        100,
+        400,
+        {"max_tokens": 250},
+        {"max_tokens": 150},
+        [250, 150, 50],
+        MAX_TOKENS,
+    ),
+    "hermes #26427, #22381: rounds of one size": (100, 399, {}, {"round_tokens": 100}, [100] * 4, STOP),
+    "fifty thousand": (CAP, 52_000, {"max_tokens": 50_000}, {}, [CAP, CAP, CAP, 848], MAX_TOKENS),
+    # The caller's own limit is the honest end, in one request, without a report.
+    "within a round": (CAP, 52_000, {"max_tokens": 500}, {}, [500], OWN),
+    "the cap": (CAP, 52_000, {"max_tokens": CAP}, {}, [CAP], OWN),
+    # Not meant: as much as there is.
+    "the cap, no limit": (CAP, 20_000, {"max_tokens": CAP}, {"cap_is_limit": False}, [CAP, None], STOP),
+    "the cap, no limit, by the new name": (
+        *(CAP, 20_000, {"max_completion_tokens": CAP}, {"cap_is_limit": False}, [None, None], STOP),
+    ),
+    "one under the cap": (CAP, 20_000, {"max_tokens": CAP - 1}, {"cap_is_limit": False}, [CAP - 1], OWN),
+}
 
 
 @two_ways
-@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-async def test_limit_is_a_total(way: Way, streamed: bool, name: str) -> None:
-    """The caller's limit holds for all rounds together, by the name that the provider knows."""
-    body = ask("Write 400 tokens.", **{name: 350})
-    with Emulator(cap=100) as emulator:
-        (answer,) = await asked(way, emulator, body, streamed=streamed, round_tokens=100)
+@pytest.mark.parametrize(("cap", "tokens", "fields", "settings", "numbers", "end"), LIMITS.values(), ids=LIMITS)
+async def test_limit(
+    cap: int, tokens: int, fields: Any, settings: Any, numbers: Any, end: Any, way: Way, streamed: bool
+) -> None:
+    """A limit holds for all rounds together; each asks for what is left, by the name that the provider knows."""
+    body = ask(f"Write {tokens} tokens.")
+    with Emulator(cap=cap, chunk_tokens=1 if cap == 100 else 256) as emulator:
+        (answer,) = await asked(way, emulator, {**body, **fields}, streamed=streamed, **settings)
 
-    assert [100, 100, 100, 50] == limits(emulator)
+    assert numbers == [request.body.get("max_tokens") for request in emulator.requests]
     assert not any("max_completion_tokens" in request.body for request in emulator.requests)
-    assert emulator.uncapped(ask("Write 400 tokens.")).startswith(answer.text)
-    assert 345 <= count(answer.text) <= 350
-    assert ("length", "max_tokens", 350) == (*answer.said[1:], (answer.usage or {})["completion_tokens"])
+    assert emulator.uncapped(body).startswith(answer.text)
+    assert end == answer.said[1:]
+    total = tokens if end == STOP else next(iter(fields.values()), settings.get("max_tokens"))
+    assert total - 10 <= count(answer.text) <= total
+    assert end == STOP or total == (answer.usage or {})["completion_tokens"]
     check_bill(answer, emulator.requests)
-
-
-@two_ways
-async def test_limit_that_is_not_reached(way: Way, streamed: bool) -> None:
-    """An answer that ends before the caller's limit ends by itself."""
-    body = ask("Write 250 tokens.", max_tokens=300)
-    with Emulator(cap=100) as emulator:
-        (answer,) = await asked(way, emulator, body, streamed=streamed)
-
-    assert (emulator.uncapped(body), "stop") == (answer.text, answer.finish_reason)
-    assert [300, 200, 100] == limits(emulator)
-
-
-@two_ways
-async def test_limit_of_fifty_thousand(way: Way, streamed: bool, large: Emulator) -> None:
-    """50,000 tokens are asked for as 16384, 16384, 16384 and 848, and no more than 50,000 come."""
-    large.clear()
-    (answer,) = await asked(way, large, ask("Fifty thousand.", max_tokens=50_000), streamed=streamed)
-
-    assert [CAP, CAP, CAP, 848] == limits(large)
-    assert large.uncapped(ask("Fifty thousand.")).startswith(answer.text)
-    assert 49_990 <= count(answer.text) <= 50_000
-    assert ("length", 50_000) == (answer.finish_reason, (answer.usage or {})["completion_tokens"])
-
-
-@two_ways
-@pytest.mark.parametrize("limit", [500, CAP])
-async def test_limit_within_one_round(way: Way, streamed: bool, limit: int, large: Emulator) -> None:
-    """A limit at or under the cap is the caller's own: "length" is the honest end, in one request, without a report."""
-    large.clear()
-    body = ask("Within.", max_tokens=limit)
-    (answer,) = await asked(way, large, body, streamed=streamed)
-
-    assert (large.uncapped(body), "length", None) == (answer.text, answer.finish_reason, answer.report)
-    assert limit == count(answer.text)
-    assert [{**body, "stream": streamed}] == [request.body for request in large.requests]
-
-
-@two_ways
-@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-async def test_cap_is_no_limit(way: Way, streamed: bool, name: str, large: Emulator) -> None:
-    """With ``cap_is_limit=False`` a limit of exactly the cap means as much as there is; any other is a limit."""
-    large.clear()
-    bodies = [ask("Write 20000 tokens.", **{name: limit}) for limit in (CAP, CAP - 1)]
-    whole, limited = await asked(way, large, *bodies, streamed=streamed, cap_is_limit=False)
-
-    assert (large.uncapped(ask("Write 20000 tokens.")), "stop") == (whole.text, whole.finish_reason)
-    assert 3 == len(large.requests)
-    assert (CAP - 1, "length", None) == (count(limited.text), limited.finish_reason, limited.report)
-
-
-@two_ways
-async def test_limit_of_the_settings(way: Way, streamed: bool) -> None:
-    """``max_tokens`` of the settings is the total if the request names none, and yields if it does."""
-    bodies = [ask("Write 400 tokens."), ask("Write 400 tokens.", max_tokens=250)]
-    with Emulator(cap=100) as emulator:
-        answers = await asked(way, emulator, *bodies, streamed=streamed, max_tokens=150)
-
-    assert [150, 250] == [(answer.usage or {})["completion_tokens"] for answer in answers]
-    assert [150, 50, 250, 150, 50] == limits(emulator)
-
-
-@two_ways
-async def test_rounds_of_one_size(way: Way, streamed: bool, emulator: Emulator) -> None:
-    """hermes #26427, #22381: a continuation got a smaller max_tokens than the first round."""
-    fields = {"extra_body": {"continuation": {"round_tokens": 48}}}
-    await asked(way, emulator, ask(**fields), ask(max_tokens=3 * 48, **fields), streamed=streamed)
-
-    assert [48] * (4 + 3) == limits(emulator)
+    if end == OWN:
+        assert [{**body, **fields, "stream": streamed}] == [request.body for request in emulator.requests]
 
 
 @two_ways
