@@ -109,20 +109,22 @@ def test_prompt_that_is_too_long(text: str) -> None:
     assert None is rounds.next_request()
 
 
+@pytest.mark.parametrize("names", [("id", "choices"), ("choices",)])
 @pytest.mark.parametrize("is_later", [False, True])
-def test_text_is_not_asked_for_twice(is_later: bool) -> None:
-    """A stream that has brought text and then says "too long" is not asked for again."""
+def test_text_is_not_asked_for_twice(is_later: bool, names: tuple[str, ...]) -> None:
+    """A stream that has brought text, be it without an id, and then says "too long" is not asked for again."""
     rounds = rounds_of(ask(max_tokens=2000, stream=True))
     request = next_request(rounds)
-    rounds.feed(request, chunk("one "))
+    text, end = ({name: one[name] for name in names} for one in (chunk("one "), chunk("", "length")))
+    rounds.feed(request, text)
     if not is_later:
         assert rounds.fail(request, refused(ROOM_LEFT)).raises
         assert None is rounds.next_request()
         return
-    rounds.feed(request, chunk("", "length"))
+    rounds.feed(request, end)
     rounds.end_of_stream(request)
     request = next_request(rounds)
-    rounds.feed(request, chunk("one "))
+    rounds.feed(request, text)
 
     check_end(rounds, rounds.fail(request, refused(ROOM_LEFT)), "context", "one one ")
 

@@ -132,11 +132,12 @@ def test_end(case: Case, drive: Drive) -> None:
     case.check(drive)
 
 
-def test_finish_reason_of_no_text() -> None:
-    """An empty finish reason is no end of a choice, and no cut."""
-    answer = streamed(Script(said("all", finish="")))
+@drives
+def test_empty_finish_reason(drive: Drive) -> None:
+    """An empty finish reason is no cut."""
+    answer = drive(Script(said("all", finish="")))
 
-    assert ("all", None, None) == answer.said
+    assert ("all", None, None) == (answer.text, answer.finish_reason or None, answer.stopped_by)
 
 
 # Several choices.

@@ -40,8 +40,8 @@ async def test_answer(name: str, way: Way, streamed: bool) -> None:
     assert counts == [tuple(round_["usage"][key] for key in COUNTS) for round_ in answer.rounds]
     assert [sum(each) for each in zip(*counts, strict=True)] == [(answer.usage or {})[key] for key in COUNTS]
     if kind.habits.thinks in {"reasoning", "reasoning_content"}:
-        details = (answer.usage or {})["completion_tokens_details"]
-        assert kind.habits.think_tokens == details["reasoning_tokens"]
+        assert kind.habits.think_tokens == (answer.usage or {})["completion_tokens_details"]["reasoning_tokens"]
+        assert streamed or expected[1] == answer.raw["choices"][0]["message"][kind.habits.thinks]
 
 
 COUNTS = ("prompt_tokens", "completion_tokens")
