@@ -17,8 +17,8 @@ import pytest
 
 import openai_continue
 from openai_continue import Continuation
-from tests.conftest import Way, http
 from tests.recorded.deepinfra import DeepInfra
+from tests.support.ways import Way, http
 
 ROOT = Path(__file__).resolve().parents[2]
 CASSETTES = ROOT / "cassettes"

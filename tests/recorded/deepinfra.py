@@ -12,7 +12,7 @@ from typing import Any
 from openai_continue.testing.emulator import replies
 from openai_continue.testing.emulator.checks import Overflow, requested_tokens, token_limit
 from openai_continue.testing.emulator.habits import DEEPINFRA
-from tests.conftest import SYNC, http
+from tests.support.ways import SYNC, http
 
 #: Most tokens of a response, whatever is asked for.
 CAP = 48

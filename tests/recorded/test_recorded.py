@@ -14,11 +14,10 @@ import openai
 import pytest
 
 from openai_continue.core.reasoning import Inline
-from tests.conftest import listed, settled
-from tests.drive import Answer, live
+from tests.support.answers import Answer, live
+from tests.support.ways import listed, settled, streamed_or_not
 
 pytestmark = [pytest.mark.cassette, pytest.mark.vcr]
-streamed_or_not = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 Deepinfra = Callable[..., Any]
 
 R1, V3, SMALL = "deepseek-ai/DeepSeek-R1", "deepseek-ai/DeepSeek-V3.2", "Gryphe/MythoMax-L2-13b"
@@ -33,7 +32,7 @@ def ask(prompt: str, model: str = V3, **fields: Any) -> dict[str, Any]:
 async def had(client: Any, body: dict[str, Any], *, streamed: bool, index: int = 0) -> Answer:
     """Ask, and close the client."""
     try:
-        return await live(client, body, stream=streamed, index=index)
+        return await live(client, body, streamed=streamed, index=index)
     finally:
         await settled(client.close())
 
@@ -52,7 +51,7 @@ async def test_the_documented_example(deepinfra: Deepinfra) -> None:
     answer = await had(deepinfra(), {"model": R1, "messages": messages, "max_tokens": 5}, streamed=False)
 
     assert answer.text
-    assert answer.finish in ("length", "stop")
+    assert answer.finish_reason in ("length", "stop")
     assert answer.usage["completion_tokens"] <= 5
     assert answer.report is None
 
@@ -70,7 +69,7 @@ async def test_three_rounds(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> N
     assert "assistant" == first["role"]
     assert second["content"].startswith(first["content"])
     assert answer.text.startswith(second["content"])
-    assert ("length", "max_tokens") == (answer.finish, answer.stopped_by)
+    assert ("length", "max_tokens") == (answer.finish_reason, answer.stopped_by)
     assert answer.usage["completion_tokens"] == 120
 
 
@@ -82,7 +81,7 @@ async def test_to_the_natural_end(deepinfra: Deepinfra, vcr: Any, streamed: bool
 
     answer = await had(deepinfra(round_tokens=16), body, streamed=streamed)
 
-    assert ("stop", "stop") == (answer.finish, answer.stopped_by)
+    assert ("stop", "stop") == (answer.finish_reason, answer.stopped_by)
     assert len(vcr) == len(answer.report["rounds"]) > 1
 
 
@@ -138,7 +137,7 @@ async def test_json_over_rounds(deepinfra: Deepinfra, vcr: Any, streamed: bool) 
     answer = await had(deepinfra(round_tokens=40), body, streamed=streamed)
 
     assert json.loads(answer.text)
-    assert answer.finish == "stop"
+    assert answer.finish_reason == "stop"
     assert [True] + [False] * (len(vcr) - 1) == ["response_format" in request for request in sent(vcr)]
 
 
@@ -150,7 +149,7 @@ async def test_context_overflow(deepinfra: Deepinfra, streamed: bool) -> None:
     answer = await had(deepinfra(max_rounds=3), body, streamed=streamed)
 
     assert answer.text
-    assert answer.finish in ("length", "stop")
+    assert answer.finish_reason in ("length", "stop")
 
 
 @streamed_or_not
@@ -169,5 +168,5 @@ async def test_busy(deepinfra: Deepinfra, streamed: bool) -> None:
 
     answer = await had(deepinfra(round_tokens=40, busy=2), body, streamed=streamed)
 
-    assert ("length", "max_tokens") == (answer.finish, answer.stopped_by)
+    assert ("length", "max_tokens") == (answer.finish_reason, answer.stopped_by)
     assert answer.usage["completion_tokens"] == 60
