@@ -97,7 +97,7 @@ async def test_two_choices(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> No
 
     of = Answer.of_chunks if streamed else (lambda pieces, index: Answer.of_completion(pieces[0], index))
     choices = [of(pieces, index) for index in (0, 1)]
-    assert all(choice.text and choice.finish == "length" for choice in choices)
+    assert all(choice.text and choice.finish_reason == "length" for choice in choices)
     assert [2, 1, 1] == [request.get("n") or 1 for request in sent(vcr)]
     for choice, request in zip(choices, sent(vcr)[1:], strict=True):
         assert choice.text.startswith(request["messages"][-1]["content"])
