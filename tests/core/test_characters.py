@@ -28,7 +28,7 @@ def test_without_cut_character(text: str, bare: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=8))
 def test_half_character(text: str) -> None:
-    """The beginning of a character is told from whole ones at any byte."""
+    """The beginning of a character is found at any byte."""
     written = text.encode()
     for end in range(len(written) + 1):
         whole_ones = written[:end].decode(errors="ignore").encode()

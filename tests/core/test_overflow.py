@@ -90,7 +90,7 @@ def test_read(text: str, context: int | None, prompt: int | None, exact: bool) -
 
 @pytest.mark.parametrize(("text", "full"), [(ROOM_LEFT, False), (AT_LEAST, False), (TOO_LONG, True), (NONE_LEFT, True)])
 def test_read_whether_any_room_is_left(text: str, full: bool) -> None:
-    """A prompt that is too long by itself is told from one that leaves room."""
+    """A prompt that is too long by itself is not taken for one that leaves room."""
     read = overflow.read(text)
 
     assert read is not None

@@ -315,7 +315,7 @@ FILED = {
 
 @cases(FILED)
 def test_filed(case: Case, drive: Drive) -> None:
-    """Thoughts and answer are told apart by what came before the cut, not by the field that new text comes in."""
+    """New text is thought or answer by what came before the cut, not by the field that it comes in."""
     case.check(drive)
 
 

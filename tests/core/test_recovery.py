@@ -102,7 +102,7 @@ def test_number_of_ours_is_made_to_fit(ours: str, text: str, expected: int | Non
 
 @pytest.mark.parametrize("text", FULL)
 def test_prompt_that_is_too_long(text: str) -> None:
-    """hermes #106120: if the prompt alone is too long, no second request is wasted: the error is the caller's."""
+    """hermes #106120: if the prompt by itself is too long, no second request is wasted: the error is the caller's."""
     rounds = rounds_of(ask(max_tokens=2000))
 
     assert rounds.fail(next_request(rounds), refused(text)).raises
@@ -247,7 +247,7 @@ def test_waits_before_heals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("max_rounds", "heals"), [(1, 0), (2, 1), (3, 2)])
 def test_heals_count_as_rounds(max_rounds: int, heals: int) -> None:
-    """A heal is a round, of which there are no more than ``max_rounds``."""
+    """A heal is a round, and there are no more than ``max_rounds``."""
     rounds = rounds_of(ask(stream=True), max_rounds=max_rounds)
     numbers = []
     while (request := rounds.next_request()) is not None:

@@ -23,7 +23,7 @@ def filled(block: str, length: int = LOOP_CHARACTERS) -> str:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 65, 100, 1000, LONGEST_BLOCK - 1, LONGEST_BLOCK])
 def test_loop(size: int) -> None:
-    """A block of any size up to a quarter is seen, wherever it is cut, behind whatever text."""
+    """A block of any size up to a quarter is seen, wherever it is cut, after whatever text."""
     block = document("loop", size)[:size]
 
     for cut in (0, 1, size // 2):

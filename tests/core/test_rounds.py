@@ -147,7 +147,7 @@ def test_empty_finish_reason(drive: Drive) -> None:
 @pytest.mark.parametrize("index", [0, 1, 2])
 @pytest.mark.parametrize("cap", [7, 50, 90])
 def test_choices(index: int, cap: int, drive: Drive) -> None:
-    """Each choice is continued alone and comes out whole, with its own logprobs, and the usage is that of all."""
+    """Each choice is continued by itself and comes out whole, with its own logprobs, and the usage is that of all."""
     sizes = [40, 100, 70]
     texts = ["".join(f" word{index}{number}" for number in range(sizes[index] // 4)).strip() for index in range(3)]
     engine = Engine(lambda _, choice: texts[choice], cap=cap)

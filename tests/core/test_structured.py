@@ -49,12 +49,12 @@ def end_of(text: str, sizes: list[int]) -> int | None:
     st.sampled_from(["", "\n", " {", "]", "Hope this helps!", '"']),
     st.lists(st.integers(0, 7), max_size=30),
 )
-def test_end_of_a_document(value: Any, indent: Any, ascii_only: bool, behind: str, sizes: list[int]) -> None:
+def test_end_of_a_document(value: Any, indent: Any, ascii_only: bool, after: str, sizes: list[int]) -> None:
     """A document ends where a JSON parser says, however it was split and whatever follows."""
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
 
-    assert len(text) == end_of(text + behind, sizes)
-    assert len(text) == end_of(text + behind, [1] * len(text))
+    assert len(text) == end_of(text + after, sizes)
+    assert len(text) == end_of(text + after, [1] * len(text))
     assert end_of(text[:-1], sizes) is None
 
 

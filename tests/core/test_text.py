@@ -75,6 +75,24 @@ def test_logprobs_without_bytes_hold_nothing_back() -> None:
     assert 1 == len(Text("content").take(content("text", logprobs=odd)))
 
 
+def token(written: bytes) -> dict[str, Any]:
+    return {"token": written.decode(errors="replace"), "bytes": list(written), "logprob": -1.0, "top_logprobs": []}
+
+
+def test_half_a_character_waits() -> None:
+    """A chunk that ends in U+FFFD, or whose logprobs end within a character, waits until the character is whole."""
+    text = Text("content")
+    cut, rest = content("a\ufffd"), content("b")
+    assert ([], [cut, rest]) == (text.take(cut), text.take(rest))
+
+    # Each byte of the character is a token, and comes in a chunk of its own; only the last one has the text.
+    chunks = [content("", logprobs={"content": [token(bytes([byte]))]}) for byte in "🦊".encode()]
+    chunks[-1]["choices"][0]["delta"]["content"] = "🦊"
+    text = Text("content")
+    assert [[], [], [], chunks] == [text.take(chunk) for chunk in chunks]
+    assert "🦊" == text.text
+
+
 def test_half_a_stop_string_waits() -> None:
     """A chunk that ends in the beginning of a stop string waits for the next one, and then goes out as it came."""
     rounds = rounds_of(ask(stop=["END"], stream=True))

@@ -25,7 +25,7 @@ def question(prompt: str, **fields: Any) -> dict[str, Any]:
 @two_ways
 @pytest.mark.parametrize("tokens", [20, 200])
 async def test_cut_in_the_arguments(tokens: int, way: Way, streamed: bool) -> None:
-    """hermes #72329: cut in its arguments, a call is returned as the SDK alone returns it, after one request."""
+    """hermes #72329: cut in its arguments, a call is returned as it is without the library, after one request."""
     body = question(f"Please call the tool with {tokens} tokens.")
     with Emulator(cap=15) as emulator:
         client, plain = way.client(emulator.base_url), way.plain_client(emulator.base_url)

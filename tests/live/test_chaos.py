@@ -49,7 +49,7 @@ class Case:
         return await (coroutine if self.way.is_async else asyncio.to_thread(asyncio.run, coroutine))
 
     async def without_us(self) -> Answer:
-        """Ask by the SDK alone."""
+        """Ask by the SDK without the library."""
         with self._emulator() as emulator:
             return await self._ask(self.way.plain_client(emulator.base_url, **self._options))
 

@@ -102,7 +102,7 @@ async def test_error_of_the_caller(habit: Any, prompt: str, limit: int, way: Way
 @sync_and_async
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_error_is_the_one_without_us(way: Way, streamed: bool) -> None:
-    """If the server answers 400, type, text and body are those of the SDK alone."""
+    """If the server answers 400, type, text and body are those without the library."""
     seen = []
     with Emulator(cap=100, context=90, habits=Habits(overflow="400")) as emulator:
         for make in (way.plain_client, way.client):

@@ -50,7 +50,7 @@ COUNTS = ("prompt_tokens", "completion_tokens")
 @two_ways
 @pytest.mark.parametrize("name", ["thinks", "thinks inline", "llama.cpp, thinking", "deepseek, thinking"])
 async def test_thoughts_of_several_rounds(name: str, way: Way, streamed: bool) -> None:
-    """hermes #90422: thoughts that are longer than a round go on where the server can, and into the answer."""
+    """hermes #90422: thoughts that are longer than a round go on if the server can, and into the answer."""
     kind = SERVERS[name]
     body = kind.ask("An answer of 40 tokens.")
     with Emulator(cap=30, habits=replace(kind.habits, think_tokens=70)) as emulator:

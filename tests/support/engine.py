@@ -13,7 +13,7 @@ from tests.support.answers import Answer, Json
 
 
 class Engine(drive.Engine):
-    """``cap``: of each request, or of the requests in order, of which the last one holds for all that follow."""
+    """``cap``: of each request, or of the requests in order; the last one holds for all that follow."""
 
     def __init__(
         self, text: Any = None, *, habits: Habits = DEEPINFRA, cap: int | Sequence[int] = 16_384, **more: Any

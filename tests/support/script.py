@@ -135,7 +135,7 @@ def _usage_of(this: Said) -> Json:
 
 
 class Pieces(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc, name-defined]
-    """A body that comes in pieces, one of which may be an error to raise or a function to call."""
+    """A body that comes in pieces; a piece may be an error to raise or a function to call."""
 
     def __init__(self, pieces: Iterable[Any]) -> None:
         self._pieces = pieces

@@ -12,7 +12,7 @@ from tests.support.bodies import ask
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of server, and what the library is told of it."""
+    """A kind of server, and what the library knows of it."""
 
     habits: Habits
     #: The row of the provider table.
