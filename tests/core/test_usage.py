@@ -63,3 +63,4 @@ def test_usage_of_streams(row: str, options: dict[str, Any] | None, injected: bo
     assert [asked] * len(engine.bodies) == [sent.get("stream_options") for sent in engine.bodies]
     assert injected == (answer.usage is None)
     assert injected == (not [one for one in answer.raw if "usage" in one])
+    assert not injected or all(one["choices"] for one in answer.raw)
