@@ -10,13 +10,10 @@ import pytest
 
 from openai_continue import Continuation, providers
 from openai_continue.errors import SettingsError
-from openai_continue.testing import Emulator, Habits
-from tests.support.answers import joined, live
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives, streamed, whole
 from tests.support.script import Script, said, usage
-from tests.support.servers import SERVERS
-from tests.support.ways import DEEPINFRA, SYNC, Way, four_ways, http, listed, settled, sync_and_async
+from tests.support.ways import DEEPINFRA, SYNC, Way, http, settled, sync_and_async
 
 FLAGS = {"add_generation_prompt": False, "continue_final_message": True}
 NAMES = [row.name for row in providers.PROVIDERS]
@@ -251,75 +248,3 @@ def test_unknown_host_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     client.close()
 
     assert 1 == sum("unheard.example" in record.message for record in caplog.records)
-
-
-# Against a server with the habits of the provider.
-
-
-#: The kinds of server with all the habits of a row's provider.
-KINDS = [name for name, kind in SERVERS.items() if name.partition(",")[0] == kind.provider]
-
-
-@four_ways
-@pytest.mark.parametrize("name", KINDS)
-async def test_end_to_end(name: str, way: Way, streamed: bool) -> None:
-    """On a server with its habits, each row gives the uncapped answer, and the server continues every prefill."""
-    kind = SERVERS[name]
-    body = kind.ask("An answer of 120 tokens.", temperature=0)
-    with Emulator(cap=45, habits=kind.habits) as emulator:
-        client = way.client(emulator.base_url, continuation=kind.settings())
-        answer = await live(client, body, streamed=streamed)
-        await settled(client.close())
-        expected = emulator.uncapped(body), emulator.uncapped_reasoning(body)
-        requests = len(emulator.requests)
-
-    assert expected == (answer.text, answer.thoughts)
-    assert ("stop", "stop") == (answer.finish_reason, answer.stopped_by)
-    assert emulator.derailed == 0
-    assert 3 <= requests <= 5
-
-
-@four_ways
-@pytest.mark.parametrize("name", ["llama.cpp, thinking", "deepseek, thinking"])
-async def test_thoughts_end_to_end(name: str, way: Way, streamed: bool) -> None:
-    """Thoughts that were cut are continued if the server reads thoughts in a field of their own."""
-    kind = SERVERS[name]
-    body = kind.ask("An answer of 40 tokens.")
-    with Emulator(cap=30, habits=replace(kind.habits, think_tokens=70)) as emulator:
-        client = way.client(emulator.base_url, continuation=kind.settings())
-        answer = await live(client, body, streamed=streamed)
-        await settled(client.close())
-        expected = emulator.uncapped(body), emulator.uncapped_reasoning(body)
-
-    assert expected == (answer.text, answer.thoughts)
-    assert ("stop", "stop") == (answer.finish_reason, answer.stopped_by)
-    assert emulator.derailed == 0
-
-
-@sync_and_async
-async def test_wrong_row(way: Way) -> None:
-    """A row without marks on a server that needs them: the restart is noticed, and costs one request."""
-    with Emulator(cap=45, tokens=120, habits=Habits(ignores_prefill=True)) as emulator:
-        client = way.client(emulator.base_url)
-        chunks = await listed(await settled(client.chat.completions.create(**ask("x"), stream=True)))
-        await settled(client.close())
-        expected = emulator.uncapped(ask("x"))
-        requests = len(emulator.requests)
-
-    assert expected.startswith(joined(chunks))
-    assert 45 >= len(chunks) - 3
-    assert (2, "restart") == (requests, chunks[-1].continuation["stopped_by"])
-
-
-@sync_and_async
-async def test_server_that_refuses(way: Way) -> None:
-    """A server that refuses a prefill costs one 400. The text that arrived is returned, and the report names the error."""
-    with Emulator(cap=45, tokens=120, habits=Habits(refuses_prefill=True)) as emulator:
-        client = way.client(emulator.base_url)
-        answer = await live(client, ask("x"), streamed=False)
-        await settled(client.close())
-        expected = emulator.uncapped(ask("x"))
-
-    assert ("length", "error") == (answer.finish_reason, answer.stopped_by)
-    assert expected.startswith(answer.text)
-    assert ("BadRequestError", 400) == tuple((answer.report or {})["error"][name] for name in ("type", "status"))

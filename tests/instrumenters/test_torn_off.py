@@ -12,7 +12,9 @@ from openai._base_client import AsyncAPIClient, SyncAPIClient
 
 import openai_continue
 from openai_continue.testing import Emulator
-from tests.conftest import DEEPINFRA, Way, ask, joined, listed, settled
+from tests.support.answers import joined
+from tests.support.bodies import ask
+from tests.support.ways import DEEPINFRA, Way, listed, settled
 
 METHODS: list[tuple[Any, str]] = [(SyncAPIClient, "_process_response"), (AsyncAPIClient, "_process_response")]
 

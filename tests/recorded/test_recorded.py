@@ -15,10 +15,9 @@ import pytest
 
 from openai_continue.core.reasoning import Inline
 from tests.support.answers import Answer, live
-from tests.support.ways import listed, settled
+from tests.support.ways import listed, settled, streamed_or_not
 
 pytestmark = [pytest.mark.cassette, pytest.mark.vcr]
-streamed_or_not = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 Deepinfra = Callable[..., Any]
 
 R1, V3, SMALL = "deepseek-ai/DeepSeek-R1", "deepseek-ai/DeepSeek-V3.2", "Gryphe/MythoMax-L2-13b"
@@ -52,7 +51,7 @@ async def test_the_documented_example(deepinfra: Deepinfra) -> None:
     answer = await answer_of(deepinfra(), {"model": R1, "messages": messages, "max_tokens": 5}, streamed=False)
 
     assert answer.text
-    assert answer.finish in ("length", "stop")
+    assert answer.finish_reason in ("length", "stop")
     assert answer.usage["completion_tokens"] <= 5
     assert answer.report is None
 
@@ -70,7 +69,7 @@ async def test_three_rounds(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> N
     assert "assistant" == first["role"]
     assert second["content"].startswith(first["content"])
     assert answer.text.startswith(second["content"])
-    assert ("length", "max_tokens") == (answer.finish, answer.stopped_by)
+    assert ("length", "max_tokens") == (answer.finish_reason, answer.stopped_by)
     assert answer.usage["completion_tokens"] == 120
 
 
@@ -82,7 +81,7 @@ async def test_to_the_natural_end(deepinfra: Deepinfra, vcr: Any, streamed: bool
 
     answer = await answer_of(deepinfra(round_tokens=16), body, streamed=streamed)
 
-    assert ("stop", "stop") == (answer.finish, answer.stopped_by)
+    assert ("stop", "stop") == (answer.finish_reason, answer.stopped_by)
     assert len(vcr) == len(answer.report["rounds"]) > 1
 
 
@@ -100,7 +99,7 @@ async def test_two_choices(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> No
         choices = [Answer.of_chunks(pieces, index) for index in (0, 1)]
     else:
         choices = [Answer.of_completion(pieces[0], index) for index in (0, 1)]
-    assert all(choice.text and choice.finish == "length" for choice in choices)
+    assert all(choice.text and choice.finish_reason == "length" for choice in choices)
     assert [2, 1, 1] == [request.get("n") or 1 for request in sent(vcr)]
     for choice, request in zip(choices, sent(vcr)[1:], strict=True):
         assert choice.text.startswith(request["messages"][-1]["content"])
@@ -140,7 +139,7 @@ async def test_json_over_rounds(deepinfra: Deepinfra, vcr: Any, streamed: bool) 
     answer = await answer_of(deepinfra(round_tokens=40), body, streamed=streamed)
 
     assert json.loads(answer.text)
-    assert answer.finish == "stop"
+    assert answer.finish_reason == "stop"
     assert [True] + [False] * (len(vcr) - 1) == ["response_format" in request for request in sent(vcr)]
 
 
@@ -152,7 +151,7 @@ async def test_context_overflow(deepinfra: Deepinfra, streamed: bool) -> None:
     answer = await answer_of(deepinfra(max_rounds=3), body, streamed=streamed)
 
     assert answer.text
-    assert answer.finish in ("length", "stop")
+    assert answer.finish_reason in ("length", "stop")
 
 
 @streamed_or_not
@@ -171,5 +170,5 @@ async def test_busy(deepinfra: Deepinfra, streamed: bool) -> None:
 
     answer = await answer_of(deepinfra(round_tokens=40, busy=2), body, streamed=streamed)
 
-    assert ("length", "max_tokens") == (answer.finish, answer.stopped_by)
+    assert ("length", "max_tokens") == (answer.finish_reason, answer.stopped_by)
     assert answer.usage["completion_tokens"] == 60

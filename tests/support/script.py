@@ -30,6 +30,16 @@ def said(*pieces: str | Json, finish: str | None = "length", **more: Any) -> Sai
     return Said(pieces, finish, counted, more)
 
 
+def cut(*pieces: str | Json, **more: Any) -> Said:
+    """Return a round that the server's cap cuts."""
+    return said(*pieces, finish="length", **more)
+
+
+def end(*pieces: str | Json, **more: Any) -> Said:
+    """Return a round that ends by itself."""
+    return said(*pieces, finish="stop", **more)
+
+
 def usage(prompt: int, completion: int, **more: Any) -> Json:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion, **more}
 
@@ -125,7 +135,7 @@ def _usage_of(this: Said) -> Json:
 
 
 class Pieces(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc, name-defined]
-    """A body that comes in pieces, one of which may be an error to raise or a function to call."""
+    """A body that comes in pieces; a piece may be an error to raise or a function to call."""
 
     def __init__(self, pieces: Iterable[Any]) -> None:
         self._pieces = pieces

@@ -12,7 +12,7 @@ from tests.support.bodies import ask
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of server, and what the library is told of it."""
+    """A kind of server, and what the library knows of it."""
 
     habits: Habits
     #: The row of the provider table.
@@ -34,9 +34,17 @@ class Kind:
         return ask(prompt, **{"model": self.model, **fields})
 
     @property
-    def is_roomy(self) -> bool:
-        """Whether a round needs five tokens: a character takes up to three, and so do the tags of a think block."""
-        return self.habits.cut_characters is not None or self.habits.thinks is not None
+    def least(self) -> int:
+        """The least cap under which rounds get on: a character takes up to three tokens, as the tags of a block do."""
+        return 5 if self.habits.cut_characters or self.habits.thinks else 1
+
+    def pattern(self, *caps: int) -> tuple[int, ...]:
+        """
+        Return caps for an ``Engine``.
+
+        A parser that misfiles continued answers belongs to thoughts that do not go on, so the first round holds all.
+        """
+        return (30, *caps) if self.habits.misfiles else caps
 
 
 _R1 = "deepseek-r1"

@@ -14,6 +14,6 @@ def wait_first(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait a millisecond where the library or the SDK would wait half a second."""
+    """Wait a millisecond instead of half a second, before heals and before the SDK's retries."""
     wait_first(monkeypatch, 0.001)
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)

@@ -15,10 +15,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from openai_continue import providers
 from openai_continue.core import reasoning
 from openai_continue.testing.emulator.tokens import shown, tokenize
-from tests.conftest import ask
-from tests.drive import DRIVES, Drive, Script, said, streamed, whole
+from tests.support.bodies import ask
+from tests.support.driving import Drive, drives
+from tests.support.script import Script, said
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent.parent / "templates"
 #: A model for each template, by whose name its habits are known.
 MODELS = {
     "cohere": "CohereLabs/aya-expanse-8b",
@@ -40,13 +41,12 @@ TEXT = (
 )
 THOUGHTS = "Okay, so the user wants\na text. First:\n\n1. this,\n2. that"
 EMPTY_BLOCK = "<think>\n\n</think>\n\n"
-drives = pytest.mark.parametrize("drive", DRIVES)
 each_template = pytest.mark.parametrize("name", MODELS)
 
 
 @lru_cache
 def environment() -> Any:
-    """Make what transformers renders with (utils/chat_template_utils.py)."""
+    """Return what transformers renders with (utils/chat_template_utils.py)."""
     made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[ext.loopcontrols])
     made.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
     made.globals["raise_exception"] = _raise
@@ -88,19 +88,19 @@ def continued(name: str, messages: list[dict[str, Any]]) -> str:
 
 
 def continued_by_tgi(name: str, messages: list[dict[str, Any]]) -> str:
-    """Render as TGI does: as ever, then cut behind the last message (router/src/infer/chat_template.rs)."""
+    """Render as TGI does: as ever, then cut after the last message (router/src/infer/chat_template.rs)."""
     prompt = begun(name, messages)
     content = messages[-1]["content"]
     return prompt[: prompt.rindex(content) + len(content)].rstrip()
 
 
 def continued_by_sglang(name: str, messages: list[dict[str, Any]]) -> str:
-    """Render as SGLang does: for a fresh answer, with the text behind it (serving_chat.py)."""
+    """Render as SGLang does: for a fresh answer, with the text after it (serving_chat.py)."""
     return begun(name, messages[:-1]) + str(messages[-1]["content"])
 
 
 class Templated:
-    """A server with a real template, whose model goes on with its text where the prompt ends in a part of it."""
+    """A server with a real template, whose model goes on with the part of its text that the prompt ends in."""
 
     def __init__(self, name: str, render: Any = continued, *, cap: int, thinks: bool = False) -> None:
         self._name = name
@@ -110,13 +110,13 @@ class Templated:
         self.prompts: list[str] = []
 
     def _written(self, body: dict[str, Any]) -> tuple[str, str]:
-        """Give the thoughts and the answer that the model sees before it writes."""
+        """Return the thoughts and the answer that the model sees before it writes."""
         messages = body["messages"]
         if messages[-1]["role"] != "assistant":
             return "", ""
         prompt = self._render(self._name, messages)
         self.prompts.append(prompt)
-        # The model's thoughts, where they went back beside the answer, are in it.
+        # If the thoughts went back next to the answer, they are in it.
         header = continued(self._name, [*messages[:-1], {**messages[-1], "content": "X"}]).removesuffix("X")
         fresh = begun(self._name, messages[:-1])
         beginnings = [one for one in (fresh, f"{fresh}\n</think>\n\n", header) if prompt.startswith(one)]
@@ -147,12 +147,12 @@ class Templated:
 
 
 def question(name: str, **fields: Any) -> dict[str, Any]:
-    return {**ask("Write.", **fields), "model": MODELS[name]}
+    return ask("Write.", model=MODELS[name], **fields)
 
 
 @each_template
 def test_every_template_has_its_row(name: str) -> None:
-    """Each template is there, is of a model in the table, and its file is one of those that are told of."""
+    """Each template in the folder has a model in the table, and renders."""
     assert {path.stem for path in TEMPLATES.glob("*.jinja")} == set(MODELS)
     assert begun(name, ask("Write.")["messages"])
 
@@ -195,7 +195,7 @@ def test_answer(name: str, temperature: int, cap: int, drive: Drive) -> None:
 @each_template
 @pytest.mark.parametrize("cap", [4, 7, 20])
 def test_answer_by_tgi(name: str, cap: int, drive: Drive) -> None:
-    """TGI's way of rendering gives the same, for its row knows that it trims."""
+    """TGI's way of rendering gives the same, because its row says that it trims."""
     answer = drive(Templated(name, continued_by_tgi, cap=cap), question(name), provider="tgi", max_rounds=99)
 
     assert (TEXT, "stop", "stop") == answer.said
@@ -203,25 +203,21 @@ def test_answer_by_tgi(name: str, cap: int, drive: Drive) -> None:
 
 @drives
 @each_template
-@pytest.mark.parametrize("thinks", [False, True])
 @pytest.mark.parametrize("cap", [26, 40])
-def test_answer_by_sglang(name: str, thinks: bool, cap: int, drive: Drive) -> None:
+def test_answer_by_sglang(name: str, cap: int, drive: Drive) -> None:
     """With SGLang, an answer never lands in the think block that the generation prompt opens."""
     opens = reasoning.is_of("opening", MODELS[name])
-    server = Templated(name, continued_by_sglang, cap=cap, thinks=thinks and opens)
+    server = Templated(name, continued_by_sglang, cap=cap, thinks=opens)
     answer = drive(server, question(name), provider="sglang", max_rounds=99)
 
-    if thinks and opens:
-        assert (TEXT, THOUGHTS) == (answer.text, answer.thoughts)
-        assert all(prompt.partition("<think>\n\n</think>\n\n")[1] for prompt in server.prompts)
-    elif not opens:
-        assert (TEXT, "stop", "stop") == answer.said
+    assert (TEXT, "stop", "stop", THOUGHTS if opens else "") == (*answer.said, answer.thoughts)
+    assert not opens or all(EMPTY_BLOCK in prompt for prompt in server.prompts)
 
 
 @pytest.mark.parametrize("name", ["deepseek_r1_distill", "nemotron_3_nano"])
 @drives
 def test_thoughts(name: str, drive: Drive) -> None:
-    """Cut thoughts go back as the prompt had them: behind the opening tag, which stands there once."""
+    """Cut thoughts go back as the prompt had them: after the opening tag, which is there once."""
     server = Templated(name, cap=9, thinks=True)
     answer = drive(server, question(name), provider="vllm", max_rounds=99)
 
@@ -231,24 +227,22 @@ def test_thoughts(name: str, drive: Drive) -> None:
 
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think", "glm4moe"])
-def test_thoughts_that_stay(name: str) -> None:
-    """Where an open block would stand behind a closed one, cut thoughts are not sent."""
-    for drive in (whole, streamed):
-        server = Templated(name, cap=9, thinks=True)
-        answer = drive(server, question(name), provider="vllm")
+@drives
+def test_thoughts_that_stay(name: str, drive: Drive) -> None:
+    """If an open block would come after a closed one, cut thoughts are not sent."""
+    server = Templated(name, cap=9, thinks=True)
+    answer = drive(server, question(name), provider="vllm")
 
-        assert ("length", "reasoning") == (answer.finish, answer.stopped_by)
-        assert [] == server.prompts
+    assert ("length", "reasoning", []) == (*answer.said[1:], server.prompts)
     messages = [*ask("Write.")["messages"], {"role": "assistant", "content": "<think>\nOkay"}]
     assert 2 == continued(name, messages).count("<think>")
 
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think", "glm4moe", "nemotron_3_nano"])
-def test_answer_behind_thoughts(name: str) -> None:
-    """An answer alone goes back behind a think block that the template closes; with its thoughts, behind them."""
-    messages = ask("Write.")["messages"]
-    alone = continued(name, [*messages, {"role": "assistant", "content": "word"}])
-    both = continued(name, [*messages, {"role": "assistant", "content": "word", "reasoning_content": "well"}])
+def test_answer_after_thoughts(name: str) -> None:
+    """An answer goes back after a think block that the template closes; with its thoughts, after them."""
+    for thoughts in ("", "well"):
+        last = {"role": "assistant", "content": "word", **({"reasoning_content": thoughts} if thoughts else {})}
+        prompt = continued(name, [*ask("Write.")["messages"], last])
 
-    assert ("<think></think>" in alone.replace("\n", ""), True) == (True, alone.endswith("word"))
-    assert "<think>well</think>word" in both.replace("\n", "")
+        assert prompt.replace("\n", "").endswith(f"<think>{thoughts}</think>word")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openai_continue.core.repetition import LOOP_CHARACTERS, LOOP_REPEATS, is_looping
-from openai_continue.testing import Emulator
 from openai_continue.testing.emulator.texts import document
-from tests.conftest import ASYNC, DEEPINFRA, SYNC, Way, ask, joined, listed, settled
+from tests.support.driving import Drive, drives
+from tests.support.engine import Engine
 
 LONGEST_BLOCK = LOOP_CHARACTERS // LOOP_REPEATS
 
@@ -25,7 +23,7 @@ def filled(block: str, length: int = LOOP_CHARACTERS) -> str:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 65, 100, 1000, LONGEST_BLOCK - 1, LONGEST_BLOCK])
 def test_loop(size: int) -> None:
-    """A block of any size up to a quarter is seen, wherever it is cut, behind whatever text."""
+    """A block of any size up to a quarter is seen, wherever it is cut, after whatever text."""
     block = document("loop", size)[:size]
 
     for cut in (0, 1, size // 2):
@@ -34,7 +32,7 @@ def test_loop(size: int) -> None:
 
 
 @given(block=st.text(min_size=1, max_size=40), before=st.text(max_size=40), cut=st.integers(0, 40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_loop(block: str, before: str, cut: int) -> None:
     """Whatever the block, it is a loop, and is none where its last character is another."""
     text = before + filled(block, LOOP_CHARACTERS + cut)
@@ -93,43 +91,27 @@ def test_cost_is_linear(shape: str) -> None:
 # Answers.
 
 
-async def text_of(way: Way, emulator: Emulator, *, streamed: bool) -> tuple[str, str, Any]:
-    """Ask; give text, end and report."""
-    client = way.client(emulator.base_url, continuation=replace(DEEPINFRA, max_rounds=40))
-    made = await settled(client.chat.completions.create(**ask("Loop."), stream=streamed))
-    chunks = await listed(made) if streamed else []
-    await settled(client.close())
-    if not streamed:
-        return made.choices[0].message.content, made.choices[0].finish_reason, made.continuation
-    return joined(chunks), chunks[-1].choices[0].finish_reason, chunks[-1].continuation
-
-
-ways = pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
-streamed_or_not = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-
-
-@ways
-@streamed_or_not
+@drives
 @pytest.mark.parametrize("cap", [500, 4000])
-async def test_answer_that_loops(way: Way, streamed: bool, cap: int) -> None:
+@pytest.mark.parametrize(
+    "loop", [" and so on", "I will now write the file.\n"], ids=["plain", "hermes #86581, #100716"]
+)
+def test_answer_that_loops(loop: str, cap: int, drive: Drive) -> None:
     """An answer caught in a loop ends in "length" once a full round and 16,384 characters of it are one block."""
-    truth = document("before", 300) + " and so on" * 10_000
-    with Emulator(cap=cap, text=truth, chunk_tokens=100) as emulator:
-        text, finish_reason, report = await text_of(way, emulator, streamed=streamed)
+    before = document("before", 300)
+    truth = before + loop * (100_000 // len(loop))
+    answer = drive(Engine(truth, cap=cap, chunk_tokens=100), max_rounds=40)
 
-    assert truth.startswith(text)
-    assert ("length", "repetition") == (finish_reason, report["stopped_by"])
-    assert len(text) < len(document("before", 300)) + LOOP_CHARACTERS + 2 * cap * 6
+    assert truth.startswith(answer.text)
+    assert ("length", "repetition") == answer.said[1:]
+    assert LOOP_CHARACTERS <= len(answer.text) < len(before) + LOOP_CHARACTERS + 2 * cap * 6
 
 
-@ways
-@streamed_or_not
-async def test_answer_of_repeated_blocks(way: Way, streamed: bool) -> None:
+@drives
+def test_answer_of_repeated_blocks(drive: Drive) -> None:
     """A long answer of blocks that are repeated, as long as they are, comes whole."""
     truth = "".join(filled(f"row {number}, 0, 0, 0;\n", LOOP_CHARACTERS - 100) for number in range(4)) + "The end."
-    with Emulator(cap=2500, text=truth, chunk_tokens=100) as emulator:
-        text, finish_reason, report = await text_of(way, emulator, streamed=streamed)
+    answer = drive(Engine(truth, cap=2500, chunk_tokens=100), max_rounds=40)
 
-    assert truth == text
-    assert ("stop", "stop") == (finish_reason, report["stopped_by"])
-    assert len(report["rounds"]) > 5
+    assert (truth, "stop", "stop") == answer.said
+    assert len(answer.rounds) > 5

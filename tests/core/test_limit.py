@@ -1,0 +1,133 @@
+"""Whose token limit it is: the caller's is a total, asked for round by round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from openai_continue import Continuation, providers
+from openai_continue.core.limit import Limit
+from tests.support.bodies import ask
+from tests.support.cases import Case, cases, length
+from tests.support.driving import Drive, drives
+from tests.support.engine import Engine
+from tests.support.script import Script, cut, end
+
+CAP = 16_384
+#: The caller's fields, the settings, and what the first and the second round ask for.
+LIMITS: dict[str, tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]] = {
+    "none": ({}, {}, [{}, {}]),
+    "under the cap": ({"max_tokens": 10}, {}, [{"max_tokens": 10}, {"max_tokens": 5}]),
+    "over the cap": ({"max_tokens": 40_000}, {}, [{"max_tokens": CAP}, {"max_tokens": CAP}]),
+    "the new name": ({"max_completion_tokens": 10}, {}, [{"max_tokens": 10}, {"max_tokens": 5}]),
+    "both": ({"max_tokens": 10, "max_completion_tokens": 99}, {}, [{"max_tokens": 10}, {"max_tokens": 5}]),
+    "null": ({"max_tokens": None}, {}, [{"max_tokens": None}, {}]),
+    "a total in the settings": ({}, {"max_tokens": 8}, [{"max_tokens": 8}, {"max_tokens": 3}]),
+    "both totals": ({"max_tokens": 10}, {"max_tokens": 8}, [{"max_tokens": 10}, {"max_tokens": 5}]),
+    "tokens a round; hermes #26427, #22381: as many in each": (
+        {},
+        {"round_tokens": 7},
+        [{"max_tokens": 7}, {"max_tokens": 7}],
+    ),
+    "tokens a round, a total": ({"max_tokens": 10}, {"round_tokens": 7}, [{"max_tokens": 7}, {"max_tokens": 5}]),
+    "the cap, not meant": ({"max_tokens": CAP}, {"cap_is_limit": False}, [{"max_tokens": CAP}, {}]),
+    "the cap, meant": ({"max_tokens": CAP}, {}, [{"max_tokens": CAP}, {"max_tokens": CAP - 5}]),
+    "the row's cap, though another is set": (
+        {"max_tokens": CAP},
+        {"cap_is_limit": False, "round_tokens": 7},
+        [{"max_tokens": 7}, {"max_tokens": 7}],
+    ),
+    "the cap that is set": (
+        {"max_tokens": 7},
+        {"cap_is_limit": False, "round_tokens": 7},
+        [{"max_tokens": 7}, {"max_tokens": 7}],
+    ),
+    "the cap, and a total in the settings": (
+        {"max_tokens": CAP},
+        {"cap_is_limit": False, "max_tokens": 8},
+        [{"max_tokens": 8}, {"max_tokens": 3}],
+    ),
+}
+
+
+@drives
+@pytest.mark.parametrize(("body", "settings", "sent"), LIMITS.values(), ids=LIMITS)
+def test_limit(body: dict[str, Any], settings: dict[str, Any], sent: list[dict[str, Any]], drive: Drive) -> None:
+    """The caller's limit is a total under either name; each round asks for what is left of it, up to the cap."""
+    server = Script(cut("one "), end("two"))
+    drive(server, ask(**body), **settings)
+
+    names = ("max_tokens", "max_completion_tokens")
+    assert sent == [{name: one[name] for name in names if name in one} for one in server.bodies]
+
+
+REACHED = {
+    # If only the caller's own round was sent, there is no report.
+    **{
+        f"at once: {total}": Case([cut("one ")], **length("one ", None), body={"max_tokens": total}) for total in (3, 5)
+    },
+    **{
+        f"in the second round: {total}": Case(
+            [cut("one "), cut("two ")], **length("one two ", "max_tokens"), body={"max_tokens": total}
+        )
+        for total in (9, 10)
+    },
+    **{
+        f"no number of tokens: {value!r}": Case(
+            [cut("one ")], **length("one ", "unsupported"), body={"max_tokens": value}
+        )
+        for value in (0, -1, 10.0, "10", True, [10], {})
+    },
+}
+
+
+@cases(REACHED)
+def test_limit_that_is_reached(case: Case, drive: Drive) -> None:
+    """At the caller's total the answer ends in "length"; what is no number goes to the server as it is."""
+    _, server = case.check(drive)
+
+    assert case.body["max_tokens"] == server.bodies[0]["max_tokens"]
+
+
+@drives
+def test_limit_without_usage(drive: Drive) -> None:
+    """Without usage, a cut round is taken to have used what was asked for."""
+    server = Script(cut("one ", usage=None), cut("two ", usage=None), cut("three", usage=None))
+    answer = drive(server, ask(max_tokens=25), round_tokens=10)
+
+    assert [10, 10, 5] == [body["max_tokens"] for body in server.bodies]
+    assert ("one two three", "length", "max_tokens", None) == (*answer.said, answer.usage)
+
+
+@drives
+def test_limit_of_several_choices(drive: Drive) -> None:
+    """The caller's limit holds for each choice, though the server counts them together, and stops them earlier."""
+    text = "".join(f" word{number}" for number in range(60)).strip()
+    engine = Engine(text, cap=10)
+    answer = drive(engine, ask(n=2, max_tokens=25), 1)
+
+    assert text.startswith(answer.text)
+    assert "length" == answer.finish_reason
+    assert [25, 15, 15, 5, 5] == [body["max_tokens"] for body in engine.bodies]
+
+
+@pytest.mark.parametrize(
+    ("row", "name"), [("deepinfra", "max_tokens"), ("vllm", "max_completion_tokens"), ("groq", "max_completion_tokens")]
+)
+def test_limit_by_the_providers_name(row: str, name: str) -> None:
+    """The limit goes out under the name that the provider reads."""
+    limit = Limit.of({"max_completion_tokens": 7}, providers.named(row), Continuation())
+
+    assert {name: 7} == limit.on_first({"max_completion_tokens": 7})
+    assert {name: 3} == limit.on_later({"max_completion_tokens": 7}, 3)
+
+
+@drives
+def test_least_tokens_are_for_the_whole_answer(drive: Drive) -> None:
+    """vLLM's ``min_tokens`` and ``echo`` are for the whole answer: not counted or repeated again in each round."""
+    server = Script(cut("one "), cut("two "), end("three"))
+    drive(server, ask(min_tokens=7, echo=True), provider="vllm")
+
+    assert [7, 2, 0] == [body["min_tokens"] for body in server.bodies]
+    assert [True, None, None] == [body.get("echo") for body in server.bodies]

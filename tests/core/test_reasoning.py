@@ -1,0 +1,383 @@
+"""Answers of models that think: on which side of the think block a cut fell, and what goes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from openai_continue.core.reasoning import Inline
+from openai_continue.core.round import Failure
+from openai_continue.testing import Habits
+from tests.support.answers import Answer
+from tests.support.bodies import ask
+from tests.support.cases import Case, cases, length
+from tests.support.driving import Drive, drives, rounds_of, streamed, whole
+from tests.support.engine import Engine
+from tests.support.script import Script, cut, end
+
+#: A model name for each of the emulator's templates.
+MODELS = {"r1": "deepseek-ai/DeepSeek-R1", "qwen3": "Qwen/Qwen3-32B", "raises": "zai-org/GLM-4.5"}
+R1, QWEN3 = {"model": MODELS["r1"]}, {"model": MODELS["qwen3"]}
+THOUGHTS = "Okay, let me think about this question for quite a while before I say a word.\n"
+START = "The answer has a beginning that no other part of it resembles: not even this.\n"
+USER = {"role": "user", "content": "x"}
+
+
+def field(text: str, name: str = "reasoning_content") -> dict[str, str]:
+    """Return a delta with thoughts in a field of their own."""
+    return {name: text}
+
+
+# Parting content.
+
+
+@pytest.mark.parametrize(
+    ("content", "model", "parted"),
+    [
+        ("answer", None, Inline(False, "", "answer")),
+        ("", None, Inline(False, "", "")),
+        ("<think>\nwell", None, Inline(True, "<think>\nwell", "")),
+        ("\n<think>\nwell", None, Inline(True, "\n<think>\nwell", "")),
+        ("<think>\nwell\n</think>\n\nanswer", None, Inline(False, "well", "answer", "\n\n")),
+        ("<think></think>answer", None, Inline(False, "", "answer")),
+        ("<think>\nwell\n</think>\n\n", None, Inline(False, "well", "", "\n\n")),
+        ("<think>a</think>b</think>c", None, Inline(False, "a", "b</think>c")),
+        ("well\n</think>\n\nanswer", None, Inline(False, "well", "answer", "\n\n")),
+        ("well\n</think>", None, Inline(False, "well", "")),
+        ("well</think>answer", "deepseek-r1", Inline(False, "well", "answer")),
+        ("well</think>answer", "Qwen/Qwen3-30B-A3B-Thinking-2507", Inline(False, "well", "answer")),
+        ("well</think>answer", "Qwen/Qwen2.5", Inline(False, "", "well</think>answer")),
+        ("Close it with `</think>`.\nGo on.", None, Inline(False, "", "Close it with `</think>`.\nGo on.")),
+        ("text.split('</think>')[-1]", "deepseek-r1", Inline(False, "", "text.split('</think>')[-1]")),
+        ("text.split('</think>')[-1]\n", "m", Inline(False, "", "text.split('</think>')[-1]\n")),
+        ("First <think>, then\n</think>\n.", None, Inline(False, "", "First <think>, then\n</think>\n.")),
+    ],
+)
+def test_parting(content: str, model: str | None, parted: Inline) -> None:
+    """Content is parted at its think block; a text about think tags has none."""
+    assert parted == Inline.of(content, model)
+
+
+# Every form, cut everywhere.
+
+
+@drives
+@pytest.mark.parametrize("template", MODELS)
+@pytest.mark.parametrize(
+    ("thinks", "misfiles"),
+    [
+        ("inline", None),
+        *((name, how) for name in ("reasoning_content", "reasoning") for how in (None, "whole", "both")),
+    ],
+)
+def test_every_cut(thinks: Any, template: Any, misfiles: Any, drive: Drive) -> None:
+    """Cut in the answer, thoughts and answer are whole; cut in the thoughts, they go on if that is safe, or end."""
+    habits = Habits(thinks=thinks, template=template, think_tokens=20, misfiles=misfiles)
+    body = ask("Think.", model=MODELS[template])
+    for cap in (5, 9, 22, 30, 40, 57):
+        engine = Engine(habits=habits, cap=cap, tokens=60)
+        uncapped = engine.uncapped(body)
+        answer = drive(engine, body, max_rounds=50)
+        if cap < 25 and template != "r1":
+            assert ("length", "reasoning", 1) == (answer.finish_reason, answer.stopped_by, len(engine.bodies))
+            assert uncapped.text.startswith(answer.text)
+            assert uncapped.thoughts.startswith(answer.thoughts)
+        else:
+            expected = uncapped.text, uncapped.thoughts, "stop"
+            assert expected == (answer.text, answer.thoughts, answer.finish_reason), cap
+        assert engine.derailed == 0
+
+
+# What goes back.
+
+
+@drives
+@pytest.mark.parametrize("first", [cut(field("well"), "one "), cut("<think>\nwell\n</think>\n\none ")])
+@pytest.mark.parametrize(
+    ("row", "model", "sent"),
+    [
+        ("deepinfra", MODELS["r1"], {"content": "<think>\n\n</think>\n\none"}),
+        ("deepinfra", "deepseek-ai/DeepSeek-R1-Distill-Llama-70B", {"content": "<think>\n\n</think>\n\none"}),
+        ("deepinfra", MODELS["qwen3"], {"content": "one"}),
+        ("deepinfra", "deepseek-ai/DeepSeek-V3.1", {"content": "one"}),
+        ("vllm", MODELS["r1"], {"content": "one", "reasoning_content": "well"}),
+        ("sglang", MODELS["r1"], {"content": "\n</think>\n\none"}),
+        ("sglang", "MiniMaxAI/MiniMax-M2", {"content": "\n</think>\n\none"}),
+        ("sglang", MODELS["qwen3"], {"content": "one"}),
+        ("llama.cpp", MODELS["qwen3"], {"content": "one", "reasoning_content": "well"}),
+        # aider #3820: a prefill without the thoughts was a 400.
+        ("deepseek", "deepseek-reasoner", {"content": "one", "reasoning_content": "well", "prefix": True}),
+    ],
+)
+def test_cut_answer_goes_back(first: Any, row: str, model: str, sent: dict[str, Any], drive: Drive) -> None:
+    """An answer goes back in the form that the provider documents, without its thoughts or with them."""
+    server = Script(first, end("two"))
+    drive(server, ask(model=model), provider=row)
+
+    assert [{"role": "assistant", **sent}] == [one["messages"][-1] for one in server.bodies[1:]]
+
+
+@pytest.mark.parametrize(
+    ("row", "model", "sent", "marks"),
+    [
+        ("deepinfra", MODELS["r1"], {"content": "<think>\nwell,"}, {}),
+        ("deepinfra", "MiniMaxAI/MiniMax-M2", {"content": "<think>\nwell,"}, {}),
+        (
+            "vllm",
+            MODELS["r1"],
+            {"content": "<think>\nwell,"},
+            {"continue_final_message": True, "add_generation_prompt": False},
+        ),
+        (
+            "llama.cpp",
+            MODELS["qwen3"],
+            {"content": "", "reasoning_content": "well,"},
+            {"continue_final_message": "reasoning_content", "add_generation_prompt": False},
+        ),
+        ("deepseek", "deepseek-reasoner", {"content": "", "reasoning_content": "well,", "prefix": True}, {}),
+    ],
+)
+@drives
+def test_cut_thoughts_go_back(row: str, model: str, sent: dict[str, Any], marks: dict[str, Any], drive: Drive) -> None:
+    """Cut thoughts go back inline if the template keeps an open block, or in the field that the server reads."""
+    echo = "well," if row == "llama.cpp" and drive is whole else ""
+    server = Script(cut(field("well, ")), end(field(echo + "well"), "answer", usage=None))
+    answer = drive(server, ask(model=model), provider=row)
+
+    assert ("answer", "well, well", "stop") == (answer.text, answer.thoughts, answer.finish_reason)
+    assert [{"role": "assistant", **sent}] == [one["messages"][-1] for one in server.bodies[1:]]
+    assert marks == {name: server.bodies[1][name] for name in marks}
+
+
+def test_block_that_the_server_refuses_is_left_out() -> None:
+    """After a 400, the block before the answer is left out of this round and of all that follow."""
+    rounds = rounds_of(ask(**R1))
+    server = Script(cut(field("well"), "one "), cut("two "), end("three"))
+    sent = []
+    while (request := rounds.next_request()) is not None:
+        sent.append(request.body["messages"][-1]["content"])
+        if "</think>" in sent[-1]:
+            assert not rounds.fail(request, Failure("BadRequestError", 400, "req", "no such block")).raises
+        else:
+            rounds.receive(request, server.completion(request.body))
+
+    assert ["x", "<think>\n\n</think>\n\none", "one", "one two"] == sent
+    assert ("one two three", "stop", "stop") == Answer.of_completion(rounds.completion()).said
+    assert 3 == len(rounds.history)
+
+
+@drives
+@pytest.mark.parametrize("row", ["llama.cpp", "deepseek"])
+def test_newlines_beside_the_tags(row: str, drive: Drive) -> None:
+    """The newlines beside the tags are the template's to write; the caller gets them as they came."""
+    echo = "ans" if row == "llama.cpp" and drive is whole else ""
+    server = Script(cut(field("\nwell\n\n"), "ans"), end(echo + "wer"))
+    answer = drive(server, ask(**QWEN3), provider=row)
+
+    assert ("answer", "\nwell\n\n", "stop") == (answer.text, answer.thoughts, answer.finish_reason)
+    assert "well" == server.bodies[1]["messages"][-1]["reasoning_content"]
+
+
+@drives
+@pytest.mark.parametrize("trims", [False, True])
+@pytest.mark.parametrize("gap", ["", "\n", "\n\n"])
+def test_cut_between_thoughts_and_answer(gap: str, trims: bool, drive: Drive) -> None:
+    """To DeepInfra, R1's thoughts go back closed and empty if no answer is there yet; no newline comes twice."""
+    rest = "\n"[: 2 - len(gap)]
+    server = Script(cut("<think>\nwell\n</think>" + gap), end((gap if trims else "") + rest, "answer"))
+    answer = drive(server, ask(**R1), trims=trims)
+
+    assert "<think>\nwell\n</think>" + gap + rest + "answer" == answer.text
+    assert ["<think>\n\n</think>" + ("" if trims else gap)] == server.sent_back
+
+
+STAYS = {
+    **{
+        f"thoughts, {row}, {model}, {len(text)}": Case(
+            [cut(first)], **length(text, "reasoning", thoughts=thoughts), body={"model": model}, known={"provider": row}
+        )
+        for row, model in (
+            ("deepinfra", MODELS["qwen3"]),
+            ("deepinfra", MODELS["raises"]),
+            ("vllm", MODELS["qwen3"]),
+            ("mistral", MODELS["r1"]),
+            ("moonshot", "kimi-k2-thinking"),
+        )
+        for first, text, thoughts in ((field("well", "reasoning"), "", "well"), ("<think>\nwell", "<think>\nwell", ""))
+    },
+    **{
+        f"opencode #17471, #42900: thoughts ate the budget, and it passed for success, {model}": Case(
+            [cut(field("well, "))], **length("", "reasoning", thoughts="well, "), body={"model": model}
+        )
+        for model in ("m", MODELS["qwen3"])
+    },
+    "half a character is no answer": Case(
+        [cut(field("well"), "\ufffd")], **length("\ufffd", "reasoning", thoughts="well"), body=QWEN3
+    ),
+    "complete thoughts": Case(
+        [cut("<think>\nwell\n</think>\n\n")], **length("<think>\nwell\n</think>\n\n", "reasoning"), body=QWEN3
+    ),
+    "complete thoughts and half a character": Case(
+        [cut("<think>\nwell\n</think>\ufffd")], **length("<think>\nwell\n</think>\ufffd", "reasoning"), body=QWEN3
+    ),
+    "white space that the template trims": Case([cut("\n\n")], **length("\n\n", "empty"), known={"trims": True}),
+    "white space that the template trims, after thoughts": Case(
+        [cut(field("well"), "\n\n")], **length("\n\n", "reasoning", thoughts="well"), known={"trims": True}
+    ),
+    # They are on an unknown side of it.
+    **{
+        f"thoughts beside a beginning of the caller's, {thoughts}": Case(
+            [cut(*pieces)],
+            **length(text, "reasoning", thoughts=thoughts),
+            body={**R1, "messages": [USER, {"role": "assistant", "content": "Once "}]},
+        )
+        for pieces, text, thoughts in (
+            ([field("Once upon ")], "", "Once upon "),
+            ([field("well"), "a time "], "a time ", "well"),
+        )
+    },
+}
+
+
+@cases(STAYS)
+def test_cut_thoughts_stay(case: Case, drive: Drive) -> None:
+    """If no portable way on is known, what came is returned with "length" after one request."""
+    case.check(drive)
+
+
+# What comes back, and where it is filed.
+
+FILED = {
+    "text that comes as thoughts, after the thinking was over": Case(
+        [cut(field("well"), "one "), cut(field("two "), field("three ")), end(field("four"))],
+        "one two three four",
+        thoughts="well",
+        body=QWEN3,
+    ),
+    "thoughts that begin again before the answer goes on": Case(
+        [cut(field("well"), "one "), end(field("hm, where was I? "), field("ah!"), "two ", "three")],
+        "one two three",
+        thoughts="well",
+        body=QWEN3,
+    ),
+    "the cap fell into the answer, not into the thoughts": Case(
+        [cut(field("well \ufffd"), "one "), end(field(""), "two")], "one two", thoughts="well \ufffd", body=R1
+    ),
+    "a cut character in the thoughts": Case(
+        [cut(field("well \ufffd")), end(field("é"), "answer")], "answer", thoughts="well é", body=R1
+    ),
+    "over both tags": Case(
+        [cut("<think>\nwell,"), cut(" so\n</think>\n\none "), end("two")],
+        "<think>\nwell, so\n</think>\n\none two",
+        body=R1,
+        sent_back=["<think>\nwell,", "<think>\n\n</think>\n\none"],
+    ),
+    # A tag has no word to go back to.
+    "thoughts cut after punctuation, at temperature 0, trimmed": Case(
+        [cut("<think>\nwell.\n"), end("\nso\n</think>\n\none")],
+        "<think>\nwell.\nso\n</think>\n\none",
+        body={**R1, "temperature": 0},
+        known={"trims": True},
+        sent_back=["<think>\nwell."],
+    ),
+    "an open block of the caller's": Case(
+        [cut(field("well ")), end(field("then"), "one")],
+        "one",
+        thoughts="well then",
+        body={**R1, "messages": [USER, {"role": "assistant", "content": "<think>\nFirst, "}]},
+        sent_back=["<think>\nFirst, well"],
+    ),
+    "a closed block of the caller's": Case(
+        [cut("one "), end("two")],
+        "one two",
+        body={**R1, "messages": [USER, {"role": "assistant", "content": "<think>\n\n</think>\n\n"}]},
+        sent_back=["<think>\n\n</think>\n\none"],
+    ),
+    "a tag in an answer whose thoughts came in a field": Case(
+        [cut(field("well"), '["</think>", '), end("or not.")],
+        '["</think>", or not.',
+        thoughts="well",
+        body=R1,
+        sent_back=['<think>\n\n</think>\n\n["</think>",'],
+    ),
+    "a quoted tag": Case(
+        [cut("Write '</think>' "), end("or not.")], "Write '</think>' or not.", body=R1, sent_back=["Write '</think>'"]
+    ),
+    "hermes #90422: thoughts used up all rounds": Case(
+        [cut(field(f"thought {number} ")) for number in range(5)],
+        **length("", "max_rounds", thoughts="".join(f"thought {number} " for number in range(5))),
+        body=R1,
+        known={"max_rounds": 5},
+    ),
+}
+
+
+@cases(FILED)
+def test_filed(case: Case, drive: Drive) -> None:
+    """New text is thought or answer by what came before the cut, not by the field that it comes in."""
+    case.check(drive)
+
+
+RESTARTS = {
+    **{
+        f"{len(second.pieces)} pieces at temperature {temperature}": Case(
+            [cut(field(THOUGHTS), START), second],
+            **length(START, "restart", thoughts=THOUGHTS),
+            body={**QWEN3, "temperature": temperature},
+        )
+        for temperature in (0, 1)
+        for second in (
+            cut(field(THOUGHTS), field("more")),
+            cut(field("Other thoughts."), START, "more"),
+            end(field(THOUGHTS), "", START, "more"),
+        )
+    },
+    "inline": Case(
+        [cut("<think>\nwell\n</think>\n\none "), end("<think>", "\nhm\n</think>\n\ntwo")],
+        **length("<think>\nwell\n</think>\n\none ", "restart"),
+        body=QWEN3,
+    ),
+    "of cut thoughts": Case(
+        [cut(field(THOUGHTS)), cut(field(THOUGHTS), "answer")], **length("", "restart", thoughts=THOUGHTS), body=R1
+    ),
+}
+
+
+@cases(RESTARTS)
+def test_restart(case: Case, drive: Drive) -> None:
+    """A server that begins again begins with its thoughts, and is noticed by them or by the answer after them."""
+    case.check(drive)
+
+
+def test_misfiled_answer_flows() -> None:
+    """A stream waits one round to learn that a server misfiles; the rounds after that flow."""
+    server = Script(cut(field("well"), "one "), cut(field("two "), field("three ")), end(field("four "), field("five")))
+    answer = streamed(server, ask(**QWEN3))
+
+    pieces = [item["delta"].get("content") for one in answer.raw for item in one["choices"]]
+    assert ["one ", "two ", "three ", "four ", "five"] == [piece for piece in pieces if piece]
+
+
+def test_order_of_thoughts_and_answer() -> None:
+    """The answer comes after all thoughts, though half a character of them had to wait."""
+    server = Script(cut(field("well \ufffd")), end(field("é"), field(" \ufffd"), "answer"))
+    answer = streamed(server, ask(**R1))
+
+    assert ("answer", "well é \ufffd") == (answer.text, answer.thoughts)
+    deltas = [item["delta"] for one in answer.raw for item in one["choices"]]
+    texts = [delta for delta in deltas if delta.get("content") or delta.get("reasoning_content")]
+    assert [False, False, False, True] == ["content" in delta for delta in texts]
+
+
+@drives
+def test_fields_of_both_names(drive: Drive) -> None:
+    """A server that gives thoughts under both names gets them whole under both in a whole answer."""
+    both = {"reasoning": "well, ", "reasoning_content": "well, "}
+    more = {"reasoning": "well", "reasoning_content": "well"}
+    answer = drive(Script(cut(both), end(more, "answer")), ask(**R1))
+
+    assert ("answer", "well, well") == (answer.text, answer.thoughts)
+    if drive is whole:
+        message = answer.raw["choices"][0]["message"]
+        assert ["well, well"] * 2 == [message["reasoning"], message["reasoning_content"]]
