@@ -15,8 +15,8 @@ import pytest
 
 from openai_continue import Continuation
 from openai_continue.testing import Fault, Habits
-from tests.sdk.asking import BREAKS, CAP, ROUNDS, ask_it, chunks_of, play, server, truth
 from tests.support.answers import joined, outcome
+from tests.support.asking import BREAKS, CAP, ROUNDS, ask_it, chunks_of, play, server, truth
 from tests.support.bodies import ask
 from tests.support.script import DONE, LOST, Script, chunk
 from tests.support.waiting import wait_first

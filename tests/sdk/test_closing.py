@@ -17,8 +17,8 @@ import openai
 import pytest
 
 from openai_continue.testing import Emulator, Fault
-from tests.sdk.asking import ask_both, chunks_of, create, text_of
 from tests.support.answers import joined
+from tests.support.asking import ask_both, chunks_of, create, text_of
 from tests.support.bodies import ask
 from tests.support.script import DONE, Script, chunk, said
 from tests.support.ways import ASYNC, DEEPINFRA, SYNC, Way, entered, http, listed, settled, streamed_or_not

@@ -19,8 +19,8 @@ import openai_continue
 from openai_continue import disabled
 from openai_continue.sdk import drivers as connection
 from openai_continue.testing import Emulator
-from tests.sdk.asking import chunks_of, create, text_of
 from tests.support.answers import joined
+from tests.support.asking import chunks_of, create, text_of
 from tests.support.bodies import ask
 from tests.support.ways import DEEPINFRA, OUR_ASYNC, OUR_SYNC, SYNC, http, listed
 

@@ -9,8 +9,8 @@ import openai
 import pytest
 
 from openai_continue.testing import Fault
-from tests.sdk.asking import BREAKS, ERRORS, ask_it, play, play_plain, server, truth
 from tests.support.answers import outcome
+from tests.support.asking import BREAKS, ERRORS, ask_it, play, play_plain, server, truth
 from tests.support.bodies import ask
 from tests.support.script import DONE, LOST, Script, chunk, event
 from tests.support.ways import DEEPINFRA, OUR_ASYNC, SYNC, Way, entered, listed, settled

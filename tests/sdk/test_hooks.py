@@ -16,8 +16,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 import openai_continue
 from openai_continue.testing import Emulator, Fault, Habits
 from openai_continue.testing.emulator.tokens import count
-from tests.sdk.asking import ask_both, chunks_of, create, rounds_in, text_of
 from tests.support.answers import joined
+from tests.support.asking import ask_both, chunks_of, create, rounds_in, text_of
 from tests.support.bodies import ask
 from tests.support.ways import DEEPINFRA, Way, entered, http, listed, settled, two_ways
 

@@ -15,8 +15,8 @@ import pytest
 
 from openai_continue.sdk import wire as sse
 from openai_continue.testing import Emulator, Fault
-from tests.sdk.asking import play, play_plain
 from tests.support.answers import Answer, outcome
+from tests.support.asking import play, play_plain
 from tests.support.bodies import ask
 from tests.support.script import DONE, Script, chunk, event
 from tests.support.ways import DEEPINFRA, OUR_ASYNC, SYNC, Way, settled, streamed_or_not, two_ways

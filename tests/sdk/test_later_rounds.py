@@ -10,8 +10,8 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from openai_continue.testing import Fault
-from tests.sdk.asking import BREAKS, CAP, ERRORS, ROUNDS, ask_it, play, server, truth
 from tests.support.answers import joined, outcome
+from tests.support.asking import BREAKS, CAP, ERRORS, ROUNDS, ask_it, play, server, truth
 from tests.support.bodies import ask
 from tests.support.script import DONE, Script, chunk, event
 from tests.support.ways import DEEPINFRA, Way, settled, two_ways

@@ -15,7 +15,7 @@ import pytest
 import openai_continue
 from openai_continue import Continuation
 from openai_continue.testing import Emulator
-from tests.sdk.asking import create
+from tests.support.asking import create
 from tests.support.bodies import ask
 from tests.support.script import Pieces
 from tests.support.ways import DEEPINFRA, OUR_ASYNC, OUR_SYNC, Way, entered, http, listed, settled, two_ways

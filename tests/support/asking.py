@@ -1,4 +1,4 @@
-"""How the tests of the SDK's side ask: a client, the emulator, or a script, with us and without."""
+"""How tests ask through a client: the emulator or a script, with us and without."""
 
 from __future__ import annotations
 
