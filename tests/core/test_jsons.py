@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -51,3 +53,17 @@ def test_json_survives(value: Any) -> None:
 def test_numbers_that_json_does_not_know() -> None:
     """NaN and infinities are written as the SDK reads them."""
     assert b"[NaN,Infinity,-Infinity]" == jsons.dump(jsons.load(b"[NaN, Infinity, -Infinity]"))
+
+
+def test_json_without_pydantic_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """openai accepts pydantic 1 too, which brings no writer of JSON: the text is the same."""
+    monkeypatch.setitem(sys.modules, "pydantic_core", None)
+    spec = importlib.util.spec_from_file_location("jsons_alone", jsons.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    alone = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "jsons_alone", alone)
+    spec.loader.exec_module(alone)
+
+    for value in ({"a": ["é\u2028\n\x00", 1.5, None, True, 10**30]}, "\ud800", [float("nan")]):
+        assert jsons.dump(value) == alone.dump(value)
