@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -28,10 +29,13 @@ THREE = (said("One "), said("two "), said("three.", finish="stop"))
 
 
 class Refusing(Script):
-    """A server that refuses the first request for the number of its tokens."""
+    """A server that refuses requests for more tokens than its context holds."""
+
+    refused = 0
 
     def handle_request(self, request: Any) -> Any:
-        if b'"max_tokens":4000' in request.content.replace(b" ", b""):
+        if (json.loads(request.content).get("max_tokens") or 0) > 4096:
+            self.refused += 1
             return http.Response(400, json={"error": {"message": OVERFLOW}}, request=request)
         return super().handle_request(request)
 
@@ -103,6 +107,7 @@ async def test_situation(name: str, caplog: pytest.LogCaptureFixture) -> None:
         # If an error ends a stream, its text came before.
         answer.text = "" if answer.error else answer.text or ""
 
+        assert (name == "too much for the context") == script.refused
         assert (this.answer, this.error, this.requests) == (answer.said, answer.kind[0], len(script.bodies))
         partial = getattr(answer.error, "partial_completion", None)
         lines = [record.getMessage() for record in caplog.records if record.name == "openai_continue"]
