@@ -184,7 +184,7 @@ async def test_no_context_leaks_from_a_stream(way: Way, client: Any) -> None:
 
 @sync_and_async
 async def test_unpatch_while_a_stream_is_read(way: Way, emulator: Emulator) -> None:
-    """A stream that began under a patch is continued by it, though it is taken back meanwhile."""
+    """A stream that began under a patch is continued by it, though ``unpatch()`` is called while it is read."""
     client = way.client(emulator.base_url)
 
     stream = await create(client, **ask("Meanwhile."), stream=True)

@@ -85,7 +85,7 @@ def test_children(home: Home, tmp_path: Path, runner: list[str]) -> None:
 
 
 def test_import_that_fails_at_first(home: Home, tmp_path: Path) -> None:
-    """Where the first import of openai fails and the next succeeds, the SDK is patched."""
+    """If the first import of openai fails and the next succeeds, the SDK is patched."""
     (tmp_path / "anyio.py").write_text("raise ImportError('not yet')\n")
     code = f"""
 import json, sys

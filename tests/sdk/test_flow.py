@@ -49,7 +49,7 @@ def test_block_is_taken_as_it_is() -> None:
 
 
 def test_changed_chunks_go_out_changed() -> None:
-    """Where the chunks of a round are not given on as they came, the text is put into what goes out for them."""
+    """If the chunks of a round are changed before they go out, the text is put into the changed ones."""
     flow = learnt(plain("x"), ready={**plain("x"), "id": "first"})
     given = flow.take(event(plain("a")) + event(plain('b"')))
 
@@ -81,7 +81,7 @@ ODD = {
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("place", ["first", "between", "last", "alone"])
 def test_odd_event_sends_its_block_the_long_way(odd: bytes, place: str) -> None:
-    """A block is of the flow to the byte, or it is not."""
+    """A block with one odd event is not taken at all."""
     good = event(plain("y"))
     block = {"first": odd + good, "between": good + odd + good, "last": good + odd, "alone": odd}[place]
 
@@ -102,7 +102,7 @@ def test_odd_event_sends_its_block_the_long_way(odd: bytes, place: str) -> None:
     ],
 )
 def test_place_of_the_text_is_tried_out(raw: bytes) -> None:
-    """The first thing that looks like the text need not be it; an event that leaves a doubt is no flow."""
+    """The first string that looks like the text need not be it; an event that leaves a doubt is not taken."""
     chunk: Any = load(raw.strip()[6:])
     flow = Flow()
     for _ in range(3):
@@ -112,7 +112,7 @@ def test_place_of_the_text_is_tried_out(raw: bytes) -> None:
 
 
 def test_flow_ends_with_another_event() -> None:
-    """Whatever the state machine has seen since, may change what becomes of the next text."""
+    """After any other event the next text goes the long way, since that event may change what becomes of it."""
     flow = learnt(plain("x"))
     flow.learn(event(plain("x")), plain("x"), [], "content")
 

@@ -19,10 +19,11 @@ from openai_continue.testing.emulator.tokens import count
 from tests.support.answers import joined
 from tests.support.asking import ask_both, chunks_of, create, rounds_in, text_of
 from tests.support.bodies import ask
-from tests.support.ways import DEEPINFRA, Way, entered, http, listed, settled, two_ways
+from tests.support.ways import ASYNC, DEEPINFRA, SYNC, Way, entered, http, listed, settled, two_ways
 
 #: Of an answer of 180 tokens, 48 a round.
 ROUNDS = 4
+patched_ways = pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
 
 
 def chunks_in(text: str) -> list[ChatCompletionChunk]:
@@ -263,15 +264,16 @@ def test_module_client(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("deployment", [None, "deployed"])
-async def test_azure(colour: Way, emulator: Emulator, deployment: str | None) -> None:
+@patched_ways
+async def test_azure(way: Way, emulator: Emulator, deployment: str | None) -> None:
     """Azure's clients continue, and every round goes to the deployment's url: the client's, or else the model's."""
-    kind: Any = openai.AsyncAzureOpenAI if colour.is_async else openai.AzureOpenAI
+    kind: Any = openai.AsyncAzureOpenAI if way.is_async else openai.AzureOpenAI
     client = kind(
         azure_endpoint=emulator.base_url.removesuffix("/v1/openai"),
         azure_deployment=deployment,
         api_key="key",
         api_version="2026-01-01",
-        http_client=colour.http_client(),
+        http_client=way.http_client(),
     )
     openai_continue.patch(DEEPINFRA)
 
@@ -293,9 +295,10 @@ async def test_copy(client: Any, emulator: Emulator, copy: str) -> None:
     assert {"yes"} == {request.headers["x-mine"] for request in emulator.requests}
 
 
-async def test_bound_before_the_patch(colour: Way, emulator: Emulator) -> None:
+@patched_ways
+async def test_bound_before_the_patch(way: Way, emulator: Emulator) -> None:
     """Methods that were bound, and raw responses that were touched, before the patch are continued after it."""
-    client = colour.plain_client(emulator.base_url)
+    client = way.plain_client(emulator.base_url)
     completions = client.chat.completions
     bound = completions.create
     raws = (completions.with_raw_response, client.with_raw_response.chat.completions)
@@ -316,11 +319,12 @@ async def test_bound_before_the_patch(colour: Way, emulator: Emulator) -> None:
 
 
 @pytest.mark.skipif(openai.VERSION < "3", reason="before openai 3.0 an httpx client is the SDK's own kind of client")
-async def test_legacy_http_client(colour: Way, emulator: Emulator) -> None:
+@patched_ways
+async def test_legacy_http_client(way: Way, emulator: Emulator) -> None:
     """An httpx client that is given to an SDK of httpx2 gets httpx responses, whole and streamed."""
     httpx = pytest.importorskip("httpx")
-    kind: Any = openai.AsyncOpenAI if colour.is_async else openai.OpenAI
-    http_client = httpx.AsyncClient() if colour.is_async else httpx.Client()
+    kind: Any = openai.AsyncOpenAI if way.is_async else openai.OpenAI
+    http_client = httpx.AsyncClient() if way.is_async else httpx.Client()
     client = kind(api_key="key", base_url=emulator.base_url, http_client=http_client)
     openai_continue.patch(DEEPINFRA)
 
@@ -481,10 +485,11 @@ async def test_gzip(way: Way) -> None:
     assert "gzip" == single.headers["content-encoding"]
 
 
-async def test_iterating_as_instrumenters_do(colour: Way, emulator: Emulator) -> None:
+@patched_ways
+async def test_iterating_as_instrumenters_do(way: Way, emulator: Emulator) -> None:
     """Code that replaces a stream's ``_iterator``, as sentry, langfuse and mlflow do, sees every chunk."""
     seen: list[Any] = []
-    stream = await create(colour.client(emulator.base_url), **ask("Instrumented."), stream=True)
+    stream = await create(way.client(emulator.base_url), **ask("Instrumented."), stream=True)
     inner = stream._iterator
 
     def watched() -> Iterator[Any]:
@@ -497,7 +502,7 @@ async def test_iterating_as_instrumenters_do(colour: Way, emulator: Emulator) ->
             seen.append(chunk)
             yield chunk
 
-    stream._iterator = awatched() if colour.is_async else watched()
+    stream._iterator = awatched() if way.is_async else watched()
     chunks = await listed(stream)
 
     assert emulator.uncapped(ask("Instrumented.")) == joined(chunks)

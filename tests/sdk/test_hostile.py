@@ -186,7 +186,7 @@ async def test_wrong_types_in_an_answer_that_was_cut(path: tuple[Any, ...], stre
 @streamed_or_not
 @at_any_path
 async def test_wrong_types_in_a_later_round(path: tuple[Any, ...], streamed: bool) -> None:
-    """Whatever stands anywhere in a later round, what came before is kept and the end is honest."""
+    """Whatever stands anywhere in a later round, the text before it is kept, and the answer says how it ended."""
     for (way, value), finish_reason in itertools.product(values_at(path), ("length", "stop")):
         later = body_of(spoilt(completion("and two ", finish_reason), path, value), streamed=streamed)
         first = body_of(completion("One ", "length"), streamed=streamed)

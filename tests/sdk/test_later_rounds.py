@@ -39,7 +39,7 @@ async def test_error_in_a_later_round(way: Way, streamed: bool, kind: Any) -> No
     assert ("length", "assistant") == (partial.choices[0].finish_reason, partial.choices[0].message.role)
     assert ("m", True) == (partial.model, partial.id.startswith("chatcmpl-"))
     assert (raised.text, raised.finish_reason) == ((kept.text, None) if streamed else ("", None))
-    # The report names the error that would have been raised, and nothing of what it said.
+    # The report names the error that would have been raised, and none of its text.
     assert kept.report is not None
     for report in (kept.report, partial.continuation):
         assert "error" == report["stopped_by"]

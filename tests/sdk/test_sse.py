@@ -51,7 +51,7 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
     for lines in draw(st.lists(st.lists(LINES, min_size=1, max_size=4), max_size=6)):
         for line in lines:
             written += line.encode() + draw(st.sampled_from(ENDS)).encode()
-        # A "\n" behind a "\r" is one end and no empty line.
+        # A "\n" after a "\r" is one end and no empty line.
         written += draw(st.sampled_from(ENDS[1:] if written.endswith(b"\r") else ENDS)).encode()
         values = [line[5:].removeprefix(" ").encode() for line in lines if line.startswith("data:")]
         said += [b"\n".join(values)] if values else []
@@ -120,7 +120,7 @@ def test_forms_of_events(content: bytes, said: list[bytes]) -> None:
 
 
 def test_comments() -> None:
-    """A comment is told from an event that says nothing else."""
+    """A comment differs from an event without data."""
     comment, other, both = events_of(b": ping\n\nevent: ping\n\n: ping\nid: 5\n\n")
 
     assert (True, False, False) == (comment.is_comment, other.is_comment, both.is_comment)

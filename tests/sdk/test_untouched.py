@@ -1,4 +1,4 @@
-"""What needs no continuation is the SDK's own affair, to the byte, on the wire and in the caller's hands."""
+"""Calls that need no continuation are the SDK's own, to the byte, on the wire and in the caller's hands."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ EVENTS = [
     b'data: {"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":{"prompt_tokens":1,'
     b'"completion_tokens":20,"total_tokens":21}}\n\n',
     b"data: [DONE]\n\n",
-    b": behind the end\n\n",
+    b": after the end\n\n",
 ]
 #: Limits under which an answer that ends in "length" has come to its end.
 ENDS = [("stop", {}), ("tool_calls", {}), ("content_filter", {}), ("odd", {}), ("length", {"max_tokens": 20})]
