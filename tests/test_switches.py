@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -111,21 +111,9 @@ async def _off_async() -> AsyncIterator[None]:
         yield
 
 
-@pytest.fixture
-def _off() -> Iterator[None]:
-    with disabled():
-        yield
-
-
 @pytest.mark.usefixtures("_off_async")
 async def test_disabled_in_an_async_fixture() -> None:
     """An async fixture may hold it; its teardown is the test."""
-
-
-@pytest.mark.usefixtures("_off")
-def test_disabled_in_a_fixture() -> None:
-    """A fixture may hold it around a test."""
-    assert is_disabled()
 
 
 def test_disabled_in_a_generator() -> None:
@@ -249,22 +237,6 @@ async def test_bad_wish_of_one_call(client: Any, emulator: Emulator, wish: Any, 
         await create(client, **ask("Bad."), stream=streamed, extra_body={"continuation": wish})
 
     assert [] == emulator.requests
-
-
-CALLS: dict[str, Callable[..., Any]] = {
-    "parse": lambda client, **fields: client.chat.completions.parse(**fields),
-    "raw": lambda client, **fields: client.chat.completions.with_raw_response.create(**fields),
-    "beta": lambda client, **fields: client.beta.chat.completions.parse(**fields),
-}
-
-
-@sync_and_async
-@pytest.mark.parametrize("call", CALLS)
-async def test_wish_through_other_methods(client: Any, emulator: Emulator, call: str) -> None:
-    """The key works through any method that takes ``extra_body``."""
-    await settled(CALLS[call](client, **ask("Methods."), extra_body={"continuation": {"round_tokens": 47}}))
-
-    assert [47] * ROUNDS == [request.body["max_tokens"] for request in emulator.requests]
 
 
 @sync_and_async

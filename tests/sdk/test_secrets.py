@@ -104,8 +104,7 @@ BODIES: dict[str, list[list[bytes]]] = {
 }
 
 
-@pytest.mark.parametrize("name", BODIES)
-@pytest.mark.parametrize("provider", ["deepinfra", "llama.cpp"])
+@pytest.mark.parametrize(("name", "provider"), list(zip(BODIES, ["llama.cpp", "deepinfra", "llama.cpp"], strict=True)))
 async def test_objects(way: Way, name: str, provider: str) -> None:
     """No object of a running call shows anything in its repr, before any piece of any round."""
     seen: list[str] = []

@@ -59,7 +59,7 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 
 
 @given(stream=streams(), places=st.lists(st.integers(0, 400), max_size=12))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_events_however_split(stream: tuple[bytes, list[bytes]], places: list[int]) -> None:
     """Any end of line, comments, data of several lines: the events say the same however the bytes were split."""
     content, said = stream
@@ -72,7 +72,7 @@ def test_events_however_split(stream: tuple[bytes, list[bytes]], places: list[in
 
 
 @given(content=st.binary(max_size=60), places=st.lists(st.integers(0, 60), max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_bytes(content: bytes, places: list[int]) -> None:
     """No bytes are lost or made up, and none raise."""
     reader = sse.EventReader()
