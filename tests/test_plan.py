@@ -13,9 +13,8 @@ import pytest
 import openai_continue
 from openai_continue import Continuation, disabled
 from openai_continue.sdk.options import Plan
-from tests.conftest import settled
 from tests.support.script import Script, said
-from tests.support.ways import ASYNC, DEEPINFRA, SYNC, Way, http
+from tests.support.ways import ASYNC, DEEPINFRA, SYNC, Way, http, settled
 
 BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "secret"}]}
 ROUNDS = (said("One ", finish="length"), said("two.", finish="stop"))

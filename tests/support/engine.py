@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from openai_continue.testing import Habits
+from openai_continue.testing.emulator.checks import requested_tokens, stop_strings, token_limit
 from openai_continue.testing.emulator.habits import DEEPINFRA
-from tests import drive
+from openai_continue.testing.emulator.model import Model
+from openai_continue.testing.emulator.replies import Completion, compose, dump
+from openai_continue.testing.emulator.template import rendered
 from tests.support.answers import Answer, Json
 
 
-class Engine(drive.Engine):
-    """``cap``: of each request, or of the requests in order; the last one holds for all that follow."""
+class Engine:
+    """``cap``: most tokens of each response, or of the responses in order; the last one holds for all that follow."""
 
     def __init__(
-        self, text: Any = None, *, habits: Habits = DEEPINFRA, cap: int | Sequence[int] = 16_384, **more: Any
+        self,
+        text: Any = None,
+        *,
+        habits: Habits = DEEPINFRA,
+        cap: int | Sequence[int] = 16_384,
+        tokens: int = 200,
+        context: int = 163_840,
+        chunk_tokens: int = 1,
     ) -> None:
+        self.habits = habits
+        self.model = Model(tokens, text, habits)
+        self.context = context
+        self.chunk_tokens = chunk_tokens
+        self.bodies: list[Json] = []
+        #: Prompts that ended in a text which the model did not write.
+        self.derailed = 0
         self._caps: Sequence[int] = [cap] if isinstance(cap, int) else cap
-        super().__init__(text, habits=habits, **more)
 
     @property
     def cap(self) -> int:
+        """Most tokens of the response to the last body."""
         return self._caps[min(max(len(self.bodies) - 1, 0), len(self._caps) - 1)]
 
-    @cap.setter
-    def cap(self, value: int) -> None:
-        """The pattern stays."""
+    def _answer(self, body: Json) -> Completion:
+        self.bodies.append(copy.deepcopy(body))
+        prompt = rendered(body, self.habits)
+        requested = requested_tokens(body, self.habits)
+        limit = token_limit(requested, prompt.tokens, cap=self.cap, context=self.context, habits=self.habits)
+        replies = self.model.replies(body, prompt, limit, stop_strings(body))
+        self.derailed += sum(reply.turn.is_derailed for reply in replies)
+        answer = compose(body, prompt, replies, habits=self.habits, cached_tokens=0)
+        # A reasoning parser misfiles an answer because its closing tag is missing; where the tag comes, it does not.
+        closes = any(part.kind == "hidden" for reply in replies for part in reply.parts)
+        return replace(answer, misfiles=answer.misfiles and not closes)
+
+    def completion(self, body: Json) -> Json:
+        return cast(Json, json.loads(dump(self._answer(body).whole())))
+
+    def chunks(self, body: Json) -> Iterable[Json]:
+        for event in self._answer(body).events(self.chunk_tokens):
+            yield json.loads(event.data.removeprefix(b"data: "))
 
     def uncapped(self, body: Json, choice: int = 0) -> Answer:
         """Return the answer of a server without any limit of its own."""

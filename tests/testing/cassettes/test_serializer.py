@@ -16,8 +16,8 @@ from vcr.serializers import yamlserializer
 
 from openai_continue.testing.cassettes import serializer
 from openai_continue.testing.emulator.replies import DONE, event
-from tests.drive import Engine
 from tests.support.bodies import ask
+from tests.support.engine import Engine
 
 URI = "https://api.deepinfra.com/v1/openai/chat/completions"
 

@@ -1,20 +1,23 @@
-"""Chunks taken by the block say what they say one by one."""
+"""The fast path: chunks taken by the block say what they say one by one."""
 
 from __future__ import annotations
 
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import openai
 import pytest
 
-import openai_continue
 from openai_continue.core.jsons import load
 from openai_continue.sdk.flow import Flow
 from openai_continue.testing.emulator.replies import DONE, event
-from tests.conftest import http
+from tests.support.bodies import ask
+from tests.support.script import Pieces
+from tests.support.waiting import wait_first
+from tests.support.ways import DEEPINFRA, OUR_SYNC, http
 
 HEAD = {"id": "one", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 
@@ -46,7 +49,7 @@ def test_block_is_taken_as_it_is() -> None:
 
 
 def test_changed_chunks_go_out_changed() -> None:
-    """Where the chunks of a round are not given on as they came, the text is put into what goes out for them."""
+    """If the chunks of a round are changed before they go out, the text is put into the changed ones."""
     flow = learnt(plain("x"), ready={**plain("x"), "id": "first"})
     given = flow.take(event(plain("a")) + event(plain('b"')))
 
@@ -78,7 +81,7 @@ ODD = {
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("place", ["first", "between", "last", "alone"])
 def test_odd_event_sends_its_block_the_long_way(odd: bytes, place: str) -> None:
-    """A block is of the flow to the byte, or it is not."""
+    """A block with one odd event is not taken at all."""
     good = event(plain("y"))
     block = {"first": odd + good, "between": good + odd + good, "last": good + odd, "alone": odd}[place]
 
@@ -99,7 +102,7 @@ def test_odd_event_sends_its_block_the_long_way(odd: bytes, place: str) -> None:
     ],
 )
 def test_place_of_the_text_is_tried_out(raw: bytes) -> None:
-    """The first thing that looks like the text need not be it; an event that leaves a doubt is no flow."""
+    """The first string that looks like the text need not be it; an event that leaves a doubt is not taken."""
     chunk: Any = load(raw.strip()[6:])
     flow = Flow()
     for _ in range(3):
@@ -109,7 +112,7 @@ def test_place_of_the_text_is_tried_out(raw: bytes) -> None:
 
 
 def test_flow_ends_with_another_event() -> None:
-    """Whatever the state machine has seen since, may change what becomes of the next text."""
+    """After any other event the next text goes the long way, since that event may change what becomes of it."""
     flow = learnt(plain("x"))
     flow.learn(event(plain("x")), plain("x"), [], "content")
 
@@ -132,7 +135,9 @@ class Server:
         data = b"".join(self._events())
         if self._random.random() < 0.2:
             data = data[: self._random.randrange(len(data))]
-        return http.Response(200, headers={"content-type": "text/event-stream"}, stream=Blocks(data, self._random))
+        return http.Response(
+            200, headers={"content-type": "text/event-stream"}, stream=Pieces(list(blocks(data, self._random)))
+        )
 
     def _events(self) -> Iterator[bytes]:
         rng = self._random
@@ -161,40 +166,30 @@ class Server:
         yield DONE
 
 
-class Blocks(http.SyncByteStream):
-    """Bytes in blocks of any size."""
-
-    def __init__(self, data: bytes, rng: random.Random) -> None:
-        self._blocks: list[bytes] = []
-        aligned = rng.random() < 0.5
-        while data:
-            size = rng.choice([1, 7, 100, 1000, 5000])
-            end = data.find(b"\n\n", size) + 2 if aligned else size
-            end = len(data) if end < 2 else end
-            self._blocks.append(data[:end])
-            data = data[end:]
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._blocks
+def blocks(data: bytes, rng: random.Random) -> Iterator[bytes]:
+    """Cut bytes into blocks of any size."""
+    aligned = rng.random() < 0.5
+    while data:
+        size = rng.choice([1, 7, 100, 1000, 5000])
+        end = data.find(b"\n\n", size) + 2 if aligned else size
+        end = len(data) if end < 2 else end
+        yield data[:end]
+        data = data[end:]
 
 
 def streamed(seed: int) -> Any:
+    """Return the chunks of a random call to such a server, and the error at its end."""
     rng = random.Random(seed)
-    settings = openai_continue.Continuation(provider=rng.choice(["deepinfra", "vllm", "mistral"]), max_rounds=8)
-    body: dict[str, Any] = {"model": rng.choice(["m", "deepseek-r1"]), "messages": [{"role": "user", "content": "x"}]}
+    settings = replace(DEEPINFRA, provider=rng.choice(["deepinfra", "vllm", "mistral"]), max_rounds=8)
+    body = ask(model=rng.choice(["m", "deepseek-r1"]))
     if rng.random() < 0.3:
         body["max_tokens"] = rng.choice([15, 100])
     if rng.random() < 0.2:
         body["stop"] = ["END"]
     if rng.random() < 0.1:
         body["response_format"] = {"type": "json_object"}
-    client = openai_continue.OpenAI(
-        api_key="none",
-        base_url="http://none",
-        max_retries=0,
-        continuation=settings,
-        http_client=http.Client(transport=http.MockTransport(Server(seed))),
-    )
+    transport = http.MockTransport(Server(seed))
+    client = OUR_SYNC.client("http://none", transport=transport, max_retries=0, continuation=settings)
     chunks: list[Any] = []
     try:
         with client, client.chat.completions.create(**body, stream=True) as stream:
@@ -207,7 +202,7 @@ def streamed(seed: int) -> Any:
 @pytest.mark.parametrize("start", range(0, 160, 40))
 def test_by_the_block_as_one_by_one(start: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a server sends, in whatever blocks: the chunks are those of the long way."""
-    monkeypatch.setattr("openai_continue.core.recovery.FIRST_WAIT", 0.0)
+    wait_first(monkeypatch, 0)
     seeds = range(start, start + 40)
     by_the_block = [streamed(seed) for seed in seeds]
     taken: list[bool] = []

@@ -13,21 +13,19 @@ from typing import Any
 import pytest
 
 from openai_continue import Continuation, SettingsError
-from openai_continue.core import recovery
 from openai_continue.testing import Emulator, Fault
-from tests.conftest import ASYNC, DEEPINFRA, OUR_ASYNC, OUR_SYNC, SYNC, Way, ask, http, settled
-from tests.outcomes import DONE, LOST, Outcome, Script, chunk, event, outcome
+from tests.support.answers import outcome
+from tests.support.bodies import ask
+from tests.support.script import DONE, LOST, Script, chunk, event
+from tests.support.ways import DEEPINFRA, SYNC, Way, http, settled, two_ways
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 KEY, HEADER, PROMPT, SAID = "sk-canary1", "canary2", "canary3", "canary5"
 #: Long enough to be known again.
 ANSWER = "The canary4 of the answer, which is as long as a beginning must be, to be taken for one"
 CANARIES = ("canary", "Canary")
 FIELDS = {"extra_headers": {"X-Secret": HEADER}, "user": "canary6", "stop": ["canary7"], "metadata": {"a": "canary8"}}
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "FIRST_WAIT", 0.001)
 
 
 class Lines(logging.Handler):
@@ -56,41 +54,26 @@ def lines() -> Iterator[Lines]:
 
 
 def check(*said: object) -> None:
-    """Check that nothing of what must not be told is in what was said."""
+    """Check that no canary is in what was said."""
     for one in said:
         assert not any(canary in str(one) for canary in CANARIES), one
 
 
-def check_objects() -> None:
-    """Check the repr of every object of this library that is alive."""
-    seen = 0
-    for one in gc.get_objects():
-        module = getattr(type(one), "__module__", None)
-        if isinstance(module, str) and module.startswith("openai_continue.") and ".testing" not in module:
-            seen += 1
-            check(repr(one))
+def leaks() -> list[str]:
+    """Return the repr of every object of this library that is alive and shows a canary."""
+    modules = [(one, getattr(type(one), "__module__", None)) for one in gc.get_objects()]
+    ours = [one for one, name in modules if isinstance(name, str) and name.startswith("openai_continue.")]
+    shown = [repr(one) for one in ours if ".testing" not in type(one).__module__]
 
-    assert seen > 10
+    assert len(shown) > 10
+    return [one for one in shown if any(canary in one for canary in CANARIES)]
 
 
-def check_outcome(seen: Outcome, lines: Lines) -> None:
-    check(*lines.lines, json.dumps(seen.report), repr(seen.error), str(seen.error))
-    assert lines.lines
-
-
-ways = pytest.mark.parametrize(
-    "way", [SYNC, ASYNC, OUR_SYNC, OUR_ASYNC], ids=["sync", "async", "our-sync", "our-async"]
-)
-streamed_or_not = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-
-
-@ways
-@streamed_or_not
+@two_ways
 @pytest.mark.parametrize("on_error", ["partial", "raise"])
-async def test_nothing_is_told_of_a_call(way: Way, streamed: bool, on_error: str, lines: Lines) -> None:
-    """Neither a good call nor one that meets any fault tells anything of key, headers, prompt or answer."""
+async def test_call(way: Way, streamed: bool, on_error: str, lines: Lines) -> None:
+    """Neither a good call nor one that meets any fault says anything of key, headers, prompt or answer."""
     for kind in (None, "500", "not_json", "reset", "error_frame", "early_end", "empty"):
-        # What the server says of an error is the SDK's to tell.
         faults = [] if kind is None else [Fault(kind, round=3, times=20, after_tokens=3)]
         with Emulator(cap=40, text=f"The {ANSWER} of it. " * 20, faults=faults, chunk_tokens=4) as emulator:
             settings = replace(DEEPINFRA, on_error=on_error, on_round=_failing)
@@ -98,7 +81,8 @@ async def test_nothing_is_told_of_a_call(way: Way, streamed: bool, on_error: str
             seen = await outcome(client, streamed=streamed, **ask(PROMPT, **FIELDS))
             await settled(client.close())
 
-        check_outcome(seen, lines)
+        check(*lines.lines, json.dumps(seen.report), repr(seen.error), str(seen.error))
+        assert lines.lines
         assert ANSWER in seen.text or seen.error is not None
 
 
@@ -106,39 +90,45 @@ def _failing(_: Any) -> None:
     raise ValueError(SAID)
 
 
-@ways
-async def test_nothing_is_told_by_objects(way: Way) -> None:
-    """No object of a running call tells anything by its repr, in its first round or a later one."""
-    frame = event({"error_type": "x", "error_message": SAID})
-    for pieces in (
-        [[chunk(f"{ANSWER} "), lambda: _look(chunk(f"{ANSWER} ")), LOST], [chunk(ANSWER), frame]],
-        [
-            [chunk(ANSWER), chunk(" can", "length"), DONE],
-            [chunk(f"{ANSWER} can"), lambda: _look(chunk("ary")), chunk(ANSWER, "stop"), DONE],
-        ],
-        [[chunk(None, reasoning_content=ANSWER), chunk(f"<think>{ANSWER}</think>{ANSWER}\n", "length")], [check_last]],
-    ):
-        for provider in ("deepinfra", "llama.cpp"):
-            settings = Continuation(provider=provider, trims=True)
-            script = Script(*pieces)
-            client = way.client("http://x/v1", api_key=KEY, transport=script, max_retries=0, continuation=settings)
-            seen = await outcome(client, streamed=True, **ask(PROMPT, **FIELDS))
-            check_objects()
-
-            check(json.dumps(seen.report), seen.error)
-            assert seen.text
+FRAME = event({"error_type": "x", "error_message": SAID})
+BODIES: dict[str, list[list[bytes]]] = {
+    "breaks": [[chunk(f"{ANSWER} "), chunk(f"{ANSWER} ")], [chunk(ANSWER), FRAME]],
+    "starts over": [
+        [chunk(ANSWER), chunk(" can", "length"), DONE],
+        [chunk(f"{ANSWER} can"), chunk("ary"), chunk(ANSWER, "stop"), DONE],
+    ],
+    "thinks": [
+        [chunk(None, reasoning_content=ANSWER), chunk(f"<think>{ANSWER}</think>{ANSWER}\n", "length")],
+        [chunk(ANSWER, "stop")],
+    ],
+}
 
 
-def check_last() -> bytes:
-    return _look(chunk(ANSWER, "stop"))
+@pytest.mark.parametrize(("name", "provider"), list(zip(BODIES, ["llama.cpp", "deepinfra", "llama.cpp"], strict=True)))
+async def test_objects(way: Way, name: str, provider: str) -> None:
+    """No object of a running call shows anything in its repr, before any piece of any round."""
+    seen: list[str] = []
+
+    def looking(pieces: list[bytes], end: list[Exception]) -> Iterator[Any]:
+        for piece in pieces:
+            seen.extend(leaks())
+            yield piece
+        yield from end
+
+    breaks = name == "breaks"
+    script = Script(*(looking(one, [LOST] if breaks and not number else []) for number, one in enumerate(BODIES[name])))
+    settings = Continuation(provider=provider, trims=True)
+    client = way.client("http://x/v1", api_key=KEY, transport=script, max_retries=0, continuation=settings)
+
+    answer = await outcome(client, streamed=True, **ask(PROMPT, **FIELDS))
+
+    assert [] == [*seen, *leaks()]
+    check(json.dumps(answer.report), answer.error)
+    assert answer.text
+    assert 2 == len(script.bodies)
 
 
-def _look(piece: bytes) -> bytes:
-    check_objects()
-    return piece
-
-
-async def test_nothing_is_told_of_an_unknown_host(lines: Lines) -> None:
+async def test_unknown_host(lines: Lines) -> None:
     """The line about an unknown host names the host and nothing of the address's user, password or path."""
     script = Script([json.dumps({"id": "c", "choices": []}).encode()])
     client = SYNC.client(
@@ -150,8 +140,8 @@ async def test_nothing_is_told_of_an_unknown_host(lines: Lines) -> None:
     assert any("untold.example" in line for line in lines.lines)
 
 
-async def test_an_error_of_ours_tells_what_a_setting_was_and_no_more() -> None:
-    """A bad setting is told by its name and value; the rest of the call is not."""
+async def test_bad_setting() -> None:
+    """The error of a bad setting shows its name and value, and nothing of the rest of the call."""
     client = SYNC.client("http://x/v1", api_key=KEY, transport=Script())
     with pytest.raises(SettingsError) as caught:
         client.chat.completions.create(**ask(PROMPT, **FIELDS), extra_body={"continuation": {"max_rounds": 0}})
@@ -160,7 +150,7 @@ async def test_an_error_of_ours_tells_what_a_setting_was_and_no_more() -> None:
     assert "max_rounds" in str(caught.value)
 
 
-def test_headers_of_a_refused_frame_are_not_the_clients() -> None:
+def test_response_of_an_error_frame() -> None:
     """The response that is made of an error frame carries no more than the server's own answer did."""
     script = Script([chunk("One"), event({"error_type": "x", "error_message": "no"})])
     client = SYNC.client("http://x/v1", api_key=KEY, transport=script, max_retries=0)

@@ -1,4 +1,4 @@
-"""What is told of an answer by its bytes alone: never that a cut one is whole."""
+"""An answer is known to be whole by its bytes: a cut answer is never taken for a whole one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from openai_continue.sdk.whole import is_plainly_whole
 
-#: What may stand beside the end of an answer and look like one.
-BESIDE: list[dict[str, Any]] = [
+#: Messages that contain what looks like an end.
+MESSAGES: list[dict[str, Any]] = [
     {"content": 'of "finish_reason": "stop", and \\"finish_reason\\":"stop"'},
     {"content": "x", "tool_calls": [{"function": {"arguments": '{"finish_reason":"stop"}', "name": "finish_reason"}}]},
 ]
@@ -21,9 +21,9 @@ FORMS: list[dict[str, Any]] = [{"separators": (",", ":")}, {}, {"indent": 2}, {"
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
 @pytest.mark.parametrize("ends", [["length"], ["stop", "length"], ["length", "stop"], ["length", "length"]], ids=str)
-def test_cut_answer_is_never_taken_for_whole(ends: list[str], form: dict[str, Any]) -> None:
-    """In whatever order its fields come, and whatever else names an end."""
-    for message, logprobs, order in product(BESIDE, LOGPROBS, permutations(range(4))):
+def test_cut_answer(ends: list[str], form: dict[str, Any]) -> None:
+    """An answer with a cut choice is not whole, in whatever order its fields come, and whatever else names an end."""
+    for message, logprobs, order in product(MESSAGES, LOGPROBS, permutations(range(4))):
         choices = []
         for index, end in enumerate(ends):
             fields = [("index", index), ("message", message), ("finish_reason", end), ("logprobs", logprobs)]
@@ -36,7 +36,7 @@ def test_cut_answer_is_never_taken_for_whole(ends: list[str], form: dict[str, An
 @pytest.mark.parametrize("choices", [1, 2])
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_whole_answer(choices: int, form: dict[str, Any]) -> None:
-    """Text about lengths is no end."""
+    """A whole answer is known as one, though its text is about lengths."""
     message = {"role": "assistant", "content": 'Its "length" is "finish_reason": "length".'}
     items = [{"index": index, "message": message, "finish_reason": "stop"} for index in range(choices)]
 
@@ -44,6 +44,6 @@ def test_whole_answer(choices: int, form: dict[str, Any]) -> None:
 
 
 def test_answer_without_an_end() -> None:
-    """It is looked at closely where it has the word anywhere."""
+    """An answer without a finish reason is looked at closely if the word "length" is anywhere in it."""
     assert is_plainly_whole(b'{"choices":[]}', choices=1)
     assert not is_plainly_whole(b'{"choices":[],"x":"length"}', choices=1)
