@@ -133,19 +133,20 @@ async def test_nothing_is_kept(way: Way) -> None:
         seen.extend(map(repr, (request, *request.extensions.values())))
         return http.Response(400, json={"error": {"message": "no"}}) if len(script.bodies) == 2 else None
 
+    body = {**BODY, "model": "of this test"}
     script = Script(*ROUNDS)
     client = way.client(
         "http://x/v1",
         transport=http.MockTransport(lambda request: look(request) or script.handle_request(request)),
         max_retries=0,
     )
-    raw = await settled(client.chat.completions.with_raw_response.create(**BODY))
+    raw = await settled(client.chat.completions.with_raw_response.create(**body))
     with pytest.raises(openai.BadRequestError) as caught:
-        await settled(client.chat.completions.create(**BODY))
+        await settled(client.chat.completions.create(**body))
     await settled(client.close())
 
     assert ["timeout"] == list(raw.http_request.extensions) == list(caught.value.request.extensions)
     assert any(one.startswith("Plan(") for one in seen)
     assert not any("secret" in one for one in seen)
     gc.collect()
-    assert [] == [one for one in gc.get_objects() if type(one) is Plan]
+    assert [] == [one for one in gc.get_objects() if type(one) is Plan and one.body["model"] == body["model"]]
