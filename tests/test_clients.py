@@ -121,8 +121,10 @@ def test_bad_environment(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @our_clients
 @pytest.mark.parametrize("copy", ["copy", "with_options"])
-async def test_copies(way: Way, emulator: Emulator, copy: str) -> None:
+async def test_copies(way: Way, emulator: Emulator, copy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies keep the settings of their client, and take others, which their own copies keep."""
+    # If a copy took its settings from the environment, it would continue.
+    monkeypatch.setenv("OPENAI_CONTINUE_PROVIDER", "deepinfra")
 
     def copied(client: Any, **options: Any) -> Any:
         return getattr(client, copy)(**options)

@@ -46,8 +46,8 @@ def finders() -> list[startup._Finder]:
     return [finder for finder in sys.meta_path if isinstance(finder, startup._Finder)]
 
 
-def test_patches_behind_the_import(patched: list[bool]) -> None:
-    """The import is waited for; the patch comes once, behind it, and the finder is gone."""
+def test_patches_after_the_import(patched: list[bool]) -> None:
+    """The patch comes once, after the import of the module, and then the finder is gone."""
     startup.init()
     importlib.import_module("json.tool")
     assert [] == patched
@@ -85,7 +85,7 @@ def test_init_twice(patched: list[bool]) -> None:
 
 
 def test_init_when_imported_already(patched: list[bool]) -> None:
-    """Where the module is there, it is patched at once."""
+    """If the module is imported already, it is patched at once."""
     importlib.import_module(NAME)
 
     startup.init()
@@ -123,7 +123,7 @@ def test_import_of_what_is_not_installed(patched: list[bool], monkeypatch: pytes
 
 
 def test_looking_without_importing(patched: list[bool]) -> None:
-    """Who only looks for the module finds it and its source, and nothing is patched; its data can be had."""
+    """Code that only looks for the module finds it, its source and its data, and nothing is patched."""
     startup.init()
 
     spec = importlib.util.find_spec(NAME)
@@ -155,8 +155,8 @@ class Other:
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_beside_another_hook(patched: list[bool], place: int) -> None:
-    """Another hook, before or behind ours, has its turn, and neither runs into the other."""
+def test_with_another_hook(patched: list[bool], place: int) -> None:
+    """Another hook, before or after ours, has its turn, and neither runs into the other."""
     startup.init()
     other = Other()
     sys.meta_path.insert(place, other)
@@ -168,7 +168,7 @@ def test_beside_another_hook(patched: list[bool], place: int) -> None:
     assert [] == finders()
 
 
-def test_beside_a_finder_of_old(patched: list[bool]) -> None:
+def test_with_an_old_finder(patched: list[bool]) -> None:
     """A finder without find_spec, which Python before 3.12 takes, is passed over."""
     startup.init()
     sys.meta_path.append(SimpleNamespace())  # type: ignore[arg-type]

@@ -199,11 +199,11 @@ def streamed(seed: int) -> Any:
     return chunks
 
 
-@pytest.mark.parametrize("start", range(0, 160, 40))
+@pytest.mark.parametrize("start", range(0, 100, 25))
 def test_by_the_block_as_one_by_one(start: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a server sends, in whatever blocks: the chunks are those of the long way."""
     wait_first(monkeypatch, 0)
-    seeds = range(start, start + 40)
+    seeds = range(start, start + 25)
     by_the_block = [streamed(seed) for seed in seeds]
     taken: list[bool] = []
     monkeypatch.setattr(Flow, "take", lambda self, block: taken.append(True))

@@ -344,13 +344,14 @@ OTHERS: dict[str, Callable[[Any], Any]] = {
     "/completions": lambda client: client.completions.create(model="m", prompt="x", max_tokens=20_000, extra_body=MINE),
     "/responses": lambda client: client.responses.create(model="m", input="x", extra_body=MINE),
     "/moderations": lambda client: client.moderations.create(input="x", extra_body=MINE),
+    "/chat/completions": lambda client: client.delete("/chat/completions", cast_to=object, body=MINE),
     "/my/chat/completions/x": lambda client: client.post("/my/chat/completions/x", cast_to=object, body=MINE),
 }
 
 
 @pytest.mark.parametrize("path", OTHERS)
 async def test_other_endpoints(way: Way, path: str) -> None:
-    """Requests to other endpoints go out as they are, keys of our name too."""
+    """Requests to other endpoints, and other methods, go out as they are, keys of our name too."""
     content = (
         b'{"object":"x","data":[{"embedding":[0.5]}],"finish_reason":"length","choices":[{"finish_reason":"length"}]}'
     )
