@@ -14,13 +14,11 @@ import pytest
 
 import openai_continue
 from openai_continue.testing import Emulator
-from tests.support.answers import joined
-from tests.support.bodies import ask
 from tests.support.waiting import no_waiting
-from tests.support.ways import ASYNC, DEEPINFRA, OUR_ASYNC, OUR_SYNC, SYNC, Way, entered, http, listed, settled
+from tests.support.ways import ASYNC, OUR_ASYNC, OUR_SYNC, SYNC, Way, http, settled
 
-# The fixture; and names that are in tests/support, until all tests have moved.
-__all__ = ["DEEPINFRA", "OUR_ASYNC", "OUR_SYNC", "ask", "entered", "joined", "listed", "no_waiting"]
+# A fixture that tests name.
+__all__ = ["no_waiting"]
 
 # The suite tries the same examples each time. Ten times as many fresh ones: ``--hypothesis-profile fresh``, by hand.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)

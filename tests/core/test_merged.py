@@ -29,8 +29,8 @@ def test_identity(drive: Drive) -> None:
 
 @drives
 def test_one_role(drive: Drive) -> None:
-    """The role is said once, by the first round."""
-    answer = drive(Script(cut("one "), cut("two "), end("three")))
+    """The role is said once, by the first round, though a later one says it with its text."""
+    answer = drive(Script(cut("one "), cut({"role": "assistant", "content": "two "}), end("three")))
 
     messages = [item.get("message") or item["delta"] for one in listed(answer.raw) for item in one["choices"]]
     assert ["assistant"] == [message["role"] for message in messages if message.get("role")]

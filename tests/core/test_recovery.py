@@ -256,6 +256,8 @@ def test_heals_count_as_rounds(max_rounds: int, heals: int) -> None:
         rounds.fail(request, LOST)
 
     assert [*range(1, heals + 2)] == numbers
+    # It ends as a failure, and not as an answer that was cut at the last round.
+    assert ("error" if heals else "length") == rounds.stopped_by
 
 
 @pytest.mark.parametrize(

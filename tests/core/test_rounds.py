@@ -185,9 +185,12 @@ def test_choices_of_one_chunk() -> None:
         items = [{"index": index, "delta": {"content": text}} for index, text in enumerate(texts)]
         return {"id": "a", "choices": items, "usage": {"completion_tokens": 2}}
 
-    plain, half = both("one ", "two "), both("one E", "two ")
+    plain, half, rest = both("one ", "two "), both("one ", "two E"), both("more", "vening")
     assert [plain] == rounds.feed(request, plain)
-    assert [{**half, "choices": half["choices"][1:]}] == rounds.feed(request, half)
+    first, second = ([{"index": index, "delta": {"content": text}}] for index, text in enumerate(("one ", "two E")))
+    assert [{"id": "a", "choices": first}] == rounds.feed(request, half)
+    # What waited comes out with the usage that it had.
+    assert [{**half, "choices": second}] == rounds.feed(request, rest)[1:-1]
 
 
 @drives

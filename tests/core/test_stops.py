@@ -14,6 +14,7 @@ from openai_continue.core.stops import ends_in_half, straddling_stop, swallowed
         ("text EN", "d of", ["END"], None),
         ("text END", " of", ["END"], None),
         ("text", " END", ["END"], None),
+        ("text", "END", ["END"], None),
         ("a", "bc", ["abc"], 0),
         ("text\n", "\nHuman:", ["\n\nHuman:"], 4),
         ("xab", "cd", ["bcd", "abc"], 1),

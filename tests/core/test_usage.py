@@ -8,7 +8,7 @@ import pytest
 
 from openai_continue.core.usage import add_usage
 from tests.support.bodies import ask
-from tests.support.driving import DRIVES, streamed
+from tests.support.driving import DRIVES, rounds_of, streamed
 from tests.support.engine import Engine
 from tests.support.script import Script, cut, end, usage
 from tests.support.servers import SERVERS
@@ -64,3 +64,12 @@ def test_usage_of_streams(row: str, options: dict[str, Any] | None, injected: bo
     assert injected == (answer.usage is None)
     assert injected == (not [one for one in answer.raw if "usage" in one])
     assert not injected or all(one["choices"] for one in answer.raw)
+
+
+def test_usage_that_only_we_asked_for_is_hidden_at_once() -> None:
+    """A chunk of nothing but usage that only we asked for does not go out, even before the end of the text."""
+    rounds = rounds_of(ask(max_tokens=100, stream=True), "vllm")
+    request = rounds.next_request()
+    assert request is not None
+
+    assert [] == rounds.feed(request, {"id": "a", "choices": [], "usage": usage(10, 1)})

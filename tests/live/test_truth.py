@@ -14,7 +14,7 @@ from openai_continue.testing.emulator.tokens import count
 from tests.support.answers import Answer, live, outcome
 from tests.support.bodies import ask
 from tests.support.script import DONE, Script, chunk
-from tests.support.ways import ASYNC, DEEPINFRA, OUR_ASYNC, OUR_SYNC, SYNC, Way, settled, sync_and_async, two_ways
+from tests.support.ways import DEEPINFRA, Way, settled, sync_and_async, two_ways
 
 CAP = 16_384
 STOP, MAX_TOKENS, OWN = ("stop", "stop"), ("length", "max_tokens"), ("length", None)
@@ -65,21 +65,6 @@ async def test_whole_truth(way: Way, streamed: bool, cap: int, tokens: int) -> N
     assert tokens == emulator.tokens_of(body) == count(answer.text)
     check_rounds(answer, emulator.requests, cap=cap, tokens=tokens)
     check_bill(answer, emulator.requests)
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-async def test_patched_and_subclassed_clients_are_the_same(streamed: bool) -> None:
-    """The SDK's clients under ``patch()`` and ours, sync and async, send the same and give the same."""
-    seen = []
-    for way in (SYNC, ASYNC, OUR_SYNC, OUR_ASYNC):
-        with Emulator(cap=31, tokens=170) as emulator:
-            client = way.client(emulator.base_url)
-            answer = await live(client, ask("Same.", logprobs=True), streamed=streamed)
-            await settled(client.close())
-            assert (emulator.uncapped(ask("Same.")), "stop", "stop") == answer.said
-        seen.append((answer.merged, [request.body for request in emulator.requests]))
-
-    assert [seen[0]] * 4 == seen
 
 
 @two_ways

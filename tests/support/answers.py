@@ -32,10 +32,6 @@ class Answer:
     machine: Any = None
 
     @property
-    def finish(self) -> str | None:  # until all tests say finish_reason
-        return self.finish_reason
-
-    @property
     def stopped_by(self) -> str | None:
         return None if self.report is None else self.report["stopped_by"]
 

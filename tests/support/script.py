@@ -64,10 +64,6 @@ class Script(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc,
         return next(self._rounds, None)
 
     @property
-    def seen(self) -> list[Json]:  # until all tests say bodies
-        return self.bodies
-
-    @property
     def sent_back(self) -> list[Any]:
         """The content of the last message of each request but the first."""
         return [body["messages"][-1]["content"] for body in self.bodies[1:]]

@@ -63,12 +63,6 @@ streamed_or_not = pytest.mark.parametrize("streamed", [False, True], ids=["whole
 two_ways = pytest.mark.parametrize(
     ("way", "streamed"), [(SYNC, False), (OUR_ASYNC, True)], ids=["sync-whole", "our-async-stream"]
 )
-#: ``way`` and ``streamed``: each combination; one of each color by our client.
-four_ways = pytest.mark.parametrize(
-    ("way", "streamed"),
-    [(SYNC, False), (OUR_SYNC, True), (OUR_ASYNC, False), (ASYNC, True)],
-    ids=["sync-whole", "our-sync-stream", "our-async-whole", "async-stream"],
-)
 #: ``way``: sync under ``patch()``, async by our client.
 sync_and_async = pytest.mark.parametrize("way", [SYNC, OUR_ASYNC], ids=["sync", "our-async"])
 
