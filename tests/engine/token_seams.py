@@ -12,8 +12,10 @@ the share of token-exact cuts of each rule on each tokenizer, and how many chara
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import sys
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +34,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+_TAG = re.compile(r"</?\w+\Z")
+
+
 def without_indentation(text: str) -> str:
     """Hold back trailing blanks, unless they follow a newline."""
     bare = text.rstrip(" \t")
     return "" if bare.endswith("\n") else text[len(bare) :]
+
+
+def is_word(character: str) -> bool:
+    """Whether a character belongs to a word. Unlike ``isalnum()`` this counts the marks of Arabic and of Hindi."""
+    return character == "_" or unicodedata.category(character)[0] in "LMN"
+
+
+def to_word(text: str, *, tags: bool, always: bool = False) -> str:
+    """
+    Hold back trailing whitespace and the punctuation before it; trailing blanks only, if there is no word before.
+
+    ``tags``: whether a tag goes with the punctuation that closes it: ``</li>`` is one token of Gemma's. ``always``:
+    hold back punctuation that no whitespace follows too.
+    """
+    end = len(text)
+    if not always and end == len(text.rstrip()):
+        return ""
+    while True:
+        while end and not is_word(text[end - 1]):
+            end -= 1
+        tag = _TAG.search(text, max(0, end - 24), end) if tags and text[end : end + 1] == ">" else None
+        if tag is None:
+            break
+        end = tag.start()
+    return text[end:] if end else seam.held_whitespace(text, trims=False)
 
 
 def non_word_run(text: str) -> str:
@@ -61,6 +91,9 @@ RULES: dict[str, Callable[[str], str]] = {
     "to a word, if whitespace ends it": seam.held_to_word,
     "to a word, always": non_word_run,
     "the last word": last_word,
+    "marks are words": functools.partial(to_word, tags=False),
+    "and tags go too": functools.partial(to_word, tags=True),
+    "the same, always": functools.partial(to_word, tags=True, always=True),
 }
 
 

@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
 **Note:** `feed()` may be called more than once.
 '''
 
-GO = '''\
+GO = """\
 package main
 
 import (
@@ -98,9 +98,9 @@ func main() {
 \t\tfmt.Printf("%-12s\\t%4d\\n", name, inv.items[name])
 \t}
 }
-'''
+"""
 
-JSON = '''\
+JSON = """\
 {
   "library": {
     "name": "Biblioteca de São Bento",
@@ -142,7 +142,7 @@ JSON = '''\
   ],
   "total": 3
 }
-'''
+"""
 
 COMPACT_JSON = (
     '{"items":[{"id":101,"sku":"AB-12/x","qty":3,"price":19.99,"tags":["red","xl"],"meta":{"ok":true,"note":null}},'
