@@ -1,7 +1,7 @@
 """
-Real engines that serve the test model on loopback, each started for a ``with`` block and ended with it.
+Real engines that serve the test model or a real chat model on loopback, each for a ``with`` block.
 
-Both give the ``base_url`` of an OpenAI client; the model is called ``MODEL``.
+Both give the ``base_url`` of an OpenAI client; the models are called ``MODEL`` and ``CHAT_MODEL``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import install_chat_model
 import install_llama
 import install_vllm
 
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 MODEL = "tinylist"
-FILES = Path(__file__).resolve().parent / "model"
+#: SmolLM2-135M-Instruct, a real one. Its name must not give away the family.
+CHAT_MODEL = "chat"
+HERE = Path(__file__).resolve().parent
+FILES = HERE / "model"
+#: The folder with the chat templates of each model.
+TEMPLATES = {MODEL: FILES, CHAT_MODEL: HERE / "chat_model"}
 #: Seconds; vLLM takes 40 to 150 on two shared cores.
 MOST_TO_START = 300.0
 MOST_TO_END = 20.0
@@ -54,9 +60,10 @@ def vllm(
     reasoning_parser: str | None = None,
     override_generation_config: Mapping[str, Any] | None = None,
     max_model_len: int = 16384,
+    model: str = MODEL,
 ) -> Iterator[str]:
     """
-    Serve the test model with vLLM.
+    Serve the test model, or the chat model, with vLLM.
 
     ``template``: "plain" (the default), "trim", "r1" or "r1rc". ``override_generation_config={"max_new_tokens": 256}``
     caps every answer on the server's side, as DeepInfra does.
@@ -64,13 +71,15 @@ def vllm(
     if not install_vllm.installed():
         msg = "vLLM is not installed; run: python tests/engine/install_vllm.py"
         raise EngineError(msg)
+    _refuse_missing(model, install_chat_model.CONVERTED)
     port = _free_port()
-    command: list[str | Path] = [install_vllm.PYTHON, "-m", "vllm.entrypoints.cli.main", "serve", FILES]
-    command += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)]
+    command: list[str | Path] = [install_vllm.PYTHON, "-m", "vllm.entrypoints.cli.main", "serve"]
+    command += [install_chat_model.CONVERTED if model == CHAT_MODEL else FILES]
+    command += ["--served-model-name", model, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--enable-prompt-tokens-details"]
     command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8", "--max-model-len", str(max_model_len)]
     if template is not None:
-        command += ["--chat-template", _template(template)]
+        command += ["--chat-template", _template(template, model)]
     if reasoning_parser is not None:
         command += ["--reasoning-parser", reasoning_parser]
     if override_generation_config is not None:
@@ -81,28 +90,40 @@ def vllm(
 
 @contextlib.contextmanager
 def llama_server(
-    template: str | None = None, reasoning_format: str | None = None, max_model_len: int = 16384
+    template: str | None = None,
+    reasoning_format: str | None = None,
+    max_model_len: int = 16384,
+    model: str = MODEL,
 ) -> Iterator[str]:
-    """Serve the test model with llama.cpp's server, which does not mind what ``template`` trims."""
+    """Serve the test model, or the chat model, with llama.cpp's server, which does not mind what ``template`` trims."""
     if not install_llama.installed():
         msg = "llama-server is not built; run: python tests/engine/install_llama.py"
         raise EngineError(msg)
+    _refuse_missing(model, install_chat_model.GGUF, "--gguf")
     port = _free_port()
-    command: list[str | Path] = [install_llama.COMMAND, "-m", install_llama.gguf(), "-a", MODEL]
+    command: list[str | Path] = [install_llama.COMMAND, "-a", model]
+    command += ["-m", install_chat_model.GGUF if model == CHAT_MODEL else install_llama.gguf()]
     command += ["--host", "127.0.0.1", "--port", str(port), "-c", str(max_model_len), "-np", "1", "-t", "1"]
     command += ["--no-webui", "--jinja"]
     if template is not None:
-        command += ["--chat-template-file", _template(template)]
+        command += ["--chat-template-file", _template(template, model)]
     if reasoning_format is not None:
         command += ["--reasoning-format", reasoning_format]
     with _running(command, {}, port):
         yield f"http://127.0.0.1:{port}/v1"
 
 
-def _template(name: str) -> Path:
-    path = FILES / f"template_{name}.jinja.txt"
+def _refuse_missing(model: str, path: Path, *options: str) -> None:
+    if model == CHAT_MODEL and not path.exists():
+        command = " ".join(("python tests/engine/install_chat_model.py", *options))
+        msg = f"the chat model is not installed; run: {command}"
+        raise EngineError(msg)
+
+
+def _template(name: str, model: str) -> Path:
+    path = TEMPLATES[model] / f"template_{name}.jinja.txt"
     if not path.is_file():
-        known = sorted(found.name.split("_")[1].split(".")[0] for found in FILES.glob("template_*"))
+        known = sorted(found.name.split("_")[1].split(".")[0] for found in TEMPLATES[model].glob("template_*"))
         msg = f"template: got {name!r}, accepted are {', '.join(known)}"
         raise EngineError(msg)
     return path

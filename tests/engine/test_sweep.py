@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.engine
 
 #: The shortest of the sweep's answers: 240 tokens.
-PROMPT = sweep.PROMPTS[0]
+PROMPT = sweep.PROMPTS[servers.MODEL][0]
 ENGINES = ["vllm", "llama.cpp"] if install_llama.installed() else ["vllm"]
 
 
