@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 
-#: The shortest of the sweep's answers: 240 tokens.
-PROMPT = sweep.PROMPTS[servers.MODEL][0]
+TEMPLATES = sweep.TEMPLATES[servers.MODEL]
 ENGINES = ["vllm", "llama.cpp"] if install_llama.installed() else ["vllm"]
+#: The shortest of the test model's answers, 240 tokens; of the chat model's, an HTML page and a program.
+PROMPTS = {model: prompts[: 1 if model == servers.MODEL else 2] for model, prompts in sweep.PROMPTS.items()}
 
 
-@pytest.fixture(scope="module", params=[(engine, name) for engine in ENGINES for name in sweep.TEMPLATES], ids=":".join)
+@pytest.fixture(scope="module", params=[(engine, name) for engine in ENGINES for name in TEMPLATES], ids=":".join)
 def engine(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, str]]:
-    """The name of an engine, its template, and its ``base_url``."""
+    """The name of an engine that serves the test model, its template, and its ``base_url``."""
     name, template = request.param
     with sweep.server(name, template) as base_url:
         yield name, template, base_url
@@ -38,11 +39,26 @@ def engine(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, str]]:
 def test_answers_equal_the_uncapped_one(engine: tuple[str, str, str]) -> None:
     """At seven caps, whole and streamed. An answer may stop if the cut fell between its thoughts and its text."""
     name, template, base_url = engine
-    tally = sweep.sweep(base_url, name, sweep.caps(7), trims=sweep.trims(name, template), prompts=[PROMPT])
+    tally = sweep.sweep(base_url, name, sweep.caps(7), prompts=PROMPTS[servers.MODEL])
 
     assert tally.asked == 14
-    assert tally.differing == []
-    assert tally.stopped <= (2 if (name, template) == ("vllm", "r1rc") else 0)
+    assert tally.silent == []
+    assert len(tally.stopped) <= (2 if (name, template) == ("vllm", "r1rc") else 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "template"),
+    # llama-server appends the text as it is, whatever the template.
+    [(name, template) for name in ENGINES for template in ("plain", "trim") if template == "plain" or name == "vllm"],
+)
+def test_answers_of_a_real_chat_model_equal_the_uncapped_one(name: str, template: str) -> None:
+    """The default settings: the library does not know whether the template trims."""
+    with sweep.server(name, template, servers.CHAT_MODEL) as base_url:
+        tally = sweep.sweep(base_url, name, [16, 64], model=servers.CHAT_MODEL, prompts=PROMPTS[servers.CHAT_MODEL])
+
+    assert tally.asked == 8
+    assert tally.silent == []
+    assert tally.stopped == []
 
 
 def test_doctor_names_the_row(engine: tuple[str, str, str]) -> None:
