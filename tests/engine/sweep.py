@@ -227,7 +227,10 @@ def main() -> int:
                     url, engine, several, model=model, prompts=prompts, settings=settings, reports=chosen.report
                 )
             print(f"{engine}, {model}, {template}: {time.monotonic() - began:.0f} s")
-            for line in (*(f"stopped: {each}" for each in tally.stopped), *(f"SILENT: {each}" for each in tally.silent)):
+            for line in (
+                *(f"stopped: {each}" for each in tally.stopped),
+                *(f"SILENT: {each}" for each in tally.silent),
+            ):
                 print(f"  {line}", flush=True)
             silent += len(tally.silent)
             spread = f"{len(several)} from {several[0]} to {several[-1]}"

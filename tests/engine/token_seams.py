@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 HERE = Path(__file__).resolve().parent
-# This folder's modules, and the library of this checkout.
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+# The library of this checkout, and this folder's modules.
+sys.path.insert(0, str(HERE.parents[1]))
+sys.path.insert(0, str(HERE))
 
 import install_tokenizers
 from token_texts import TEXTS
