@@ -6,7 +6,6 @@ To add a provider, add a row here, with the source of each fact, and its request
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -49,15 +48,21 @@ class Provider:
     thought_marks: Mapping[str, Any] | None = None
     #: A closed think block, to be sent before an answer whose thoughts are not sent back.
     closed_block: str = ""
-    #: The family of models that get ``closed_block``: a name in core/reasoning.py.
+    #: The family of models that get ``closed_block``: a name in families.py.
     closed_block_of: str = "r1"
     #: Whether streams carry usage without ``stream_options.include_usage``.
     streams_usage: bool = False
+    #: ``stream_options`` that ask for usage as early as the server can give it.
+    usage_options: Mapping[str, Any] = field(default_factory=lambda: {"include_usage": True})
+    #: Whether the server applies ``response_format`` to the prefill and the new text together.
+    keeps_format: bool = False
 
 
 _PREFIX = {"prefix": True}
 _PARTIAL = {"partial": True}
 _ONE_LIMIT = ("max_tokens",)
+# vLLM, vllm/entrypoints/openai/protocol.py, and SGLang, the same name: usage on each chunk, the first one included.
+_EARLY_USAGE = {"include_usage": True, "continuous_usage_stats": True}
 
 PROVIDERS: tuple[Provider, ...] = (
     # https://deepinfra.com/docs/advanced/max_tokens_limit: the cap; a trailing assistant message is continued; for
@@ -77,6 +82,7 @@ PROVIDERS: tuple[Provider, ...] = (
         name="vllm",
         body_marks={"add_generation_prompt": False, "continue_final_message": True},
         thought_field="reasoning_content",
+        usage_options=_EARLY_USAGE,
     ),
     # SGLang 0.5.23, serving_chat.py: without the field a trailing assistant message becomes a user message. With it the
     # text is put after the generation prompt, so inside the think block if the prompt opens one.
@@ -85,6 +91,7 @@ PROVIDERS: tuple[Provider, ...] = (
         body_marks={"continue_final_message": True},
         closed_block="\n</think>\n\n",
         closed_block_of="opening",
+        usage_options=_EARLY_USAGE,
     ),
     # llama-server at 0c1e570, measured: whole answers begin with a copy of the message; streams do so only without
     # these fields. Thoughts that were cut are continued if continue_final_message names their field.
@@ -95,6 +102,7 @@ PROVIDERS: tuple[Provider, ...] = (
         echoes="whole",
         thought_field="reasoning_content",
         thought_marks={"continue_final_message": "reasoning_content"},
+        keeps_format=True,
     ),
     # TGI at db931fc, router/src/infer/chat_template.rs: a trailing assistant message is continued after its end is
     # trimmed.
@@ -155,16 +163,6 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(name="gemini", hosts=("googleapis.com",), continues=False),
 )
 
-# Model families whose chat templates trim the message sent back. Source: the templates of llama.cpp
-# (https://github.com/ggml-org/llama.cpp/tree/master/models/templates) and of TRL
-# (https://github.com/huggingface/trl/tree/main/trl/chat_templates), rendered with transformers 5.23.
-# The answers of a model that is listed by mistake are right too.
-_TRIMMING_FAMILIES = re.compile(
-    r"llama-?3|gemma|glm-?4\.[5-7]|qwen-?3\.[5-9]|seed-?oss|minimax-?m1|nemotron-?(nano|3)|laguna|rwkv|aya-expanse"
-    r"|command-?r",
-    re.IGNORECASE,
-)
-
 
 def named(name: str) -> Provider:
     """Return the row of that name. Raises SettingsError if there is none, with the names that there are."""
@@ -192,8 +190,3 @@ def chosen(name: str | None, host: str, path: str) -> Provider | None:
     Raises SettingsError for an unknown name.
     """
     return at_address(host, path) if name is None else named(name)
-
-
-def trims(model: object) -> bool:
-    """Return whether the chat template of this model, a name in a request, is known to trim the message sent back."""
-    return isinstance(model, str) and _TRIMMING_FAMILIES.search(model) is not None

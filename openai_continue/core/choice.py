@@ -6,17 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import reasoning
+from . import reasoning, restart
 from .chunks import delta_of, text_of
 from .jsons import Json, as_object
 from .logprobs import add_logprobs, logprobs_of
 from .prefill import RESTART_EVIDENCE, Hold
 from .seam import Seam, Stopped, evidence
-from .stops import stop_strings
+from .stops import keeps_stops, stop_strings
 from .text import Text
 
 #: Nothing of such a round is part of the answer.
-_NOT_CONTINUED = (Stopped.RESTARTED, Stopped.REFUSED)
+_NOT_CONTINUED = (Stopped.RESTARTED, Stopped.REFUSED, Stopped.WITHOUT_THOUGHTS)
+# Characters of a token, roughly, of thoughts whose tokens the server does not count.
+_TOKEN = 8
 
 
 @dataclass(slots=True, repr=False)
@@ -46,6 +48,8 @@ class Choice:
     chunks: int = 0
     #: Tokens of the prompt and the answer after the last round, or None if the server reports no usage.
     context: int | None = None
+    #: Whether the server counted both, so that the next prompt can be compared with them.
+    is_counted: bool = False
     #: Most tokens that the next round may ask for, or None if the context is not known to be short.
     room: int | None = None
     #: How often the running round was asked for again with fewer tokens.
@@ -99,6 +103,18 @@ class Choice:
             self.thoughts.start_round(seam if thinking else Seam())
         self.answer.start_round(Seam() if thinking else seam, document=document)
 
+    def check_prompt(self, prompt_tokens: int) -> None:
+        """Refuse the first continuation if its ``prompt_tokens`` show that the server did not go on from the text."""
+        if self.joined or self.stopped is not None or self.context is None or not self.is_counted:
+            return
+        held = bool(self.current.seam.held)
+        if restart.weight_of_tokens(prompt_tokens, self.context, held=held) >= restart.ENOUGH:
+            self.current.refuse_round(Stopped.RESTARTED)
+        elif self.current.seam.with_thoughts:
+            missing = self.context - prompt_tokens
+            if missing > max(len(self.thoughts_text) // _TOKEN, 8):
+                self.current.refuse_round(Stopped.WITHOUT_THOUGHTS)
+
     def take(self, chunk: Json, *, later: bool) -> list[Json]:
         """
         Take a chunk of this choice; return the chunks that may go out now.
@@ -107,8 +123,10 @@ class Choice:
         """
         delta = delta_of(chunk)
         content = delta.get("content")
-        if any(delta.get(name) for name in ("tool_calls", "function_call", "audio", "refusal")):
+        if any(delta.get(name) for name in ("audio", "refusal")):
             self.barred = "unsupported"
+        if any(delta.get(name) for name in ("tool_calls", "function_call")):
+            self.barred = "tool_call"
         if content is not None and not isinstance(content, str):
             self.barred = "unsupported"
         thought = reasoning.field_of(delta)
@@ -212,16 +230,16 @@ class Choice:
             self.finish_reason = "length"
         return out
 
-    def book_round(self, used: int, context: int | None, *, finished: bool) -> None:
+    def book_round(self, used: int, context: int | None, *, finished: bool, counted: bool = False) -> None:
         """
         Count a round.
 
         ``used``: its output tokens for this choice. ``context``: tokens of prompt and answer after it, if known.
-        ``finished``: whether it ended by a ``finish_reason``.
+        ``finished``: whether it ended by a ``finish_reason``. ``counted``: whether the server counted its tokens.
         """
         self.rounds += 1
         self.used += used
-        self.context = context
+        self.context, self.is_counted = context, counted
         self.room, self.shrinks, self.chunks = None, 0, 0
         if finished:
             self.heals = 0
@@ -262,6 +280,7 @@ class Choices:
         self._by_index: dict[int, Choice] = {}
         self._hold = hold
         self._stops = stop_strings(body)
+        self._keeps_stops = keeps_stops(body)
         #: How many choices the caller asks for.
         self.wanted = choices_wanted(body)
 
@@ -269,7 +288,8 @@ class Choices:
         """Return the choice with this index; a new one if the server has just begun it."""
         choice = self._by_index.get(index)
         if choice is None:
-            choice = self._by_index[index] = Choice(index, Text("content", stops=self._stops), self._hold)
+            answer = Text("content", stops=self._stops, keeps_stops=self._keeps_stops)
+            choice = self._by_index[index] = Choice(index, answer, self._hold)
         return choice
 
     def get(self, index: int) -> Choice | None:

@@ -6,17 +6,18 @@ from .choice import Choice, Choices
 from .chunks import choices_of, delta_of, has_news, index_of, part_end, singles, without_usage
 from .jsons import Json, as_object
 from .merged import MergedAnswer
+from .request import Requests
 from .round import Running
 from .text import Text
 
 
 class Feeding:
-    """Takes the chunks of streamed rounds. ``hides_usage``: whether only we asked for their usage."""
+    """Takes the chunks of streamed rounds. Usage that only we asked for is noted and taken out."""
 
-    def __init__(self, choices: Choices, answer: MergedAnswer, *, hides_usage: bool) -> None:
+    def __init__(self, choices: Choices, answer: MergedAnswer, requests: Requests) -> None:
         self._choices = choices
         self._answer = answer
-        self._hides_usage = hides_usage
+        self._requests = requests
         # The choice and the text that the last chunk added to, if the fast path may add to them.
         self._flowing: tuple[Choice, Text] | None = None
 
@@ -28,10 +29,11 @@ class Feeding:
         if running.choice is None and running.id is None:
             self._answer.take_first_chunk(chunk)
         running.note(chunk, request_id)
-        if self._hides_usage:
-            if not items and as_object(chunk.get("usage")) is not None:
-                return []
+        running.check_prompt()
+        if as_object(chunk.get("usage")) is not None and not self._shows_usage(running, items):
             chunk = without_usage(chunk)
+            if not items:
+                return []
         if not items:
             return self._feed_without_choice(running, chunk)
         if running.choice is None:
@@ -41,6 +43,21 @@ class Feeding:
         items = [item for item in items if index_of(item) == running.index]
         parts = singles({**chunk, "choices": items}, items) if items else ()
         return [out for part in parts for out in self._feed_later(running, running.choice, part)]
+
+    def _shows_usage(self, running: Running, items: list[Json]) -> bool:
+        """Whether the caller gets the usage of a chunk with these choices: where the first round had it."""
+        ended = any(item.get("finish_reason") for item in items)
+        place = "after the end" if not items else "with the end" if ended else "within the text"
+        places = self._answer.usage_places
+        if running.choice is not None and not places:
+            # The first round broke off before its usage, or only we asked for it.
+            return self._requests.expects_usage and place != "within the text"
+        if running.choice is not None:
+            return place in places
+        if self._requests.asks_usage:
+            return False
+        places.add(place)
+        return True
 
     def _feed_without_choice(self, running: Running, chunk: Json) -> list[Json]:
         """Take a chunk of usage, or an empty one, which some servers send to keep the connection open."""

@@ -22,10 +22,10 @@ class MergedAnswer:
     until it is known whether another round follows.
     """
 
-    def __init__(self, choices: Choices, *, hides_usage: bool) -> None:
+    def __init__(self, choices: Choices) -> None:
         self._choices = choices
-        # Whether only we asked for the usage of a stream, so that the caller does not get it.
-        self._hides_usage = hides_usage
+        #: In which chunks of the first round's stream the caller got usage: "within the text", "with the end", ...
+        self.usage_places: set[str] = set()
         # The first round's completion, or the first chunk without its choices.
         self._first: Json = {}
         #: Sum of the usage of all rounds, or None if no round reported any.
@@ -148,7 +148,7 @@ class MergedAnswer:
                 self._ends[choice.index] = {**self._first, "choices": [{"index": choice.index, "delta": {}}]}
         ends = [self._end(self._choices.at(index), chunk) for index, chunk in self._ends.items()]
         last = [without_usage(chunk) for chunk in ends]
-        if self.usage is not None and not self._hides_usage:
+        if self.usage is not None and self.usage_places:
             if any(chunk.get("usage") is not None for chunk in ends):
                 last[-1] = {**last[-1], "usage": self.usage}
             last += [{**self.identified(chunk), "usage": self.usage} for chunk in self._trailing]

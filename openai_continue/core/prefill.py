@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, cast
 
+from ..families import is_of
 from ..providers import Provider
 from . import reasoning, seam
 from .jsons import Json, as_object, as_string
 from .reasoning import Inline
+from .restart import CONTEXT
 from .seam import Seam
 
 #: Characters that must recur for a continuation to count as a restart. A document of a known format is known from its
@@ -35,17 +37,30 @@ class Prefill:
     beginning of the answer, which grows.
     """
 
-    def __init__(self, body: Mapping[str, Any], provider: Provider, *, trims: bool, structured: bool) -> None:
+    def __init__(self, body: Mapping[str, Any], provider: Provider, *, trims: bool | None, structured: bool) -> None:
         self._body = body
         self._model = body.get("model")
         self._provider = provider
-        self._trims = trims
+        # Whether no whitespace is sent at the end: the chat template may trim it, or the tokenizer splits it off.
+        self._trims = trims is not False or is_of("bare", body.get("model"))
         self._structured = structured
-        #: How much is held back by default. Only at temperature 0 does the model write the same punctuation again.
-        self.hold = Hold.TO_WORD if trims and body.get("temperature") == 0 else Hold.WHITESPACE
+        #: How much is held back by default.
+        self.hold = Hold.TO_WORD if self._checks_tail(trims) else Hold.WHITESPACE
         # Whether an empty think block goes before an answer without thoughts, and whether the last request had one.
-        self._closes = bool(provider.closed_block) and reasoning.is_of(provider.closed_block_of, self._model)
+        self._closes = bool(provider.closed_block) and is_of(provider.closed_block_of, self._model)
         self._closed = False
+
+    def _checks_tail(self, trims: bool | None) -> bool:
+        """
+        Whether the text is sent up to its last word, so that the model writes the rest of it, the tail, again.
+
+        That keeps every token of any tokenizer, behind any template. It is done if the check costs nothing: at
+        temperature 0 the tail comes back, and a stream is closed at the first other character.
+        """
+        if trims is False and is_of("keeps", self._model):
+            # Sent without trailing blanks, their tokens stay the same.
+            return False
+        return self._body.get("temperature") == 0 or bool(self._body.get("stream"))
 
     def less(self, hold: Hold) -> Hold | None:
         """Return the next smaller hold, or None if less cannot be held back without doubling it."""
@@ -72,7 +87,9 @@ class Prefill:
         if thoughts and self._is_prefilled():
             # Nothing shows which part of the thoughts the caller's own beginning holds.
             return "reasoning"
-        if inline.answer.strip() if self._trims else inline.answer:
+        beside = bool(thoughts) and self._provider.thought_field is not None
+        # Leading newlines of an answer whose thoughts go beside it are the template's affair.
+        if inline.answer.strip() if self._trims else inline.answer.strip("\n") if beside else inline.answer:
             return None
         if inline.thoughts and self._closes:
             return None
@@ -84,10 +101,10 @@ class Prefill:
             # They are inline: the server gave them so, or the caller began them.
             opened = not thoughts or reasoning.OPEN in _text_of(self._body["messages"][-1].get("content"))
             raw = self._provider.thought_marks is None and self._provider.echoes is None
-            return opened and raw and reasoning.is_of("taking", self._model)
+            return opened and raw and is_of("taking", self._model)
         if self._provider.thought_marks is not None:
             return bool(thoughts.strip())
-        return self._provider.echoes is None and reasoning.is_of("taking", self._model)
+        return self._provider.echoes is None and is_of("taking", self._model)
 
     # How it goes back.
 
@@ -125,6 +142,8 @@ class Prefill:
             trims=self._trims,
             echo=self._echo(sent, streamed=bool(body.get("stream"))),
             starts=self._starts(text, inline, thinking=thinking or inline.thinking) if first else (),
+            before=text[: len(text) - len(held)][-CONTEXT:] if first and not (thinking or inline.thinking) else "",
+            with_thoughts=bool(thoughts) and not thinking and bool(message.get(self._provider.thought_field or "")),
         )
         return {**body, **marks, "messages": [*self._history(), message]}, met
 
@@ -151,7 +170,7 @@ class Prefill:
         if hold is Hold.NOTHING:
             return ""
         if self._exact(hold, inline):
-            return seam.held_to_word(text)
+            return seam.held_to_word(text, trims=self._trims)
         return seam.held_whitespace(text, trims=self._trims)
 
     def _exact(self, hold: Hold, inline: Inline) -> bool:
@@ -171,8 +190,9 @@ class Prefill:
         if not thoughts and not inline.thoughts:
             return self._message(sent)
         if self._provider.thought_field is not None:
-            # Templates set the newlines beside the tags. Nemotron 3's would double those that came.
-            return self._message(sent, **{self._provider.thought_field: thoughts.strip("\n") or inline.thoughts})
+            # Templates set the newlines beside the tags, so those that came would be there twice.
+            kept = thoughts.strip("\n") or inline.thoughts
+            return self._message(sent.lstrip("\n"), **{self._provider.thought_field: kept})
         if not self._closes:
             return self._message(sent)
         self._closed = not empty

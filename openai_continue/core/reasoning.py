@@ -6,11 +6,11 @@ Thoughts come in a field of their own (``reasoning_content``, ``reasoning``) or 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..families import is_of
 from .jsons import as_string
 from .seam import start_of
 
@@ -18,26 +18,10 @@ OPEN, CLOSE = "<think>", "</think>"
 FIELDS = ("reasoning_content", "reasoning")
 _QUOTES = ("'", '"', "`")
 
-# Families of models by their chat templates, seen by rendering those that llama.cpp and TRL ship: providers.py.
-_FAMILIES = {
-    "r1": re.compile(r"deepseek-?r1|r1-distill", re.IGNORECASE),
-    # Keep an open think block of the prefill open. The other templates close it first.
-    "taking": re.compile(r"deepseek-?r1|r1-distill|minimax-?m2|nemotron-?3", re.IGNORECASE),
-    # Open the block in the generation prompt, so that the model writes only the closing tag.
-    "opening": re.compile(
-        r"deepseek-?r1|r1-distill|minimax-?m2|nemotron-?3|qwq|qwen-?3\.[5-9]|qwen-?3.*thinking|glm-?4\.7", re.IGNORECASE
-    ),
-}
-
 
 def field_of(delta: Mapping[str, Any]) -> str | None:
     """Return the name of the field in which a message or delta carries thoughts, or None if it has none."""
     return next((name for name in FIELDS if as_string(delta.get(name))), None)
-
-
-def is_of(family: str, model: object) -> bool:
-    """Whether a model belongs to a family (a key of ``_FAMILIES``), by its name."""
-    return isinstance(model, str) and _FAMILIES[family].search(model) is not None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -62,6 +62,18 @@ class Running:
             return self.asked
         return choice.chunks
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the server counted the tokens of both the prompt and the answer."""
+        counts = [(self.usage or {}).get(name) for name in ("prompt_tokens", "completion_tokens")]
+        return all(isinstance(count, int) and count > 0 for count in counts)
+
+    def check_prompt(self) -> None:
+        """Refuse a first continuation whose ``prompt_tokens`` show that the server did not go on from the text."""
+        tokens = (self.usage or {}).get("prompt_tokens")
+        if self.choice is not None and isinstance(tokens, int):
+            self.choice.check_prompt(tokens)
+
     def context(self, choice: Choice, used: int) -> int | None:
         """Return the tokens of prompt and answer after this round used ``used`` tokens, or None if nobody counts."""
         prompt = choice.context if self.usage is None else self.usage.get("prompt_tokens")

@@ -28,6 +28,9 @@ from .round import Decision, Failure, Request, Running
 from .seam import Stopped
 from .verdict import NATURAL_ENDS, verdict
 
+# HTTP statuses of a server that does not take a request as it is.
+_REFUSED = (400, 422)
+
 
 class Rounds:
     """
@@ -45,8 +48,8 @@ class Rounds:
         self.restarts = restarts
         self._requests = Requests(body, provider, settings)
         self._choices = Choices(body, self._requests.prefill.hold)
-        self._answer = MergedAnswer(self._choices, hides_usage=self._requests.asks_usage)
-        self._feeding = Feeding(self._choices, self._answer, hides_usage=self._requests.asks_usage)
+        self._answer = MergedAnswer(self._choices)
+        self._feeding = Feeding(self._choices, self._answer, self._requests)
         # The choices that go on, in order; the first of them is continued next.
         self._queue: list[Choice] = []
         self._running: Running | None = None
@@ -126,6 +129,7 @@ class Rounds:
             for item in items:
                 self._receive_choice(running, self._choices.at(index_of(item)), item)
         else:
+            running.check_prompt()
             self._receive_choice(running, running.choice, items[0])
             if not running.finished:
                 # Whether more was to come is unknown; what came is kept.
@@ -190,13 +194,15 @@ class Rounds:
         """Book a round, decide which of its choices go on, and return the chunks of each that may go out now."""
         first = running.choice is None
         parties = self._parties(running)
+        running.check_prompt()
         out = [(choice, choice.settle()) for choice in parties]
         self._running = None
         if not first:
             self._queue.pop(0)
         for choice in parties:
             used = running.used(choice, parties)
-            choice.book_round(used, running.context(choice, used), finished=running.finished)
+            context = running.context(choice, used)
+            choice.book_round(used, context, finished=running.finished, counted=running.is_counted)
         cut = [choice for choice in parties if choice.finish_reason == "length"]
         self._answer.note(running, running.finish_reason(parties))
         for choice in parties:
@@ -254,8 +260,8 @@ class Rounds:
         overflow = read_overflow(failure.text) if failure.text else None
         if overflow is not None and self._shrinks(running, overflow):
             return self._again()
-        refused = overflow is None and failure.status == 400 and running.choice is not None
-        if refused and self._requests.prefill.drops_block():
+        refused = overflow is None and failure.status in _REFUSED and running.choice is not None
+        if refused and self._requests.concedes():
             return self._again()
         if failure.broke_off and self._can_heal(running):
             return self._heal(running)

@@ -1,21 +1,28 @@
 """
 The place where two rounds meet: what is held back of the text so far, and how much of the new text is a copy of it.
 
-Tokenizers fuse punctuation and the newlines after it, and put a blank in front of the word that it belongs to. So a
-partial answer goes back with its newlines and without its trailing blanks. The model writes the blanks again, and one
-copy is kept. If the server's chat template trims the message, the server never sees trailing whitespace. Then all of
-it is held back, and at temperature 0 the punctuation before it too, so that every token of the prompt stays as it was
-generated.
+Every token of the prompt must stay as it was generated. Most tokenizers fuse punctuation and the newlines after it, and
+all put a blank in front of the word that it belongs to. So a partial answer goes back with its newlines and without its
+trailing blanks. The model writes the blanks again, and one copy is kept. That is exact for the tokenizers of the
+families "keeps" (families.py). Others split newlines from punctuation, and some chat templates trim the message, so
+that the server never sees trailing whitespace. If the tokenizer or the template is not known, the text is cut back to a
+word instead. That is exact for every tokenizer behind every template, but the model must write the tail again as it
+was. ``tests/engine/token_seams.py`` measures each rule on real tokenizers.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 
+from . import restart
+
 _BLANKS = " \t"
 _WHITE_SPACE = re.compile(r"\s*")
+_TAG = re.compile(r"</?\w+\Z")
+_LONGEST_TAG = 24
 
 
 class Stopped(Enum):
@@ -27,6 +34,8 @@ class Stopped(Enum):
     RESTARTED = "restarted"
     #: The held-back text did not come back as it was.
     REFUSED = "refused"
+    #: The server's chat template left out the thoughts that were sent with the answer.
+    WITHOUT_THOUGHTS = "without thoughts"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -43,11 +52,15 @@ class Seam:
     echo: str = ""
     #: Beginnings of the answer. A round that begins with one of them is a restart.
     starts: tuple[str, ...] = ()
+    #: The text before the seam, if how the round goes on from it may show a restart, else "".
+    before: str = ""
+    #: Whether the thoughts were sent beside the answer.
+    with_thoughts: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether the beginning of the round must be seen before any of its text may go out."""
-        return bool(self.held or self.echo or self.starts)
+        return bool(self.held or self.echo or self.starts or self.before)
 
     def copied(self, new: str, *, ended: bool) -> int | Stopped | None:
         """
@@ -65,6 +78,11 @@ class Seam:
             return Stopped.RESTARTED
         if not ended and any(start.startswith(fresh) for start in self.starts):
             return None
+        if self.before and not (self.held and new.startswith(self.held)):
+            if not ended and restart.is_open_question(self.before, new):
+                return None
+            if restart.weight_of_text(self.before, new) >= restart.ENOUGH:
+                return Stopped.RESTARTED
         copy = self._held_again(new, ended=ended)
         return place + copy if isinstance(copy, int) else copy
 
@@ -115,14 +133,29 @@ def held_whitespace(text: str, *, trims: bool) -> str:
     return text[len(bare) :] if bare else ""
 
 
-def held_to_word(text: str) -> str:
-    """Return the whitespace at the end of the text and the punctuation before it, back to a word if there is one."""
+def held_to_word(text: str, *, trims: bool) -> str:
+    """
+    Return the whitespace at the end of the text and the punctuation before it, back to a word; the tail.
+
+    A tag goes with the bracket that closes it, because ``</li>`` may be one token. Without a word, and if the text does
+    not end in whitespace, it returns what ``held_whitespace()`` does.
+    """
     end = len(text.rstrip())
     if end == len(text):
         return ""
-    while end and not (text[end - 1].isalnum() or text[end - 1] == "_"):
-        end -= 1
-    return text[end:] if end else held_whitespace(text, trims=True)
+    while True:
+        while end and not _is_of_word(text[end - 1]):
+            end -= 1
+        tag = _TAG.search(text, max(end - _LONGEST_TAG, 0), end) if text[end : end + 1] == ">" else None
+        if tag is None:
+            break
+        end = tag.start()
+    return text[end:] if end else held_whitespace(text, trims=trims)
+
+
+def _is_of_word(character: str) -> bool:
+    # Unlike isalnum(), this counts the marks of Arabic, Hindi and Thai, whose tokens they are part of.
+    return character == "_" or unicodedata.category(character)[0] in "LMN"
 
 
 def evidence(text: str, length: int) -> str:

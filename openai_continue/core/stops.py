@@ -13,13 +13,22 @@ def stop_strings(body: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(one for one in several if isinstance(one, str) and one)
 
 
+def keeps_stops(body: Mapping[str, Any]) -> bool:
+    """Whether the server leaves the stop string in the text, a field of vLLM's."""
+    return body.get("include_stop_str_in_output") is True
+
+
 def ends_in_half(text: str, stops: Sequence[str]) -> bool:
     """Whether the text ends in the beginning of a stop string."""
     return any(text.endswith(stop[:length]) for stop in stops for length in range(1, len(stop)))
 
 
-def straddling_stop(before: str, new: str, stops: Sequence[str]) -> int | None:
-    """Return how many characters of ``before`` stay if a stop string begins in it and ends in ``new``, else None."""
+def straddling_stop(before: str, new: str, stops: Sequence[str], *, kept: bool = False) -> int | None:
+    """
+    Return where ``before + new`` ends if a stop string begins in ``before`` and ends in ``new``, else None.
+
+    ``kept``: whether the stop string stays in the text (vLLM's ``include_stop_str_in_output``).
+    """
     found: list[tuple[int, int]] = []
     for stop in stops:
         start = max(len(before) - len(stop) + 1, 0)
@@ -27,7 +36,7 @@ def straddling_stop(before: str, new: str, stops: Sequence[str]) -> int | None:
         if place >= 0:
             found.append((start + place + len(stop), start + place))
     # As in an engine: the stop string that is complete first wins, and of several at one place the longest.
-    return min(found)[1] if found else None
+    return min(found)[0 if kept else 1] if found else None
 
 
 def swallowed(held: str, new: str, stops: Sequence[str]) -> int:

@@ -1,5 +1,5 @@
 """
-Structured answers: where a JSON document ends, and whether the joined text has the format that was asked for.
+Structured answers: whether the joined text has the format that was asked for.
 
 A server applies a grammar from its root to every request, so later rounds are sent without one.
 """
@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .jsons import as_object
+from .schema import conforms
 
-# A backslash escapes the next character, which may be the first one of the next piece.
-_MARKS = re.compile(r'[{}\[\]"\\]')
 _JSON_TYPES = ("json_object", "json_schema")
 # Fields that engines read besides response_format, and the kind of format that each asks for.
 # vLLM: docs/features/structured_outputs; SGLang: sampling_params; llama-server: tools/server/README.md.
@@ -35,11 +34,13 @@ _ENGINE_FIELDS = {
 class Format:
     """The format that a request asks for."""
 
-    def __init__(self, kind: str, pattern: re.Pattern[str] | None) -> None:
+    def __init__(self, kind: str, pattern: re.Pattern[str] | None, schema: object = None) -> None:
         self.is_json = kind in _JSON_TYPES
         #: Whether ``fits()`` can check an answer. If not, the answer is not continued.
         self.checkable = self.is_json or pattern is not None
         self._pattern = pattern
+        # The JSON schema that was asked for, if it came as an object.
+        self._schema = as_object(schema)
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Format | None:
@@ -48,16 +49,17 @@ class Format:
         if wanted is not None and wanted.get("type") != "text":
             # https://docs.deepinfra.com/chat/structured-outputs: {"type": "regex", "regex": …}
             kind = str(wanted.get("type"))
-            return cls(kind, _compiled(wanted.get("regex")) if kind == "regex" else None)
+            schema = (as_object(wanted.get("json_schema")) or {}).get("schema")
+            return cls(kind, _compiled(wanted.get("regex")) if kind == "regex" else None, schema)
         for name, kind in _ENGINE_FIELDS.items():
             value = body.get(name)
             if value is None:
                 continue
             parts = as_object(value) or {}
             if kind == "structured_outputs" and (parts.get("json") or parts.get("json_object")):
-                return cls("json_schema", None)
+                return cls("json_schema", None, parts.get("json"))
             expression = value if kind == "regex" else parts.get("regex") if kind == "structured_outputs" else None
-            return cls(kind, _compiled(expression))
+            return cls(kind, _compiled(expression), value)
         return None
 
     def fits(self, text: str) -> bool:
@@ -65,10 +67,10 @@ class Format:
         if self._pattern is not None:
             return self._pattern.fullmatch(text) is not None
         try:
-            json.loads(text)
+            document = json.loads(text)
         except (ValueError, RecursionError):
             return False
-        return True
+        return self._schema is None or conforms(document, self._schema)
 
 
 def without_format(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,38 +82,4 @@ def _compiled(expression: object) -> re.Pattern[str] | None:
     try:
         return re.compile(expression) if isinstance(expression, str) else None
     except re.error:
-        return None
-
-
-class Document:
-    """Finds the end of a JSON object or array that comes in pieces."""
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self._in_string = False
-        self._escaped = False
-        self._ended = False
-
-    def feed(self, text: str) -> int | None:
-        """Take a piece; return how many of its characters belong to the document if it ends here, else None."""
-        if self._ended:
-            return 0
-        place = 0
-        if self._escaped and text:
-            self._escaped, place = False, 1
-        found = _MARKS.search(text, place)
-        while found is not None:
-            mark, place = found.group(), found.end()
-            if mark == "\\":
-                if place == len(text):
-                    self._escaped = self._in_string
-                place += self._in_string
-            elif mark == '"':
-                self._in_string = not self._in_string
-            elif not self._in_string and (self._depth or mark in "{["):
-                self._depth += 1 if mark in "{[" else -1
-                if self._depth == 0:
-                    self._ended = True
-                    return place
-            found = _MARKS.search(text, place)
         return None

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from .characters import CUT_CHARACTER, half_character, without_cut_character
 from .chunks import merged, text_of, token_bytes_of, without_end, without_start
+from .document import Document
 from .jsons import Json
 from .seam import Seam, Stopped
 from .stops import ends_in_half, straddling_stop, swallowed
-from .structured import Document
 
 
 class Text:
@@ -21,10 +21,11 @@ class Text:
     never passes ``take()``: once ``flows`` is True, the fast path (``sdk/flow.py``) passes it on and calls ``add()``.
     """
 
-    def __init__(self, field: str, *, stops: Sequence[str] = ()) -> None:
+    def __init__(self, field: str, *, stops: Sequence[str] = (), keeps_stops: bool = False) -> None:
         #: The field of a delta that carries this text: "content", or the one that carries the thoughts.
         self.field = field
         self._stops = stops
+        self._keeps_stops = keeps_stops
         # Characters at the end of the text that may be part of a stop string.
         self._reach = max((len(stop) for stop in stops), default=1)
         self._parts: list[str] = []
@@ -109,10 +110,16 @@ class Text:
         """
         if self._opening is None:
             return []
-        if by_itself and self._stops:
+        if by_itself and self._stops and not self._keeps_stops:
             new = self.seam.without_echo(self._text_of(self._opening))
             self._shorten(swallowed(self.seam.held, new, self._stops))
         return self._settle(self._opening, ended=True)
+
+    def refuse_round(self, reason: Stopped) -> None:
+        """Take no more of the running round. Its beginning is dropped; text that is out already stays."""
+        self.stopped = reason
+        self.dropped += len(self._text_of(self._opening or []))
+        self._opening = None
 
     def drop_opening(self, *, unless_text: bool) -> None:
         """
@@ -187,9 +194,9 @@ class Text:
         if not self._before or len(self._round_text) >= self._reach:
             return
         self._round_text += text
-        kept = straddling_stop(self._before, self._round_text, self._stops)
-        if kept is not None:
-            self._shorten(self.added + len(self._before) - kept)
+        end = straddling_stop(self._before, self._round_text, self._stops, kept=self._keeps_stops)
+        if end is not None:
+            self._shorten(self.added + len(self._before) - end)
             self.stopped = Stopped.STOP_STRING
 
     def _shorten(self, excess: int) -> None:

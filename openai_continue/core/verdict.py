@@ -10,6 +10,7 @@ from .prefill import Hold
 from .repetition import is_looping
 from .request import Requests
 from .seam import Stopped
+from .tools import opens_call
 
 #: Values of ``finish_reason`` by which the model ended an answer itself.
 NATURAL_ENDS = ("stop", "tool_calls", "function_call", "content_filter")
@@ -38,6 +39,8 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, restarts: bool, 
     stopped = None if first else choice.stopped
     if stopped is Stopped.RESTARTED:
         return Verdict("restart")
+    if stopped is Stopped.WITHOUT_THOUGHTS:
+        return Verdict("reasoning")
     if requests.limit.reached(choice.used):
         return Verdict("max_tokens")
     barred = bar(choice, requests) or ("restart" if restarts else None)
@@ -57,12 +60,18 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, restarts: bool, 
 def bar(choice: Choice, requests: Requests) -> str | None:
     """Return why a choice must not be continued, as far as its text and the request show, or None."""
     texts = ("" if text is None else without_cut_character(text.text) for text in (choice.answer, choice.thoughts))
-    return choice.barred or _request_bar(requests) or requests.prefill.bar(*texts)
+    return choice.barred or _request_bar(requests) or _call_bar(choice, requests) or requests.prefill.bar(*texts)
 
 
 def _request_bar(requests: Requests) -> str | None:
     unknown = requests.format is not None and not requests.format.checkable
     return "unsupported" if unknown or not requests.limit.valid else None
+
+
+def _call_bar(choice: Choice, requests: Requests) -> str | None:
+    """Return "tool_call" if the answer is, or holds, a tool call that the server could not read."""
+    cut = requests.forces_call or (requests.offers_tools and opens_call(choice.answer.text))
+    return "tool_call" if cut else None
 
 
 def _less(choice: Choice, requests: Requests) -> Hold | None:

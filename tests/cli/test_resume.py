@@ -14,6 +14,7 @@ from openai_continue import providers
 from openai_continue.cli import main
 from openai_continue.cli.resume import Resumption
 from openai_continue.testing import Emulator, Habits
+from tests.support.bodies import KNOWN
 
 
 def resume(emulator: Emulator, file: Path, *arguments: str, model: str = "m", provider: str = "deepinfra") -> int:
@@ -155,23 +156,24 @@ def resumed(
             yield {"choices": [{"index": 0, "delta": {"content": text}}]}
         yield {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 
-    request = {"model": "m", "messages": [{"role": "user", "content": "x"}], **fields}
+    request = {"model": "unknown", "messages": [{"role": "user", "content": "x"}], **fields}
     resumption = Resumption(written, request, None if row is None else providers.named(row), trims)
     return "".join(resumption.texts(ask)), prefills, resumption.stopped_by
 
 
 @pytest.mark.parametrize(
-    ("trims", "prefill", "answer", "new"),
+    ("model", "trims", "prefill", "answer"),
     [
-        (None, "one.\n", " two", "two"),
-        (False, "one.\n", " two", "two"),
-        (True, "one.", "\n two", "two"),
-        (True, "one.", "\n\ntwo", "two"),
+        (KNOWN, None, "one.\n", " two"),
+        (KNOWN, False, "one.\n", " two"),
+        (KNOWN, True, "one", ".\n two"),
+        ("unknown", None, "one", ".\n two"),
+        ("unknown", False, "one", ".\n two"),
     ],
 )
-def test_setting_trims(trims: bool | None, prefill: str, answer: str, new: str) -> None:
-    """The setting ``trims`` decides what is held back, also for a server that is in no row."""
-    assert (new, [prefill], None) == resumed("one.\n ", [[answer]], trims=trims)
+def test_what_is_held_back(model: str, trims: bool | None, prefill: str, answer: str) -> None:
+    """The model's name and the setting ``trims`` decide what is held back, also for a server that is in no row."""
+    assert ("two", [prefill], None) == resumed("one.\n ", [[answer]], trims=trims, model=model)
 
 
 def test_text_that_does_not_come_back() -> None:

@@ -26,21 +26,21 @@ def arguments(text: str) -> dict[str, Any]:
 
 BARS = {
     **{
-        f"cut in {next(iter(delta))}": Case([cut("Well: ", delta)], **length("Well: ", "unsupported"))
-        for delta in (
-            {"tool_calls": [CALL]},
-            {"function_call": {"name": "save", "arguments": "{"}},
-            {"refusal": "I cannot"},
-            {"audio": {"id": "a"}},
+        f"cut in {next(iter(delta))}": Case([cut("Well: ", delta)], **length("Well: ", stopped_by))
+        for delta, stopped_by in (
+            ({"tool_calls": [CALL]}, "tool_call"),
+            ({"function_call": {"name": "save", "arguments": "{"}}, "tool_call"),
+            ({"refusal": "I cannot"}, "unsupported"),
+            ({"audio": {"id": "a"}}, "unsupported"),
         )
     },
     "hermes #72329: an endless loop, past the guard": Case(
-        [cut("Let me see.", {"tool_calls": [CUT_CALL]})], **length("Let me see.", "unsupported"), body={"tools": [TOOL]}
+        [cut("Let me see.", {"tool_calls": [CUT_CALL]})], **length("Let me see.", "tool_call"), body={"tools": [TOOL]}
     ),
     **{
         f"cc-connect #1444, llama.cpp #27626: a cut call was sent back, {len(messages)} messages": Case(
             [cut("so", {"tool_calls": [CUT_CALL]})],
-            **length("so", "unsupported"),
+            **length("so", "tool_call"),
             body={"messages": messages, "tools": [TOOL]},
         )
         for messages in ([USER], [USER, {"role": "assistant", "content": "Well: ", "tool_calls": [CUT_CALL]}])

@@ -44,6 +44,9 @@ def test_fidelity(data: Any, name: str) -> None:
         assert is_as_it_was(answers[-1], expected, kind, text), seen
         assert engine.derailed == 0
     in_whole, in_stream = answers
+    if kind.bare and body.get("temperature") != 0:
+        # A stream is cut back to a word and a whole answer is not, so their tokens differ.
+        in_stream.usage = in_whole.usage
     if kind.habits.usage == "asked" or None in [round_["usage"] for round_ in in_stream.rounds]:
         # A stream that is left before its end, at a stop string over a seam, never told what it cost.
         in_stream.usage = in_whole.usage

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_continue.core.structured import Document, Format
+from openai_continue.core.document import Document
+from openai_continue.core.structured import Format
 from openai_continue.testing import Habits
 from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length

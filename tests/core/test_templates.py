@@ -12,8 +12,7 @@ import pytest
 from jinja2 import ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from openai_continue import providers
-from openai_continue.core import reasoning
+from openai_continue import families
 from openai_continue.testing.emulator.tokens import shown, tokenize
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives
@@ -169,12 +168,12 @@ def test_family(name: str) -> None:
             return "refused"
 
     model = MODELS[name]
-    assert providers.trims(model) == goes_back_as("word\n\n").endswith("word")
-    assert reasoning.is_of("opening", model) == begun(name, messages).endswith("<think>\n")
-    if reasoning.is_of("opening", model):
+    assert families.trims(model) == goes_back_as("word\n\n").endswith("word")
+    assert families.is_of("opening", model) == begun(name, messages).endswith("<think>\n")
+    if families.is_of("opening", model):
         opened = goes_back_as("<think>\nword")
-        assert reasoning.is_of("taking", model) == (opened == begun(name, messages) + "word")
-    if reasoning.is_of("r1", model):
+        assert families.is_of("taking", model) == (opened == begun(name, messages) + "word")
+    if families.is_of("r1", model):
         assert "refused" == goes_back_as(f"{EMPTY_BLOCK}word")
 
 
@@ -206,7 +205,7 @@ def test_answer_by_tgi(name: str, cap: int, drive: Drive) -> None:
 @pytest.mark.parametrize("cap", [26, 40])
 def test_answer_by_sglang(name: str, cap: int, drive: Drive) -> None:
     """With SGLang, an answer never lands in the think block that the generation prompt opens."""
-    opens = reasoning.is_of("opening", MODELS[name])
+    opens = families.is_of("opening", MODELS[name])
     server = Templated(name, continued_by_sglang, cap=cap, thinks=opens)
     answer = drive(server, question(name), provider="sglang", max_rounds=99)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from openai_continue import providers
 from openai_continue.core.usage import add_usage
 from tests.support.bodies import ask
 from tests.support.driving import DRIVES, rounds_of, streamed
@@ -60,7 +61,9 @@ def test_usage_of_streams(row: str, options: dict[str, Any] | None, injected: bo
 
     assert "one two three four" == answer.text
     asked = {**(options or {}), "include_usage": True} if injected else options
-    assert [asked] * len(engine.bodies) == [sent.get("stream_options") for sent in engine.bodies]
+    # The first continuation asks for usage in every chunk, to see by its first one whether it is a continuation.
+    early = {**(options or {}), **providers.named(row).usage_options} if row == "vllm" else options
+    assert [asked, early, *[asked] * (len(engine.bodies) - 2)] == [sent.get("stream_options") for sent in engine.bodies]
     assert injected == (answer.usage is None)
     assert injected == (not [one for one in answer.raw if "usage" in one])
     assert not injected or all(one["choices"] for one in answer.raw)

@@ -12,7 +12,7 @@ from openai_continue.testing import Emulator, Fault, Habits, Logged
 from openai_continue.testing.emulator.texts import document
 from openai_continue.testing.emulator.tokens import count
 from tests.support.answers import Answer, live, outcome
-from tests.support.bodies import ask
+from tests.support.bodies import KNOWN, ask
 from tests.support.script import DONE, Script, chunk
 from tests.support.ways import DEEPINFRA, Way, settled, sync_and_async, two_ways
 
@@ -75,7 +75,7 @@ async def test_without_a_limit_none_is_sent(way: Way, streamed: bool, emulator: 
     bodies = [
         {name: request.body[name] for name in request.body if name != "messages"} for request in emulator.requests
     ]
-    assert [{"model": "m", "temperature": 0.5, "seed": 3, "stream": streamed}] * 4 == bodies
+    assert [{"model": KNOWN, "temperature": 0.5, "seed": 3, "stream": streamed}] * 4 == bodies
 
 
 @two_ways

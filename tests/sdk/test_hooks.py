@@ -277,7 +277,8 @@ async def test_azure(way: Way, emulator: Emulator, deployment: str | None) -> No
     )
     openai_continue.patch(DEEPINFRA)
 
-    assert (emulator.uncapped(ask("Azure.")),) * 2 == await ask_both(client, **ask("Azure."))
+    body = ask("Azure.", model="m")
+    assert (emulator.uncapped(body),) * 2 == await ask_both(client, **body)
     path = f"/openai/deployments/{deployment or 'm'}/chat/completions"
     assert [path] * 2 * ROUNDS == [request.path for request in emulator.requests]
     assert {"key"} == {request.headers["api-key"] for request in emulator.requests}

@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion
 from openai_continue.testing import Fault
 from tests.support.answers import joined, outcome
 from tests.support.asking import BREAKS, CAP, ERRORS, ROUNDS, ask_it, play, server, truth
-from tests.support.bodies import ask
+from tests.support.bodies import KNOWN, ask
 from tests.support.script import DONE, Script, chunk, event
 from tests.support.ways import DEEPINFRA, Way, settled, two_ways
 
@@ -37,7 +37,7 @@ async def test_error_in_a_later_round(way: Way, streamed: bool, kind: Any) -> No
     partial = raised.error.partial_completion
     assert (ChatCompletion, kept.text) == (type(partial), partial.choices[0].message.content)
     assert ("length", "assistant") == (partial.choices[0].finish_reason, partial.choices[0].message.role)
-    assert ("m", True) == (partial.model, partial.id.startswith("chatcmpl-"))
+    assert (KNOWN, True) == (partial.model, partial.id.startswith("chatcmpl-"))
     assert (raised.text, raised.finish_reason) == ((kept.text, None) if streamed else ("", None))
     # The report names the error that would have been raised, and none of its text.
     assert kept.report is not None

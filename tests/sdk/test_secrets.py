@@ -125,7 +125,7 @@ async def test_objects(way: Way, name: str, provider: str) -> None:
     assert [] == [*seen, *leaks()]
     check(json.dumps(answer.report), answer.error)
     assert answer.text
-    assert 2 == len(script.bodies)
+    assert len(script.bodies) >= 2
 
 
 async def test_unknown_host(lines: Lines) -> None:

@@ -72,7 +72,7 @@ SITUATIONS: dict[str, Situation] = {
     "most rounds of the call": Situation(
         THREE, ("One two ", "length", "max_rounds"), 2, body={"extra_body": {"continuation": {"max_rounds": 2}}}
     ),
-    "cut in a tool call": Situation((said({"tool_calls": [CALL]}),), ("", "length", "unsupported"), 1),
+    "cut in a tool call": Situation((said({"tool_calls": [CALL]}),), ("", "length", "tool_call"), 1),
     "later round fails": Situation((said("One "),), ("One ", "length", "error"), 2),
     "later round raises": Situation(
         (said("One "),), ("", None, None), 2, error="APIConnectionError", settings={"on_error": "raise"}

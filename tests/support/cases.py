@@ -32,6 +32,8 @@ class Case:
     #: The content of the last message of each later request; None: not compared.
     sent_back: list[Any] | None = None
     thoughts: str = ""
+    #: Whole, streamed, or both.
+    drives: Sequence[Drive] = DRIVES
 
     def check(self, drive: Drive) -> tuple[Answer, Script]:
         """Drive the conversation, and compare."""
@@ -53,6 +55,8 @@ def length(text: str, stopped_by: str | None, **more: Any) -> Json:
 def cases(table: Mapping[str, Case]) -> Any:
     """Return a mark: ``case`` and ``drive`` over each row, whole and streamed."""
     rows = [
-        pytest.param(case, drive, id=f"{name}-{drive.__name__}") for name, case in table.items() for drive in DRIVES
+        pytest.param(case, drive, id=f"{name}-{drive.__name__}")
+        for name, case in table.items()
+        for drive in case.drives
     ]
     return pytest.mark.parametrize(("case", "drive"), rows)

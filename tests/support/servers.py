@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from openai_continue import Continuation
+from openai_continue import Continuation, families
 from openai_continue.testing import Habits
-from tests.support.bodies import ask
+from tests.support.bodies import KNOWN, ask
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,15 @@ class Kind:
     habits: Habits
     #: The row of the provider table.
     provider: str = "deepinfra"
-    model: str = "m"
+    model: str = KNOWN
     #: The setting ``trims``.
     trims: bool | None = None
+
+    @property
+    def bare(self) -> bool:
+        """Whether no whitespace is sent at the end of a text."""
+        known = families.trims(self.model) if self.trims is None else self.trims
+        return self.habits.trims or known is not False
 
     @property
     def known(self) -> dict[str, Any]:
@@ -57,6 +63,8 @@ SERVERS: dict[str, Kind] = {
     # One habit each.
     "deepinfra": Kind(Habits()),
     "trims": Kind(Habits(trims=True), trims=True),
+    "trims, and nobody knows": Kind(Habits(trims=True), model="unknown"),
+    "keeps, and nobody knows": Kind(Habits(), model="unknown"),
     "keeps, taken for one that trims": Kind(Habits(), trims=True),
     "drops cut characters": Kind(Habits(cut_characters="dropped")),
     "replaces cut characters": Kind(Habits(cut_characters="replaced")),
@@ -78,7 +86,12 @@ SERVERS: dict[str, Kind] = {
     ),
     "vllm, thinking": Kind(
         Habits(
-            marker="continue_final_message", usage="asked", thinks="reasoning", think_tokens=_THOUGHTS, misfiles="both"
+            marker="continue_final_message",
+            usage="asked",
+            thinks="reasoning",
+            template="qwen3",
+            think_tokens=_THOUGHTS,
+            misfiles="both",
         ),
         "vllm",
         "Qwen/Qwen3-8B",

@@ -32,7 +32,7 @@ def is_as_it_was(answer: Answer, expected: Answer, kind: Kind, text: str) -> boo
     If the template trims, a round may have room for nothing but the white space that is not sent back; then, and only
     then, the answer may end there, even in the beginning of a stop string.
     """
-    if answer.said[1:] == ("length", "empty") and (kind.trims or kind.habits.trims):
+    if answer.said[1:] == ("length", "empty") and kind.bare:
         return text.startswith(answer.text)
     return (expected.text, expected.thoughts, expected.finish_reason) == (
         answer.text,

@@ -1,0 +1,67 @@
+"""
+Signs that a round is a new answer and not a continuation. None proves it, so their weights are added up.
+
+A server that takes the prefill for a finished turn opens a new one. Then the answer begins again, or the model says
+something else. The signs, each with a weight:
+- the beginning of the answer comes again (seam.py finds it, and it is enough);
+- the prompt of the round is a few tokens longer than the prompt and the answer before it: the closed turn and the
+  header of the new one are 3 to 12 tokens;
+- the new text cannot go on from the old one: a sentence, a heading, a fence or a greeting begins within a word or
+  within a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: The weight from which on a round is taken for a restart.
+ENOUGH = 2
+#: Tokens of a closed turn and the header of a new one. More comes from servers that count otherwise.
+_TURN = range(3, 13)
+#: Characters of a round that are looked at, and of the text before it.
+LOOKED_AT = 40
+CONTEXT = 400
+
+# How assistants open an answer. In English: these servers were seen with English chat models.
+_GREETING = re.compile(
+    r"(?:Sure|Certainly|Of course|Absolutely|Okay|OK|Hello|Hi|Thank you|Thanks|Great)[,!.]"
+    r"|(?:I'm sorry|I apologize|I'd be happy|Thank you for|Let me|As an AI|Here(?:'s| is| are)"
+    r"|It (?:seems|looks|appears)|You(?:'re| are) (?:right|welcome)) "
+)
+_HEADING = re.compile(r"#{1,6} \S|\*\*[A-Z]|```\w*\n|<!DOCTYPE|<html|---\n")
+# "The sun was ...": a capital, then more words in lower case.
+_SENTENCE = re.compile(r"[A-Z](?:[a-z]+)?(?:'[a-z]+)?,? (?:[a-z]+ )*[a-z]+ ")
+# In a text with names such as "getName", a capital within a word is common.
+_CAMEL = re.compile(r"[a-z][A-Z]")
+_WITHIN_SENTENCE = re.compile(r"[\w,;] ?\Z")
+# What a round of a new answer may begin with, if the text before it is open.
+_SUSPICIOUS = re.compile(r"[A-Z#*`<-]")
+
+
+def weight_of_tokens(prompt_tokens: int, before: int, *, held: bool) -> int:
+    """
+    Return the weight of a round's ``prompt_tokens``.
+
+    ``before``: the tokens of the prompt and the answer after the round before it. ``held``: whether the end of the
+    answer, a token or more, was not sent.
+    """
+    return 2 if prompt_tokens - before + held in _TURN else 0
+
+
+def is_open_question(before: str, new: str) -> bool:
+    """Whether more of a round must be seen to judge it; ``new`` is its beginning, ``before`` the text that was sent."""
+    return len(new) < LOOKED_AT and _WITHIN_SENTENCE.search(before) is not None and bool(_SUSPICIOUS.match(new))
+
+
+def weight_of_text(before: str, new: str) -> int:
+    """Return the weight of how the text goes on; ``new`` is the beginning of the round, ``before`` the text sent."""
+    if not new or _WITHIN_SENTENCE.search(before) is None:
+        return 0
+    within_word = before[-1].isalnum()
+    if _HEADING.match(new):
+        return 2
+    if _GREETING.match(new) and (within_word or before.endswith((", ", "; "))):
+        return 2
+    if before[-1].islower() and _SENTENCE.match(new) and _CAMEL.search(before, max(len(before) - CONTEXT, 0)) is None:
+        return 2
+    return 0

@@ -1,0 +1,43 @@
+"""
+What is known of models by their names: chat templates and tokenizers. No server tells them.
+
+A family is a regular expression over the name in a request. A name in no family is taken to be unknown, and unknown is
+handled so that no text is lost, whatever the model is.
+"""
+
+from __future__ import annotations
+
+import re
+
+_FAMILIES = {
+    # Chat templates that trim the message sent back, seen by rendering the templates that llama.cpp ships
+    # (https://github.com/ggml-org/llama.cpp/tree/master/models/templates) with transformers 5.23, and those of TRL
+    # (https://github.com/huggingface/trl/tree/main/trl/chat_templates).
+    "trims": (
+        r"llama-?3|gemma|glm-?4\.[5-7]|qwen-?3\.[5-9]|seed-?oss|minimax-?m1|nemotron-?(nano|3)|laguna|rwkv|aya-expanse"
+        r"|command-?r"
+    ),
+    # Chat templates that keep it as it is, seen in the same way, of models whose tokenizers fuse punctuation with the
+    # newlines after it: to send it without trailing blanks keeps every token (tests/engine/token_seams.py).
+    "keeps": r"deepseek-?(v[2-9]|chat|coder|r1|reasoner)|r1-distill|qwen-?2(\.5)?\b|qwen-?3(?!\.)|qwq|phi-?3\.5",
+    # Tokenizers that split whitespace from what is before it: to send the text without any of it keeps every token.
+    "bare": r"gemma|smollm|gpt-?2",
+    "r1": r"deepseek-?r1|r1-distill",
+    # Chat templates that keep an open think block of the prefill open. The others close it first.
+    "taking": r"deepseek-?r1|r1-distill|minimax-?m2|nemotron-?3",
+    # Chat templates that open the block in the generation prompt, so that the model writes only the closing tag.
+    "opening": (r"deepseek-?r1|r1-distill|minimax-?m2|nemotron-?3|qwq|qwen-?3\.[5-9]|qwen-?3.*thinking|glm-?4\.7"),
+}
+_COMPILED = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in _FAMILIES.items()}
+
+
+def is_of(family: str, model: object) -> bool:
+    """Whether a model, a name in a request, belongs to a family."""
+    return isinstance(model, str) and _COMPILED[family].search(model) is not None
+
+
+def trims(model: object) -> bool | None:
+    """Return whether the model's chat template trims the message sent back, or None if that is not known."""
+    if is_of("trims", model):
+        return True
+    return False if is_of("keeps", model) else None
