@@ -92,7 +92,7 @@ async def aask(base_url: str, api_key: str, model: str, prompt: str, seen: Seen)
 
 
 async def aask_stream(base_url: str, api_key: str, model: str, prompt: str, seen: Seen) -> Got:
-    """Ask for a stream, async."""
+    """Ask for a stream with the async client and read it to its end. ``seen`` counts the requests."""
     async with openai.AsyncOpenAI(base_url=base_url, api_key=api_key) as client:
         text, finish_reason, chunk = "", None, None
         async for chunk in await client.chat.completions.create(

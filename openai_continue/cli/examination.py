@@ -234,7 +234,7 @@ def _judge(cut: str, whole: str, reply: str) -> str:
 
 
 def _answer(message: dict[str, Any]) -> str:
-    """Return the answer without its inline thoughts."""
+    """Return the content of a message without the thoughts between ``<think>`` tags in it."""
     return Inline.of(str(message.get("content") or "")).answer
 
 

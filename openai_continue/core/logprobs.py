@@ -24,11 +24,12 @@ def add_logprobs(so_far: Json | None, more: Json | None) -> Json | None:
 
 def logprobs_of(logprobs: object, text: str, start: int, end: int) -> object:
     """
-    Return the logprobs of ``text[start:end]``, given those of ``text``.
+    Return a copy of logprobs, the SDK's ``{"content": [token, ...]}``, for the characters ``text[start:end]`` only.
 
-    A token across an edge keeps its numbers and loses the characters outside. Tokens of a cut character are dropped:
-    their bytes are in no text. If the server repeats the prefill, only the new text has logprobs. Tokens that are in
-    no text (thoughts, tags, a stop string) stay before or after it.
+    ``logprobs``: those of ``text``, or of its end if the server repeats the prefill without logprobs. A token across an
+    edge keeps its numbers and loses the characters outside. Tokens of a character that the token limit cut are dropped.
+    Tokens that show in no text (thoughts, tags, a stop string) are kept at the first or last character. Anything else
+    than such an object is returned as it is.
     """
     if not isinstance(logprobs, dict):
         return logprobs

@@ -248,7 +248,7 @@ def _text_of(content: object) -> str:
 
 
 def _appended(content: object, text: str) -> object:
-    """Return a message's content with text at its end. If it is a list of parts, the last text part grows."""
+    """Return a copy of a message's content with ``text`` at its end; in a list, in its last part if that is text."""
     if not isinstance(content, list):
         return _text_of(content) + text
     parts = list(cast("list[Any]", content))

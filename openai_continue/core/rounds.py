@@ -191,7 +191,7 @@ class Rounds:
     # The end of a round.
 
     def _close(self, running: Running) -> list[tuple[Choice, list[Json]]]:
-        """Book a round, decide which of its choices go on, and return the chunks of each that may go out now."""
+        """Record a round that is over, queue its choices that go on, and return the chunks of each to give out."""
         first = running.choice is None
         parties = self._parties(running)
         running.check_prompt()

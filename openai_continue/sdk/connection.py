@@ -13,13 +13,14 @@ import threading
 from typing import Any
 
 import anyio
+import openai
 from openai import _base_client  # pyright: ignore[reportPrivateUsage]
 from openai._base_client import AsyncAPIClient, SyncAPIClient
 
 from ..core.round import Request
 from ..switches import disabled
 from .call import Call
-from .errors import reading_errors
+from .errors import got_nothing, reading_errors
 from .response import module_of
 
 #: Seconds that a server gets between ``[DONE]`` and the end of its stream, so that its connection is used again.
@@ -29,14 +30,29 @@ _GLANCE = 0.05
 
 
 def send(call: Call, request: Request, *, stream: bool) -> Any:
-    """Send a further round; return its bare HTTP response. Raise whatever keeps the SDK from it."""
+    """
+    Send a further round; return its bare HTTP response. Raise whatever keeps the SDK from it.
+
+    A request that got nothing at all is sent once more, at once: llama-server closes the connection of each stream
+    without a word, so that the next round meets a closed one.
+    """
     with disabled():
+        try:
+            return SyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
+        except openai.APIConnectionError as error:
+            if not got_nothing(error):
+                raise
         return SyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
 
 
 async def asend(call: Call, request: Request, *, stream: bool) -> Any:
-    """Do as ``send``."""
+    """Async twin of ``send``."""
     with disabled():
+        try:
+            return await AsyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
+        except openai.APIConnectionError as error:
+            if not got_nothing(error):
+                raise
         return await AsyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
 
 
@@ -46,7 +62,7 @@ def pause(event: threading.Event, seconds: float) -> bool:
 
 
 async def apause(event: threading.Event, seconds: float) -> bool:
-    """Do as ``pause``."""
+    """Async twin of ``pause``."""
     if not seconds:
         # Between most rounds there is no wait, and a scope that is cancelled at once costs more than this look.
         return event.is_set()
@@ -76,7 +92,7 @@ def drain(response: Any) -> None:
 
 
 async def adrain(response: Any) -> None:
-    """Do as ``drain``."""
+    """Async twin of ``drain``."""
     if response.is_closed or response.http_version != "HTTP/1.1":
         return
     with contextlib.suppress(*_draining_errors(response)), anyio.move_on_after(PATIENCE):

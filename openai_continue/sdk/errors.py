@@ -46,6 +46,12 @@ def transport_error(error: Exception, response: Any) -> Exception:
     return made
 
 
+def got_nothing(error: openai.APIConnectionError) -> bool:
+    """Whether the server closed the connection without a byte of a response, as one that it had closed before does."""
+    cause = error.__cause__
+    return type(cause).__name__ == "RemoteProtocolError" and "without sending a response" in str(cause)
+
+
 def broken_off(response: Any) -> Exception:
     """Return the SDK's error for a stream that ended without its end mark."""
     return openai.APIConnectionError(message="The stream broke off.", request=response.request)
@@ -69,7 +75,11 @@ def is_error_frame(chunk: Json | None, *, first: bool) -> bool:
 
 
 def frame_error(client: Any, frame: Json, response: Any) -> Exception:
-    """Return the SDK's error for what came in place of a chunk: the one that its HTTP status would have raised."""
+    """
+    Return the SDK's error for an error frame, which came in a stream in place of a chunk.
+
+    It is the error that an HTTP response with the frame's status (or 400) would have raised.
+    """
     said = as_string(frame.get("error_message")) or ""
     inner = as_object(load(said.encode("utf-8", "replace"))) or {}
     known = {"error": frame["error"]} if frame.get("error") else {"error": {"message": said, **frame}}

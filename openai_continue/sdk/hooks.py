@@ -39,7 +39,7 @@ def request(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: A
 
 
 async def arequest(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
-    """Do as ``request``."""
+    """Async twin of ``request``."""
     try:
         return await wrapped(cast_to, options, **kwargs)
     except openai.APIStatusError as error:
@@ -78,7 +78,7 @@ def process_response(wrapped: Callable[..., Any], client: Any, **kwargs: Any) ->
 
 
 async def aprocess_response(wrapped: Callable[..., Any], client: Any, **kwargs: Any) -> Any:
-    """Do as ``process_response``."""
+    """Async twin of ``process_response``."""
     call = _call(client, **kwargs)
     if call is not None:
         response = kwargs["response"]

@@ -46,9 +46,10 @@ def written(chunks: Iterable[Json]) -> bytes:
 
 class Reading:
     """
-    Reads the stream of one round. ``request``: the round's, or None to pass on whatever comes.
+    Reads the stream of one round. ``request``: the round's request, or None to pass on all bytes unread.
 
-    ``take`` each piece until ``is_over``; then, or when the stream ends or breaks, ``feed_text`` once more.
+    Call ``take()`` with each piece of bytes until ``is_over``. Then, or when the stream ends or breaks, call
+    ``feed_text()``, which reports the text that the fast path has passed on since the last chunk.
     """
 
     def __init__(self, call: Call, response: Any, request: Request | None) -> None:
@@ -131,5 +132,5 @@ class Reading:
         return written(ready)
 
     def _fail(self, frame: Json) -> None:
-        """End the round with the error that came in place of a chunk."""
+        """End the round and keep the error of an error frame; the loop raises it, or goes on without."""
         self.fault, self.is_over = frame_error(self._client, frame, self._response), True

@@ -62,7 +62,7 @@ def pieces(response: Any) -> Any:
 
 
 def apieces(response: Any) -> Any:
-    """Do as ``pieces``."""
+    """Async twin of ``pieces``."""
     return aiter(response.stream) if _is_bare(response) else response.aiter_bytes()
 
 

@@ -31,7 +31,7 @@ def merged_stream(call: Call, response: Any) -> Any:
 
 
 def amerged_stream(call: Call, response: Any) -> Any:
-    """Do as ``merged_stream``."""
+    """Async twin of ``merged_stream``."""
     kind = stream_class(AsyncStream, module_of(response).AsyncByteStream)
     merged: AsyncStream = kind(call, response)
     merged.response = with_stream(response, merged)
@@ -239,7 +239,7 @@ class Stream(_Streaming):
 
 
 class AsyncStream(_Streaming):
-    """Do as ``Stream``."""
+    """Async twin of ``Stream``."""
 
     def __init__(self, call: Call, response: Any) -> None:
         super().__init__(call, response)

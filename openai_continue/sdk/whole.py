@@ -41,7 +41,7 @@ def merged_whole(call: Call, response: Any, *, is_unread: bool) -> Any:
 
 
 async def amerged_whole(call: Call, response: Any, *, is_unread: bool) -> Any:
-    """Do as ``merged_whole``."""
+    """Async twin of ``merged_whole``."""
     raw = b"".join([piece async for piece in response.aiter_raw()]) if is_unread else None
     merging = _Merging(call, response, raw)
     request = merging.start()

@@ -13,8 +13,8 @@ from openai_continue.testing import Fault
 from tests.support.answers import joined, outcome
 from tests.support.asking import BREAKS, CAP, ERRORS, ROUNDS, ask_it, play, server, truth
 from tests.support.bodies import KNOWN, ask
-from tests.support.script import DONE, Script, chunk, event
-from tests.support.ways import DEEPINFRA, Way, settled, two_ways
+from tests.support.script import DONE, Script, chunk, event, said
+from tests.support.ways import DEEPINFRA, Way, http, settled, two_ways
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -106,6 +106,43 @@ async def test_error_of_others(way: Way, streamed: bool, error: Exception, place
     names = {type(error).__name__} | ({"APIConnectionError"} if place == "transport" else set())
     assert seen.report["error"]["type"] in names
     assert 1 == len(emulator.requests)
+
+
+SILENT = "Server disconnected without sending a response."
+
+
+@two_ways
+@pytest.mark.parametrize(
+    ("error", "asked_again"),
+    [
+        (http.RemoteProtocolError(SILENT), True),
+        (http.RemoteProtocolError("peer closed connection without sending complete message body"), False),
+        (http.ReadTimeout("late"), False),
+        (http.ConnectError("refused"), False),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+async def test_connection_that_the_server_had_closed(
+    way: Way, streamed: bool, error: Exception, asked_again: bool
+) -> None:
+    """A further request that got nothing is sent again at once, once, without the SDK's retries. Others are not."""
+    failures = [error, error]
+
+    class Closing(Script):
+        def handle_request(self, request: Any) -> Any:
+            if self.bodies and failures:
+                raise failures.pop()
+            return super().handle_request(request)
+
+    for times in (1, 2):
+        failures[:] = [error] * times
+        script = Closing(said("One ", finish="length"), said("two.", finish="stop"))
+        client = way.client("http://x/v1", transport=script, max_retries=0)
+        seen = await outcome(client, streamed=streamed, **ask("Fault."))
+        await settled(client.close())
+
+        whole = asked_again and times == 1
+        assert (("One two.", "stop", "stop") if whole else ("One ", "length", "error")) == seen.said
 
 
 @two_ways

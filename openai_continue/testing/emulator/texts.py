@@ -161,9 +161,10 @@ def _sections(dice: _Dice) -> Iterator[str]:
 @lru_cache(maxsize=256)
 def document(key: str, size: int, *, byte_fallback: bool = False) -> str:
     """
-    Return the document of a key. It has exactly ``size`` tokens and does not end in white space.
+    Return the text that the model writes for a key: ``size`` of the emulator's tokens, with no whitespace at its end.
 
-    The key decides the first few characters, so documents of different keys soon differ.
+    Texts of different keys differ within their first few characters. ``byte_fallback``: whether rare characters are
+    several tokens, one for each of their bytes.
     """
     if size <= 0:
         return ""
