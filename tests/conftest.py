@@ -118,6 +118,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run in one process what shares an engine, prints a tally, or writes cassettes."""
+    together = any(name in config.getoption("markexpr") for name in ("activation", "chaos", "engine"))
+    if together or config.getoption("--record-mode", None) not in (None, "none"):
+        config.option.numprocesses = 0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what takes minutes or must be installed, unless ``-m`` names its marker."""
     unasked = [name for name in ("activation", "chaos", "engine") if name not in config.getoption("markexpr")]
