@@ -52,6 +52,8 @@ class Choice:
     is_counted: bool = False
     #: Most tokens that the next round may ask for, or None if the context is not known to be short.
     room: int | None = None
+    #: Characters of the tail, the end of the text after its last word, that short rounds have written again.
+    confirmed: int = 0
     #: How often the running round was asked for again with fewer tokens.
     shrinks: int = 0
     #: Broken rounds in a row that brought no new text.
@@ -160,6 +162,9 @@ class Choice:
 
     def collect(self, chunks: list[Json]) -> None:
         """Add the logprobs of chunks that are out, for the merged whole answer."""
+        if chunks and self.answer.replaced is not None:
+            old, self.answer.replaced = self.answer.replaced, None
+            self.logprobs = as_object(logprobs_of(self.logprobs, old, 0, len(old) - len(self.answer.seam.held)))
         for chunk in chunks:
             self.logprobs = add_logprobs(self.logprobs, as_object(chunk["choices"][0].get("logprobs")))
 
@@ -263,9 +268,10 @@ class Choice:
         return self._take_filed() + self.end_texts(goes_on=False)
 
     def drop_cut_character(self) -> None:
-        """Drop what the token limit left of a character at the end of answer and thoughts, and count it."""
+        """Drop what the token limit left of a character at the end of answer and thoughts, and see what is left."""
         texts = (self.answer, self.thoughts) if self.finish_reason == "length" else ()
         self.cut = sum(text.drop_cut_character() for text in texts if text is not None)
+        self.confirmed = self.confirmed + self.current.confirmed if self.added <= 0 else 0
 
     def end(self, stopped_by: str) -> list[Json]:
         """End this choice with what has arrived, as "length"; return all chunks that were held back."""

@@ -44,23 +44,14 @@ class Prefill:
         # Whether no whitespace is sent at the end: the chat template may trim it, or the tokenizer splits it off.
         self._trims = trims is not False or is_of("bare", body.get("model"))
         self._structured = structured
-        #: How much is held back by default.
-        self.hold = Hold.TO_WORD if self._checks_tail(trims) else Hold.WHITESPACE
+        # Known to stay the same if sent without trailing blanks; so less need be written again.
+        known = trims is False and is_of("keeps", body.get("model"))
+        #: How much is held back by default. Up to the last word, every token of any tokenizer stays the same, with any
+        #: template. The model must write the rest, the tail, again: a stream is left at the first other character.
+        self.hold = Hold.WHITESPACE if known else Hold.TO_WORD
         # Whether an empty think block goes before an answer without thoughts, and whether the last request had one.
         self._closes = bool(provider.closed_block) and is_of(provider.closed_block_of, self._model)
         self._closed = False
-
-    def _checks_tail(self, trims: bool | None) -> bool:
-        """
-        Whether the text is sent up to its last word, so that the model writes the rest of it, the tail, again.
-
-        That keeps every token of any tokenizer, behind any template. It is done if the check costs nothing: at
-        temperature 0 the tail comes back, and a stream is closed at the first other character.
-        """
-        if trims is False and is_of("keeps", self._model):
-            # Sent without trailing blanks, their tokens stay the same.
-            return False
-        return self._body.get("temperature") == 0 or bool(self._body.get("stream"))
 
     def less(self, hold: Hold) -> Hold | None:
         """Return the next smaller hold, or None if less cannot be held back without doubling it."""
@@ -108,17 +99,23 @@ class Prefill:
 
     # How it goes back.
 
-    def write(self, body: Json, content: str, thoughts: str, hold: Hold, *, first: bool) -> tuple[Json, Seam]:
+    def write(  # noqa: PLR0913
+        self, body: Json, content: str, thoughts: str, hold: Hold, *, first: bool, confirmed: int = 0
+    ) -> tuple[Json, Seam]:
         """
         Return the body with the text so far as its last message, and the seam where the next round meets the text.
 
         ``content``, ``thoughts``: the answer, and the thoughts in a field of their own. ``first``: whether no text was
-        continued yet, so that the server may still show that it begins again.
+        continued yet, so that the server may still show that it begins again. ``confirmed``: the characters of the tail
+        that the model has written again.
         """
         inline = self.part(content, thoughts)
         thinking = bool(thoughts) and not content
         text = self._continued(inline, content, thoughts)
         held = self._held(text, inline, hold)
+        if self._exact(hold, inline) and confirmed:
+            # What came back ended with a token, so it may be sent.
+            held = held[confirmed:]
         sent = text[: len(text) - len(held)]
         marks = dict(self._provider.body_marks)
         self._closed = False
@@ -139,6 +136,7 @@ class Prefill:
         met = Seam(
             held=held,
             exact=self._exact(hold, inline),
+            replaces=not self._body.get("stream"),
             trims=self._trims,
             echo=self._echo(sent, streamed=bool(body.get("stream"))),
             starts=self._starts(text, inline, thinking=thinking or inline.thinking) if first else (),

@@ -57,7 +57,9 @@ class Requests:
         if self._checks_prompt and not choice.joined:
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
         content, thoughts = choice.answer.text, choice.thoughts_text
-        body, seam = self.prefill.write(body, content, thoughts, choice.hold, first=not choice.joined)
+        body, seam = self.prefill.write(
+            body, content, thoughts, choice.hold, first=not choice.joined, confirmed=choice.confirmed
+        )
         document = None
         if self.format is not None and self.format.is_json:
             inline = self.prefill.part(content, thoughts)

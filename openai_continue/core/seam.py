@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from . import restart
+from .characters import without_cut_character
 
 _BLANKS = " \t"
 _WHITE_SPACE = re.compile(r"\s*")
@@ -46,6 +47,8 @@ class Seam:
     held: str = ""
     #: True: ``held`` is more than whitespace and must come back as it was. Whitespace may come back changed.
     exact: bool = False
+    #: Whether a whole answer: what comes instead of ``held`` may replace it, because the caller has not seen it.
+    replaces: bool = False
     #: Whether the server's chat template trims the prefill.
     trims: bool = False
     #: The prefill, if the server repeats it at the beginning of its answer, else "".
@@ -111,7 +114,7 @@ class Seam:
         if not self.held or new.startswith(self.held):
             return len(self.held)
         if self.exact:
-            if not self.held.startswith(new):
+            if not self.held.startswith(without_cut_character(new)):
                 return Stopped.REFUSED
             return len(new) if ended else None
         rest = new.lstrip() if self.trims else new.lstrip(_BLANKS)

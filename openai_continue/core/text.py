@@ -45,6 +45,10 @@ class Text:
         self.added = 0
         #: Characters of the running round that repeated the text so far and were dropped.
         self.dropped = 0
+        #: Characters of what was held back, up to its last whitespace, that the running round has written again.
+        self.confirmed = 0
+        #: The text before the running round wrote something else instead of what was held back, or None.
+        self.replaced: str | None = None
         #: Why no more of the running round is taken, or None.
         self.stopped: Stopped | None = None
 
@@ -66,7 +70,7 @@ class Text:
         self._opening = [] if seam.is_open else None
         self._before = text[-self._reach :] if self._stops else ""
         self._round_text = ""
-        self.added = self.dropped = 0
+        self.added = self.dropped = self.confirmed = 0
         self.stopped = None
         if document is not None and self._document is None:
             self._document = Document()
@@ -151,11 +155,18 @@ class Text:
         if copy is None:
             return []
         self._opening = None
+        if copy is Stopped.REFUSED and self.seam.replaces:
+            # A new sample of the tail is as right as the old one.
+            self.replaced = self.text
+            self._parts = [self.replaced[: len(self.replaced) - len(self.seam.held)]]
+            return self._join(without_start(opening, len(new) - len(self.seam.without_echo(new)), self.field))
         if isinstance(copy, Stopped):
             self.stopped = copy
             self.dropped = len(new)
             return []
         self.dropped = copy
+        again = without_cut_character(self.seam.without_echo(new))
+        self.confirmed = len(again.rstrip()) if self.seam.exact and self.seam.held.startswith(again) else 0
         return self._join(without_start(opening, copy, self.field))
 
     def _join(self, chunks: list[Json]) -> list[Json]:

@@ -47,7 +47,7 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, restarts: bool, 
     if barred is not None:
         return Verdict(barred)
     hold = None if stopped is not None else requests.prefill.hold
-    if not first and choice.added <= 0 and not choice.heals:
+    if not first and choice.added <= 0 and not choice.heals and not choice.current.confirmed:
         hold = _less(choice, requests)
         if hold is None:
             return Verdict("empty")

@@ -181,6 +181,7 @@ RESTARTS = {
         **length(START + "more.\n", "restart"),
         body={"temperature": 0},
         known=TRIMS,
+        drives=[streamed],
     ),
     "known beforehand: nothing is sent": Case([cut("all")], **length("all", "restart"), known={"restarts": True}),
     "qwen-code #13319, open-interpreter #291: glued behind what was there": Case(
@@ -248,24 +249,30 @@ SEAMS = {
         body={"temperature": 0},
         known=TRIMS,
         sent_back=["one", "one.", "one.\ntwo."],
+        drives=[streamed],
     ),
     **{
-        f"punctuation at temperature {body.get('temperature')}, {drives[0].__name__}": Case(
-            [cut("one,\n"), end(again + "\ntwo")],
-            "one,\ntwo",
-            body=body,
-            known=TRIMS,
-            sent_back=["one," if not again else "one"],
-            drives=drives,
+        f"punctuation at temperature {body.get('temperature')}": Case(
+            [cut("one,\n"), end(",\ntwo")], "one,\ntwo", body=body, known=TRIMS, sent_back=["one"]
         )
-        for body, again, drives in (
-            ({}, "", [whole]),
-            ({}, ",", [streamed]),
-            ({"temperature": 1}, "", [whole]),
-            ({"temperature": 1}, ",", [streamed]),
-            ({"temperature": 0}, ",", [whole, streamed]),
-        )
+        for body in ({}, {"temperature": 1}, {"temperature": 0})
     },
+    "another tail, which the caller of a whole answer has not seen": Case(
+        [cut("one,\n"), end(". Two")], "one. Two", known=TRIMS, sent_back=["one"], drives=[whole]
+    ),
+    "another tail, which the caller of a stream has seen": Case(
+        [cut("one,\n"), cut(". Two"), end("two")],
+        "one,\ntwo",
+        known=TRIMS,
+        sent_back=["one", "one,"],
+        drives=[streamed],
+    ),
+    "a tail that is longer than a round": Case(
+        [cut('one"},\n'), cut('"'), cut("},"), end("\ntwo")],
+        'one"},\ntwo',
+        known=TRIMS,
+        sent_back=["one", 'one"', 'one"},'],
+    ),
     "vercel/ai #3466: white space from the third round on": Case(
         [cut("one "), cut(" two\n"), cut("\n  "), cut("  three ", "\n"), end("four")],
         "one two\n\n  three \nfour",
@@ -319,8 +326,8 @@ def test_what_the_seams_report_says() -> None:
     ],
 )
 def test_trimming_families(model: str | None, trims: bool) -> None:
-    """Which templates keep the message is known by model family; an unknown one may trim it. The setting wins."""
-    for setting, expected in ((None, trims), (True, True), (False, False)):
+    """Which templates keep the message is known by model family; an unknown one may trim it. ``True`` wins."""
+    for setting, expected in ((None, trims), (True, True), (False, trims)):
         server = Script(cut("one\n"), end("\ntwo" if expected else "two"))
         answer = whole(server, ask(model=model), trims=setting)
 
