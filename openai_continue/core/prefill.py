@@ -135,7 +135,8 @@ class Prefill:
             sent = message["content"]
         met = Seam(
             held=held,
-            exact=self._exact(hold, inline),
+            # In a whole answer, blanks between words may come back changed, and are kept if they do not come back.
+            exact=self._exact(hold, inline) and (bool(held.strip()) or bool(self._body.get("stream"))),
             replaces=not self._body.get("stream"),
             trims=self._trims,
             echo=self._echo(sent, streamed=bool(body.get("stream"))),

@@ -155,7 +155,7 @@ class Text:
         if copy is None:
             return []
         self._opening = None
-        if copy is Stopped.REFUSED and self.seam.replaces:
+        if copy is Stopped.REFUSED and self.seam.replaces and not self.seam.without_echo(new)[:1].isalnum():
             # A new sample of the tail is as right as the old one.
             self.replaced = self.text
             self._parts = [self.replaced[: len(self.replaced) - len(self.seam.held)]]
