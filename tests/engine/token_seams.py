@@ -7,15 +7,16 @@ Which text may go back to a server so that every token of the prompt stays as it
 No model is needed: a text is cut after each of its tokens, a rule says what is sent of it, and the tokens of that must
 be a prefix of the text's own. Cuts inside a character are left out: no server sends half a character. Prints one table:
 the share of token-exact cuts of each rule on each tokenizer, and how many characters the rule holds back on average.
+
+The last columns are what the library sends by default, by the model's name, as the model's chat template renders it. A
+stream whose tail does not come back is asked again with less held back, as a whole answer is from the beginning.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import re
 import sys
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,44 +29,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import install_tokenizers
 from token_texts import TEXTS
 
-from openai_continue.core import seam
+from openai_continue import families, providers
+from openai_continue.core import prefill, seam
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-_TAG = re.compile(r"</?\w+\Z")
+#: What a request calls each model, and whether its chat template trims the message sent back. No name: unknown.
+MODELS = {
+    "DeepSeek V3": ("deepseek-ai/DeepSeek-V3.1", False),
+    "DeepSeek V4": ("deepseek-ai/DeepSeek-V4", False),
+    "Gemma 3": ("google/gemma-3-27b-it", True),
+    "gpt-oss": ("openai/gpt-oss-120b", False),
+    "Llama 3.1": ("meta-llama/Llama-3.1-70B-Instruct", True),
+    "Qwen3": ("Qwen/Qwen3-32B", False),
+    "SmolLM2": ("HuggingFaceTB/SmolLM2-135M-Instruct", False),
+    "our tiny model": ("tinylist", False),
+}
 
 
 def without_indentation(text: str) -> str:
     """Hold back trailing blanks, unless they follow a newline."""
     bare = text.rstrip(" \t")
     return "" if bare.endswith("\n") else text[len(bare) :]
-
-
-def is_word(character: str) -> bool:
-    """Whether a character belongs to a word. Unlike ``isalnum()`` this counts the marks of Arabic and of Hindi."""
-    return character == "_" or unicodedata.category(character)[0] in "LMN"
-
-
-def to_word(text: str, *, tags: bool, always: bool = False) -> str:
-    """
-    Hold back trailing whitespace and the punctuation before it; trailing blanks only, if there is no word before.
-
-    ``tags``: whether a tag goes with the punctuation that closes it: ``</li>`` is one token of Gemma's. ``always``:
-    hold back punctuation that no whitespace follows too.
-    """
-    end = len(text)
-    if not always and end == len(text.rstrip()):
-        return ""
-    while True:
-        while end and not is_word(text[end - 1]):
-            end -= 1
-        tag = _TAG.search(text, max(0, end - 24), end) if tags and text[end : end + 1] == ">" else None
-        if tag is None:
-            break
-        end = tag.start()
-    return text[end:] if end else seam.held_whitespace(text, trims=False)
 
 
 def non_word_run(text: str) -> str:
@@ -85,16 +72,43 @@ def last_word(text: str) -> str:
 #: What each rule holds back of a text.
 RULES: dict[str, Callable[[str], str]] = {
     "raw": lambda _: "",
-    "trailing blanks": lambda text: seam.held_whitespace(text, trims=False),
+    "without blanks": lambda text: seam.held_whitespace(text, trims=False),
     "the same, but not indentation": without_indentation,
-    "whitespace (template trims)": lambda text: seam.held_whitespace(text, trims=True),
-    "to a word, if whitespace ends it": seam.held_to_word,
-    "to a word, always": non_word_run,
+    "without whitespace": lambda text: seam.held_whitespace(text, trims=True),
+    "to a word": lambda text: seam.held_to_word(text, trims=False),
+    "any punctuation": non_word_run,
     "the last word": last_word,
-    "marks are words": functools.partial(to_word, tags=False),
-    "and tags go too": functools.partial(to_word, tags=True),
-    "the same, always": functools.partial(to_word, tags=True, always=True),
 }
+#: Temperature and streaming of the requests whose prefill is measured.
+REQUESTS = {
+    "library, temperature 0": (0, False),
+    "above 0, whole": (0.8, False),
+    "above 0, streamed": (0.8, True),
+}
+
+
+def library(name: str, temperature: float, *, stream: bool) -> Callable[[str], str]:
+    """Return the library's own rule for a model: what the server's prompt does not have of the text."""
+    model, template_trims = MODELS[name]
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "?"}],
+        "temperature": temperature,
+        "stream": stream,
+    }
+    writer = prefill.Prefill(body, providers.named("vllm"), trims=families.trims(model), structured=False)
+
+    def held(text: str) -> str:
+        sent = writer.write(body, text, "", writer.hold, first=False)[0]["messages"][-1]["content"]
+        return text[len(sent.rstrip() if template_trims else sent) :]
+
+    return held
+
+
+def rules_for(name: str) -> dict[str, Callable[[str], str]]:
+    """Return all rules for one tokenizer."""
+    asked = {rule: library(name, temperature, stream=stream) for rule, (temperature, stream) in REQUESTS.items()}
+    return {**RULES, **asked}
 
 
 @dataclass
@@ -153,17 +167,17 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", choices=install_tokenizers.NAMES, action="append")
-    parser.add_argument("--rule", choices=RULES, action="append")
+    parser.add_argument("--rule", choices=[*RULES, *REQUESTS], action="append")
     parser.add_argument("--failures", type=int, default=0, help="how many of the cuts that are not exact to print")
     chosen = parser.parse_args()
     if not install_tokenizers.installed():
         sys.exit("the tokenizers are not installed; run: python tests/engine/install_tokenizers.py")
-    rules = {name: RULES[name] for name in chosen.rule or RULES}
+    rules = chosen.rule or [*RULES, *REQUESTS]
     print(f"| Tokenizer | cuts | {' | '.join(rules)} |", f"|---|---|{'---|' * len(rules)}", sep="\n")
     held: Counter[str] = Counter()
     asked = 0
     for name in chosen.tokenizer or install_tokenizers.NAMES:
-        tallies = sweep(open_tokenizer(name), rules)
+        tallies = sweep(open_tokenizer(name), {rule: rules_for(name)[rule] for rule in rules})
         number = next(iter(tallies.values())).cuts
         asked += number
         held.update({rule: tally.held for rule, tally in tallies.items()})
