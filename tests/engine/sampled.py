@@ -117,6 +117,12 @@ def text_of(base_url: str, tokens: Sequence[int]) -> str:
     return text.removesuffix("<|im_end|>").rstrip("\ufffd")
 
 
+def pieces_of(base_url: str, tokens: Sequence[int], one: Sequence[int], other: Sequence[int]) -> list[str]:
+    """Return the texts of the tokens around the place where two lists of tokens part."""
+    place = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return [text_of(base_url, [token]) for token in tokens[max(place - 3, 0) : place + 5]]
+
+
 def is_odd(base_url: str, exchange: Exchange) -> bool:
     """Whether the tokenizer would split the text of a prompt and its answer otherwise."""
     text = text_of(base_url, exchange.prompt + exchange.answer)
@@ -161,8 +167,10 @@ def check(base_url: str, tally: Tally, where: str, text: str, rounds: list[Excha
         elif is_odd(base_url, rounds[number - 1]):
             tally.odd += 1
         else:
-            ends = (text_of(base_url, tokens[-12:]) for tokens in (before[-1], exchange.prompt))
-            tally.retokenized.append(f"{where}: {' became '.join(map(repr, ends))}")
+            pieces = (
+                pieces_of(base_url, tokens, before[-1], exchange.prompt) for tokens in (before[-1], exchange.prompt)
+            )
+            tally.retokenized.append(f"{where}: {' became '.join(map(repr, pieces))}")
     # The first prompt ends with the header of the answer, and so does each other one before the text sent back.
     last = rounds[-1]
     shown = text_of(base_url, (last.prompt + last.answer)[len(rounds[0].prompt) :])
