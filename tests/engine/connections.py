@@ -55,26 +55,27 @@ class Tally:
 def measure(base_url: str, rounds: int) -> Tally:
     """Stream answers until there are so many rounds."""
     tally = Tally()
-    with openai_continue.OpenAI(**_options(base_url, rounds)) as client:
-        while tally.rounds < rounds and tally.answers < rounds:
-            text, report = "", {}
+    while tally.rounds < rounds and tally.answers < rounds:
+        text, report = "", {}
+        # The first request is the caller's own: it must not find the connection of the last answer.
+        with openai_continue.OpenAI(**_options(base_url, rounds)) as client:
             for chunk in client.chat.completions.create(**REQUEST):
                 text += "".join(choice.delta.content or "" for choice in chunk.choices)
                 report = (chunk.model_extra or {}).get("continuation") or report
-            tally.add(text, report)
+        tally.add(text, report)
     return tally
 
 
 async def measure_asynchronously(base_url: str, rounds: int) -> Tally:
     """Do the same with the asynchronous client."""
     tally = Tally()
-    async with openai_continue.AsyncOpenAI(**_options(base_url, rounds)) as client:
-        while tally.rounds < rounds and tally.answers < rounds:
-            text, report = "", {}
+    while tally.rounds < rounds and tally.answers < rounds:
+        text, report = "", {}
+        async with openai_continue.AsyncOpenAI(**_options(base_url, rounds)) as client:
             async for chunk in await client.chat.completions.create(**REQUEST):
                 text += "".join(choice.delta.content or "" for choice in chunk.choices)
                 report = (chunk.model_extra or {}).get("continuation") or report
-            tally.add(text, report)
+        tally.add(text, report)
     return tally
 
 
