@@ -85,8 +85,8 @@ def way(request: pytest.FixtureRequest) -> Way:
 
 
 @pytest.fixture(params=[SYNC, ASYNC], ids=["sync", "async"])
-def colour(request: pytest.FixtureRequest) -> Way:
-    """Both colours of the SDK's own client."""
+def color(request: pytest.FixtureRequest) -> Way:
+    """Both colors of the SDK's own client."""
     way: Way = request.param
     return way
 

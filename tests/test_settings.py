@@ -284,10 +284,10 @@ async def test_on_round_that_raises(
     assert ["on_round raised KeyError"] * ROUNDS == [record.getMessage() for record in warnings]
 
 
-async def test_on_round_that_calls(colour: Way, emulator: Emulator) -> None:
+async def test_on_round_that_calls(color: Way, emulator: Emulator) -> None:
     """``on_round`` may make calls of its own, and these are continued too."""
     settings = Continuation(provider="deepinfra")
-    inner = colour.plain_client(emulator.base_url) if not colour.is_async else None
+    inner = color.plain_client(emulator.base_url) if not color.is_async else None
     counts: list[int] = []
 
     def watch(round_: Round) -> None:
@@ -295,7 +295,7 @@ async def test_on_round_that_calls(colour: Way, emulator: Emulator) -> None:
             counts.append(-1)
             counts.append(len(inner.chat.completions.create(**ask("Inner.")).continuation["rounds"]))
 
-    client = colour.client(emulator.base_url, continuation=replace(settings, on_round=watch))
+    client = color.client(emulator.base_url, continuation=replace(settings, on_round=watch))
 
     completion = await settled(client.chat.completions.create(**ask("Outer.")))
     await settled(client.close())

@@ -42,15 +42,16 @@ class Choice:
     stopped_by: str | None = None
     #: Rounds so far.
     rounds: int = 0
-    #: Output tokens of the rounds so far.
+    #: Output tokens of the rounds so far, and of the last one.
     used: int = 0
+    last_used: int = 0
     #: Chunks of the running round that carried text. A round that broke off is taken to have used as many tokens.
     chunks: int = 0
     #: Tokens of the prompt and the answer after the last round, or None if the server reports no usage.
     context: int | None = None
     #: Whether the server counted both, so that the next prompt can be compared with them.
     is_counted: bool = False
-    #: Most tokens that the next round may ask for, or None if the context is not known to be short.
+    #: Most tokens that the next round may ask for, or None for no such limit.
     room: int | None = None
     #: Characters of the tail, the end of the text after its last word, that short rounds have written again.
     confirmed: int = 0
@@ -110,7 +111,7 @@ class Choice:
         if self.joined or self.stopped is not None or self.context is None or not self.is_counted:
             return
         held = bool(self.current.seam.held)
-        if restart.weight_of_tokens(prompt_tokens, self.context, held=held) >= restart.ENOUGH:
+        if restart.opens_turn(prompt_tokens, self.context, held=held):
             self.current.refuse_round(Stopped.RESTARTED)
         elif self.current.seam.with_thoughts:
             missing = self.context - prompt_tokens
@@ -243,7 +244,7 @@ class Choice:
         ``finished``: whether it ended by a ``finish_reason``. ``counted``: whether the server counted its tokens.
         """
         self.rounds += 1
-        self.used += used
+        self.used, self.last_used = self.used + used, used
         self.context, self.is_counted = context, counted
         self.room, self.shrinks, self.chunks = None, 0, 0
         if finished:
@@ -271,7 +272,10 @@ class Choice:
         """Drop what the token limit left of a character at the end of answer and thoughts, and see what is left."""
         texts = (self.answer, self.thoughts) if self.finish_reason == "length" else ()
         self.cut = sum(text.drop_cut_character() for text in texts if text is not None)
-        self.confirmed = self.confirmed + self.current.confirmed if self.added <= 0 else 0
+        if self.added > 0:
+            self.confirmed = 0
+        elif not self.current.ends_in_blank:
+            self.confirmed += self.current.confirmed
 
     def end(self, stopped_by: str) -> list[Json]:
         """End this choice with what has arrived, as "length"; return all chunks that were held back."""

@@ -113,38 +113,43 @@ class Prefill:
         thinking = bool(thoughts) and not content
         text = self._continued(inline, content, thoughts)
         held = self._held(text, inline, hold)
-        if self._exact(hold, inline) and confirmed:
-            # What came back ended with a token, so it may be sent.
-            held = held[confirmed:]
+        # What came back of the tail ended with a token, so it may be sent.
+        held = held[confirmed:] if self._exact(hold, inline) else held
         sent = text[: len(text) - len(held)]
-        marks = dict(self._provider.body_marks)
-        self._closed = False
-        if self._is_prefilled():
-            message = self._callers_own(sent)
-            sent = _text_of(message["content"])
-        elif thinking and self._provider.thought_field is not None and self._provider.thought_marks is not None:
-            marks.update(self._provider.thought_marks)
-            message = self._message("", **{self._provider.thought_field: sent})
-        elif thinking:
-            sent = f"{reasoning.OPEN}\n{sent}"
-            message = self._message(sent)
-        elif inline.thinking:
-            message = self._message(sent)
-        else:
-            message = self._answer(sent, thoughts, inline, held=bool(held), empty=not text)
-            sent = message["content"]
+        marks, message, sent = self._formed(sent, thoughts, inline, thinking=thinking, held=bool(held), empty=not text)
+        open_answer = first and not (thinking or inline.thinking)
+        streamed = bool(body.get("stream"))
         met = Seam(
             held=held,
             # In a whole answer, blanks between words may come back changed, and are kept if they do not come back.
-            exact=self._exact(hold, inline) and (bool(held.strip()) or bool(self._body.get("stream"))),
-            replaces=not self._body.get("stream"),
+            exact=self._exact(hold, inline) and (streamed or bool(held.strip())),
+            replaces=not streamed and not self._is_prefilled(),
             trims=self._trims,
-            echo=self._echo(sent, streamed=bool(body.get("stream"))),
-            starts=self._starts(text, inline, thinking=thinking or inline.thinking) if first else (),
-            before=text[: len(text) - len(held)][-CONTEXT:] if first and not (thinking or inline.thinking) else "",
+            echo=self._echo(sent, streamed=streamed),
+            starts=self._starts(text, inline, thinking=not open_answer) if first else (),
+            before=text[: len(text) - len(held)][-CONTEXT:] if open_answer else "",
             with_thoughts=bool(thoughts) and not thinking and bool(message.get(self._provider.thought_field or "")),
         )
         return {**body, **marks, "messages": [*self._history(), message]}, met
+
+    def _formed(  # noqa: PLR0913
+        self, sent: str, thoughts: str, inline: Inline, *, thinking: bool, held: bool, empty: bool
+    ) -> tuple[Json, Json, str]:
+        """Return the marks of the body, the last message, and the text in it that a server may repeat."""
+        marks = dict(self._provider.body_marks)
+        field = self._provider.thought_field
+        self._closed = False
+        if self._is_prefilled():
+            message = self._callers_own(sent)
+        elif thinking and field is not None and self._provider.thought_marks is not None:
+            return {**marks, **self._provider.thought_marks}, self._message("", **{field: sent}), sent
+        elif thinking:
+            message = self._message(f"{reasoning.OPEN}\n{sent}")
+        elif inline.thinking:
+            message = self._message(sent)
+        else:
+            message = self._answer(sent, thoughts, inline, held=held, empty=empty)
+        return marks, message, _text_of(message["content"])
 
     def drops_block(self) -> bool:
         """

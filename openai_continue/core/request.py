@@ -83,8 +83,8 @@ class Requests:
 
     def asked(self, choice: Choice) -> int | None:
         """Return the token limit to name in the next round of this choice, or None to name no limit."""
-        asked = self.limit.asked(choice.used, first=False)
-        return asked if asked is None or choice.room is None else min(asked, choice.room)
+        limits = (self.limit.asked(choice.used, first=False), choice.room)
+        return min((limit for limit in limits if limit is not None), default=None)
 
 
 def first_body(body: Mapping[str, Any], provider: Provider, settings: Continuation) -> Json:

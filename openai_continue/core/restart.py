@@ -1,9 +1,9 @@
 """
-Signs that a round is a new answer and not a continuation. None proves it, so their weights are added up.
+Signs that a round is a new answer and not a continuation. Each is enough.
 
 A server that takes the prefill for a finished turn opens a new one. Then the answer begins again, or the model says
-something else. The signs, each with a weight:
-- the beginning of the answer comes again (seam.py finds it, and it is enough);
+something else. The signs:
+- the beginning of the answer comes again (seam.py);
 - the prompt of the round is a few tokens longer than the prompt and the answer before it: the closed turn and the
   header of the new one are 3 to 12 tokens;
 - the new text cannot go on from the old one: a sentence, a heading, a fence or a greeting begins within a word or
@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import re
 
-#: The weight from which on a round is taken for a restart.
-ENOUGH = 2
 #: Tokens of a closed turn and the header of a new one. More comes from servers that count otherwise.
 _TURN = range(3, 13)
 #: Characters of a round that are looked at, and of the text before it.
@@ -38,14 +36,14 @@ _WITHIN_SENTENCE = re.compile(r"[\w,;] ?\Z")
 _SUSPICIOUS = re.compile(r"[A-Z#*`<-]")
 
 
-def weight_of_tokens(prompt_tokens: int, before: int, *, held: bool) -> int:
+def opens_turn(prompt_tokens: int, before: int, *, held: bool) -> bool:
     """
-    Return the weight of a round's ``prompt_tokens``.
+    Whether a round's ``prompt_tokens`` show a new turn.
 
     ``before``: the tokens of the prompt and the answer after the round before it. ``held``: whether the end of the
     answer, a token or more, was not sent.
     """
-    return 2 if prompt_tokens - before + held in _TURN else 0
+    return prompt_tokens - before + held in _TURN
 
 
 def is_open_question(before: str, new: str) -> bool:
@@ -53,15 +51,11 @@ def is_open_question(before: str, new: str) -> bool:
     return len(new) < LOOKED_AT and _WITHIN_SENTENCE.search(before) is not None and bool(_SUSPICIOUS.match(new))
 
 
-def weight_of_text(before: str, new: str) -> int:
-    """Return the weight of how the text goes on; ``new`` is the beginning of the round, ``before`` the text sent."""
+def breaks_off(before: str, new: str) -> bool:
+    """Whether the text cannot go on so; ``new`` is the beginning of the round, ``before`` the end of the text sent."""
     if not new or _WITHIN_SENTENCE.search(before) is None:
-        return 0
-    within_word = before[-1].isalnum()
-    if _HEADING.match(new):
-        return 2
-    if _GREETING.match(new) and (within_word or before.endswith((", ", "; "))):
-        return 2
-    if before[-1].islower() and _SENTENCE.match(new) and _CAMEL.search(before, max(len(before) - CONTEXT, 0)) is None:
-        return 2
-    return 0
+        return False
+    if _GREETING.match(new) and (before[-1].isalnum() or before.endswith((", ", "; "))):
+        return True
+    sentence = before[-1].islower() and _SENTENCE.match(new) and not _CAMEL.search(before)
+    return bool(_HEADING.match(new) or sentence)

@@ -234,6 +234,7 @@ class Rounds:
         if found.invalid:
             choice.finish_reason = "length"
             self._answer.error = {"type": "invalid_document", "status": None, "request_id": None}
+        choice.room = found.room
         if found.hold is not None:
             choice.hold = found.hold
             if choice.current.stopped is Stopped.REFUSED:

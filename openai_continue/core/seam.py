@@ -6,7 +6,7 @@ all put a blank in front of the word that it belongs to. So a partial answer goe
 trailing blanks. The model writes the blanks again, and one copy is kept. That is exact for the tokenizers of the
 families "keeps" (families.py). Others split newlines from punctuation, and some chat templates trim the message, so
 that the server never sees trailing whitespace. If the tokenizer or the template is not known, the text is cut back to a
-word instead. That is exact for every tokenizer behind every template, but the model must write the tail again as it
+word instead. That is exact for every tokenizer with every template, but the model must write the tail again as it
 was. ``tests/engine/token_seams.py`` measures each rule on real tokenizers.
 """
 
@@ -84,7 +84,7 @@ class Seam:
         if self.before and not (self.held and new.startswith(self.held)):
             if not ended and restart.is_open_question(self.before, new):
                 return None
-            if restart.weight_of_text(self.before, new) >= restart.ENOUGH:
+            if restart.breaks_off(self.before, new):
                 return Stopped.RESTARTED
         copy = self._held_again(new, ended=ended)
         return place + copy if isinstance(copy, int) else copy

@@ -45,8 +45,10 @@ class Text:
         self.added = 0
         #: Characters of the running round that repeated the text so far and were dropped.
         self.dropped = 0
-        #: Characters of what was held back, up to its last whitespace, that the running round has written again.
+        #: Characters of what was held back that the running round wrote again, and nothing else.
         self.confirmed = 0
+        #: Whether they end in whitespace, so that the text up to them cannot be sent.
+        self.ends_in_blank = False
         #: The text before the running round wrote something else instead of what was held back, or None.
         self.replaced: str | None = None
         #: Why no more of the running round is taken, or None.
@@ -71,6 +73,7 @@ class Text:
         self._before = text[-self._reach :] if self._stops else ""
         self._round_text = ""
         self.added = self.dropped = self.confirmed = 0
+        self.ends_in_blank = False
         self.stopped = None
         if document is not None and self._document is None:
             self._document = Document()
@@ -155,19 +158,27 @@ class Text:
         if copy is None:
             return []
         self._opening = None
-        if copy is Stopped.REFUSED and self.seam.replaces and not self.seam.without_echo(new)[:1].isalnum():
+        fresh = self.seam.without_echo(new)
+        if copy is Stopped.REFUSED and self._may_replace(fresh):
             # A new sample of the tail is as right as the old one.
             self.replaced = self.text
             self._parts = [self.replaced[: len(self.replaced) - len(self.seam.held)]]
-            return self._join(without_start(opening, len(new) - len(self.seam.without_echo(new)), self.field))
+            return self._join(without_start(opening, len(new) - len(fresh), self.field))
         if isinstance(copy, Stopped):
             self.stopped = copy
             self.dropped = len(new)
             return []
         self.dropped = copy
-        again = without_cut_character(self.seam.without_echo(new))
-        self.confirmed = len(again.rstrip()) if self.seam.exact and self.seam.held.startswith(again) else 0
+        again = without_cut_character(fresh)
+        if self.seam.exact and self.seam.held.startswith(again):
+            self.confirmed, self.ends_in_blank = len(again), again[-1:].isspace()
         return self._join(without_start(opening, copy, self.field))
+
+    def _may_replace(self, fresh: str) -> bool:
+        """Whether the text ``fresh`` may stand instead of the tail. Two words are never joined."""
+        # The end of a document and stop strings are found by what was there before.
+        counted = self._stops or self._document is not None
+        return self.seam.replaces and not counted and not fresh[:1].isalnum()
 
     def _join(self, chunks: list[Json]) -> list[Json]:
         if self.stopped is not None:

@@ -24,6 +24,8 @@ class Verdict:
     stopped_by: str | None
     #: How much is held back at the next seam; None leaves it as it is.
     hold: Hold | None = None
+    #: Most tokens of the next round, or None for no such limit.
+    room: int | None = None
     #: Whether the choice ended by itself with a document that is not of the format that was asked for.
     invalid: bool = False
 
@@ -47,14 +49,16 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, restarts: bool, 
     if barred is not None:
         return Verdict(barred)
     hold = None if stopped is not None else requests.prefill.hold
-    if not first and choice.added <= 0 and not choice.heals and not choice.current.confirmed:
-        hold = _less(choice, requests)
+    room = None
+    if not first and choice.added <= 0 and not choice.heals and not _got_on(choice):
+        room = _fewer(choice)
+        hold = _less(choice, requests) if room is None else hold
         if hold is None:
             return Verdict("empty")
     length = len(choice.current.text) if first else choice.added
     if is_looping(choice.current.text, length):
         return Verdict("repetition")
-    return Verdict("max_rounds" if choice.rounds >= max_rounds else None, hold)
+    return Verdict("max_rounds" if choice.rounds >= max_rounds else None, hold, room)
 
 
 def bar(choice: Choice, requests: Requests) -> str | None:
@@ -72,6 +76,20 @@ def _call_bar(choice: Choice, requests: Requests) -> str | None:
     """Return "tool_call" if the answer is, or holds, a tool call that the server could not read."""
     cut = requests.forces_call or (requests.offers_tools and opens_call(choice.answer.text))
     return "tool_call" if cut else None
+
+
+def _got_on(choice: Choice) -> bool:
+    """Whether a round that brought no new text wrote a part of the tail again, so that the next one can send it."""
+    return choice.current.confirmed > 0 and not choice.current.ends_in_blank
+
+
+def _fewer(choice: Choice) -> int | None:
+    """
+    Return how many tokens to ask for, so that the round ends before whitespace; None if fewer cannot be asked for.
+
+    The round was as long as the tail, or a part of it that ends in whitespace. It cannot be sent up to there.
+    """
+    return choice.last_used - 1 if choice.current.ends_in_blank and choice.last_used > 1 else None
 
 
 def _less(choice: Choice, requests: Requests) -> Hold | None:

@@ -21,6 +21,7 @@ LINES = "The first line of all, which no other line repeats, not even in part.\n
 START = "The answer has a beginning that no other part of it resembles: not even this.\n"
 ENOUGH = 64
 JSON = {"response_format": {"type": "json_object"}}
+USER = {"role": "user", "content": "x"}
 TRIMS = {"trims": True}
 
 
@@ -266,6 +267,33 @@ SEAMS = {
         known=TRIMS,
         sent_back=["one", "one,"],
         drives=[streamed],
+    ),
+    "another tail of a document, whose end is counted": Case(
+        [cut('{"a": {"b": 1},\n'), cut('}, "x": 1}, "c": 2}'), end('\n "c": 2}')],
+        '{"a": {"b": 1},\n "c": 2}',
+        body={"response_format": {"type": "json_object"}},
+        known=TRIMS,
+        drives=[whole],
+    ),
+    "another tail, and a stop string that ends over the old one": Case(
+        [cut("one.\n"), cut(". Two"), end("\ntwo")],
+        "one.\ntwo",
+        body={"stop": ["\n. T"]},
+        known=TRIMS,
+        drives=[whole],
+    ),
+    "another tail of the caller's own beginning": Case(
+        [cut("Own.\n"), cut("! More"), end("\nmore")],
+        "Own.\nmore",
+        body={"messages": [USER, {"role": "assistant", "content": "Own.\n", "prefix": True}]},
+        known={**TRIMS, "provider": "mistral"},
+        drives=[whole],
+    ),
+    "a tail that is as long as a round: the next one is shorter, to end before the newline": Case(
+        [cut('one"},\n'), cut('"},\n'), cut('"},'), end("\ntwo")],
+        'one"},\ntwo',
+        known=TRIMS,
+        sent_back=["one", "one", 'one"},'],
     ),
     "a tail that is longer than a round": Case(
         [cut('one"},\n'), cut('"'), cut("},"), end("\ntwo")],

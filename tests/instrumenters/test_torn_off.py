@@ -50,7 +50,7 @@ def unwrap() -> None:
 
 @pytest.mark.parametrize("they_are_first", [True, False])
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_torn_off(colour: Way, emulator: Emulator, they_are_first: bool, streamed: bool) -> None:
+async def test_torn_off(color: Way, emulator: Emulator, they_are_first: bool, streamed: bool) -> None:
     """Answers are whole after the other library is uninstalled, whichever of the two was installed first."""
     body = ask("Torn off.", stream=streamed)
     if they_are_first:
@@ -58,7 +58,7 @@ async def test_torn_off(colour: Way, emulator: Emulator, they_are_first: bool, s
     openai_continue.patch(DEEPINFRA)
     if not they_are_first:
         wrap()
-    client = colour.plain_client(emulator.base_url)
+    client = color.plain_client(emulator.base_url)
     await settled(client.chat.completions.create(**ask("Before.", max_tokens=1)))
 
     unwrap()
@@ -69,13 +69,13 @@ async def test_torn_off(colour: Way, emulator: Emulator, they_are_first: bool, s
     assert emulator.uncapped(body) == text
 
 
-async def test_torn_off_and_unpatched(colour: Way, emulator: Emulator) -> None:
+async def test_torn_off_and_unpatched(color: Way, emulator: Emulator) -> None:
     """After ``unpatch()`` nothing is put back."""
     wrap()
     openai_continue.patch(DEEPINFRA)
     unwrap()
     openai_continue.unpatch()
-    client = colour.plain_client(emulator.base_url)
+    client = color.plain_client(emulator.base_url)
 
     completion = await settled(client.chat.completions.create(**ask("Unpatched.")))
     await settled(client.close())

@@ -40,8 +40,8 @@ def default_cassette_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def records(colour: Way, record_mode: str) -> bool:
-    return record_mode != "none" and not colour.is_async
+def records(color: Way, record_mode: str) -> bool:
+    return record_mode != "none" and not color.is_async
 
 
 @pytest.fixture
@@ -78,19 +78,17 @@ def _vllm() -> Iterator[str]:
 
 
 @pytest.fixture
-def deepinfra(request: pytest.FixtureRequest, colour: Way, records: bool) -> Iterator[Callable[..., Any]]:
+def deepinfra(request: pytest.FixtureRequest, color: Way, records: bool) -> Iterator[Callable[..., Any]]:
     """Return a function that makes a client of DeepInfra that continues. ``busy`` is the number of a request that gets a 429."""
 
     def make(busy: int | None = None, **settings: Any) -> Any:
         if not records:
             # Without our transport, so that a request that is not on the cassette gets no answer.
-            return colour.client(BASE_URL, continuation=Continuation(**settings))
+            return color.client(BASE_URL, continuation=Continuation(**settings))
         if KEY:
-            return colour.client(BASE_URL, continuation=Continuation(**settings), api_key=KEY)
+            return color.client(BASE_URL, continuation=Continuation(**settings), api_key=KEY)
         there = DeepInfra(request.getfixturevalue("_vllm"), "tinylist", busy)
-        return colour.client(
-            BASE_URL, continuation=Continuation(**settings), transport=http.MockTransport(there.answer)
-        )
+        return color.client(BASE_URL, continuation=Continuation(**settings), transport=http.MockTransport(there.answer))
 
     yield make
     openai_continue.unpatch()

@@ -103,6 +103,9 @@ BODIES: dict[str, list[list[bytes]]] = {
     ],
 }
 
+#: The settings say that the template trims, so the text goes up to its last word. It does not come back: one more.
+REQUESTS = {"breaks": 3, "starts over": 2, "thinks": 3}
+
 
 @pytest.mark.parametrize(("name", "provider"), list(zip(BODIES, ["llama.cpp", "deepinfra", "llama.cpp"], strict=True)))
 async def test_objects(way: Way, name: str, provider: str) -> None:
@@ -125,7 +128,7 @@ async def test_objects(way: Way, name: str, provider: str) -> None:
     assert [] == [*seen, *leaks()]
     check(json.dumps(answer.report), answer.error)
     assert answer.text
-    assert len(script.bodies) >= 2
+    assert REQUESTS[name] == len(script.bodies)
 
 
 async def test_unknown_host(lines: Lines) -> None:
