@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from .switches import OFF, ON, STRICT, VARIABLE, word
+from .switches import OFF, ON, STRICT, VARIABLE, complain, is_strict, word
 
 # Type checkers know the name; importing the module typing would cost more than the rest of this file.
 TYPE_CHECKING = False
@@ -25,17 +25,19 @@ _WORDS = (*ON, STRICT)
 #: Once this is imported, everything that is wrapped is there.
 _TARGET = "openai"
 _PATCHING = f"{__package__}.patching"
-#: The lines that were printed: in a virtual environment .pth files are read twice.
-_complaints: set[str] = set()
 
 
 def init() -> None:
     """Patch the SDK if the environment says so, now or as soon as the SDK is imported; idempotent."""
+    # Also under python -E and -I, with which pipx and pex --venv start every application. -E is about the variables
+    # PYTHON*. -I keeps out code from the current folder, the user's own folder and those variables. OPENAI_CONTINUE
+    # brings in no code from elsewhere: it switches on what is installed in the environment itself, whose .pth files
+    # Python reads under both. The SDK reads its variables under both, too.
     wish = word()
-    if not wish or wish in OFF or sys.flags.ignore_environment or sys.flags.isolated:
+    if not wish or wish in OFF:
         return
     if wish not in _WORDS:
-        _complain(f"{VARIABLE}={wish!r}: accepted are {', '.join(_WORDS)} and {', '.join(OFF)}")
+        _not_patched(f"{VARIABLE}={wish!r}: accepted are {', '.join(_WORDS)} and {', '.join(OFF)}")
     elif _TARGET in sys.modules:
         _patch()
     elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -48,15 +50,14 @@ def _patch() -> None:
 
         patch()
     except Exception as error:
-        if word() == STRICT:
+        if is_strict():
             raise
-        _complain(f"{type(error).__name__}: {error}")
+        _not_patched(f"{type(error).__name__}: {error}")
 
 
-def _complain(what: str) -> None:
-    if what not in _complaints:
-        _complaints.add(what)
-        print(f"openai_continue: {what}; openai is NOT patched", file=sys.stderr)  # noqa: T201
+def _not_patched(why: str) -> None:
+    # Once: in a virtual environment .pth files are read twice.
+    complain(f"{why}; openai is NOT patched")
 
 
 class _Finder:

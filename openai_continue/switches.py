@@ -7,6 +7,7 @@ Imported at the start of Python if the variable is set: stdlib only, and cheap.
 from __future__ import annotations
 
 import os
+import sys
 from contextvars import ContextVar
 
 # Type checkers know the name; importing the module typing would cost more than the rest of this file.
@@ -19,9 +20,11 @@ VARIABLE = "OPENAI_CONTINUE"
 #: The words for on and off of every variable, in lower case.
 ON = ("1", "true", "yes", "on")
 OFF = ("0", "false", "no", "off")
-#: On, and an activation that fails raises its error.
+#: On; an activation that fails raises its error, and a host whose answers are left alone is named on stderr.
 STRICT = "strict"
 
+#: The lines that were printed.
+_complaints: set[str] = set()
 _disabled: ContextVar[bool] = ContextVar("openai_continue_disabled", default=False)
 
 
@@ -33,6 +36,29 @@ def word() -> str:
 def killed() -> bool:
     """Return whether ``OPENAI_CONTINUE`` is set to off, which wins over everything."""
     return word() in OFF
+
+
+def is_strict() -> bool:
+    """Return whether ``OPENAI_CONTINUE`` is set to ``strict``: what is not continued must not go unnoticed."""
+    return word() == STRICT
+
+
+def complain(what: str) -> None:
+    """
+    Print a line on stderr, once; never raise.
+
+    It is not a warning and not a log record. Filters may hide those, or turn them into errors, and then a request fails
+    that works without this library.
+    """
+    if what in _complaints:
+        return
+    _complaints.add(what)
+    # Programs without a console have no stderr, and daemons may have closed it.
+    if sys.stderr is not None:
+        from contextlib import suppress
+
+        with suppress(OSError, ValueError):
+            print(f"openai_continue: {what}", file=sys.stderr)  # noqa: T201
 
 
 def is_disabled() -> bool:

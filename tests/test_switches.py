@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import io
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,7 +15,7 @@ import pytest
 
 import openai_continue
 from openai_continue import Continuation, SettingsError, disabled
-from openai_continue.switches import is_disabled
+from openai_continue.switches import complain, is_disabled, is_strict
 from openai_continue.testing import Emulator
 from tests.support.answers import joined
 from tests.support.asking import chunks_of, create, rounds_in
@@ -246,3 +248,36 @@ async def test_wish_and_the_other_switches(client: Any, monkeypatch: pytest.Monk
         assert 1 == await rounds_of(client, extra_body={"continuation": True})
     monkeypatch.setenv("OPENAI_CONTINUE", "0")
     assert 1 == await rounds_of(client, extra_body={"continuation": True})
+
+
+# strict.
+
+
+@pytest.mark.parametrize(
+    ("wish", "strict"), [("strict", True), (" STRICT ", True), ("1", False), ("0", False), (None, False)]
+)
+def test_is_strict(monkeypatch: pytest.MonkeyPatch, wish: str | None, strict: bool) -> None:
+    """Only that word means it."""
+    if wish is not None:
+        monkeypatch.setenv("OPENAI_CONTINUE", wish)
+
+    assert strict == is_strict()
+
+
+def test_complaint(capsys: pytest.CaptureFixture[str]) -> None:
+    """A complaint is one line on stderr, once for each text."""
+    for what in ("first of two", "second of two", "first of two"):
+        complain(what)
+
+    assert ("", "openai_continue: first of two\nopenai_continue: second of two\n") == capsys.readouterr()
+
+
+def test_complaint_that_nobody_can_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a stderr, or with a closed one, nothing is said elsewhere and nothing fails."""
+    closed = io.StringIO()
+    closed.close()
+    for number, stderr in enumerate((None, closed)):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        complain(f"unread {number}")
+
+    assert "" == capsys.readouterr().out

@@ -44,6 +44,13 @@ def test_install_and_uninstall(wheel: Path, tmp_path: Path, installer: str, edit
     assert (0, "") == ((done := home.run("-c", "pass", wish="1")).returncode, done.stdout + done.stderr)
 
 
+@pytest.mark.parametrize("flag", ["-E", "-I"])
+def test_when_the_environment_is_ignored(home: Home, flag: str) -> None:
+    """Under -E and -I the .pth is read, and the variable is ours, not one of Python's."""
+    assert [True, False] == home.told(flag, "-c", TELL, wish="1")
+    assert [False, False] == home.told(flag, "-c", TELL)
+
+
 def test_without_site(home: Home) -> None:
     """Under -S no .pth is read; there is nothing to patch either."""
     done = home.run("-S", "-c", "import sys; print('openai_continue.startup' in sys.modules)", wish="1")

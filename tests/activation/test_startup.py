@@ -260,20 +260,6 @@ def test_init_when_the_word_is_unknown(
     assert [] == finders()
 
 
-@pytest.mark.parametrize("flag", ["ignore_environment", "isolated"])
-def test_init_when_the_environment_is_to_be_ignored(
-    patched: list[bool], monkeypatch: pytest.MonkeyPatch, flag: str
-) -> None:
-    """Under -E and -I nothing is hooked."""
-    flags = SimpleNamespace(ignore_environment=0, isolated=0)
-    setattr(flags, flag, 1)
-    monkeypatch.setattr(sys, "flags", flags)
-
-    startup.init()
-
-    assert [] == finders()
-
-
 # The whole way, with the SDK itself. The children get what the .pth does, since a source tree has none.
 
 PTH = (Path(startup.__file__).with_name("openai_continue.pth")).read_text()
@@ -306,13 +292,23 @@ def test_bad_setting() -> None:
     assert line.endswith("openai is NOT patched")
 
 
-def test_bad_setting_when_strict() -> None:
+@pytest.mark.parametrize("flags", [[], ["-E"], ["-I"]], ids=" ".join)
+def test_bad_setting_when_strict(flags: list[str]) -> None:
     """``strict`` makes the import of openai raise the error that names the variable."""
-    done = python(IS_PATCHED, OPENAI_CONTINUE="strict", OPENAI_CONTINUE_MAX_ROUNDS="many")
+    done = python(IS_PATCHED, *flags, OPENAI_CONTINUE="strict", OPENAI_CONTINUE_MAX_ROUNDS="many")
 
     assert (1, "") == (done.returncode, done.stdout)
     last = done.stderr.splitlines()[-1]
     assert last.startswith("openai_continue.errors.SettingsError: OPENAI_CONTINUE_MAX_ROUNDS='many'")
+
+
+@pytest.mark.parametrize("flag", ["-E", "-I"])
+@pytest.mark.parametrize(("wish", "patched"), [("1", True), ("strict", True), ("0", False)])
+def test_when_the_environment_is_ignored(flag: str, wish: str, patched: bool) -> None:
+    """``-E`` and ``-I`` are about the variables ``PYTHON*``; ours holds, since pipx and pex start programs so."""
+    done = python(IS_PATCHED, flag, OPENAI_CONTINUE=wish)
+
+    assert (f"{patched}\n", "") == (done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("first", ["patching", "auto", "clients", "sdk.hooks"])
