@@ -29,7 +29,7 @@ def run(*command: object, **options: Any) -> subprocess.CompletedProcess[str]:
         [str(word) for word in command],
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=options.pop("timeout", SECONDS),
         check=False,
         env=environment,
         **options,
