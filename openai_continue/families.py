@@ -33,6 +33,33 @@ _FAMILIES = {
 _COMPILED = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in _FAMILIES.items()}
 
 
+# Closed models that DeepInfra, OpenRouter and proxies resell, and that continue no assistant message: their answers are
+# left alone. Each with its source.
+_CLOSED = (
+    # https://docs.claude.com/en/docs/build-with-claude/prefill-claudes-response: Claude 4.6 and later answer 400.
+    # Older ones are few.
+    r"(?:^|[/.])claude-|^anthropic/",
+    # https://ai.google.dev/gemini-api/docs/openai: 400, "ending with a model turn". Gemma is open, and continues.
+    r"(?:^|[/.])gemini-",
+    # https://platform.openai.com/docs/guides/text: an assistant message is a finished turn. gpt-oss is open.
+    r"(?:^|/)(?:gpt-[3-9]|chatgpt|o[1-9](?:-|$))|^openai/(?!gpt-oss)",
+    # https://docs.x.ai/docs/guides/chat: the same.
+    r"(?:^|[/.])grok-|^x-ai/",
+    # https://docs.aws.amazon.com/nova/latest/userguide/prompting-tools-troubleshooting.html: roles must alternate and
+    # end with the user.
+    r"(?:^|[/.])(?:amazon[/.])?nova-(?:micro|lite|pro|premier|2)",
+    # https://deepinfra.com/models: resold. Their makers document no way to continue (Qwen's "partial mode" leaves the
+    # thinking ones out).
+    r"qwen-?3(?:\.\d)?-max|(?:^|/)seed-(?!oss)\d|bytedance/seed-(?!oss)",
+)
+_CLOSED_COMPILED = re.compile("|".join(_CLOSED), re.IGNORECASE)
+
+
+def is_closed(model: object) -> bool:
+    """Whether a model, a name in a request, is a closed one that continues no assistant message."""
+    return isinstance(model, str) and _CLOSED_COMPILED.search(model) is not None
+
+
 def is_of(family: str, model: object) -> bool:
     """Whether a model, a name in a request, belongs to a family."""
     return isinstance(model, str) and _COMPILED[family].search(model) is not None

@@ -30,10 +30,14 @@ class Provider:
     cap: int | None = None
     #: Output tokens to ask for in a later round if the request names no limit. Set if the server's default is small.
     asks: int | None = None
+    #: Most output tokens that may be asked for in an answer that is not streamed. None: as many as in a stream.
+    most_whole: int | None = None
     #: Names of the token limit that the server reads. If a request has both, the first one wins.
     limit_names: tuple[str, ...] = ("max_completion_tokens", "max_tokens")
     #: Fields of the request's body that mark a continuation.
     body_marks: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    #: Fields of the body that mark one too, and are left out if the server refuses them.
+    optional_marks: Mapping[str, Any] = field(default_factory=dict[str, Any])
     #: Fields of the last message that mark a continuation.
     message_marks: Mapping[str, Any] = field(default_factory=dict[str, Any])
     #: Whether a trailing assistant message is continued without these marks too.
@@ -56,6 +60,8 @@ class Provider:
     usage_options: Mapping[str, Any] = field(default_factory=lambda: {"include_usage": True})
     #: Whether the server applies ``response_format`` to the prefill and the new text together.
     keeps_format: bool = False
+    #: Whether the server may file the answer of a continuation as thoughts.
+    misfiles: bool = False
 
 
 _PREFIX = {"prefix": True}
@@ -65,14 +71,16 @@ _ONE_LIMIT = ("max_tokens",)
 _EARLY_USAGE = {"include_usage": True, "continuous_usage_stats": True}
 
 PROVIDERS: tuple[Provider, ...] = (
-    # https://deepinfra.com/docs/advanced/max_tokens_limit: the cap; a trailing assistant message is continued; for
-    # DeepSeek-R1 with an empty think block before the answer. https://docs.deepinfra.com/chat/streaming: usage by
-    # default. Its OpenAPI schema has only max_tokens.
+    # https://deepinfra.com/docs/advanced/max_tokens_limit: 16384 output tokens "for most models"; a trailing assistant
+    # message is continued; for DeepSeek-R1 with an empty think block before the answer. Its OpenAPI schema of 2026
+    # (https://github.com/tryAGI/DeepInfra, openapi.json): max_tokens is 65536 by default, so some models give more;
+    # continue_final_message. https://docs.deepinfra.com/chat/streaming: usage by default.
     Provider(
         name="deepinfra",
         hosts=("deepinfra.com", "deepinfra.ai"),
         cap=16384,
         limit_names=_ONE_LIMIT,
+        optional_marks={"continue_final_message": True},
         closed_block="<think>\n\n</think>\n\n",
         streams_usage=True,
     ),
@@ -83,6 +91,8 @@ PROVIDERS: tuple[Provider, ...] = (
         body_marks={"add_generation_prompt": False, "continue_final_message": True},
         thought_field="reasoning_content",
         usage_options=_EARLY_USAGE,
+        # Its deepseek_r1 parser takes all text before a closing think tag for thoughts.
+        misfiles=True,
     ),
     # SGLang 0.5.23, serving_chat.py: without the field a trailing assistant message becomes a user message. With it the
     # text is put after the generation prompt, so inside the think block if the prompt opens one.
@@ -92,6 +102,8 @@ PROVIDERS: tuple[Provider, ...] = (
         closed_block="\n</think>\n\n",
         closed_block_of="opening",
         usage_options=_EARLY_USAGE,
+        # So does its detector of DeepSeek-R1's thoughts.
+        misfiles=True,
     ),
     # llama-server at 0c1e570, measured: whole answers begin with a copy of the message; streams do so only without
     # these fields. Thoughts that were cut are continued if continue_final_message names their field.
@@ -152,9 +164,11 @@ PROVIDERS: tuple[Provider, ...] = (
     # https://console.groq.com/docs/prefilling.
     Provider(name="groq", hosts=("api.groq.com",)),
     # Together and Fireworks run engines like vLLM. No documentation of a trailing assistant message was found.
+    # https://github.com/huggingface/chat-ui/issues/2133: Together's default of max_tokens is 2048, and 16384 are given.
+    Provider(name="together", hosts=("api.together.xyz", "api.together.ai"), asks=16384, limit_names=_ONE_LIMIT),
     # https://docs.fireworks.ai/faq-new/models-inference: the default of max_tokens is 2048.
-    Provider(name="together", hosts=("api.together.xyz", "api.together.ai"), limit_names=_ONE_LIMIT),
-    Provider(name="fireworks", hosts=("api.fireworks.ai",), asks=16384, limit_names=_ONE_LIMIT),
+    # https://github.com/nextlevelbuilder/goclaw/issues/660: an answer that is not streamed may have 4096.
+    Provider(name="fireworks", hosts=("api.fireworks.ai",), asks=16384, most_whole=4096, limit_names=_ONE_LIMIT),
     # https://platform.openai.com: an assistant message is a finished turn, so the answer restarts. So it is on Azure.
     Provider(name="openai", hosts=("openai.com", "openai.azure.com"), continues=False),
     # https://docs.anthropic.com/en/api/openai-sdk: Claude 4.6 and later answer 400 to a trailing assistant message.

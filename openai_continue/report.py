@@ -27,6 +27,8 @@ class Round:
     id: str | None
     #: The response's ``x-request-id`` header, if there is one.
     request_id: str | None
+    #: The model that the server says it used. A gateway may use another one in a later round.
+    model: str | None
     #: Index of the choice that the round wrote, or None for the first round of a request with ``n > 1``.
     choice: int | None
     #: The server's own; "length" if any of several choices was cut; None if the round broke off.
@@ -37,7 +39,9 @@ class Round:
     seam: SeamReport | None
 
 
-def report(rounds: Sequence[Round], stopped_by: str, error: dict[str, Any] | None) -> dict[str, Any]:
+def report(
+    rounds: Sequence[Round], stopped_by: str, error: dict[str, Any] | None, usage: dict[str, Any] | None
+) -> dict[str, Any]:
     """
     Return the JSON object that the merged answer carries as ``continuation``.
 
@@ -45,17 +49,24 @@ def report(rounds: Sequence[Round], stopped_by: str, error: dict[str, Any] | Non
 
         {
             "rounds": [
-                {"id": "a", "request_id": "b", "choice": 0, "finish_reason": "length", "usage": {...}, "seam": None},
+                {"id": "a", "request_id": "b", "model": "m", "choice": 0, "finish_reason": "length", "usage": {...},
+                 "seam": None},
                 {..., "finish_reason": "stop", "seam": {"held_back": 1, "cut": 0, "dropped": 1}},
             ],
             "stopped_by": "stop",
             "error": None,
+            "usage": {...},
+            "prompt_tokens": {"first": 20, "last": 16404},
         }
 
     ``error``: ``{"type": ..., "status": ..., "request_id": ...}`` of the failure that ended the answer, or None.
+    ``usage``: the sum over all rounds, which was billed, or None. ``prompt_tokens``: those of the first and of the last
+    round, in tokens; None where the server did not count them.
     """
     listed = [{**_shown(each), "seam": None if each.seam is None else _shown(each.seam)} for each in rounds]
-    return {"rounds": listed, "stopped_by": stopped_by, "error": error}
+    prompts = [(each.usage or {}).get("prompt_tokens") for each in rounds]
+    ends = {"first": prompts[0], "last": prompts[-1]} if prompts else {"first": None, "last": None}
+    return {"rounds": listed, "stopped_by": stopped_by, "error": error, "usage": usage, "prompt_tokens": ends}
 
 
 def _shown(value: Round | SeamReport) -> dict[str, Any]:

@@ -31,12 +31,16 @@ class Continuation:
     #: Name of a row of the provider table. None finds the row by the host of ``base_url``; calls to a host that is in
     #: no row are left alone.
     provider: str | None = None
-    #: Most output tokens to ask for in one request. None: the provider's cap.
+    #: Most output tokens to ask for in one request. None: as many as are left.
     round_tokens: int | None = None
     #: Most output tokens of a whole answer, if the request names no limit of its own. None: no limit.
     max_tokens: int | None = None
-    #: Whether a request that names exactly the provider's cap means a limit. False: it means "as much as you can".
-    cap_is_limit: bool = True
+    #: What the token limit of a request holds for. "answer": the whole answer. "round": only the first request, as
+    #: without the library; then the answer goes on. That is for frameworks which always send a limit.
+    request_limit: str = "answer"
+    #: What the usage of a continued answer says. "billed": the sum over all requests. "one_call": what a server without
+    #: a cap would say, so the prompt is counted once; the report has the sum.
+    usage: str = "billed"
     #: Most requests for one choice, including the first.
     max_rounds: int = 16
     #: Whether the server's chat template trims whitespace at the end of the message sent back. None: by the provider's
@@ -60,9 +64,9 @@ class Continuation:
             value = getattr(self, name)
             _accept(name, value, value is None or _is_count(value), "a whole number from 1, or None")
         _accept("max_rounds", self.max_rounds, _is_count(self.max_rounds), "a whole number from 1")
-        for name in ("cap_is_limit", "heal_streams"):
-            value = getattr(self, name)
-            _accept(name, value, isinstance(value, bool), "True or False")
+        _accept("heal_streams", self.heal_streams, isinstance(getattr(self, "heal_streams"), bool), "True or False")  # noqa: B009
+        _accept("request_limit", self.request_limit, self.request_limit in ("answer", "round"), "'answer' or 'round'")
+        _accept("usage", self.usage, self.usage in ("billed", "one_call"), "'billed' or 'one_call'")
         trims = getattr(self, "trims")  # noqa: B009 (type checkers say that the check below always holds)
         _accept("trims", trims, trims is None or isinstance(trims, bool), "True, False or None")
         _accept("on_error", self.on_error, self.on_error in ("partial", "raise"), "'partial' or 'raise'")
@@ -165,7 +169,8 @@ _ENV_FORMS: dict[str, Callable[[str], Any]] = {
     "provider": str,
     "round_tokens": _read_count,
     "max_tokens": _read_count,
-    "cap_is_limit": _read_flag,
+    "request_limit": str,
+    "usage": str,
     "max_rounds": _read_count,
     "trims": _read_flag,
     "on_error": str,

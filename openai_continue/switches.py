@@ -20,7 +20,7 @@ VARIABLE = "OPENAI_CONTINUE"
 #: The words for on and off of every variable, in lower case.
 ON = ("1", "true", "yes", "on")
 OFF = ("0", "false", "no", "off")
-#: On, and an activation that fails raises its error.
+#: On; an activation that fails raises its error, and a host whose answers are left alone is named on stderr.
 STRICT = "strict"
 
 #: The lines that were printed.

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "providers": {"errors"},
     "settings": {"errors", "providers", "switches", "report"},
     "core": {"core", "families", "errors", "providers", "report", "settings"},
-    "sdk": {"sdk", "core", "errors", "providers", "report", "settings", "switches"},
+    "sdk": {"sdk", "core", "errors", "families", "providers", "report", "settings", "switches"},
     "patching": {"sdk", "errors", "settings"},
     "clients": {"sdk", "errors", "settings"},
     "auto": {"patching"},

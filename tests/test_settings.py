@@ -25,7 +25,8 @@ def test_defaults() -> None:
         "provider": None,
         "round_tokens": None,
         "max_tokens": None,
-        "cap_is_limit": True,
+        "request_limit": "answer",
+        "usage": "billed",
         "max_rounds": 16,
         "trims": None,
         "on_error": "partial",
@@ -39,7 +40,8 @@ GOOD: list[dict[str, Any]] = [
     {"provider": "vllm"},
     {"round_tokens": 1},
     {"max_tokens": 1_000_000},
-    {"cap_is_limit": False},
+    {"request_limit": "round"},
+    {"usage": "one_call"},
     {"max_rounds": 1},
     {"trims": True},
     {"trims": False},
@@ -64,7 +66,8 @@ BAD: list[tuple[str, Any, str]] = [
     *[("max_rounds", value, COUNT) for value in (0, -1, 1.5, True, "3", None)],
     *[("round_tokens", value, COUNT_OR_NONE) for value in (0, -1, 16384.0, False, "16384")],
     *[("max_tokens", value, COUNT_OR_NONE) for value in (0, -5, 1e6, True, "all")],
-    *[("cap_is_limit", value, FLAG) for value in (None, 0, "yes")],
+    *[("request_limit", value, "'answer' or 'round'") for value in (None, True, "Answer", 16384)],
+    *[("usage", value, "'billed' or 'one_call'") for value in (None, True, "sum")],
     *[("heal_streams", value, FLAG) for value in (None, 1, "no")],
     *[("trims", value, "True, False or None") for value in (0, "auto")],
     *[("on_error", value, "'partial' or 'raise'") for value in (None, True, "Partial", "ignore", [])],
@@ -154,7 +157,9 @@ GOOD_VARIABLES: list[tuple[str, str, object]] = [
     ("ON_ERROR", "raise", "raise"),
     ("TRIMS", "True", True),
     ("TRIMS", "0", False),
-    *[("CAP_IS_LIMIT", text, False) for text in ("0", "false", "no", "off", "FALSE", " Off ")],
+    ("REQUEST_LIMIT", "round", "round"),
+    ("USAGE", "one_call", "one_call"),
+    *[("HEAL_STREAMS", text, False) for text in ("0", "false", "no", "off", "FALSE", " Off ")],
     *[("HEAL_STREAMS", text, True) for text in ("1", "true", "yes", "on", "YES")],
 ]
 
@@ -178,7 +183,7 @@ def test_variables_of_all_fields() -> None:
 
     assert {name.removeprefix("OPENAI_CONTINUE_").lower() for name in environ} == {*NAMES} - {"on_round"}
     assert Continuation() == Continuation.from_env({"OPENAI_CONTINUE": "1"})
-    assert (3, False, "raise") == (settings.max_rounds, settings.cap_is_limit, settings.on_error)
+    assert (3, "round", "raise") == (settings.max_rounds, settings.request_limit, settings.on_error)
 
 
 BAD_VARIABLES: list[tuple[str, str, str]] = [
@@ -189,12 +194,14 @@ BAD_VARIABLES: list[tuple[str, str, str]] = [
     ("ROUND_TOKENS", "16384.0", "accepted is a whole number from 1"),
     ("MAX_TOKENS", "none", "accepted is a whole number from 1"),
     ("TRIMS", "auto", "accepted are 1, true, yes, on and 0, false, no, off"),
-    ("CAP_IS_LIMIT", "", "accepted are 1, true, yes, on and 0, false, no, off"),
+    ("HEAL_STREAMS", "", "accepted are 1, true, yes, on and 0, false, no, off"),
+    ("REQUEST_LIMIT", "call", "request_limit: got 'call', accepted is 'answer' or 'round'"),
+    ("USAGE", "all", "usage: got 'all', accepted is 'billed' or 'one_call'"),
     ("HEAL_STREAMS", "2", "accepted are 1, true, yes, on and 0, false, no, off"),
     ("ON_ERROR", "ignore", "on_error: got 'ignore', accepted is 'partial' or 'raise'"),
     ("PROVIDER", "azure", "provider: got 'azure', accepted are anthropic, "),
-    ("ON_ROUND", "print", "no such setting; accepted are OPENAI_CONTINUE_CAP_IS_LIMIT, OPENAI_CONTINUE_HEAL_STREAMS, "),
-    ("MAX_ROUND", "3", "no such setting; accepted are OPENAI_CONTINUE_CAP_IS_LIMIT, OPENAI_CONTINUE_HEAL_STREAMS, "),
+    ("ON_ROUND", "print", "no such setting; accepted are OPENAI_CONTINUE_HEAL_STREAMS, OPENAI_CONTINUE_MAX_ROUNDS, "),
+    ("MAX_ROUND", "3", "no such setting; accepted are OPENAI_CONTINUE_HEAL_STREAMS, OPENAI_CONTINUE_MAX_ROUNDS, "),
 ]
 
 
@@ -337,15 +344,18 @@ async def test_log(way: Way, emulator: Emulator, streamed: bool, caplog: pytest.
 
 
 async def test_log_when_nothing_is_continued(way: Way, emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
-    """A call that needs no further round logs nothing."""
+    """A call that needs no further round logs nothing, but once for each of the caller's own limits that ended one."""
     caplog.set_level(logging.DEBUG, logger="openai_continue")
     client = way.client(emulator.base_url)
 
     await settled(client.chat.completions.create(**ask("Just 20 tokens, please.")))
-    await listed(await settled(client.chat.completions.create(**ask("Limited."), max_tokens=20, stream=True)))
+    for limit in (20, 20, 30):
+        await listed(await settled(client.chat.completions.create(**ask("Limited."), max_tokens=limit, stream=True)))
+        await settled(client.chat.completions.create(**ask("Limited."), max_tokens=limit))
     await settled(client.close())
 
-    assert [] == lines_of(caplog)
+    ended = "of the request ended the answer; with request_limit='round' it goes on past it"
+    assert [("INFO", f"max_tokens={limit} {ended}") for limit in (20, 30)] == lines_of(caplog)
 
 
 @pytest.mark.parametrize("streamed", [False, True])

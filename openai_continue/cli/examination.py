@@ -160,7 +160,7 @@ class Doctor:
                 self._client.chat.completions.create(**cast("Any", request))
         except openai.APIStatusError as error:
             said = overflow.read(f"{error.message} {error.body}")
-            self.found.context_length = None if said is None else said.context_length
+            self.found.context_length = said.context_length if isinstance(said, overflow.Overflow) else None
         except openai.OpenAIError as error:
             self._note(error)
         self.found.requests += 1

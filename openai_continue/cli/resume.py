@@ -52,7 +52,8 @@ class Resumption:
         """
         whole = False
         while not whole and (request := self._rounds.next_request()) is not None:
-            marks = {name: request.body[name] for name in self._provider.body_marks}
+            marked = (*self._provider.body_marks, *self._provider.optional_marks)
+            marks = {name: request.body[name] for name in marked if name in request.body}
             sent: Json = {**self._request, "messages": request.body["messages"], "extra_body": marks}
             with closing(ask(sent)) as chunks:
                 for chunk in chunks:

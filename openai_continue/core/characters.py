@@ -6,6 +6,31 @@ from __future__ import annotations
 CUT_CHARACTER = "\ufffd"
 
 
+def paired(text: str) -> str:
+    """Return the text with the halves of a character outside the basic plane, which came apart, made one."""
+    if _is_plain(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def has_lone_surrogates(text: str) -> bool:
+    """Whether the text has halves of characters that no other half follows."""
+    return not _is_plain(text) and not _is_plain(paired(text))
+
+
+def ends_in_surrogate(text: str) -> bool:
+    """Whether the text ends in the first half of a surrogate pair."""
+    return "\ud800" <= text[-1:] <= "\udbff"
+
+
+def _is_plain(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def half_character(written: bytes) -> bytes:
     """Return the UTF-8 bytes at the end that begin a character and do not complete it."""
     for length in range(1, min(len(written), 3) + 1):

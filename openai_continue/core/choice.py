@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from . import reasoning, restart
 from .chunks import delta_of, text_of
@@ -14,11 +14,16 @@ from .prefill import RESTART_EVIDENCE, Hold
 from .seam import Seam, Stopped, evidence
 from .stops import keeps_stops, stop_strings
 from .text import Text
+from .tools import Calls
 
 #: Nothing of such a round is part of the answer.
-_NOT_CONTINUED = (Stopped.RESTARTED, Stopped.REFUSED, Stopped.WITHOUT_THOUGHTS)
+NOT_CONTINUED = (Stopped.RESTARTED, Stopped.THOUGHT_ANEW, Stopped.REFUSED, Stopped.WITHOUT_THOUGHTS)
+# How servers end an answer with tool calls.
+_ENDS_OF_CALLS = ("tool_calls", "function_call", "stop")
 # Characters of a token, roughly, of thoughts whose tokens the server does not count.
 _TOKEN = 8
+# Bytes of a token, on average, without whitespace: some 4 in English and in Chinese.
+_BYTES_OF_TOKEN = 4
 
 
 @dataclass(slots=True, repr=False)
@@ -63,7 +68,13 @@ class Choice:
     cut: int = 0
     #: Whether the caller's stream has the end of this choice.
     ended: bool = False
-    #: Fields that later rounds of a whole answer brought in the message, and beside it.
+    #: Whether the server may file the answer of a continuation as thoughts.
+    misfiles: bool = False
+    #: The tool calls that came.
+    calls: Calls = field(default_factory=Calls)
+    #: Whether the server called a cut tool call something else than cut.
+    hides_cut: bool = False
+    #: Other fields of a whole answer, joined over the rounds: in the message, and beside it.
     message_fields: Json = field(default_factory=dict[str, Any])
     choice_fields: Json = field(default_factory=dict[str, Any])
     #: Logprobs of all rounds of a whole answer.
@@ -72,6 +83,10 @@ class Choice:
     _filed_as_thoughts: list[Json] = field(default_factory=list[Json])
     # Whether the server is known to file the answer of a continuation as thoughts.
     _files_answers_as_thoughts: bool = False
+    # Whether the running round continues the answer, and brought thoughts.
+    _thought_anew: bool = False
+    # The fields in which the first round brought its thoughts.
+    _thought_fields: tuple[str, ...] = ()
 
     @property
     def current(self) -> Text:
@@ -93,6 +108,19 @@ class Choice:
         """Why no more of the running round is taken, or None."""
         return self.answer.stopped or self.current.stopped
 
+    @property
+    def written(self) -> int:
+        """The output tokens of the running round, estimated from its text."""
+        return sum(len(piece.encode("utf-8", "replace")) for piece in self._added_text.split()) // _BYTES_OF_TOKEN
+
+    def fits_count(self, tokens: int) -> bool:
+        """Whether the running round may have had only so many output tokens: at least half of the estimate."""
+        return self.written <= 2 * tokens and (tokens > 0 or not self.added)
+
+    @property
+    def _added_text(self) -> str:
+        return self.answer.added_text + ("" if self.thoughts is None else self.thoughts.added_text)
+
     # The running round.
 
     def start_round(self, seam: Seam, *, thinking: bool, document: str | None) -> None:
@@ -101,7 +129,7 @@ class Choice:
 
         ``thinking``: whether it continues the thoughts. ``document``: the JSON document so far, if the answer is one.
         """
-        self.thinking = thinking
+        self.thinking, self._thought_anew = thinking, False
         if self.thoughts is not None:
             self.thoughts.start_round(seam if thinking else Seam())
         self.answer.start_round(Seam() if thinking else seam, document=document)
@@ -112,7 +140,7 @@ class Choice:
             return
         held = bool(self.current.seam.held)
         if restart.opens_turn(prompt_tokens, self.context, held=held):
-            self.current.refuse_round(Stopped.RESTARTED)
+            self.current.suspect_turn()
         elif self.current.seam.with_thoughts:
             missing = self.context - prompt_tokens
             if missing > max(len(self.thoughts_text) // _TOKEN, 8):
@@ -128,16 +156,20 @@ class Choice:
         content = delta.get("content")
         if any(delta.get(name) for name in ("audio", "refusal")):
             self.barred = "unsupported"
-        if any(delta.get(name) for name in ("tool_calls", "function_call")):
+        if self.calls.take(delta):
             self.barred = "tool_call"
         if content is not None and not isinstance(content, str):
             self.barred = "unsupported"
+        if later and not self.thinking and delta.get(reasoning.DETAILS):
+            delta = {name: value for name, value in delta.items() if name != reasoning.DETAILS}
+            chunk = {**chunk, "choices": [{**chunk["choices"][0], "delta": delta}]}
         thought = reasoning.field_of(delta)
         if content or thought:
             self.chunks += 1
         if thought is not None:
             return self._take_thoughts(chunk, thought, later=later)
         if content:
+            self._thought_anew = False
             before = [] if self.thoughts is None else self.thoughts.end_round(goes_on=False)
             return before + self._drop_new_thoughts() + self.answer.take(chunk)
         if self._filed_as_thoughts:
@@ -154,12 +186,13 @@ class Choice:
             # Without the tokens of a cut character, whose bytes are in no text.
             chunk["choices"][0]["logprobs"] = logprobs_of(item["logprobs"], text, 0, len(text))
         self.collect(self.take(chunk, later=later))
-        if self.stopped in _NOT_CONTINUED:
+        if self.stopped in NOT_CONTINUED:
             return
-        for name, value in message.items():
-            if name not in ("role", "content", *reasoning.FIELDS) and value is not None:
-                self.message_fields.setdefault(name, value)
-        self.choice_fields = {name: item[name] for name in item if name not in ("index", "message", "logprobs")}
+        if later and not self.thinking:
+            message = reasoning.without_thoughts(message)
+        apart = ("role", "content", *reasoning.FIELDS)
+        self.message_fields = joined(self.message_fields, message, apart=apart)
+        self.choice_fields = joined(self.choice_fields, item, apart=("index", "message", "logprobs", "finish_reason"))
 
     def collect(self, chunks: list[Json]) -> None:
         """Add the logprobs of chunks that are out, for the merged whole answer."""
@@ -172,21 +205,31 @@ class Choice:
     def _take_thoughts(self, chunk: Json, name: str, *, later: bool) -> list[Json]:
         """Take a chunk whose field ``name`` holds thoughts, or an answer that the server files there."""
         if later and not self.thinking:
-            return self._take_text_filed_as_thoughts(chunk, name)
+            return self._take_text_filed_as_thoughts(chunk, name) if self.misfiles else self._take_new_thoughts(chunk)
         item, delta = chunk["choices"][0], delta_of(chunk)
         rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}
         if self.thoughts is None:
             self.thoughts = Text(name)
+        self._thought_fields = self._thought_fields or reasoning.fields_of(delta)
+        thoughts = dict.fromkeys(self._thought_fields if later else reasoning.fields_of(delta), delta[name])
         if not delta.get("content"):
             if later:
-                chunk = {**chunk, "choices": [{**item, "delta": {**rest, self.thoughts.field: delta[name]}}]}
+                chunk = {**chunk, "choices": [{**item, "delta": {**rest, **thoughts}}]}
             return self.thoughts.take(chunk)
         # A whole message, or the chunk in which the answer begins.
-        only_thoughts = {**item, "delta": {self.thoughts.field: delta[name]}, "logprobs": None}
+        only_thoughts = {**item, "delta": thoughts, "logprobs": None}
         out = self.thoughts.take({**chunk, "choices": [only_thoughts]}) + self.thoughts.end_round(goes_on=False)
         if self.thoughts.stopped is not None:
             return out
         return out + self.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
+
+    def _take_new_thoughts(self, chunk: Json) -> list[Json]:
+        """Drop the thoughts of a round that continues the answer: an echo, or the model thinks again."""
+        item, delta = chunk["choices"][0], delta_of(chunk)
+        self._thought_anew = not delta.get("content")
+        if self._thought_anew:
+            return []
+        return self.answer.take({**chunk, "choices": [{**item, "delta": reasoning.without_thoughts(delta)}]})
 
     def _take_text_filed_as_thoughts(self, chunk: Json, name: str) -> list[Json]:
         """
@@ -229,12 +272,23 @@ class Choice:
         """Settle the seam at the end of a round; a stop string or document that ended in it ends this choice."""
         thoughts = [] if self.thoughts is None else self.thoughts.settle()
         out = thoughts + self._take_filed() + self.answer.settle(by_itself=self.finish_reason == "stop")
+        if self._thought_anew and not self.answer.added and self.answer.stopped is None:
+            self.answer.refuse_round(Stopped.THOUGHT_ANEW)
         stopped = self.stopped
         if self.answer.document_ended or stopped is Stopped.STOP_STRING:
             self.finish_reason = "stop"
         elif stopped is not None:
             self.finish_reason = "length"
         return out
+
+    def find_cut_call(self, *, used_up: bool) -> None:
+        """
+        End a first round in "length" if it is a tool call that was cut and is called something else.
+
+        ``used_up``: whether all tokens were used that could be had. Some servers then close half arguments.
+        """
+        if self.calls and self.finish_reason in _ENDS_OF_CALLS and (used_up or self.calls.are_broken):
+            self.finish_reason, self.hides_cut = "length", True
 
     def book_round(self, used: int, context: int | None, *, finished: bool, counted: bool = False) -> None:
         """
@@ -283,12 +337,30 @@ class Choice:
         return self.flush()
 
 
+def joined(so_far: Mapping[str, Any], more: Mapping[str, Any], *, apart: Sequence[str]) -> Json:
+    """
+    Return the fields of two rounds as one, without those named in ``apart``.
+
+    Lists grow with the text, so those of both follow each other. What is said of the prompt is as the first round has
+    it, and anything else as the last one has it.
+    """
+    fields = {**so_far}
+    for name, value in more.items():
+        known = fields.get(name)
+        if name in apart or (value is None and known is not None) or (known is not None and name.startswith("prompt")):
+            continue
+        grows = isinstance(known, list) and isinstance(value, list)
+        fields[name] = [*cast("list[Any]", known), *cast("list[Any]", value)] if grows else value
+    return fields
+
+
 class Choices:
     """The choices of an answer, by index."""
 
-    def __init__(self, body: Mapping[str, Any], hold: Hold) -> None:
+    def __init__(self, body: Mapping[str, Any], hold: Hold, *, misfiles: bool = False) -> None:
         self._by_index: dict[int, Choice] = {}
         self._hold = hold
+        self._misfiles = misfiles
         self._stops = stop_strings(body)
         self._keeps_stops = keeps_stops(body)
         #: How many choices the caller asks for.
@@ -299,7 +371,7 @@ class Choices:
         choice = self._by_index.get(index)
         if choice is None:
             answer = Text("content", stops=self._stops, keeps_stops=self._keeps_stops)
-            choice = self._by_index[index] = Choice(index, answer, self._hold)
+            choice = self._by_index[index] = Choice(index, answer, self._hold, misfiles=self._misfiles)
         return choice
 
     def get(self, index: int) -> Choice | None:

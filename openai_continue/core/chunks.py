@@ -7,6 +7,17 @@ from typing import Any, cast
 
 from .jsons import Json, as_object, as_string
 from .logprobs import add_logprobs, bytes_of, logprobs_of
+from .reasoning import FIELDS
+from .usage import usage_of, without_usage
+
+# The fields of a choice in a chunk that are known.
+_OF_CHOICE = ("index", "delta", "finish_reason", "logprobs", "usage")
+
+
+def chunk_choices(chunk: Json) -> list[Json] | None:
+    """Return the choices of a chunk, or None if it is none. A chunk of usage may have null, or no choices at all."""
+    items = choices_of(chunk)
+    return [] if items is None and chunk.get("choices") is None and usage_of(chunk) is not None else items
 
 
 def choices_of(answer: object) -> list[Json] | None:
@@ -17,6 +28,21 @@ def choices_of(answer: object) -> list[Json] | None:
     if not isinstance(choices, list) or not all(isinstance(item, dict) for item in cast("list[Any]", choices)):
         return None
     return cast("list[Json]", choices)
+
+
+def without_error(item: Json) -> tuple[Json, Json | None]:
+    """Return a choice without the error that a gateway set on it, and that error; None if there is none."""
+    error = item.get("error")
+    if not error and item.get("finish_reason") != "error":
+        return item, None
+    of_end = ("error", "finish_reason", "native_finish_reason")
+    return {name: value for name, value in item.items() if name not in of_end}, as_object(error) or {}
+
+
+def status_of(error: Json | None) -> int | None:
+    """Return the HTTP status that an error names as its code, or None."""
+    code = (error or {}).get("code")
+    return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
 def index_of(item: Mapping[str, Any]) -> int:
@@ -46,24 +72,31 @@ def text_of(chunk: Json, field: str = "content") -> str:
 
 
 def has_news(chunk: Json) -> bool:
-    """Whether a chunk of one choice carries anything besides a role and a ``finish_reason``."""
-    logprobs = chunk["choices"][0].get("logprobs")
+    """
+    Whether a chunk of one choice adds to the answer, and not only a role, a usage or a ``finish_reason``.
+
+    What stands beside a ``finish_reason`` belongs to the end, but for lists, which grow with the text.
+    """
+    item = chunk["choices"][0]
+    logprobs = item.get("logprobs")
     known = as_object(logprobs)
     if logprobs is not None and (known is None or any(known.values())):
+        return True
+    beside = {name: value for name, value in item.items() if name not in _OF_CHOICE}
+    if any(isinstance(value, list) if item.get("finish_reason") else True for value in beside.values() if value):
         return True
     return any(value for name, value in delta_of(chunk).items() if name != "role")
 
 
-def without_usage(chunk: Json) -> Json:
-    """Return the chunk without its usage."""
-    return {name: value for name, value in chunk.items() if name != "usage"} if "usage" in chunk else chunk
-
-
 def part_end(chunk: Json) -> tuple[Json, Json]:
     """Return the last chunk of a choice as two: what it adds to the answer, and the bare end."""
+    chunk_news = without_usage(chunk)
     item = chunk["choices"][0]
-    news = {**without_usage(chunk), "choices": [{**item, "finish_reason": None}]}
-    bare: Json = {**item, "delta": {}}
+    adds: Json = {name: value for name, value in item.items() if name in _OF_CHOICE or isinstance(value, list)}
+    adds.pop("usage", None)
+    news: Json = {**chunk_news, "choices": [{**adds, "finish_reason": None}]}
+    bare: Json = {name: None if isinstance(value, list) else value for name, value in item.items()}
+    bare["delta"] = {}
     if "logprobs" in item:
         bare["logprobs"] = None
     return news, {**chunk, "choices": [bare]}
@@ -109,13 +142,20 @@ def merged(chunks: Sequence[Json], field: str) -> list[Json]:
     if not text:
         return []
     item = {**chunks[0]["choices"][0], "logprobs": logprobs_of(logprobs, text, 0, len(text))}
-    return [{**chunks[0], "choices": [{**item, "delta": {**delta_of(chunks[0]), field: text}}]}]
+    delta = _with_text(delta_of(chunks[0]), field, text_of(chunks[0], field), text)
+    return [{**chunks[0], "choices": [{**item, "delta": delta}]}]
+
+
+def _with_text(delta: Json, field: str, old: str, new: str) -> Json:
+    """Return a delta with another text, also where it has the same thoughts under a second name."""
+    mirrors = [name for name in FIELDS if field in FIELDS and name != field and delta.get(name) == old]
+    return {**delta, field: new, **dict.fromkeys(mirrors, new)}
 
 
 def _between(chunk: Json, start: int, end: int, field: str) -> Json:
     item = chunk["choices"][0]
     text = text_of(chunk, field)
-    part = {**item, "delta": {**item["delta"], field: text[start:end]}}
+    part = {**item, "delta": _with_text(item["delta"], field, text, text[start:end])}
     if item.get("logprobs") is not None:
         part["logprobs"] = logprobs_of(item["logprobs"], text, start, end)
     return {**chunk, "choices": [part]}

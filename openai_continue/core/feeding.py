@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from .choice import Choice, Choices
-from .chunks import choices_of, delta_of, has_news, index_of, part_end, singles, without_usage
-from .jsons import Json, as_object
+from .chunks import choices_of, chunk_choices, delta_of, has_news, index_of, part_end, singles
+from .jsons import Json
 from .merged import MergedAnswer
 from .request import Requests
 from .round import Running
 from .text import Text
+from .usage import usage_of, without_usage
 
 
 class Feeding:
@@ -23,14 +24,14 @@ class Feeding:
 
     def feed(self, running: Running, chunk: Json, request_id: str | None) -> list[Json]:
         """Take one chunk; return the chunks of the merged stream that may go out now."""
-        items = choices_of(chunk)
+        items = chunk_choices(chunk)
         if items is None:
             return [chunk] if running.choice is None else []
-        if running.choice is None and running.id is None:
-            self._answer.take_first_chunk(chunk)
+        if running.choice is None:
+            self._answer.take_names(chunk)
         running.note(chunk, request_id)
         running.check_prompt()
-        if as_object(chunk.get("usage")) is not None and not self._shows_usage(running, items):
+        if usage_of(chunk) is not None and not self._shows_usage(running, items):
             chunk = without_usage(chunk)
             if not items:
                 return []
@@ -63,7 +64,7 @@ class Feeding:
         """Take a chunk of usage, or an empty one, which some servers send to keep the connection open."""
         if running.choice is None and not self._answer.keeps_ends:
             return [chunk]
-        if chunk.get("usage") is not None:
+        if usage_of(chunk) is not None:
             self._answer.keep(chunk)
         return []
 
@@ -80,7 +81,8 @@ class Feeding:
         choice = self._choices.at(index_of(item))
         if not running.take_end(choice, item):
             return choice.take(chunk, later=False)
-        if choice.finish_reason == "length" or self._answer.keeps_ends:
+        # The end of a tool call is kept too: its usage may show that the call was cut.
+        if choice.finish_reason == "length" or choice.calls or self._answer.keeps_ends:
             return self._keep_end(running, choice, chunk)
         choice.ended = True
         return choice.take(chunk, later=False) + choice.end_texts(goes_on=False)
@@ -113,7 +115,7 @@ class Feeding:
         """Return the field ("content", ...) if the chunk just fed carried nothing but text, else None."""
         self._flowing = None
         items = choices_of(chunk)
-        if not items or len(items) > 1 or chunk.get("usage") is not None:
+        if not items or len(items) > 1 or usage_of(chunk) is not None:
             return None
         item = items[0]
         news = [name for name, value in delta_of(chunk).items() if value and name != "role"]

@@ -35,6 +35,17 @@ def as_string(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def copied(value: Json) -> Json:
+    """Return a copy of an object in which lists and objects are copied too, and all else is the same."""
+    return {name: _copied(each) for name, each in value.items()}
+
+
+def _copied(value: Any) -> Any:
+    if type(value) is dict:
+        return copied(cast(Json, value))
+    return [_copied(each) for each in cast("list[Any]", value)] if type(value) is list else value
+
+
 def dump(value: object) -> bytes:
     """Write a value as compact JSON in UTF-8. If it holds lone surrogates, escape all that is not ASCII."""
     try:

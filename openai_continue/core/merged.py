@@ -6,11 +6,14 @@ from typing import Any
 
 from ..report import Round, SeamReport, report
 from . import reasoning
-from .choice import Choice, Choices
-from .chunks import has_news, index_of, part_end, without_usage
+from .choice import Choice, Choices, joined
+from .chunks import has_news, index_of, part_end
 from .jsons import Json, as_object, as_string
 from .round import Running
-from .usage import add_usage
+from .usage import add_usage, as_one_call, usage_of, with_usage, without_usage
+
+# What names the answer, in every chunk of it.
+_NAMES = ("id", "object", "created", "model", "system_fingerprint")
 
 
 class MergedAnswer:
@@ -18,16 +21,20 @@ class MergedAnswer:
     Owns what belongs to the whole answer, and not to one choice.
 
     It has the id, created, model and fingerprint of the first round, the summed usage, and the ``finish_reason`` of
-    the last round. In a stream, from a truncated end on, it keeps the ends and the usage of a round (the kept ends)
-    until it is known whether another round follows.
+    the last round. Every other field is as the last round's server sent it, but lists grow. In a stream, from a
+    truncated end on, it keeps the ends and the usage of a round (the kept ends) until it is known whether another round
+    follows.
     """
 
-    def __init__(self, choices: Choices) -> None:
+    def __init__(self, choices: Choices, *, usage: str = "billed") -> None:
         self._choices = choices
+        self._is_one_call = usage == "one_call"
         #: In which chunks of the first round's stream the caller got usage: "within the text", "with the end", ...
         self.usage_places: set[str] = set()
-        # The first round's completion, or the first chunk without its choices.
+        # The first round's completion, or what names the answer in its chunks.
         self._first: Json = {}
+        # The other fields of whole answers, joined.
+        self._fields: Json = {}
         #: Sum of the usage of all rounds, or None if no round reported any.
         self.usage: Json | None = None
         #: The rounds that were received or tried, in order.
@@ -45,15 +52,18 @@ class MergedAnswer:
     @property
     def report(self) -> Json:
         """The JSON object that the merged answer carries as ``continuation``."""
-        return report(self.history, self.stopped_by or "length", self.error)
+        return report(self.history, self.stopped_by or "length", self.error, self.usage)
 
     def take_completion(self, completion: Json) -> None:
-        """Take the whole answer of the first round."""
-        self._first = completion
+        """Take the whole answer of a round that is a part of the answer."""
+        self._first = self._first or completion
+        self._fields = joined(self._fields, completion, apart=("choices", "usage", *_NAMES))
 
-    def take_first_chunk(self, chunk: Json) -> None:
-        """Take the first chunk of the first round."""
-        self._first = {name: value for name, value in chunk.items() if name not in ("choices", "usage")}
+    def take_names(self, chunk: Json) -> None:
+        """Take what names the answer from a chunk of the first round. Some servers leave the first ones empty."""
+        for name in _NAMES:
+            if chunk.get(name) and not self._first.get(name):
+                self._first[name] = chunk[name]
 
     def note(self, running: Running, finish_reason: str | None) -> None:
         """Add a round to the history and its usage to the sum. ``finish_reason`` is None if the round failed."""
@@ -68,6 +78,7 @@ class MergedAnswer:
             Round(
                 id=running.id,
                 request_id=running.request_id,
+                model=running.model,
                 choice=None if choice is None else choice.index,
                 finish_reason=finish_reason,
                 usage=running.usage,
@@ -84,14 +95,24 @@ class MergedAnswer:
         if "choices" in self._first:
             merged = {
                 **self._first,
+                **self._fields,
                 "choices": [_merged(item, self._choices.at(index_of(item))) for item in self._first["choices"]],
             }
         else:
             items = [_item_of_stream(choice) for choice in self._choices]
             merged = {**self._first, "object": "chat.completion", "choices": items}
-        if self.usage is not None:
-            merged["usage"] = self.usage
+        usage = self._shown_usage
+        if usage is not None:
+            merged = with_usage({**merged, "usage": usage}, usage)
         return {**merged, "continuation": self.report}
+
+    @property
+    def _shown_usage(self) -> Json | None:
+        """The usage of the whole answer as the caller gets it."""
+        return None if self.usage is None else self._shown(self.usage)
+
+    def _shown(self, usage: Json) -> Json:
+        return as_one_call(usage, self.history[0].usage if self.history else None) if self._is_one_call else usage
 
     # Streams.
 
@@ -102,13 +123,12 @@ class MergedAnswer:
 
     def identified(self, chunk: Json) -> Json:
         """Return a chunk of a later round with the id, created, ... of the first one."""
-        return {**chunk, **{name: value for name, value in self._first.items() if name in chunk}}
+        return {**chunk, **{name: self._first[name] for name in _NAMES if name in chunk and name in self._first}}
 
     def summed(self, chunk: Json) -> Json:
         """Return a chunk of a later round whose usage, if it has one, counts the earlier rounds too."""
-        if chunk.get("usage") is None:
-            return chunk
-        return {**chunk, "usage": add_usage(self.usage, as_object(chunk["usage"]))}
+        total = add_usage(self.usage, usage_of(chunk))
+        return chunk if total is None or usage_of(chunk) is None else with_usage(chunk, self._shown(total))
 
     def keep(self, chunk: Json) -> None:
         """Keep back the end of a choice, or the usage that came after it."""
@@ -122,7 +142,7 @@ class MergedAnswer:
         """Reduce the kept ends to bare ends; return the text that came with them."""
         texts: list[Json] = []
         for place, chunk in enumerate(self._kept):
-            if chunk["choices"] and has_news(chunk):
+            if chunk.get("choices") and has_news(chunk):
                 news, self._kept[place] = part_end(chunk)
                 texts.append(news)
         return texts
@@ -130,8 +150,8 @@ class MergedAnswer:
     def file_kept(self) -> None:
         """Take the kept ends for those of the merged stream, unless a later round brings others."""
         kept, self._kept = self._kept, []
-        self._trailing = [chunk for chunk in kept if not chunk["choices"]] or self._trailing
-        self._ends.update({index_of(chunk["choices"][0]): chunk for chunk in kept if chunk["choices"]})
+        self._trailing = [chunk for chunk in kept if not chunk.get("choices")] or self._trailing
+        self._ends.update({index_of(chunk["choices"][0]): chunk for chunk in kept if chunk.get("choices")})
 
     def last_chunks(self, *, continued: bool) -> list[Json]:
         """
@@ -145,13 +165,17 @@ class MergedAnswer:
         for choice in self._choices:
             if not choice.ended and choice.index not in self._ends:
                 # Its stream broke off, and no later round brought an end.
-                self._ends[choice.index] = {**self._first, "choices": [{"index": choice.index, "delta": {}}]}
+                names = {name: self._first[name] for name in _NAMES if name in self._first}
+                self._ends[choice.index] = {**names, "choices": [{"index": choice.index, "delta": {}}]}
         ends = [self._end(self._choices.at(index), chunk) for index, chunk in self._ends.items()]
         last = [without_usage(chunk) for chunk in ends]
-        if self.usage is not None and self.usage_places:
-            if any(chunk.get("usage") is not None for chunk in ends):
-                last[-1] = {**last[-1], "usage": self.usage}
-            last += [{**self.identified(chunk), "usage": self.usage} for chunk in self._trailing]
+        usage = self._shown_usage
+        if usage is not None and self.usage_places:
+            if ends and usage_of(ends[-1]) is not None:
+                last[-1] = with_usage(ends[-1], usage)
+            elif any(usage_of(chunk) is not None for chunk in ends):
+                last[-1] = {**last[-1], "usage": usage}
+            last += [with_usage(self.identified(chunk), usage) for chunk in self._trailing]
         if last:
             last[-1] = {**last[-1], "continuation": self.report}
         self._ends, self._trailing = {}, []
@@ -166,16 +190,13 @@ def _merged(item: Json, choice: Choice) -> Json:
     """Return a choice of the first round with the text and the end of all rounds."""
     if choice.rounds == 1 and not choice.cut:
         return item
-    message = {**item["message"]}
+    message = {**item["message"], **choice.message_fields}
     if choice.answer.text or message.get("content"):
         message["content"] = choice.answer.text
     if choice.thoughts is not None:
         # Some servers give them under both names.
         message.update({name: choice.thoughts.text for name in reasoning.FIELDS if as_string(message.get(name))})
         message[choice.thoughts.field] = choice.thoughts.text
-    for name, value in choice.message_fields.items():
-        if message.get(name) is None:
-            message[name] = value
     merged = {**item, **choice.choice_fields, "message": message, "finish_reason": choice.finish_reason}
     if item.get("logprobs") is not None or choice.logprobs is not None:
         merged["logprobs"] = choice.logprobs or {**(as_object(item.get("logprobs")) or {}), "content": []}

@@ -1,5 +1,5 @@
 """
-Errors that say "too long", in the words of every server.
+Errors that say "too long" or "too many tokens", in the words of every server.
 
 Texts of vLLM, SGLang, TGI, llama.cpp, OpenAI, DeepSeek, Anthropic, Gemini, xAI, Mistral, Moonshot and OpenRouter.
 """
@@ -33,6 +33,7 @@ _PATTERNS = tuple(
         rf"input length {_P} exceeds maximum input length {_N}",
         rf"prompt is too long: {_P} tokens > {_N} maximum",
         rf"exceeded model token limit: {_N}",
+        rf"model max length exceeded, max length: ?{_N}",
         rf"input token count \({_P}\) exceeds the maximum number of tokens allowed \({_N}\)",
         rf"maximum prompt length is {_N} but the request contains {_P} tokens",
         rf"prompt contains {_P} tokens.*?too large for model with {_N} maximum context length",
@@ -47,6 +48,31 @@ _WITHOUT_NUMBERS = re.compile(
     r"|greater than the context length",
     re.IGNORECASE,
 )
+# The number of output tokens, under any of its names.
+_LIMIT_NAME = re.compile(
+    r"max[_ ]?(?:completion|output|new)?_?tokens|maximum (?:number of )?(?:(?:completion|output) )?tokens"
+    r"|completion tokens|output tokens",
+    re.IGNORECASE,
+)
+# What comes right before the most that a server takes. OpenAI: "supports at most 16384 completion tokens". DeepSeek:
+# "the valid range of max_tokens is [1, 8192]". Groq, Cohere, pydantic: "less than or equal to `8192`". Anthropic:
+# "50000 > 8192, which is the maximum". Fireworks: "max_tokens > 4096 must have stream=true". Gemini: "from 1
+# (inclusive) to 8193 (exclusive)". Bedrock: "exceeds the model limit of 4096". Ark: "expected a value <= 12288".
+_MOST = re.compile(
+    r"(?:at most|up to|or equal to|no (?:more|greater|larger) than|(?:more|greater|larger|lower|less) than|exceeds?"
+    r"|maximum|limit|max|<=|≤|>|\ble\b|between|from|range|取值范围)"
+    r"[^\d\n]{0,40}?(?P<most>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?P<exclusive> \(exclusive\))?",
+    re.IGNORECASE,
+)
+# The beginning of a range, as in "between 1 and 8192" and "[1, 8192]".
+_RANGE_START = re.compile(r"(?<![\d,])[01](?: \(inclusive\))? ?(?:,|-|~|to|and) ?(?=\d)")
+# A number of tokens for a time.
+_RATE = re.compile(r"per min|per day|\bTPM\b|rate limit|quota", re.IGNORECASE)
+_TOO_MANY = re.compile(
+    r"too (?:large|high|big|many|long)|exceed|out of range|invalid value|not valid|above|greater", re.IGNORECASE
+)
+# An error about the parameter, not about its number.
+_UNKNOWN_NAME = re.compile(r"unsupported|not supported|unrecognized|unknown|unexpected|extra", re.IGNORECASE)
 _FULL = re.compile(r"must be at least 1, got 0|even without any output tokens", re.IGNORECASE)
 
 
@@ -62,9 +88,26 @@ class Overflow:
     full: bool = False
 
 
-def read(text: str) -> Overflow | None:
-    """Return what an error's text says of the context, or None if it is about something else."""
+@dataclass(frozen=True, slots=True)
+class TooMany:
+    """What a server says of a number of output tokens that it does not take."""
+
+    #: Most output tokens that it takes, or None if it does not say.
+    most: int | None = None
+
+
+def read(text: str, asked: int | None = None) -> Overflow | TooMany | None:
+    """
+    Return what an error's text says of the context, or of the number of output tokens; None: of something else.
+
+    ``asked``: the number of output tokens in the request.
+    """
     text = text[:_LONGEST]
+    found = _context(text)
+    return found if found is not None or asked is None else _too_many(text, asked)
+
+
+def _context(text: str) -> Overflow | None:
     for pattern in _PATTERNS:
         found = pattern.search(text)
         if found is not None:
@@ -73,6 +116,16 @@ def read(text: str) -> Overflow | None:
             full = prompt is not None and context is not None and prompt >= context
             return Overflow(context, prompt, said.get("atleast") is None, full or _FULL.search(text) is not None)
     return Overflow(full=_FULL.search(text) is not None) if _WITHOUT_NUMBERS.search(text) else None
+
+
+def _too_many(text: str, asked: int) -> TooMany | None:
+    if _LIMIT_NAME.search(text) is None or _RATE.search(text):
+        return None
+    for found in _MOST.finditer(_RANGE_START.sub("", text)):
+        most = int(found["most"].replace(",", "")) - bool(found["exclusive"])
+        if 1 < most < asked:
+            return TooMany(most)
+    return TooMany() if _TOO_MANY.search(text) and not _UNKNOWN_NAME.search(text) else None
 
 
 def _number(digits: str | None) -> int | None:

@@ -37,7 +37,15 @@ class Prefill:
     beginning of the answer, which grows.
     """
 
-    def __init__(self, body: Mapping[str, Any], provider: Provider, *, trims: bool | None, structured: bool) -> None:
+    def __init__(
+        self,
+        body: Mapping[str, Any],
+        provider: Provider,
+        *,
+        trims: bool | None,
+        structured: bool,
+        closes: bool | None = None,
+    ) -> None:
         self._body = body
         self._model = body.get("model")
         self._provider = provider
@@ -49,9 +57,13 @@ class Prefill:
         #: How much is held back by default. Up to the last word, every token of any tokenizer stays the same, with any
         #: template. The model must write the rest, the tail, again: a stream is left at the first other character.
         self.hold = Hold.WHITESPACE if known else Hold.TO_WORD
-        # Whether an empty think block goes before an answer without thoughts, and whether the last request had one.
-        self._closes = bool(provider.closed_block) and is_of(provider.closed_block_of, self._model)
+        # Whether an empty think block goes before an answer whose thoughts are not sent (``closes``: whether that is
+        # known to work), and whether the last request had one.
+        closes = is_of(provider.closed_block_of, self._model) if closes is None else closes
+        self._closes = bool(provider.closed_block) and closes
         self._closed = False
+        # Whether the other form was tried.
+        self._changed = False
 
     def less(self, hold: Hold) -> Hold | None:
         """Return the next smaller hold, or None if less cannot be held back without doubling it."""
@@ -61,6 +73,11 @@ class Prefill:
     def part(self, content: str, thoughts: str = "") -> Inline:
         """Part content at its think block. It has none if thoughts came in a field of their own."""
         return Inline(False, "", content) if thoughts else Inline.of(content, self._model)
+
+    def own(self, content: str) -> str:
+        """Return the caller's own beginning of the answer, or "" if there is none or ``content`` begins with it."""
+        own = _text_of(self._body["messages"][-1].get("content")) if self._is_prefilled() else ""
+        return "" if content.startswith(own) else own
 
     # May it go back?
 
@@ -126,7 +143,8 @@ class Prefill:
             replaces=not streamed and not self._is_prefilled(),
             trims=self._trims,
             echo=self._echo(sent, streamed=streamed),
-            starts=self._starts(text, inline, thinking=not open_answer) if first else (),
+            starts=self._starts(text, thinking=not open_answer) if first else (),
+            block=reasoning.OPEN if first and open_answer and (thoughts or inline.thoughts) else "",
             before=text[: len(text) - len(held)][-CONTEXT:] if open_answer else "",
             with_thoughts=bool(thoughts) and not thinking and bool(message.get(self._provider.thought_field or "")),
         )
@@ -150,6 +168,22 @@ class Prefill:
         else:
             message = self._answer(sent, thoughts, inline, held=held, empty=empty)
         return marks, message, _text_of(message["content"])
+
+    def changes_block(self) -> bool:
+        """
+        Send the other form of an answer after thoughts, once a call; return whether there is one.
+
+        A model that thinks again may do so because of the missing block, or because of it.
+        """
+        if self._changed or not self._provider.closed_block:
+            return False
+        self._changed, self._closes = True, not self._closes
+        return True
+
+    @property
+    def changed_to(self) -> bool | None:
+        """Whether a closed block goes before the answer, if that form was changed in this call, else None."""
+        return self._closes if self._changed else None
 
     def drops_block(self) -> bool:
         """
@@ -219,14 +253,13 @@ class Prefill:
                 grown = sent
         return {**last, **self._provider.message_marks, "content": grown}
 
-    def _starts(self, text: str, inline: Inline, *, thinking: bool) -> tuple[str, ...]:
+    def _starts(self, text: str, *, thinking: bool) -> tuple[str, ...]:
         """Return the beginnings that show that the answer begins again."""
         length = RESTART_EVIDENCE
         if self._structured and not thinking and text.rstrip()[-1:] not in (":", ",", "["):
             length = RESTART_EVIDENCE_STRUCTURED
         start = seam.evidence(text, length)
-        block = reasoning.OPEN if inline.thoughts and not thinking else ""
-        return tuple(beginning for beginning in (start, block) if beginning)
+        return (start,) if start else ()
 
     def _echo(self, sent: str, *, streamed: bool) -> str:
         echoes = self._provider.echoes
@@ -234,7 +267,8 @@ class Prefill:
 
     def _is_prefilled(self) -> bool:
         """Whether the caller's last message is the beginning of the answer, marked as the provider wants it."""
-        last = as_object(self._body["messages"][-1])
+        messages = self._body.get("messages")
+        last = as_object(cast("list[Any]", messages)[-1]) if isinstance(messages, list) and messages else None
         if last is None or last.get("role") != "assistant":
             return False
         return self._provider.needs_no_marks or (

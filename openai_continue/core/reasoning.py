@@ -16,12 +16,24 @@ from .seam import start_of
 
 OPEN, CLOSE = "<think>", "</think>"
 FIELDS = ("reasoning_content", "reasoning")
+#: The same thoughts once more, as a list (OpenRouter).
+DETAILS = "reasoning_details"
 _QUOTES = ("'", '"', "`")
 
 
 def field_of(delta: Mapping[str, Any]) -> str | None:
     """Return the name of the field in which a message or delta carries thoughts, or None if it has none."""
     return next((name for name in FIELDS if as_string(delta.get(name))), None)
+
+
+def fields_of(delta: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of all fields in which a message or delta carries thoughts. Some servers use both."""
+    return tuple(name for name in FIELDS if as_string(delta.get(name)))
+
+
+def without_thoughts(delta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a message or delta without thoughts."""
+    return {name: value for name, value in delta.items() if name not in FIELDS and name != DETAILS}
 
 
 @dataclass(frozen=True, slots=True, repr=False)

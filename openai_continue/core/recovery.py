@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .choice import Choice, Choices
-from .overflow import Overflow
+from .limit import Limit
+from .overflow import Overflow, TooMany
 from .request import Requests
 from .verdict import bar
 
@@ -32,6 +33,33 @@ def can_heal_later(choice: Choice, *, max_rounds: int) -> bool:
     """Whether a later round that broke off can be healed."""
     heals = 0 if choice.added > 0 else choice.heals
     return choice.rounds + 1 < max_rounds and choice.barred is None and heals < MAX_HEALS
+
+
+def most_taken(refused: TooMany, asked: int | None, limit: Limit) -> int | None:
+    """Return the tokens to ask for if the server refused ``asked`` as too many; None if fewer make no sense."""
+    most = limit.given if refused.most is None else refused.most
+    return most if asked is not None and most < asked else None
+
+
+def fitting(limit: Limit, overflow: Overflow) -> Limit | None:
+    """
+    Return the limit for a first round that did not fit into the context; None if its error is the caller's.
+
+    A number of ours is made to fit. The caller's own number is only if it is more than the server gives in one answer
+    anyway: frameworks act on the error of a context that is nearly full.
+    """
+    asked, room = limit.asked_first, room_left(overflow, None)
+    if limit.fitted or asked is None:
+        return None
+    if limit.is_ours:
+        return limit.fitting(room, overflow.context_length)
+    # Without a cap in the row, nobody knows what the server gives.
+    least = 1 if limit.is_cap else limit.given
+    if asked <= limit.given or (room is not None and room < least):
+        return None
+    if room is None and (overflow.context_length is None or overflow.context_length > limit.given):
+        room = limit.given
+    return limit.fitting(room, overflow.context_length)
 
 
 def smaller_room(choice: Choice, overflow: Overflow, asked: int | None) -> int | None:

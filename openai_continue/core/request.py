@@ -10,25 +10,40 @@ from ..providers import Provider
 from ..settings import Continuation
 from .choice import Choice
 from .jsons import Json, as_object
+from .learned import Learned
 from .limit import Limit
 from .prefill import Prefill
 from .structured import Format, without_format
 from .tools import is_forced
 
+# vLLM: the template has changed the message that was sent back, so the block before it is to blame and not the mark.
+_TEMPLATE_CHANGES = "does not appear in the chat"
+
 
 class Requests:
     """Writes the bodies of one call. The caller's body is never changed."""
 
-    def __init__(self, body: Mapping[str, Any], provider: Provider, settings: Continuation) -> None:
+    def __init__(
+        self,
+        body: Mapping[str, Any],
+        provider: Provider,
+        settings: Continuation,
+        learned: Learned | None = None,
+        limit: Limit | None = None,
+    ) -> None:
         self._body = dict(body)
+        self._learned = Learned() if learned is None else learned
+        self._streamed = bool(body.get("stream"))
         #: The token limit of the call.
-        self.limit = Limit.of(body, provider, settings)
+        self.limit = limit or Limit.of(body, provider, settings, taken=self._learned.most(streamed=self._streamed))
         #: The format that the request asks for, or None for plain text.
         self.format = Format.of(body)
         trims = provider.trims if settings.trims is None else settings.trims
         trims = families.trims(body.get("model")) if trims is None else trims
         #: The author of the last message of every later round.
-        self.prefill = Prefill(body, provider, trims=trims, structured=self.format is not None)
+        self.prefill = Prefill(
+            body, provider, trims=trims, structured=self.format is not None, closes=self._learned.closes_block
+        )
         #: Whether the request offers tools, and whether the model must call one.
         self.offers_tools = bool(body.get("tools"))
         self.forces_call = self.offers_tools and is_forced(body)
@@ -36,10 +51,14 @@ class Requests:
         #: Whether the caller may expect usage in a stream.
         self.expects_usage = provider.streams_usage or bool(asked)
         #: Whether usage is asked for though the caller did not ask, because a total must be counted.
-        self.asks_usage = bool(body.get("stream")) and not self.expects_usage and self.limit.total is not None
+        may_ask = self._streamed and not self._learned.refuses_usage_options
+        self.asks_usage = may_ask and not self.expects_usage and self.limit.total is not None
         # Whether the usage of the first continuation of a stream is asked for, to see whether it is one.
-        self._checks_prompt = bool(body.get("stream")) and not provider.streams_usage
+        self._checks_prompt = may_ask and not provider.streams_usage
+        self._optional_marks = {} if self._learned.refuses_marks else dict(provider.optional_marks)
         self._usage_options = provider.usage_options
+        #: The model that the first round names, or None.
+        self.served_by: str | None = None
         # Whether the server applies the format to the whole answer, so that it stays in later rounds.
         self._keeps_format = self.format is not None and provider.keeps_format
 
@@ -53,7 +72,8 @@ class Requests:
     def later(self, choice: Choice) -> Json:
         """Return the body of a round that continues this choice, and begin the round on it."""
         body = self.limit.on_later(self.first(), self.asked(choice))
-        body = _of_one_round(body if self._keeps_format else without_format(body), choice.used)
+        body = _of_one_round(body if self._keeps_format else without_format(body), choice.used, self.served_by)
+        body.update(self._optional_marks)
         if self._checks_prompt and not choice.joined:
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
         content, thoughts = choice.answer.text, choice.thoughts_text
@@ -63,16 +83,34 @@ class Requests:
         document = None
         if self.format is not None and self.format.is_json:
             inline = self.prefill.part(content, thoughts)
-            document = None if inline.thinking else inline.answer
+            document = None if inline.thinking else self.prefill.own(inline.answer) + inline.answer
         choice.start_round(seam, thinking=bool(thoughts) and not content, document=document)
         return body
 
-    def concedes(self) -> bool:
+    def concedes_first(self) -> bool:
+        """Leave out of the first round what the caller did not ask for; return whether there was any."""
+        asked, self.asks_usage = self.asks_usage, False
+        self._checks_prompt = self._checks_prompt and not asked
+        self._learned.refuses_usage_options = self._learned.refuses_usage_options or asked
+        return asked
+
+    def takes_fewer(self, most: int) -> None:
+        """Ask for ``most`` tokens at most from now on, in this call and the next ones: the server refuses more."""
+        self.limit = self.limit.taking(most)
+        self._learned.take_most(most, streamed=self._streamed)
+
+    def concedes(self, said: str) -> bool:
         """
         Leave out of later rounds what the server may have refused, one thing a call; return whether there was any.
 
-        Those are what is asked for beside the text: its usage, its format, a think block before it.
+        Those are what is asked for beside the text: its marks, its usage, its format, a think block before it.
+        ``said``: the server's words.
         """
+        if _TEMPLATE_CHANGES in said and self.prefill.drops_block():
+            return True
+        if self._optional_marks and any(name in said for name in self._optional_marks):
+            self._optional_marks, self._learned.refuses_marks = {}, True
+            return True
         if self._checks_prompt:
             self._checks_prompt = False
             return True
@@ -83,17 +121,25 @@ class Requests:
 
     def asked(self, choice: Choice) -> int | None:
         """Return the token limit to name in the next round of this choice, or None to name no limit."""
-        limits = (self.limit.asked(choice.used, first=False), choice.room)
+        limits = (self.limit.asked(choice.used), choice.room, self.limit.room(choice.context))
         return min((limit for limit in limits if limit is not None), default=None)
 
 
-def first_body(body: Mapping[str, Any], provider: Provider, settings: Continuation) -> Json:
+def first_body(
+    body: Mapping[str, Any], provider: Provider, settings: Continuation, learned: Learned, *, limit: Limit | None = None
+) -> Json:
     """Return the body of the first round, as ``Rounds.next_request()`` does."""
-    return Requests(body, provider, settings).first()
+    return Requests(body, provider, settings, learned, limit).first()
 
 
-def _of_one_round(body: Json, used: int) -> Json:
-    """Return the body of a later round without what the caller asked of the whole answer."""
+def _of_one_round(body: Json, used: int, served_by: str | None) -> Json:
+    """
+    Return the body of a later round without what the caller asked of the whole answer.
+
+    ``served_by``: the model that the first round names. It goes on if the caller gave several (``models``).
+    """
+    if body.pop("models", None) is not None and served_by:
+        body["model"] = served_by
     if body.get("n") is not None:
         body["n"] = 1
     if isinstance(body.get("min_tokens"), int):

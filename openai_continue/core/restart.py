@@ -1,13 +1,14 @@
 """
-Signs that a round is a new answer and not a continuation. Each is enough.
+Signs that a round is a new answer and not a continuation.
 
 A server that takes the prefill for a finished turn opens a new one. Then the answer begins again, or the model says
 something else. The signs:
-- the beginning of the answer comes again (seam.py);
-- the prompt of the round is a few tokens longer than the prompt and the answer before it: the closed turn and the
-  header of the new one are 3 to 12 tokens;
+- the beginning of the answer comes again (seam.py): enough;
 - the new text cannot go on from the old one: a sentence, a heading, a fence or a greeting begins within a word or
-  within a sentence.
+  within a sentence: enough;
+- the prompt of the round is a few tokens longer than the prompt and the answer before it: the closed turn and the
+  header of the new one are 3 to 12 tokens. Some servers count otherwise, so this is enough only if the text also begins
+  as answers do, with a capital, a heading, a fence, a tag or a JSON object.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _SENTENCE = re.compile(r"[A-Z](?:[a-z]+)?(?:'[a-z]+)?,? (?:[a-z]+ )*[a-z]+ ")
 # In a text with names such as "getName", a capital within a word is common.
 _CAMEL = re.compile(r"[a-z][A-Z]")
 _WITHIN_SENTENCE = re.compile(r"[\w,;] ?\Z")
+# Other first characters of an answer than a capital.
+_FIRST = "#`<{"
 # What a round of a new answer may begin with, if the text before it is open.
 _SUSPICIOUS = re.compile(r"[A-Z#*`<-]")
 
@@ -44,6 +47,11 @@ def opens_turn(prompt_tokens: int, before: int, *, held: bool) -> bool:
     answer, a token or more, was not sent.
     """
     return prompt_tokens - before + held in _TURN
+
+
+def opens_answer(new: str) -> bool:
+    """Whether a text, the beginning of a round, begins as answers do."""
+    return bool(new) and (new[0] in _FIRST or (new[0].isalpha() and not new[0].islower()))
 
 
 def is_open_question(before: str, new: str) -> bool:

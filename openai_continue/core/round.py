@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .choice import Choice
+from .chunks import choices_of
 from .jsons import Json, as_object, as_string
+from .limit import Limit
+from .usage import usage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +33,25 @@ class Running:
     asked: int | None
     id: str | None = None
     request_id: str | None = None
+    #: The model that the server names.
+    model: str | None = None
     usage: Json | None = None
     #: The index that the server uses for the continued choice in this round.
     index: int | None = None
-    #: Whether any chunk of the round came.
+    #: Whether any chunk of the round came, and whether one with a delta.
     began: bool = False
+    has_delta: bool = False
     #: Whether the server said that the round is finished, by a ``finish_reason``.
     finished: bool = False
 
     def note(self, answer: Json, request_id: str | None) -> None:
-        """Note the id and the usage of a completion, or of each chunk."""
+        """Note the id, the model and the usage of a completion, or of each chunk."""
         self.began = True
-        if self.id is None:
-            self.id, self.request_id = as_string(answer.get("id")), request_id
-        self.usage = as_object(answer.get("usage")) or self.usage
+        self.has_delta = self.has_delta or any(isinstance(item.get("delta"), dict) for item in choices_of(answer) or ())
+        self.request_id = self.request_id or request_id
+        self.id = self.id or as_string(answer.get("id")) or None
+        self.model = self.model or as_string(answer.get("model")) or None
+        self.usage = usage_of(answer) or self.usage
 
     def take_end(self, choice: Choice, item: Json) -> bool:
         """Note the ``finish_reason`` of a choice or chunk; return whether it has one."""
@@ -52,21 +60,48 @@ class Running:
             choice.finish_reason, self.finished = finish_reason, True
         return bool(finish_reason)
 
-    def used(self, choice: Choice, parties: Sequence[Choice]) -> int:
-        """Return the output tokens that this round spent on a choice; ``parties``: all choices of the round."""
-        tokens = (self.usage or {}).get("completion_tokens")
-        if isinstance(tokens, int) and all(one.finish_reason == "length" for one in parties if len(parties) > 1):
-            # Choices that were all cut have the same number of tokens each.
-            return max(tokens, 0) // len(parties)
-        if self.finished and choice.finish_reason == "length" and self.asked is not None:
-            return self.asked
-        return choice.chunks
+    def used(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int:
+        """
+        Return the output tokens that this round spent on a choice; ``parties``: all choices of the round.
 
-    @property
-    def is_counted(self) -> bool:
+        Usage counts if it fits the text that came. Else a cut round has used what was asked for, or what the server is
+        known to give.
+        """
+        counted = self._counted(choice, parties)
+        if counted is not None:
+            return counted if self.asked is None else min(counted, self.asked)
+        written = max(choice.chunks, choice.written if self.asked is None or self.asked > limit.given else 0)
+        if not self.finished or choice.finish_reason != "length":
+            return written
+        if self.asked is None or self.asked > limit.given:
+            return limit.given if limit.is_cap else written
+        return max(self.asked, written)
+
+    def _counted(self, choice: Choice, parties: Sequence[Choice]) -> int | None:
+        """Return the server's own count for a choice, or None if there is none that fits the text that came."""
+        usage = self.usage or {}
+        tokens = usage.get("completion_tokens")
+        if not isinstance(tokens, int) or isinstance(tokens, bool):
+            return None
+        thought = (as_object(usage.get("completion_tokens_details")) or {}).get("reasoning_tokens")
+        if isinstance(thought, int) and thought > tokens:
+            # Thoughts are a part of the tokens, but Gemini and Gemma behind DeepInfra leave them out.
+            tokens += thought
+        if len(parties) > 1:
+            # Choices that were all cut have the same number of tokens each.
+            return max(tokens, 0) // len(parties) if all(one.finish_reason == "length" for one in parties) else None
+        return tokens if choice.fits_count(tokens) else None
+
+    def used_up(self, parties: Sequence[Choice], limit: Limit) -> bool:
+        """Whether the server counted as many tokens for the only choice as it was asked for, or as it ever gives."""
+        counted = None if len(parties) > 1 else (self.usage or {}).get("completion_tokens")
+        most = (self.asked, limit.given if limit.is_cap else None)
+        return isinstance(counted, int) and counted > 0 and counted in most
+
+    def is_counted(self, choice: Choice, parties: Sequence[Choice]) -> bool:
         """Whether the server counted the tokens of both the prompt and the answer."""
-        counts = [(self.usage or {}).get(name) for name in ("prompt_tokens", "completion_tokens")]
-        return all(isinstance(count, int) and count > 0 for count in counts)
+        prompt = (self.usage or {}).get("prompt_tokens")
+        return isinstance(prompt, int) and prompt > 0 and bool(self._counted(choice, parties))
 
     def check_prompt(self) -> None:
         """Refuse a first continuation whose ``prompt_tokens`` show that the server did not go on from the text."""
@@ -76,7 +111,10 @@ class Running:
 
     def context(self, choice: Choice, used: int) -> int | None:
         """Return the tokens of prompt and answer after this round used ``used`` tokens, or None if nobody counts."""
-        prompt = choice.context if self.usage is None else self.usage.get("prompt_tokens")
+        if self.usage is None:
+            return None if choice.context is None else choice.context + used
+        prompt, tokens = (self.usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
+        used = tokens if isinstance(tokens, int) and tokens > used else used
         return prompt + used if isinstance(prompt, int) else None
 
     def finish_reason(self, parties: Sequence[Choice]) -> str | None:

@@ -16,12 +16,14 @@ from ..providers import Provider
 from ..report import Round
 from ..settings import Continuation
 from . import recovery
-from .choice import Choice, Choices
-from .chunks import choices_of, index_of
+from .choice import NOT_CONTINUED, Choice, Choices
+from .chunks import choices_of, index_of, status_of, without_error
 from .feeding import Feeding
 from .jsons import Json, as_object
+from .learned import Learned
+from .limit import Limit
 from .merged import MergedAnswer
-from .overflow import Overflow
+from .overflow import Overflow, TooMany
 from .overflow import read as read_overflow
 from .request import Requests
 from .round import Decision, Failure, Request, Running
@@ -36,19 +38,24 @@ class Rounds:
     """
     The rounds of one logical completion.
 
-    ``body``: the caller's request body; it is not changed. ``restarts``: whether this model's server is known to begin
-    again instead of continuing.
+    ``body``: the caller's request body; it is not changed. ``learned``: what is known of this model's server from
+    earlier calls; what this call shows is added to it. ``limit``: the token limit, if the server has refused another.
     """
 
     def __init__(
-        self, body: Mapping[str, Any], provider: Provider, settings: Continuation, *, restarts: bool = False
+        self,
+        body: Mapping[str, Any],
+        provider: Provider,
+        settings: Continuation,
+        learned: Learned | None = None,
+        *,
+        limit: Limit | None = None,
     ) -> None:
         self._settings = settings
-        #: Whether the server is known to begin again for this model.
-        self.restarts = restarts
-        self._requests = Requests(body, provider, settings)
-        self._choices = Choices(body, self._requests.prefill.hold)
-        self._answer = MergedAnswer(self._choices)
+        self._learned = Learned() if learned is None else learned
+        self._requests = Requests(body, provider, settings, self._learned, limit)
+        self._choices = Choices(body, self._requests.prefill.hold, misfiles=provider.misfiles)
+        self._answer = MergedAnswer(self._choices, usage=settings.usage)
         self._feeding = Feeding(self._choices, self._answer, self._requests)
         # The choices that go on, in order; the first of them is continued next.
         self._queue: list[Choice] = []
@@ -64,7 +71,7 @@ class Rounds:
             raise RuntimeError(msg)
         if self._number == 0:
             request = Request(1, None, self._requests.first())
-            self._running = Running(request, None, self._requests.limit.asked(0, first=True))
+            self._running = Running(request, None, self._requests.limit.asked_first)
         elif self._queue:
             choice = self._queue[0]
             request = Request(self._number + 1, choice.index, self._requests.later(choice))
@@ -73,6 +80,16 @@ class Rounds:
             return None
         self._number += 1
         return request
+
+    @property
+    def limit(self) -> Limit:
+        """The token limit of this call."""
+        return self._requests.limit
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the server is known to begin again for this model."""
+        return self._learned.restarts
 
     @property
     def continued(self) -> bool:
@@ -90,6 +107,18 @@ class Rounds:
         if self._running is None:
             return False
         return self._choices.finished if self._running.choice is None else self._running.finished
+
+    @property
+    def own_limit(self) -> int | None:
+        """The token limit of the caller's request, if it ended an answer that could have gone on; else None."""
+        reached = [choice for choice in self._choices if choice.stopped_by == "max_tokens"]
+        limit = self._requests.limit
+        return limit.named if reached and limit.total == limit.named else None
+
+    @property
+    def ends_with_stream(self) -> bool:
+        """Whether the end mark of the running round's stream ends its answer, even if no ``finish_reason`` came."""
+        return self._running is not None and (self._running.choice is None or self._running.has_delta)
 
     @property
     def enough(self) -> bool:
@@ -130,11 +159,15 @@ class Rounds:
                 self._receive_choice(running, self._choices.at(index_of(item)), item)
         else:
             running.check_prompt()
-            self._receive_choice(running, running.choice, items[0])
-            if not running.finished:
+            item, fault = without_error(items[0])
+            self._receive_choice(running, running.choice, item)
+            if running.choice.stopped not in NOT_CONTINUED:
+                self._answer.take_completion(answer)
+            if fault is not None or not running.finished:
                 # Whether more was to come is unknown; what came is kept.
                 running.choice.book_round(0, running.choice.context, finished=False)
-                decision = self.fail(request, Failure("APIResponseValidationError", request_id=request_id))
+                kind = "APIResponseValidationError" if fault is None else "APIError"
+                decision = self.fail(request, Failure(kind, status_of(fault), request_id=request_id))
                 running.choice.collect(decision.chunks)
                 return decision
         for choice, chunks in self._close(running):
@@ -174,8 +207,15 @@ class Rounds:
         self._feeding.feed_text(text, chunks)
 
     def end_of_stream(self, request: Request) -> list[Json]:
-        """Take the end of a round's stream; return the chunks that may go out now."""
-        return self._end_stream(self._expect(request))
+        """
+        Take the end of a round's stream; return the chunks that may go out now.
+
+        A later round that ends without a ``finish_reason``, but as streams end, has ended by itself.
+        """
+        running = self._expect(request)
+        if running.choice is not None and not running.finished and running.choice.stopped is None:
+            running.take_end(running.choice, {"finish_reason": "stop"})
+        return self._end_stream(running)
 
     def _end_stream(self, running: Running) -> list[Json]:
         out = [chunk for _, chunks in self._close(running) for chunk in chunks]
@@ -195,21 +235,26 @@ class Rounds:
         first = running.choice is None
         parties = self._parties(running)
         running.check_prompt()
+        for choice in parties if first else ():
+            choice.find_cut_call(used_up=running.used_up(parties, self._requests.limit))
+        self._requests.served_by = self._requests.served_by or running.model
         out = [(choice, choice.settle()) for choice in parties]
         self._running = None
         if not first:
             self._queue.pop(0)
         for choice in parties:
-            used = running.used(choice, parties)
-            context = running.context(choice, used)
-            choice.book_round(used, context, finished=running.finished, counted=running.is_counted)
+            used = running.used(choice, parties, self._requests.limit)
+            context, counted = running.context(choice, used), running.is_counted(choice, parties)
+            choice.book_round(used, context, finished=running.finished, counted=counted)
         cut = [choice for choice in parties if choice.finish_reason == "length"]
         self._answer.note(running, running.finish_reason(parties))
         for choice in parties:
             self._decide(choice, first=first)
-            choice.joined = choice.joined or (not first and choice.added > 0)
+            if not first and choice.added > 0:
+                choice.joined = True
+                self._learned.take_continuation(closes_block=self._requests.prefill.changed_to)
             out.append((choice, choice.end_texts(goes_on=choice.stopped_by is None)))
-        while self.restarts and self._queue:
+        while self._learned.restarts and self._queue:
             other = self._queue.pop()
             other.stopped_by = "restart"
             out.append((other, other.end_texts(goes_on=False)))
@@ -228,9 +273,9 @@ class Rounds:
         if not first:
             choice.drop_cut_character()
         rounds = self._settings.max_rounds
-        found = verdict(choice, self._requests, first=first, restarts=self.restarts, max_rounds=rounds)
+        found = verdict(choice, self._requests, first=first, learned=self._learned, max_rounds=rounds)
         choice.stopped_by = found.stopped_by
-        self.restarts = self.restarts or found.stopped_by == "restart"
+        self._learned.restarts = self._learned.restarts or found.stopped_by == "restart"
         if found.invalid:
             choice.finish_reason = "length"
             self._answer.error = {"type": "invalid_document", "status": None, "request_id": None}
@@ -258,48 +303,63 @@ class Rounds:
         running.request_id = running.request_id or failure.request_id
         if running.choice is not None:
             running.choice.current.drop_opening(unless_text=True)
-        overflow = read_overflow(failure.text) if failure.text else None
+        overflow = read_overflow(failure.text, running.asked) if failure.text else None
         if overflow is not None and self._shrinks(running, overflow):
             return self._again()
-        refused = overflow is None and failure.status in _REFUSED and running.choice is not None
-        if refused and self._requests.concedes():
+        if overflow is None and failure.status in _REFUSED and self._concedes(running, failure):
             return self._again()
         if failure.broke_off and self._can_heal(running):
             return self._heal(running)
-        return self._end_failed(running, failure, overflow)
+        return self._end_failed(running, failure, full=isinstance(overflow, Overflow))
+
+    def _concedes(self, running: Running, failure: Failure) -> bool:
+        """Whether a round that the server refused is asked for again without something that it may have refused."""
+        if running.choice is None:
+            return self._requests.concedes_first()
+        if self._requests.concedes(failure.text):
+            return True
+        if not running.choice.joined:
+            self._learned.take_refusal(failure.text)
+        return False
 
     def _again(self) -> Decision:
         """Send the running round once more, as its changed state now writes it."""
         self._running, self._number = None, self._number - 1
         return Decision()
 
-    def _end_failed(self, running: Running, failure: Failure, overflow: Overflow | None) -> Decision:
+    def _end_failed(self, running: Running, failure: Failure, *, full: bool) -> Decision:
+        """End the answer with what has arrived. ``full``: its context is full."""
         self._running = None
         if running.choice is None:
             flushed = [out for choice in self._choices for out in choice.flush()]
             return Decision(raises=True, chunks=self._answer.part_kept() + flushed)
         self._answer.note(running, None)
         # A full context concerns this choice. An error that the SDK's retries could not mend concerns every one.
-        ended = self._queue[:1] if overflow is not None else self._queue
+        ended = self._queue[:1] if full else self._queue
         self._queue = self._queue[len(ended) :]
         self._answer.drop_kept()
-        self._answer.stopped_by = "error" if overflow is None else "context"
-        if overflow is None:
+        self._answer.stopped_by = "context" if full else "error"
+        if not full:
             error = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
             self._answer.error = error
-        raises = overflow is None and self._settings.on_error == "raise"
+        raises = not full and self._settings.on_error == "raise"
         return Decision(raises, [out for choice in ended for out in choice.end(self._answer.stopped_by)])
 
-    def _shrinks(self, running: Running, overflow: Overflow) -> bool:
+    def _shrinks(self, running: Running, overflow: Overflow | TooMany) -> bool:
         """Whether the round is asked for again with fewer tokens: the number was too large, and not the prompt."""
-        if running.began or overflow.full:
+        if running.began:
+            return False
+        if isinstance(overflow, TooMany):
+            most = recovery.most_taken(overflow, running.asked, self._requests.limit)
+            if most is not None:
+                self._requests.takes_fewer(most)
+            return most is not None
+        if overflow.full:
             return False
         if running.choice is None:
-            # The caller's own number gets the server's own error, which frameworks act on.
-            if not self._requests.limit.is_ours:
-                return False
-            self._requests.limit = self._requests.limit.fitting(recovery.room_left(overflow, None))
-            return True
+            fitting = recovery.fitting(self._requests.limit, overflow)
+            self._requests.limit = fitting or self._requests.limit
+            return fitting is not None
         room = recovery.smaller_room(running.choice, overflow, running.asked)
         if room is not None:
             running.choice.shrink(room)
@@ -311,7 +371,7 @@ class Rounds:
             return False
         if running.choice is not None:
             return recovery.can_heal_later(running.choice, max_rounds=self._settings.max_rounds)
-        if self.restarts or self._settings.max_rounds == 1:
+        if self._learned.restarts or self._settings.max_rounds == 1:
             return False
         return recovery.can_heal_first(self._choices, self._requests)
 

@@ -33,6 +33,8 @@ class Stopped(Enum):
     DOCUMENT_END = "document end"
     #: The answer begins again: the server took the prefill for a finished turn.
     RESTARTED = "restarted"
+    #: The model thinks again instead of going on.
+    THOUGHT_ANEW = "thought anew"
     #: The held-back text did not come back as it was.
     REFUSED = "refused"
     #: The server's chat template left out the thoughts that were sent with the answer.
@@ -55,6 +57,8 @@ class Seam:
     echo: str = ""
     #: Beginnings of the answer. A round that begins with one of them is a restart.
     starts: tuple[str, ...] = ()
+    #: The opening tag of a think block, if a round that begins with it thinks again, else "".
+    block: str = ""
     #: The text before the seam, if how the round goes on from it may show a restart, else "".
     before: str = ""
     #: Whether the thoughts were sent beside the answer.
@@ -63,25 +67,29 @@ class Seam:
     @property
     def is_open(self) -> bool:
         """Whether the beginning of the round must be seen before any of its text may go out."""
-        return bool(self.held or self.echo or self.starts or self.before)
+        return bool(self.held or self.echo or self.starts or self.block or self.before)
 
-    def copied(self, new: str, *, ended: bool) -> int | Stopped | None:
+    def copied(self, new: str, *, ended: bool, suspected: bool = False) -> int | Stopped | None:
         """
         Return how many leading characters of a round repeat the text so far, or None if too little has come to tell.
 
-        ``new``: the text of the round so far. ``ended``: whether no more of it comes. Returns ``RESTARTED`` or
-        ``REFUSED`` if the round is no continuation.
+        ``new``: the text of the round so far. ``ended``: whether no more of it comes. ``suspected``: whether the tokens
+        of the round's prompt show a new turn. Returns why, if the round is no continuation.
         """
         place = self._echoed(new, ended=ended)
         if place is None:
             return None
         new = new[place:]
         fresh = new.lstrip()
+        if self.block and fresh.startswith(self.block):
+            return Stopped.THOUGHT_ANEW
         if any(fresh.startswith(start) for start in self.starts):
             return Stopped.RESTARTED
-        if not ended and any(start.startswith(fresh) for start in self.starts):
+        if not ended and any(start.startswith(fresh) for start in (*self.starts, self.block) if start):
             return None
         if self.before and not (self.held and new.startswith(self.held)):
+            if suspected and restart.opens_answer(new):
+                return Stopped.RESTARTED
             if not ended and restart.is_open_question(self.before, new):
                 return None
             if restart.breaks_off(self.before, new):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .document import without_fence
 from .jsons import as_object
 from .schema import conforms
 
@@ -67,7 +68,7 @@ class Format:
         if self._pattern is not None:
             return self._pattern.fullmatch(text) is not None
         try:
-            document = json.loads(text)
+            document = json.loads(without_fence(text))
         except (ValueError, RecursionError):
             return False
         return self._schema is None or conforms(document, self._schema)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .characters import CUT_CHARACTER, half_character, without_cut_character
+from . import restart
+from .characters import CUT_CHARACTER, ends_in_surrogate, half_character, paired, without_cut_character
 from .chunks import merged, text_of, token_bytes_of, without_end, without_start
 from .document import Document
 from .jsons import Json
@@ -53,6 +54,8 @@ class Text:
         self.replaced: str | None = None
         #: Why no more of the running round is taken, or None.
         self.stopped: Stopped | None = None
+        # Whether the tokens of the running round's prompt show a new turn.
+        self._suspected = False
 
     @property
     def text(self) -> str:
@@ -60,6 +63,11 @@ class Text:
         if len(self._parts) > 1:
             self._parts = ["".join(self._parts)]
         return self._parts[0] if self._parts else ""
+
+    @property
+    def added_text(self) -> str:
+        """The text that the running round added."""
+        return self.text[-self.added :] if self.added > 0 else ""
 
     def start_round(self, seam: Seam, *, document: str | None = None) -> None:
         """
@@ -73,11 +81,12 @@ class Text:
         self._before = text[-self._reach :] if self._stops else ""
         self._round_text = ""
         self.added = self.dropped = self.confirmed = 0
-        self.ends_in_blank = False
+        self.ends_in_blank = self._suspected = False
         self.stopped = None
         if document is not None and self._document is None:
             self._document = Document()
-            self.document_ended = self._document.feed(document) is not None
+            self._document.feed(document)
+            self.document_ended = self._document.has_ended
 
     def take(self, chunk: Json) -> list[Json]:
         """Take a chunk; return the chunks that may go out now."""
@@ -107,6 +116,7 @@ class Text:
         if not goes_on or not self._ends_in_half_stop():
             out += self._release()
         self._half = b""
+        self._parts = [paired(self.text)]
         return out
 
     def settle(self, *, by_itself: bool = False) -> list[Json]:
@@ -121,6 +131,12 @@ class Text:
             new = self.seam.without_echo(self._text_of(self._opening))
             self._shorten(swallowed(self.seam.held, new, self._stops))
         return self._settle(self._opening, ended=True)
+
+    def suspect_turn(self) -> None:
+        """Note that the tokens of the round's prompt show a new turn. Its text decides, also if it is out already."""
+        self._suspected = True
+        if self._opening is None and restart.opens_answer(self.added_text):
+            self.refuse_round(Stopped.RESTARTED)
 
     def refuse_round(self, reason: Stopped) -> None:
         """Take no more of the running round. Its beginning is dropped; text that is out already stays."""
@@ -154,7 +170,7 @@ class Text:
 
     def _settle(self, opening: list[Json], *, ended: bool) -> list[Json]:
         new = self._text_of(opening)
-        copy = self.seam.copied(new, ended=ended)
+        copy = self.seam.copied(new, ended=ended, suspected=self._suspected)
         if copy is None:
             return []
         self._opening = None
@@ -204,10 +220,12 @@ class Text:
 
         If only whitespace follows, the round goes on: its end with the usage is still to come.
         """
-        end = None if self._document is None else self._document.feed(text)
+        if self._document is None:
+            return
+        end = self._document.feed(text)
+        self.document_ended = self._document.has_ended
         if end is None:
             return
-        self.document_ended = True
         self._shorten(len(text) - end)
         if text[end:].strip():
             self.stopped = Stopped.DOCUMENT_END
@@ -230,7 +248,8 @@ class Text:
             self._held_back = without_end(self._held_back, excess, self.field)
 
     def _is_open_ended(self) -> bool:
-        return self._tail().endswith(CUT_CHARACTER) or self._ends_in_half_stop()
+        tail = self._tail()
+        return tail.endswith(CUT_CHARACTER) or ends_in_surrogate(tail) or self._ends_in_half_stop()
 
     def _ends_in_half_stop(self) -> bool:
         return bool(self._stops) and ends_in_half(self._tail(), self._stops)

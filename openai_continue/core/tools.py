@@ -1,11 +1,14 @@
-"""Tool calls that were cut: by the request, or by the marks in a text that a server could not read as a call."""
+"""
+Tool calls that were cut: by the request, by the marks in a text that a server could not read, or by their arguments.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from .jsons import as_object
+from .jsons import Json, as_object, as_string
 
 #: What opens a tool call in the model's own syntax. From the tool parsers of vLLM (vllm/tool_parsers) and llama.cpp
 #: (common/chat.cpp): Hermes and Qwen, Llama 3, Mistral, DeepSeek, Kimi K2, MiniMax M2, Qwen3-Coder, Gemma, LFM2, GLM.
@@ -24,6 +27,46 @@ _OPENINGS = (
 )
 # Fewer characters at the end of a text begin too many other things.
 _SHORTEST_BEGINNING = 5
+
+
+class Calls:
+    """The arguments of the tool calls of one choice, as they come in whole messages or in deltas."""
+
+    def __init__(self) -> None:
+        self._arguments: dict[int, str] = {}
+
+    def take(self, delta: Json) -> bool:
+        """Take a message or delta; return whether a call is in it."""
+        calls = delta.get("tool_calls")
+        listed = [as_object(call) or {} for call in cast("list[Any]", calls)] if isinstance(calls, list) else []
+        for place, call in enumerate(listed):
+            index = call.get("index")
+            self._add(index if isinstance(index, int) else place, call.get("function"))
+        old = as_object(delta.get("function_call"))
+        if old is not None:
+            # The one call of the old interface.
+            self._add(-1, old)
+        return bool(listed or old)
+
+    def _add(self, index: int, function: object) -> None:
+        arguments = as_string((as_object(function) or {}).get("arguments"))
+        self._arguments[index] = self._arguments.get(index, "") + (arguments or "")
+
+    def __bool__(self) -> bool:
+        return bool(self._arguments)
+
+    @property
+    def are_broken(self) -> bool:
+        """Whether the arguments of a call are no JSON. A call without any has none to be cut in."""
+        return any(arguments.strip() and not _is_json(arguments) for arguments in self._arguments.values())
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def is_forced(body: Mapping[str, Any]) -> bool:

@@ -1,11 +1,12 @@
-"""Why a choice ends after a round, or that it goes on. Nothing here changes anything."""
+"""Why a choice ends after a round, or that it goes on. Nothing but the form of the prefill is changed here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .characters import without_cut_character
+from .characters import has_lone_surrogates, without_cut_character
 from .choice import Choice
+from .learned import Learned
 from .prefill import Hold
 from .repetition import is_looping
 from .request import Requests
@@ -30,24 +31,21 @@ class Verdict:
     invalid: bool = False
 
 
-def verdict(choice: Choice, requests: Requests, *, first: bool, restarts: bool, max_rounds: int) -> Verdict:
+def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned, max_rounds: int) -> Verdict:
     """
     Return what becomes of a choice after a round.
 
-    ``first``: whether it was the first round. ``restarts``: whether the server is known to begin again for this model.
+    ``first``: whether it was the first round. ``learned``: what is known of this model's server.
     """
     if choice.finish_reason != "length":
         return _natural(choice, requests, first=first)
     stopped = None if first else choice.stopped
-    if stopped is Stopped.RESTARTED:
-        return Verdict("restart")
-    if stopped is Stopped.WITHOUT_THOUGHTS:
-        return Verdict("reasoning")
-    if requests.limit.reached(choice.used):
-        return Verdict("max_tokens")
-    barred = bar(choice, requests) or ("restart" if restarts else None)
-    if barred is not None:
-        return Verdict(barred)
+    ended = _ended(choice, stopped, requests) or bar(choice, requests) or _known_bar(learned)
+    if ended is not None:
+        return Verdict(ended)
+    most = "max_rounds" if choice.rounds >= max_rounds else None
+    if stopped is Stopped.THOUGHT_ANEW:
+        return Verdict(most if requests.prefill.changes_block() else "restart")
     hold = None if stopped is not None else requests.prefill.hold
     room = None
     if not first and choice.added <= 0 and not choice.heals and not _got_on(choice):
@@ -58,12 +56,35 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, restarts: bool, 
     length = len(choice.current.text) if first else choice.added
     if is_looping(choice.current.text, length):
         return Verdict("repetition")
-    return Verdict("max_rounds" if choice.rounds >= max_rounds else None, hold, room)
+    return Verdict(most, hold, room)
+
+
+def _ended(choice: Choice, stopped: Stopped | None, requests: Requests) -> str | None:
+    """Return why an answer ends that was cut, or None. ``stopped``: why no more of its last round was taken."""
+    if choice.hides_cut:
+        return "tool_call"
+    if stopped is Stopped.RESTARTED:
+        return "restart"
+    if stopped is Stopped.WITHOUT_THOUGHTS:
+        return "reasoning"
+    if requests.limit.reached(choice.used):
+        return "max_tokens"
+    room = requests.limit.room(choice.context)
+    return "context" if room is not None and room < 1 else None
+
+
+def _known_bar(learned: Learned) -> str | None:
+    if learned.restarts:
+        return "restart"
+    return "unsupported" if learned.refuses_prefill else None
 
 
 def bar(choice: Choice, requests: Requests) -> str | None:
     """Return why a choice must not be continued, as far as its text and the request show, or None."""
-    texts = ("" if text is None else without_cut_character(text.text) for text in (choice.answer, choice.thoughts))
+    texts = ["" if text is None else without_cut_character(text.text) for text in (choice.answer, choice.thoughts)]
+    if any(map(has_lone_surrogates, texts)):
+        # JSON cannot carry it, so servers refuse it or change it.
+        return "unsupported"
     return choice.barred or _request_bar(requests) or _call_bar(choice, requests) or requests.prefill.bar(*texts)
 
 
@@ -105,6 +126,7 @@ def _natural(choice: Choice, requests: Requests, *, first: bool) -> Verdict:
     """Return how an answer ended that the model ended itself. A joined document must be of the format asked for."""
     if first or requests.format is None or choice.finish_reason != "stop":
         return Verdict(choice.finish_reason or "error")
-    if requests.format.fits(requests.prefill.part(choice.answer.text, choice.thoughts_text).answer):
+    answer = requests.prefill.part(choice.answer.text, choice.thoughts_text).answer
+    if requests.format.fits(requests.prefill.own(answer) + answer):
         return Verdict("stop")
     return Verdict("error", invalid=True)

@@ -11,39 +11,40 @@ from .options import Plan, later_options
 
 logger = logging.getLogger("openai_continue")
 
-# The attribute of a client that names the models whose server begins again instead of going on.
-_RESTARTS = "_openai_continue_restarts"
-
 
 class Call:
     """A chat completion that may be continued."""
 
     def __init__(self, client: Any, options: Any, plan: Plan) -> None:
         self.client = client
-        self._model = str(plan.body.get("model"))
-        self.rounds = plan.rounds(restarts=self._model in _restarting(client))
+        #: The body of the caller's request.
+        self.body = plan.body
+        self.rounds = plan.rounds()
         self._options = options
         self._plan = plan
         self._reported = 0
 
     def options_of(self, request: Request) -> Any:
         """Return the SDK's options for a further round."""
-        return later_options(self._options, self._plan, request.body)
+        return later_options(self._options, request.body)
 
     def report_rounds(self) -> None:
         """Log the rounds that are new and give them to ``on_round``; do nothing if the call is not continued."""
         if not self.rounds.continued:
             return
-        if self.rounds.restarts:
-            _restarting(self.client).add(self._model)
         history = self.rounds.history
         fresh, self._reported = range(self._reported, len(history)), len(history)
         for place in fresh:
             self._report_one(place + 1, history[place])
 
     def report_end(self) -> None:
-        """Log the end of a continued call."""
+        """Log the end of a call that was cut."""
         self.report_rounds()
+        limit = self.rounds.own_limit
+        if limit is not None and self._plan.learned.is_news(limit):
+            logger.info(
+                "max_tokens=%d of the request ended the answer; with request_limit='round' it goes on past it", limit
+            )
         if self.rounds.continued:
             logger.info("continued: %d rounds, stopped by %s", len(self.rounds.history), self.rounds.stopped_by)
 
@@ -58,12 +59,3 @@ class Call:
         except Exception as error:
             # An observer's fault must not cost the text that has been paid for. Its message may hold content.
             logger.warning("on_round raised %s", type(error).__name__)
-
-
-def _restarting(client: Any) -> set[str]:
-    """Return the models of a client whose server is known to begin again, as a set to add to."""
-    known: set[str] | None = getattr(client, _RESTARTS, None)
-    if known is None:
-        known = set()
-        setattr(client, _RESTARTS, known)
-    return known

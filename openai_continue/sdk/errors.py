@@ -13,6 +13,7 @@ from typing import Any, cast
 import anyio
 import openai
 
+from ..core.chunks import choices_of, status_of, without_error
 from ..core.jsons import Json, as_object, as_string, dump, load
 from ..core.round import Failure
 from ..core.rounds import Rounds
@@ -69,9 +70,9 @@ def is_error_frame(chunk: Json | None, *, first: bool) -> bool:
     In the first round that is only DeepInfra's ``{"error_type", "error_message"}`` in a stream with status 200, which
     the SDK would give to the caller as a chunk without choices. The SDK raises ``{"error": ...}`` by itself.
     """
-    if chunk is None or chunk.get("error"):
-        return not first
-    return "error_message" in chunk and not chunk.get("choices")
+    if not first and (chunk is None or chunk.get("error") or _fault_of(chunk) is not None):
+        return True
+    return chunk is not None and "error_message" in chunk and not chunk.get("choices")
 
 
 def frame_error(client: Any, frame: Json, response: Any) -> Exception:
@@ -80,15 +81,20 @@ def frame_error(client: Any, frame: Json, response: Any) -> Exception:
 
     It is the error that an HTTP response with the frame's status (or 400) would have raised.
     """
+    fault = frame.get("error") or _fault_of(frame)
     said = as_string(frame.get("error_message")) or ""
     inner = as_object(load(said.encode("utf-8", "replace"))) or {}
-    known = {"error": frame["error"]} if frame.get("error") else {"error": {"message": said, **frame}}
-    body = inner or known
-    code = (as_object(body.get("error")) or {}).get("code")
-    status = code if isinstance(code, int) and 400 <= code < 600 else 400
-    if not said and not frame.get("error"):
+    body = inner or {"error": {"message": said, **frame} if fault is None else fault}
+    status = status_of(as_object(body.get("error"))) or 400
+    if not said and fault is None:
         return openai.APIResponseValidationError(response=response, body=None, message="This is no chunk.")
     return cast(Exception, client._make_status_error_from_response(_refusing(response, status, body)))
+
+
+def _fault_of(chunk: Json) -> Json | None:
+    """Return the error that a gateway set on a choice of a chunk, or None."""
+    faults = (without_error(item)[1] for item in choices_of(chunk) or [])
+    return next((fault for fault in faults if fault is not None), None)
 
 
 def with_partial(error: Exception, client: Any, rounds: Rounds, response: Any) -> Exception:

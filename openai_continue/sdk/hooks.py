@@ -15,12 +15,14 @@ from typing import Any
 
 import openai
 
-from ..core.choice import choices_wanted
 from ..settings import Continuation
 from .call import Call
-from .options import attach, body_of, first_options, options_that_fit, plan_of, take_plan
+from .options import attach, body_of, first_options, is_own, options_that_fit, plan_of, take_plan
 from .stream import amerged_stream, merged_stream
 from .whole import amerged_whole, is_plainly_whole, merged_whole
+
+# Most attempts at a first round.
+_MAX_ATTEMPTS = 4
 
 
 class ContinuesItself:
@@ -28,25 +30,21 @@ class ContinuesItself:
 
 
 def request(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
-    """Make the request; if a token limit that we added was too much for the context, make it again with what fits."""
-    try:
-        return wrapped(cast_to, options, **kwargs)
-    except openai.APIStatusError as error:
-        fitting = _fitting(options, error)
-        if fitting is None:
-            raise
-    return wrapped(cast_to, fitting, **kwargs)
+    """Make the request; if the server refuses its token limit, or what we added, make it again with what it takes."""
+    attempts = _Attempts(options)
+    while attempts.error is None:
+        with attempts:
+            return wrapped(cast_to, attempts.options, **kwargs)
+    raise attempts.error
 
 
 async def arequest(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
     """Async twin of ``request``."""
-    try:
-        return await wrapped(cast_to, options, **kwargs)
-    except openai.APIStatusError as error:
-        fitting = _fitting(options, error)
-        if fitting is None:
-            raise
-    return await wrapped(cast_to, fitting, **kwargs)
+    attempts = _Attempts(options)
+    while attempts.error is None:
+        with attempts:
+            return await wrapped(cast_to, attempts.options, **kwargs)
+    raise attempts.error
 
 
 def build_request(
@@ -96,15 +94,41 @@ def _call(client: Any, *, options: Any, response: Any, stream: bool, **_: Any) -
     if plan is None:
         return None
     is_read = not stream and not _is_unread(client, response)
-    if is_read and is_plainly_whole(response.content, choices=choices_wanted(plan.body)):
+    if is_read and is_plainly_whole(response.content, plan.body):
         return None
     return Call(client, options, plan)
 
 
-def _fitting(options: Any, error: openai.APIStatusError) -> Any:
-    """Return options that fit the context, if a token limit that we added was refused, else None."""
-    plan = take_plan(error.request)
-    return None if plan is None else options_that_fit(options, plan, error)
+class _Attempts:
+    """The attempts at a first round that a server refuses for its token limit, or for what we added."""
+
+    def __init__(self, options: Any) -> None:
+        #: The options of the next attempt.
+        self.options = options
+        #: The error to raise, if there is no next attempt: that of the caller's own request, if it was made.
+        self.error: Exception | None = None
+        self._own: Exception | None = None
+        self._left = _MAX_ATTEMPTS - 1
+
+    def __enter__(self) -> None:
+        """Begin an attempt."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        """Take the error of an attempt, if it is the server's; any other is raised."""
+        if not isinstance(error, openai.APIStatusError):
+            return False
+        self._take(error)
+        return True
+
+    def _take(self, error: openai.APIStatusError) -> None:
+        plan = take_plan(error.request)
+        if plan is not None and self._own is None and is_own(plan):
+            self._own = error
+        again = options_that_fit(self.options, plan, error) if plan is not None and self._left else None
+        if again is None:
+            self.error = self._own or error
+        else:
+            self.options, self._left = again, self._left - 1
 
 
 def _is_unread(client: Any, response: Any) -> bool:

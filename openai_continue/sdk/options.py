@@ -18,10 +18,12 @@ from openai._compat import model_copy
 from openai._types import NotGiven, Omit
 
 from .. import providers, settings, switches
-from ..core.jsons import Json, as_object
-from ..core.limit import is_limited
+from ..core.jsons import Json, as_object, copied
+from ..core.learned import Learned
+from ..core.limit import Limit, is_limited
 from ..core.request import first_body
 from ..core.rounds import Rounds
+from ..families import is_closed
 from ..providers import Provider
 from ..settings import Continuation
 from .errors import failure_of
@@ -31,7 +33,10 @@ logger = logging.getLogger("openai_continue")
 #: The key of ``extra_body`` that is ours; no server ever sees it.
 KEY = "continuation"
 _EXTENSION = "openai_continue"
-_RAW_RESPONSE = "x-stainless-raw-response"
+# Headers that belong to the caller's own request: a server refuses a second body under the same idempotency key.
+_OF_FIRST_REQUEST = ("x-stainless-raw-response", "idempotency-key", "x-idempotency-key")
+# The attribute of a client that holds what it has learnt of the servers of its models.
+_LEARNED = "_openai_continue_learned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +48,23 @@ class Plan:
     provider: Provider
     settings: Continuation
 
-    def rounds(self, *, restarts: bool = False) -> Rounds:
-        """Return the rounds of this call. ``restarts``: the model is known to begin again instead of going on."""
-        return Rounds(_without_ours(self.body), self.provider, self.settings, restarts=restarts)
+    #: What is known of the server of the model, for all calls of the client.
+    learned: Learned
+    #: The token limit, if the server has refused another one in this call.
+    limit: Limit | None = None
+
+    def rounds(self) -> Rounds:
+        """Return the rounds of this call."""
+        return Rounds(_without_ours(self.body), self.provider, self.settings, self.learned, limit=self.limit)
+
+    def first_body(self) -> Json:
+        """Return the body of the first round, as ``Rounds.next_request()`` does."""
+        return first_body(_without_ours(self.body), self.provider, self.settings, self.learned, limit=self.limit)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the first round may differ from the caller's request."""
+        return is_limited(self.body, self.settings)
 
 
 def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) -> Plan | None:
@@ -58,11 +77,17 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
         return None
     wish = body.get(KEY)
     if isinstance(wish, Plan):
-        # The second request of a call, which options_that_fit() has planned.
-        return replace(wish, body=body)
+        # Another try of the first round, which options_that_fit() has planned.
+        return wish
     wanted = settings.for_one_call(base, wish)
     provider = None if wanted is None else _provider_of(client, options, wanted)
-    return None if wanted is None or provider is None or not provider.continues else Plan(body, provider, wanted)
+    if wanted is None or provider is None or not provider.continues:
+        return None
+    if is_closed(body.get("model")):
+        _complain_if_strict(f"{body['model']} does not continue answers; they are left as they are")
+        return None
+    # The caller may change its messages while the answer is written, as chat interfaces do.
+    return Plan(copied(body), provider, wanted, _learned(client, str(body.get("model"))))
 
 
 def attach(request: Any, plan: Plan) -> None:
@@ -78,25 +103,29 @@ def take_plan(request: Any) -> Plan | None:
 
 def first_options(options: Any, body: Json, plan: Plan | None) -> Any:
     """Return the options to build the caller's request from: without our key, with the token limit of the round."""
-    if KEY not in body and (plan is None or not is_limited(body, plan.settings)):
+    if KEY not in body and (plan is None or not plan.is_limited):
         return options
-    asked = _without_ours(body)
-    return _overlaid(options, body, asked if plan is None else first_body(asked, plan.provider, plan.settings))
+    if plan is None:
+        return _overlaid(options, body, _without_ours(body))
+    first, own = plan.first_body(), _without_ours(plan.body)
+    changes = {name: value for name, value in first.items() if own.get(name) is not value}
+    kept = {name: value for name, value in _without_ours(body).items() if name in first}
+    return _overlaid(options, body, {**kept, **changes})
 
 
-def later_options(options: Any, plan: Plan, body: Json) -> Any:
+def later_options(options: Any, body: Json) -> Any:
     """Return the options of a further round: answered by the bare HTTP response, with retries of its own."""
-    later = _overlaid(options, plan.body, body)
+    later = _overlaid(options, body_of(options) or {}, body)
     headers = cast("Mapping[str, Any] | NotGiven", later.headers)
     if not isinstance(headers, NotGiven):
-        later.headers = {name: headers[name] for name in headers if name.lower() != _RAW_RESPONSE}
+        later.headers = {name: headers[name] for name in headers if name.lower() not in _OF_FIRST_REQUEST}
     later.post_parser = NotGiven()
     later.idempotency_key = None
     return later
 
 
 def options_that_fit(options: Any, plan: Plan, error: Exception) -> Any:
-    """Return options that fit the context, if a request failed for a token limit that we added; else None."""
+    """Return options that the server may take, if it refused its token limit or our additions, else None."""
     rounds = plan.rounds()
     request = rounds.next_request()
     if request is None or rounds.fail(request, failure_of(error)).raises:
@@ -104,9 +133,13 @@ def options_that_fit(options: Any, plan: Plan, error: Exception) -> Any:
     again = rounds.next_request()
     if again is None:
         return None
-    # The number is decided; the settings must not change it.
-    decided = replace(plan, settings=replace(plan.settings, max_tokens=None, round_tokens=None))
-    return _overlaid(options, plan.body, {**again.body, KEY: decided})
+    body = body_of(options) or {}
+    return _overlaid(options, body, {**body, KEY: replace(plan, limit=rounds.limit)})
+
+
+def is_own(plan: Plan) -> bool:
+    """Whether the first round is the caller's own request as it is."""
+    return plan.limit is None and plan.first_body() == _without_ours(plan.body)
 
 
 def body_of(options: Any) -> Json | None:
@@ -153,10 +186,29 @@ def _provider_of(client: Any, options: Any, wanted: Continuation) -> Provider | 
     provider = providers.at_address(address.host, address.path)
     if provider is None:
         _log_unknown_host(address.host)
+    elif not provider.continues:
+        _complain_if_strict(f"{address.host} does not continue answers; they are left as they are")
     return provider
+
+
+def _complain_if_strict(what: str) -> None:
+    """Say what is left alone on stderr, if ``OPENAI_CONTINUE=strict``. The request works as it does without us."""
+    if switches.is_strict():
+        switches.complain(what)
+
+
+def _learned(client: Any, model: str) -> Learned:
+    """Return what a client knows of the server of a model, to be read and added to."""
+    known: dict[str, Learned] | None = getattr(client, _LEARNED, None)
+    if known is None:
+        known = {}
+        setattr(client, _LEARNED, known)
+    return known.setdefault(model, Learned())
 
 
 @lru_cache(maxsize=256)
 def _log_unknown_host(host: str) -> None:
     """Say once for each host that its answers are left alone."""
-    logger.info("%s is in no row of the provider table; its answers are left as they are", host)
+    what = f"{host} is in no row of the provider table; its answers are left as they are"
+    logger.info("%s", what)
+    _complain_if_strict(f"{what}. If the server continues, name its row in {switches.VARIABLE}_PROVIDER")

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..core.chunks import choices_of, chunk_choices, delta_of, without_error
 from ..core.jsons import Json, as_object, load
 from ..core.round import Request
 from .call import Call
@@ -21,6 +22,9 @@ from .errors import frame_error, is_error_frame
 from .flow import Flow
 from .response import request_id_of
 from .sse import DONE, Event, EventReader, write_event
+
+# The data of events that only keep the connection open.
+_KEEP_ALIVES = (b"", b"null", b"{}")
 
 
 class Chunk(dict[str, Any]):
@@ -84,8 +88,8 @@ class Reading:
 
     @property
     def has_end(self) -> bool:
-        """Whether a first round came to its end mark, which ends the answer even if no finish reason came."""
-        return self._is_first and bool(self.end) and not self._is_refused
+        """Whether the round came to its end mark, which ends the answer even if no finish reason came."""
+        return bool(self.end) and not self._is_refused
 
     def rest(self) -> bytes:
         """Return the bytes of an event that has no end yet."""
@@ -111,6 +115,8 @@ class Reading:
 
     def _take_event(self, request: Request, event: Event) -> bytes:
         data = event.data
+        if data is not None and data.strip() in _KEEP_ALIVES:
+            return event.raw if self._is_first else b""
         is_done = data is not None and data.startswith(DONE)
         chunk = None if data is None or is_done else as_object(load(data))
         self._is_refused = self._is_first and chunk is not None and bool(chunk.get("error"))
@@ -118,11 +124,20 @@ class Reading:
             self.end, self.is_over = event.raw, True
             return b""
         if data is not None and is_error_frame(chunk, first=self._is_first):
-            self._fail(chunk or {})
-            return b""
-        if chunk is None or not isinstance(chunk.get("choices"), list):
+            return self._take_error(request, chunk or {})
+        if chunk is None or chunk_choices(chunk) is None:
             return event.raw if event.is_comment or self._is_first else b""
         return self._take_chunk(request, chunk, event.raw)
+
+    def _take_error(self, request: Request, frame: Json) -> bytes:
+        """Take an error frame, and before it the text that it carries."""
+        items = [without_error(item)[0] for item in choices_of(frame) or []]
+        out = b""
+        if any(delta_of({"choices": [item]}) for item in items):
+            chunk = {name: value for name, value in frame.items() if name != "error"}
+            out = written(self._rounds.feed(request, {**chunk, "choices": items}))
+        self._fail(frame)
+        return out
 
     def _take_chunk(self, request: Request, chunk: Json, raw: bytes) -> bytes:
         chunk = Chunk(chunk, raw) if self._is_first else chunk

@@ -81,7 +81,8 @@ class _Streaming:
             return None
         reading = self._reading
         reading.feed_text()
-        if self._rounds.finished or self._rounds.enough or reading.has_end:
+        ends = reading.has_end and self._rounds.ends_with_stream
+        if self._rounds.finished or self._rounds.enough or ends:
             self._put(self._rounds.end_of_stream(self._request))
             self._pause = 0.0
             return self._next()
@@ -90,7 +91,9 @@ class _Streaming:
 
     def _break(self, error: Exception) -> Request | None:
         """Take an error in the middle of a round; return the request of the next one. Raise what nothing can heal."""
-        if self._request is None or self._is_left():
+        # In a first round, an error that the SDK does not expect is not for us to judge.
+        foreign = self._request is not None and self._request.number == 1 and not isinstance(error, self._errors)
+        if self._request is None or foreign or self._is_left():
             self._over = True
             raise error
         self._reading.feed_text()
@@ -136,11 +139,11 @@ class _Streaming:
     def _put_end(self, as_it_came: bytes) -> None:
         """Put the end of the merged stream; ``as_it_came``: the end of the only round."""
         last = self._rounds.last_chunks()
+        self._call.report_end()
         if not self._rounds.continued:
             self._put(last)
             self._ready += [as_it_came] if as_it_came else []
             return
-        self._call.report_end()
         if self._error is None:
             self._put(last)
             self._ready.append(DONE_EVENT)
@@ -188,7 +191,7 @@ class Stream(_Streaming):
                         return
                 else:
                     self._over = self._over or self._request is None
-            except self._errors as error:
+            except Exception as error:
                 request = self._break(error)
             else:
                 request = self._end_round()
@@ -259,7 +262,7 @@ class AsyncStream(_Streaming):
                         return
                 else:
                     self._over = self._over or self._request is None
-            except self._errors as error:
+            except Exception as error:
                 request = self._break(error)
             else:
                 request = await self._end_round()

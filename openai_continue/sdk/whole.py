@@ -7,21 +7,39 @@ lone surrogate in UTF-8), must not cost the answer so far.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from ..core.jsons import dump, load
+from ..core.choice import choices_wanted
+from ..core.jsons import Json, dump, load
 from ..core.round import Request
 from .call import Call
 from .connection import asend, send
 from .errors import failure_of, invalid_response, with_partial
 from .response import decoded, elapsed, request_id_of, unread, with_content
 
+_KEY = b'"finish_reason"'
+_REASON = re.compile(rb'"finish_reason"\s*:\s*(?:"(\w*)"|null)')
+# Bytes in which the reason stands if it stands before the text.
+_HEAD = 512
 
-def is_plainly_whole(content: bytes, *, choices: int) -> bool:
-    """Return whether the bytes of an answer show that no choice was cut. Most are whole, and need not be parsed."""
-    # Most servers write the reason after the text, so that there is little to search for an only choice.
-    start = max(content.rfind(b'"finish_reason":'), 0) if choices == 1 else 0
-    return content.find(b'"length"', start) < 0
+
+def is_plainly_whole(content: bytes, body: Json) -> bool:
+    """
+    Return whether the bytes of an answer show that no choice was cut. Most are whole, and need not be parsed.
+
+    ``body``: that of the request. With tools, an answer may be a call that was cut and is called something else.
+    """
+    if choices_wanted(body) > 1 or body.get("tools") or body.get("functions"):
+        return b'"length"' not in content and b'"arguments"' not in content
+    # The key cannot be in a text, where its quotes are escaped. It stands before the text or after it, and the text may
+    # be long: to search all of it would cost a tenth of the SDK's own time.
+    reason = _REASON.search(content, 0, _HEAD)
+    place = len(content)
+    while reason is None and place > 0:
+        place = content.rfind(_KEY, 0, place)
+        reason = _REASON.match(content, place) if place >= 0 else None
+    return reason is None or reason[1] != b"length"
 
 
 def merged_whole(call: Call, response: Any, *, is_unread: bool) -> Any:
@@ -69,7 +87,7 @@ class _Merging:
     def start(self) -> Request | None:
         """Take the first response; return the request of the next round, or None if there is none."""
         content = self._first.content if self._raw is None else decoded(self._first, self._raw)
-        if self._raw is not None and is_plainly_whole(content, choices=self._rounds.wanted):
+        if self._raw is not None and is_plainly_whole(content, self._call.body):
             return None
         request = self._rounds.next_request()
         if request is not None:
@@ -95,9 +113,9 @@ class _Merging:
 
     def response(self) -> Any:
         """Return the merged response, or the first one if nothing was continued."""
+        self._call.report_end()
         if not self._rounds.continued:
             return self._first if self._raw is None else unread(self._first, self._raw)
-        self._call.report_end()
         merged = with_content(self._first, dump(self._rounds.completion()), read=self._raw is None)
         merged.elapsed = self._elapsed
         return merged

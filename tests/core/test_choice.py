@@ -77,6 +77,7 @@ CALLS = {
         "tool_calls",
         "tool_calls",
         thoughts="well",
+        known={"provider": "vllm"},
     ),
 }
 

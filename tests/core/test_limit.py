@@ -15,13 +15,19 @@ from tests.support.engine import Engine
 from tests.support.script import Script, cut, end
 
 CAP = 16_384
+PER_ROUND = {"request_limit": "round"}
 #: The caller's fields, the settings, and what the first and the second round ask for.
 LIMITS: dict[str, tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]] = {
     "none": ({}, {}, [{}, {}]),
     "under the cap": ({"max_tokens": 10}, {}, [{"max_tokens": 10}, {"max_tokens": 5}]),
-    "over the cap": ({"max_tokens": 40_000}, {}, [{"max_tokens": CAP}, {"max_tokens": CAP}]),
-    "the new name": ({"max_completion_tokens": 10}, {}, [{"max_tokens": 10}, {"max_tokens": 5}]),
-    "both": ({"max_tokens": 10, "max_completion_tokens": 99}, {}, [{"max_tokens": 10}, {"max_tokens": 5}]),
+    "over the cap": ({"max_tokens": 40_000}, {}, [{"max_tokens": 40_000}, {"max_tokens": 39_995}]),
+    "the new name": ({"max_completion_tokens": 10}, {}, [{"max_completion_tokens": 10}, {"max_tokens": 5}]),
+    "both": (
+        {"max_tokens": 10, "max_completion_tokens": 99},
+        {},
+        [{"max_tokens": 10, "max_completion_tokens": 99}, {"max_tokens": 5}],
+    ),
+    "a float, as some callers have it": ({"max_tokens": 10.0}, {}, [{"max_tokens": 10.0}, {"max_tokens": 5}]),
     "null": ({"max_tokens": None}, {}, [{"max_tokens": None}, {}]),
     "a total in the settings": ({}, {"max_tokens": 8}, [{"max_tokens": 8}, {"max_tokens": 3}]),
     "both totals": ({"max_tokens": 10}, {"max_tokens": 8}, [{"max_tokens": 10}, {"max_tokens": 5}]),
@@ -31,22 +37,23 @@ LIMITS: dict[str, tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]] =
         [{"max_tokens": 7}, {"max_tokens": 7}],
     ),
     "tokens a round, a total": ({"max_tokens": 10}, {"round_tokens": 7}, [{"max_tokens": 7}, {"max_tokens": 5}]),
-    "the cap, not meant": ({"max_tokens": CAP}, {"cap_is_limit": False}, [{"max_tokens": CAP}, {}]),
-    "the cap, meant": ({"max_tokens": CAP}, {}, [{"max_tokens": CAP}, {"max_tokens": CAP - 5}]),
-    "the row's cap, though another is set": (
-        {"max_tokens": CAP},
-        {"cap_is_limit": False, "round_tokens": 7},
+    "the cap": ({"max_tokens": CAP}, {}, [{"max_tokens": CAP}, {"max_tokens": CAP - 5}]),
+    "for a round": ({"max_tokens": 128}, PER_ROUND, [{"max_tokens": 128}, {}]),
+    "for a round, by the new name": ({"max_completion_tokens": 128}, PER_ROUND, [{"max_completion_tokens": 128}, {}]),
+    "for a round, and tokens a round": (
+        {"max_tokens": 128},
+        {**PER_ROUND, "round_tokens": 7},
         [{"max_tokens": 7}, {"max_tokens": 7}],
     ),
-    "the cap that is set": (
-        {"max_tokens": 7},
-        {"cap_is_limit": False, "round_tokens": 7},
-        [{"max_tokens": 7}, {"max_tokens": 7}],
+    "for a round, and a total in the settings": (
+        {"max_tokens": 6},
+        {**PER_ROUND, "max_tokens": 8},
+        [{"max_tokens": 6}, {"max_tokens": 3}],
     ),
-    "the cap, and a total in the settings": (
-        {"max_tokens": CAP},
-        {"cap_is_limit": False, "max_tokens": 8},
-        [{"max_tokens": 8}, {"max_tokens": 3}],
+    "for a round, where a small default is known": (
+        {"max_tokens": 128},
+        {**PER_ROUND, "provider": "moonshot"},
+        [{"max_tokens": 128}, {"max_tokens": CAP}],
     ),
 }
 
@@ -77,7 +84,7 @@ REACHED = {
         f"no number of tokens: {value!r}": Case(
             [cut("one ")], **length("one ", "unsupported"), body={"max_tokens": value}
         )
-        for value in (0, -1, 10.0, "10", True, [10], {})
+        for value in (0, -1, 10.5, "10", True, [10], {})
     },
 }
 
@@ -116,10 +123,10 @@ def test_limit_of_several_choices(drive: Drive) -> None:
     ("row", "name"), [("deepinfra", "max_tokens"), ("vllm", "max_completion_tokens"), ("groq", "max_completion_tokens")]
 )
 def test_limit_by_the_providers_name(row: str, name: str) -> None:
-    """The limit goes out under the name that the provider reads."""
+    """The caller's own request is not changed; later rounds name the limit as the provider reads it."""
     limit = Limit.of({"max_completion_tokens": 7}, providers.named(row), Continuation())
 
-    assert {name: 7} == limit.on_first({"max_completion_tokens": 7})
+    assert {"max_completion_tokens": 7} == limit.on_first({"max_completion_tokens": 7})
     assert {name: 3} == limit.on_later({"max_completion_tokens": 7}, 3)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from openai_continue import families
+from openai_continue import families, providers
+from openai_continue.core.learned import Learned
 from openai_continue.core.reasoning import Inline
 from openai_continue.core.round import Failure
 from openai_continue.testing import Habits
@@ -22,6 +24,10 @@ MODELS = {"r1": "deepseek-ai/DeepSeek-R1", "qwen3": "Qwen/Qwen3-32B", "raises": 
 R1, QWEN3 = {"model": MODELS["r1"]}, {"model": MODELS["qwen3"]}
 THOUGHTS = "Okay, let me think about this question for quite a while before I say a word.\n"
 START = "The answer has a beginning that no other part of it resembles: not even this.\n"
+DEEPINFRA = providers.named("deepinfra")
+MISFILING = replace(DEEPINFRA, misfiles=True)
+#: A row whose parser may file an answer under thoughts.
+VLLM = {"provider": "vllm"}
 USER = {"role": "user", "content": "x"}
 
 
@@ -79,7 +85,7 @@ def test_every_cut(thinks: Any, template: Any, misfiles: Any, drive: Drive) -> N
     for cap in (5, 9, 22, 30, 40, 57):
         engine = Engine(habits=habits, cap=cap, tokens=60)
         uncapped = engine.uncapped(body)
-        answer = drive(engine, body, max_rounds=50)
+        answer = drive(engine, body, max_rounds=50, provider=MISFILING if misfiles else DEEPINFRA)
         if cap < 25 and template != "r1":
             assert ("length", "reasoning", 1) == (answer.finish_reason, answer.stopped_by, len(engine.bodies))
             assert uncapped.text.startswith(answer.text)
@@ -258,6 +264,7 @@ FILED = {
         "one two three four",
         thoughts="well",
         body=QWEN3,
+        known=VLLM,
     ),
     "thoughts that begin again before the answer goes on": Case(
         [cut(field("well"), "one "), end(field("hm, where was I? "), field("ah!"), "two ", "three")],
@@ -329,6 +336,7 @@ RESTARTS = {
             [cut(field(THOUGHTS), START), second],
             **length(START, "restart", thoughts=THOUGHTS),
             body={**QWEN3, "temperature": temperature},
+            known=VLLM,
         )
         for temperature in (0, 1)
         for second in (
@@ -337,11 +345,6 @@ RESTARTS = {
             end(field(THOUGHTS), "", START, "more"),
         )
     },
-    "inline": Case(
-        [cut("<think>\nwell\n</think>\n\none "), end("<think>", "\nhm\n</think>\n\ntwo")],
-        **length("<think>\nwell\n</think>\n\none ", "restart"),
-        body=QWEN3,
-    ),
     "of cut thoughts": Case(
         [cut(field(THOUGHTS)), cut(field(THOUGHTS), "answer")], **length("", "restart", thoughts=THOUGHTS), body=R1
     ),
@@ -354,10 +357,54 @@ def test_restart(case: Case, drive: Drive) -> None:
     case.check(drive)
 
 
+#: What the model writes instead of going on: in a field, inline, and how it ends.
+ANEW = {
+    "in a field, cut": cut(field("Okay, the user wants a book.")),
+    "in a field, and stops": end(field("I think the task is done.")),
+    "under the other name": cut(field("Let me see.", "reasoning")),
+    "as a list too": cut({"reasoning_content": "Hm", "reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]}),
+    "inline": cut("<think>", "\nOkay, a book.\n</think>\n\nAnother book"),
+    "inline, never closed": cut("<thi", "nk>\nOkay, a"),
+}
+INLINE, FIELD = "<think>\nwell\n</think>\n\n", "one"
+
+
+@drives
+@pytest.mark.parametrize("first", [cut(field("well"), "one"), cut(INLINE + "one")], ids=["field", "inline"])
+@pytest.mark.parametrize("anew", ANEW.values(), ids=ANEW)
+@pytest.mark.parametrize("model", ["qwen/qwen3-235b-a22b-thinking-2507", MODELS["r1"], "moonshotai/Kimi-K2"])
+def test_thoughts_anew(first: Any, anew: Any, model: str, drive: Drive) -> None:
+    """Thoughts of a later round are no answer. The other form of the prefill is tried once, and may go on."""
+    text = "one" if first.pieces[0] != INLINE + "one" else INLINE + "one"
+    learned = Learned()
+
+    answer = drive(Script(first, anew, anew), ask(model=model), learned=learned)
+    assert (text, "length", "restart") == answer.said
+    answer = drive(server := Script(first), ask(model=model), learned=learned)
+    assert ("restart", 1) == (answer.stopped_by, len(server.bodies))
+
+    learned = Learned()
+    for rounds in ([first, anew, end(" two")], [first, end(" two")]):
+        answer = drive(server := Script(*rounds), ask(model=model), learned=learned)
+        assert (text + " two", "stop", "stop") == answer.said
+        assert learned.closes_block == (model != MODELS["r1"])
+        assert ("</think>" in server.sent_back[-1]) == learned.closes_block
+
+
+@drives
+@pytest.mark.parametrize("row", ["openrouter", "deepseek", "moonshot", "groq"])
+def test_thoughts_anew_without_another_form(row: str, drive: Drive) -> None:
+    """Without another form, an answer ends where a model thinks again."""
+    server = Script(cut(field("well"), "one"), cut(field("Okay, the user")))
+    answer = drive(server, ask(model="m"), provider=row)
+
+    assert ("one", "length", "restart") == answer.said
+
+
 def test_misfiled_answer_flows() -> None:
     """A stream waits one round to learn that a server misfiles; the rounds after that flow."""
     server = Script(cut(field("well"), "one "), cut(field("two "), field("three ")), end(field("four "), field("five")))
-    rounds = rounds_of(ask(stream=True, **QWEN3))
+    rounds = rounds_of(ask(stream=True, **QWEN3), **VLLM)
     texts: list[list[str]] = []
     while (request := rounds.next_request()) is not None:
         for chunk in [*server.chunks(request.body), None]:

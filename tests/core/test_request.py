@@ -26,7 +26,8 @@ def test_request(drive: Drive) -> None:
     assert before == body
     assert ["one", "one two"] == server.sent_back
     for sent in later:
-        assert {**first, "messages": [*first["messages"], sent["messages"][-1]]} == sent
+        marked = {**first, "continue_final_message": True}
+        assert {**marked, "messages": [*first["messages"], sent["messages"][-1]]} == sent
         # litellm #18229, hermes #58093: nothing is said in the caller's name.
         assert {"role", "content"} == set(sent["messages"][-1])
 

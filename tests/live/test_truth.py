@@ -75,7 +75,8 @@ async def test_without_a_limit_none_is_sent(way: Way, streamed: bool, emulator: 
     bodies = [
         {name: request.body[name] for name in request.body if name != "messages"} for request in emulator.requests
     ]
-    assert [{"model": KNOWN, "temperature": 0.5, "seed": 3, "stream": streamed}] * 4 == bodies
+    body = {"model": KNOWN, "temperature": 0.5, "seed": 3, "stream": streamed}
+    assert [body, *[{**body, "continue_final_message": True}] * 3] == bodies
 
 
 @two_ways
@@ -134,16 +135,14 @@ LIMITS: dict[str, tuple[int, int, dict[str, int], dict[str, Any], list[int | Non
         MAX_TOKENS,
     ),
     "hermes #26427, #22381: rounds of one size": (100, 399, {}, {"round_tokens": 100}, [100] * 4, STOP),
-    "fifty thousand": (CAP, 52_000, {"max_tokens": 50_000}, {}, [CAP, CAP, CAP, 848], MAX_TOKENS),
+    "fifty thousand": (CAP, 52_000, {"max_tokens": 50_000}, {}, [50_000, 33_616, 17_232, 848], MAX_TOKENS),
     # The caller's own limit is the honest end, in one request, without a report.
     "within a round": (CAP, 52_000, {"max_tokens": 500}, {}, [500], OWN),
     "the cap": (CAP, 52_000, {"max_tokens": CAP}, {}, [CAP], OWN),
-    # Not meant: as much as there is.
-    "the cap, no limit": (CAP, 20_000, {"max_tokens": CAP}, {"cap_is_limit": False}, [CAP, None], STOP),
-    "the cap, no limit, by the new name": (
-        *(CAP, 20_000, {"max_completion_tokens": CAP}, {"cap_is_limit": False}, [None, None], STOP),
+    "for the first request": (CAP, 20_000, {"max_tokens": 128}, {"request_limit": "round"}, [128, None, None], STOP),
+    "for the first request, by a name that is ignored": (
+        *(CAP, 20_000, {"max_completion_tokens": 128}, {"request_limit": "round"}, [None, None], STOP),
     ),
-    "one under the cap": (CAP, 20_000, {"max_tokens": CAP - 1}, {"cap_is_limit": False}, [CAP - 1], OWN),
 }
 
 
@@ -200,12 +199,16 @@ async def test_loop(way: Way, streamed: bool) -> None:
 @sync_and_async
 @pytest.mark.parametrize("finish_reason", [None, "unknown", "eos_token"])
 async def test_unknown_end_of_a_later_round(way: Way, finish_reason: str | None) -> None:
-    """opencode #49008, #18813, Aether #683: an endless loop if finish_reason is null or unknown."""
+    """
+    opencode #49008, #18813, Aether #683: an endless loop if finish_reason is null or unknown.
+
+    vllm-mlx #628: null at a natural end, and then the end mark.
+    """
     script = Script([chunk("One "), chunk(None, "length"), DONE], [chunk("two"), chunk(None, finish_reason), DONE])
     client = way.client("http://x/v1", transport=script, max_retries=0)
     answer = await outcome(client, streamed=True, **ask())
 
-    assert ("One two", finish_reason or "length", 2) == (answer.text, answer.finish_reason, len(script.bodies))
+    assert ("One two", finish_reason or "stop", 2) == (answer.text, answer.finish_reason, len(script.bodies))
 
 
 @two_ways

@@ -13,7 +13,8 @@ import openai
 import pytest
 
 import openai_continue
-from openai_continue import Continuation
+from openai_continue import Continuation, switches
+from openai_continue.sdk import options
 from openai_continue.testing import Emulator
 from tests.support.asking import create
 from tests.support.bodies import ask
@@ -259,16 +260,19 @@ async def test_request_when_no_limit_must_change(way: Way, fields: dict[str, Any
 @pytest.mark.parametrize(
     ("given", "sent"),
     [
-        ({"max_tokens": 20_000}, {"max_tokens": 16_384}),
-        ({"max_completion_tokens": 20}, {"max_tokens": 20}),
-        ({"max_completion_tokens": 20_000}, {"max_tokens": 16_384}),
-        ({"max_tokens": 5, "extra_body": {"max_tokens": 20_000}}, {"max_tokens": 16_384}),
+        ({"max_tokens": 20_000}, {"max_tokens": 20_000}),
+        ({"max_completion_tokens": 20}, {"max_completion_tokens": 20}),
+        ({"max_completion_tokens": 20_000}, {"max_completion_tokens": 20_000}),
+        ({"max_tokens": 5, "extra_body": {"max_tokens": 20_000}}, {"max_tokens": 20_000}),
+        ({"max_tokens": 20_000.0}, {"max_tokens": 20_000.0}),
+        ({"max_tokens": 20_000, "extra_body": {"continuation": {"round_tokens": 500}}}, {"max_tokens": 500}),
+        ({"extra_body": {"continuation": {"max_tokens": 50_000}}}, {"max_tokens": 50_000}),
         ({"max_tokens": 0}, {"max_tokens": 0}),
         ({"max_tokens": -1}, {"max_tokens": -1}),
     ],
 )
-async def test_request_when_a_limit_must_change(way: Way, given: dict[str, Any], sent: dict[str, Any]) -> None:
-    """Only the limit changes, to a name and a number that the provider knows; one that only a server can judge stays."""
+async def test_limit_of_the_first_request(way: Way, given: dict[str, Any], sent: dict[str, Any]) -> None:
+    """The caller's number and its name stay as they are; only the settings bring another one."""
     server = Server(WHOLE.replace(b"%s", b"stop"))
 
     await create(way.client(HOST, transport=server.transport), **ask("Hello."), temperature=0.5, **given)
@@ -460,3 +464,27 @@ def test_network_is_blocked() -> None:
         socket.create_connection(("192.0.2.1", 80), timeout=1)
     with pytest.raises(RuntimeError, match="a test wants"):
         socket.getaddrinfo("deepinfra.com", 443)
+
+
+LEFT_ALONE = [
+    ("strict-unknown.example", "is in no row of the provider table; its answers are left as they are. If the server"),
+    ("api.openai.com", "does not continue answers; they are left as they are"),
+]
+
+
+@pytest.mark.parametrize(("host", "why"), LEFT_ALONE, ids=[host for host, _ in LEFT_ALONE])
+async def test_left_alone_when_strict(
+    way: Way, host: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under ``strict``, a host that is left alone is named on stderr, once, and its answers are the server's."""
+    monkeypatch.setenv("OPENAI_CONTINUE", "strict")
+    monkeypatch.setattr(switches, "_complaints", set())
+    options._log_unknown_host.cache_clear()
+    server = Server(TRUNCATED)
+    client = way.client(f"https://{host}/v1", transport=server.transport, continuation=Continuation())
+
+    contents = {(await raw_of(client)).content for _ in range(3)}
+
+    assert {TRUNCATED} == contents
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"openai_continue: {host} {why}")

@@ -30,20 +30,32 @@ def test_cut_answer(ends: list[str], form: dict[str, Any]) -> None:
             choices.append(dict(fields[place] for place in order))
         content = json.dumps({"choices": choices, "usage": {"completion_tokens": 1}}, **form).encode()
 
-        assert not is_plainly_whole(content, choices=len(ends))
+        assert not is_plainly_whole(content, {"n": len(ends)})
 
 
-@pytest.mark.parametrize("choices", [1, 2])
+@pytest.mark.parametrize("request_", [{}, {"n": 2}, {"tools": [{}]}], ids=str)
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_whole_answer(choices: int, form: dict[str, Any]) -> None:
-    """A whole answer is known as one, though its text is about lengths."""
-    message = {"role": "assistant", "content": 'Its "length" is "finish_reason": "length".'}
-    items = [{"index": index, "message": message, "finish_reason": "stop"} for index in range(choices)]
+def test_whole_answer(request_: dict[str, Any], form: dict[str, Any]) -> None:
+    """A whole answer is known as one, though its text is about lengths, in whatever order its fields come."""
+    message = {"role": "assistant", "content": 'Its "length" is "finish_reason": "length".' + "x" * 1000}
+    fields = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": LOGPROBS[1]}
+    for order in permutations(fields):
+        content = json.dumps({"choices": [{name: fields[name] for name in order}]}, **form).encode()
 
-    assert is_plainly_whole(json.dumps({"choices": items}, **form).encode(), choices=choices)
+        assert is_plainly_whole(content, request_)
 
 
-def test_answer_without_an_end() -> None:
-    """An answer without a finish reason is looked at closely if the word "length" is anywhere in it."""
-    assert is_plainly_whole(b'{"choices":[]}', choices=1)
-    assert not is_plainly_whole(b'{"choices":[],"x":"length"}', choices=1)
+def test_tool_call_is_looked_at() -> None:
+    """With tools in the request, a call is not whole before its arguments are looked at."""
+    call = {"function": {"name": "f", "arguments": "{"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    content = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}).encode()
+
+    assert not is_plainly_whole(content, {"tools": [{}]})
+    assert not is_plainly_whole(content, {"functions": [{}]})
+
+
+@pytest.mark.parametrize("content", [b'{"choices":[]}', b"", b'{"choices":[],"x":"length"}', b'{"finish_reason":null}'])
+def test_answer_without_an_end(content: bytes) -> None:
+    """An answer without a finish reason is not known to be cut."""
+    assert is_plainly_whole(content, {})

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import pytest
 
 from openai_continue import providers
+from openai_continue.core.learned import Learned
 from openai_continue.core.rounds import Rounds
 from openai_continue.settings import Continuation
 from tests.support.answers import Answer
@@ -25,10 +26,17 @@ class Server(Protocol):
 
 
 def rounds_of(
-    body: Mapping[str, Any], provider: str = "deepinfra", *, restarts: bool = False, **settings: Any
+    body: Mapping[str, Any],
+    provider: str | providers.Provider = "deepinfra",
+    *,
+    restarts: bool = False,
+    learned: Learned | None = None,
+    **settings: Any,
 ) -> Rounds:
     """Return the ``Rounds`` of a request."""
-    return Rounds(body, providers.named(provider), Continuation(**settings), restarts=restarts)
+    learned = Learned(restarts=restarts) if learned is None else learned
+    row = providers.named(provider) if isinstance(provider, str) else provider
+    return Rounds(body, row, Continuation(**settings), learned)
 
 
 def whole(server: Server, body: Mapping[str, Any] | None = None, index: int = 0, **settings: Any) -> Answer:

@@ -1,0 +1,69 @@
+"""What a client learns of the server of a model from one call, for its next calls."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+# What servers say of a trailing assistant message that they do not take: Anthropic ("does not support assistant message
+# prefill. The conversation must end with a user message"), Gemini ("ending with a model turn"), Mistral ("Expected last
+# role User or Tool"), templates ("roles must alternate").
+_REFUSES_PREFILL = re.compile(
+    r"prefill|must end with a user|last (?:message|role)|ending with a model turn|final assistant|roles? must alternate"
+    r"|assistant message",
+    re.IGNORECASE,
+)
+# Refusals in a row, without such words, after which a server is taken to refuse every prefill.
+_REFUSALS = 2
+
+
+@dataclass(slots=True)
+class Learned:
+    """What one client has learnt of the server of one model."""
+
+    #: Whether it begins again instead of continuing.
+    restarts: bool = False
+    #: Most output tokens that it takes, if it has refused more: in a whole answer, and in a stream.
+    most_whole: int | None = None
+    most_streamed: int | None = None
+    #: Whether it has refused ``stream_options``.
+    refuses_usage_options: bool = False
+    #: Whether it has refused the optional marks of a continuation.
+    refuses_marks: bool = False
+    #: Whether a closed think block goes before an answer: what worked when the other form did not. None: not tried.
+    closes_block: bool | None = None
+    # Continuations in a row that it has refused.
+    _refusals: int = 0
+    # The token limits of requests of which it was said that they ended an answer.
+    _limits: set[int] = field(default_factory=set[int])
+
+    def most(self, *, streamed: bool) -> int | None:
+        """Return the most output tokens that the server takes, or None if that is not known."""
+        return self.most_streamed if streamed else self.most_whole
+
+    def take_most(self, most: int, *, streamed: bool) -> None:
+        """Remember the most output tokens that the server takes."""
+        if streamed:
+            self.most_streamed = most
+        else:
+            self.most_whole = most
+
+    def is_news(self, limit: int) -> bool:
+        """Whether nothing was said yet of this token limit of the caller's, which ended an answer."""
+        news = limit not in self._limits
+        self._limits.add(limit)
+        return news
+
+    @property
+    def refuses_prefill(self) -> bool:
+        """Whether the server is known to refuse a trailing assistant message."""
+        return self._refusals >= _REFUSALS
+
+    def take_refusal(self, said: str) -> None:
+        """Remember that the server has refused a continuation with these words."""
+        self._refusals += _REFUSALS if _REFUSES_PREFILL.search(said) else 1
+
+    def take_continuation(self, *, closes_block: bool | None) -> None:
+        """Remember that the server has continued. ``closes_block``: the form that this call has changed to, or None."""
+        self._refusals = 0
+        self.closes_block = self.closes_block if closes_block is None else closes_block
