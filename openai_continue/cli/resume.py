@@ -62,7 +62,7 @@ class Resumption:
                         break
             whole = not self._rounds.enough
             yield from texts_of(self._rounds.end_of_stream(request))
-        if not whole or self._rounds.restarts:
+        if not whole or self._rounds.stopped_by == "restart":
             self.stopped_by = self._rounds.stopped_by
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from . import reasoning, restart
 from .chunks import delta_of, text_of
+from .fields import joined
 from .jsons import Json, as_object
 from .logprobs import add_logprobs, logprobs_of
 from .prefill import RESTART_EVIDENCE, Hold
 from .seam import Seam, Stopped, evidence
-from .stops import keeps_stops, stop_strings
 from .text import Text
 from .tools import Calls
 
@@ -335,62 +334,3 @@ class Choice:
         """End this choice with what has arrived, as "length"; return all chunks that were held back."""
         self.finish_reason, self.stopped_by = "length", stopped_by
         return self.flush()
-
-
-def joined(so_far: Mapping[str, Any], more: Mapping[str, Any], *, apart: Sequence[str]) -> Json:
-    """
-    Return the fields of two rounds as one, without those named in ``apart``.
-
-    Lists grow with the text, so those of both follow each other. What is said of the prompt is as the first round has
-    it, and anything else as the last one has it.
-    """
-    fields = {**so_far}
-    for name, value in more.items():
-        known = fields.get(name)
-        if name in apart or (value is None and known is not None) or (known is not None and name.startswith("prompt")):
-            continue
-        grows = isinstance(known, list) and isinstance(value, list)
-        fields[name] = [*cast("list[Any]", known), *cast("list[Any]", value)] if grows else value
-    return fields
-
-
-class Choices:
-    """The choices of an answer, by index."""
-
-    def __init__(self, body: Mapping[str, Any], hold: Hold, *, misfiles: bool = False) -> None:
-        self._by_index: dict[int, Choice] = {}
-        self._hold = hold
-        self._misfiles = misfiles
-        self._stops = stop_strings(body)
-        self._keeps_stops = keeps_stops(body)
-        #: How many choices the caller asks for.
-        self.wanted = choices_wanted(body)
-
-    def at(self, index: int) -> Choice:
-        """Return the choice with this index; a new one if the server has just begun it."""
-        choice = self._by_index.get(index)
-        if choice is None:
-            answer = Text("content", stops=self._stops, keeps_stops=self._keeps_stops)
-            choice = self._by_index[index] = Choice(index, answer, self._hold, misfiles=self._misfiles)
-        return choice
-
-    def get(self, index: int) -> Choice | None:
-        """Return the choice with this index, or None if it has not begun."""
-        return self._by_index.get(index)
-
-    def __iter__(self) -> Iterator[Choice]:
-        return iter(self._by_index.values())
-
-    def __len__(self) -> int:
-        return len(self._by_index)
-
-    @property
-    def finished(self) -> bool:
-        """Whether all choices that the caller asks for have ended."""
-        return len(self) >= self.wanted and all(choice.finish_reason for choice in self)
-
-
-def choices_wanted(body: Mapping[str, Any]) -> int:
-    """Return how many choices a request asks for."""
-    wanted = body.get("n")
-    return wanted if isinstance(wanted, int) and wanted > 0 else 1

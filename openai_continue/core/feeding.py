@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .choice import Choice, Choices
+from .choice import Choice
+from .choices import Choices
 from .chunks import choices_of, chunk_choices, delta_of, has_news, index_of, part_end, singles
 from .jsons import Json
 from .merged import MergedAnswer

@@ -6,8 +6,10 @@ from typing import Any
 
 from ..report import Round, SeamReport, report
 from . import reasoning
-from .choice import Choice, Choices, joined
+from .choice import Choice
+from .choices import Choices
 from .chunks import has_news, index_of, part_end
+from .fields import joined
 from .jsons import Json, as_object, as_string
 from .round import Running
 from .usage import add_usage, as_one_call, usage_of, with_usage, without_usage

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from .choice import Choice, Choices
+from ..settings import Continuation
+from .choice import Choice
+from .choices import Choices
+from .learned import Learned
 from .limit import Limit
 from .overflow import Overflow, TooMany
 from .request import Requests
+from .round import Failure, Running
 from .verdict import bar
 
 #: Most heals in a row without new text.
@@ -87,3 +91,53 @@ def room_left(overflow: Overflow, context: int | None) -> int | None:
     prompt = overflow.prompt_tokens if overflow.exact else None
     prompt = context if prompt is None else prompt
     return None if prompt is None or overflow.context_length is None else overflow.context_length - prompt
+
+
+class Repairs:
+    """Decides what can be done about the failed rounds of one call; it changes what the next request asks for."""
+
+    def __init__(self, choices: Choices, requests: Requests, learned: Learned, settings: Continuation) -> None:
+        self._choices = choices
+        self._requests = requests
+        self._learned = learned
+        self._settings = settings
+
+    def shrinks(self, running: Running, overflow: Overflow | TooMany) -> bool:
+        """Whether the round is asked for again with fewer tokens: the number was too large, and not the prompt."""
+        if running.began:
+            return False
+        if isinstance(overflow, TooMany):
+            most = most_taken(overflow, running.asked, self._requests.limit)
+            if most is not None:
+                self._requests.takes_fewer(most)
+            return most is not None
+        if overflow.full:
+            return False
+        if running.choice is None:
+            limit = fitting(self._requests.limit, overflow)
+            self._requests.limit = limit or self._requests.limit
+            return limit is not None
+        room = smaller_room(running.choice, overflow, running.asked)
+        if room is not None:
+            running.choice.shrink(room)
+        return room is not None
+
+    def can_heal(self, running: Running) -> bool:
+        """Whether a stream that broke off can go on from the text that has arrived."""
+        if not self._settings.heal_streams or self._requests.format is not None:
+            return False
+        if running.choice is not None:
+            return can_heal_later(running.choice, max_rounds=self._settings.max_rounds)
+        if self._learned.restarts or self._settings.max_rounds == 1:
+            return False
+        return can_heal_first(self._choices, self._requests)
+
+    def concedes(self, running: Running, failure: Failure) -> bool:
+        """Whether a round that the server refused is asked for again without something that it may have refused."""
+        if running.choice is None:
+            return self._requests.concedes_first()
+        if self._requests.concedes(failure.text):
+            return True
+        if not running.choice.joined:
+            self._learned.take_refusal(failure.text)
+        return False

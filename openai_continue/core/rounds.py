@@ -13,18 +13,18 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ..providers import Provider
-from ..report import Round
 from ..settings import Continuation
-from . import recovery
-from .choice import NOT_CONTINUED, Choice, Choices
+from .choice import NOT_CONTINUED, Choice
+from .choices import Choices
 from .chunks import choices_of, index_of, status_of, without_error
 from .feeding import Feeding
 from .jsons import Json, as_object
 from .learned import Learned
 from .limit import Limit
 from .merged import MergedAnswer
-from .overflow import Overflow, TooMany
+from .overflow import Overflow
 from .overflow import read as read_overflow
+from .recovery import Repairs, wait_before_heal
 from .request import Requests
 from .round import Decision, Failure, Request, Running
 from .seam import Stopped
@@ -55,8 +55,10 @@ class Rounds:
         self._learned = Learned() if learned is None else learned
         self._requests = Requests(body, provider, settings, self._learned, limit)
         self._choices = Choices(body, self._requests.prefill.hold, misfiles=provider.misfiles)
-        self._answer = MergedAnswer(self._choices, usage=settings.usage)
-        self._feeding = Feeding(self._choices, self._answer, self._requests)
+        #: The merged answer, with the history of the rounds and the report.
+        self.answer = MergedAnswer(self._choices, usage=settings.usage)
+        self._feeding = Feeding(self._choices, self.answer, self._requests)
+        self._repairs = Repairs(self._choices, self._requests, self._learned, settings)
         # The choices that go on, in order; the first of them is continued next.
         self._queue: list[Choice] = []
         self._running: Running | None = None
@@ -87,33 +89,21 @@ class Rounds:
         return self._requests.limit
 
     @property
-    def restarts(self) -> bool:
-        """Whether the server is known to begin again for this model."""
-        return self._learned.restarts
-
-    @property
     def continued(self) -> bool:
         """Whether a further round was sent, or was called for and not sent for a reason that the report names."""
-        return self._number > 1 or self._answer.stopped_by is not None
-
-    @property
-    def wanted(self) -> int:
-        """How many choices the caller asks for."""
-        return self._choices.wanted
+        return self._number > 1 or self.answer.stopped_by is not None
 
     @property
     def finished(self) -> bool:
         """Whether the server said of every choice of the running round that it is finished."""
-        if self._running is None:
-            return False
-        return self._choices.finished if self._running.choice is None else self._running.finished
+        running = self._running
+        return running is not None and (self._choices.finished if running.choice is None else running.finished)
 
     @property
     def own_limit(self) -> int | None:
         """The token limit of the caller's request, if it ended an answer that could have gone on; else None."""
-        reached = [choice for choice in self._choices if choice.stopped_by == "max_tokens"]
-        limit = self._requests.limit
-        return limit.named if reached and limit.total == limit.named else None
+        reached = any(choice.stopped_by == "max_tokens" for choice in self._choices)
+        return self.limit.named if reached and self.limit.total == self.limit.named else None
 
     @property
     def ends_with_stream(self) -> bool:
@@ -127,19 +117,14 @@ class Rounds:
         return choice is not None and choice.stopped is not None
 
     @property
-    def history(self) -> list[Round]:
-        """The rounds that were received or tried, in order."""
-        return self._answer.history
-
-    @property
     def report(self) -> Json:
         """The JSON object that the merged answer carries as ``continuation``."""
-        return self._answer.report
+        return self.answer.report
 
     @property
     def stopped_by(self) -> str:
         """Why the merged answer ends."""
-        return self._answer.stopped_by or "length"
+        return self.answer.stopped_by or "length"
 
     # Whole rounds.
 
@@ -154,15 +139,18 @@ class Rounds:
         answer = cast(Json, completion)
         running.note(answer, request_id)
         if running.choice is None:
-            self._answer.take_completion(answer)
+            self.answer.take_completion(answer)
             for item in items:
-                self._receive_choice(running, self._choices.at(index_of(item)), item)
+                choice = self._choices.at(index_of(item))
+                choice.take_item(item, later=False)
+                running.take_end(choice, item)
         else:
             running.check_prompt()
             item, fault = without_error(items[0])
-            self._receive_choice(running, running.choice, item)
+            running.choice.take_item(item, later=True)
+            running.take_end(running.choice, item)
             if running.choice.stopped not in NOT_CONTINUED:
-                self._answer.take_completion(answer)
+                self.answer.take_completion(answer)
             if fault is not None or not running.finished:
                 # Whether more was to come is unknown; what came is kept.
                 running.choice.book_round(0, running.choice.context, finished=False)
@@ -174,13 +162,9 @@ class Rounds:
             choice.collect(chunks)
         return Decision()
 
-    def _receive_choice(self, running: Running, choice: Choice, item: Json) -> None:
-        choice.take_item(item, later=running.choice is not None)
-        running.take_end(choice, item)
-
     def completion(self) -> Json:
         """Return the merged completion, or the first round's own object if nothing was continued."""
-        return self._answer.completion(continued=self.continued)
+        return self.answer.completion(continued=self.continued)
 
     # Streamed rounds.
 
@@ -220,20 +204,20 @@ class Rounds:
     def _end_stream(self, running: Running) -> list[Json]:
         out = [chunk for _, chunks in self._close(running) for chunk in chunks]
         if self.continued or self._queue:
-            out = self._answer.part_kept() + out
-            self._answer.file_kept()
+            out = self.answer.part_kept() + out
+            self.answer.file_kept()
         return out
 
     def last_chunks(self) -> list[Json]:
         """Return the end of the merged stream: the ends as they came, or with the sums and the report."""
-        return self._answer.last_chunks(continued=self.continued)
+        return self.answer.last_chunks(continued=self.continued)
 
     # The end of a round.
 
     def _close(self, running: Running) -> list[tuple[Choice, list[Json]]]:
         """Record a round that is over, queue its choices that go on, and return the chunks of each to give out."""
         first = running.choice is None
-        parties = self._parties(running)
+        parties = list(self._choices) if running.choice is None else [running.choice]
         running.check_prompt()
         for choice in parties if first else ():
             choice.find_cut_call(used_up=running.used_up(parties, self._requests.limit))
@@ -247,7 +231,7 @@ class Rounds:
             context, counted = running.context(choice, used), running.is_counted(choice, parties)
             choice.book_round(used, context, finished=running.finished, counted=counted)
         cut = [choice for choice in parties if choice.finish_reason == "length"]
-        self._answer.note(running, running.finish_reason(parties))
+        self.answer.note(running, running.finish_reason(parties))
         for choice in parties:
             self._decide(choice, first=first)
             if not first and choice.added > 0:
@@ -262,11 +246,8 @@ class Rounds:
         if not first or any(choice.heals or choice.stopped_by not in (None, "max_tokens") for choice in cut):
             reasons = [choice.stopped_by for choice in self._choices if choice.stopped_by]
             reasons.sort(key=NATURAL_ENDS.__contains__)
-            self._answer.stopped_by = reasons[0] if reasons else None
+            self.answer.stopped_by = reasons[0] if reasons else None
         return out
-
-    def _parties(self, running: Running) -> list[Choice]:
-        return list(self._choices) if running.choice is None else [running.choice]
 
     def _decide(self, choice: Choice, *, first: bool) -> None:
         """End a choice, or queue it for another round."""
@@ -278,7 +259,7 @@ class Rounds:
         self._learned.restarts = self._learned.restarts or found.stopped_by == "restart"
         if found.invalid:
             choice.finish_reason = "length"
-            self._answer.error = {"type": "invalid_document", "status": None, "request_id": None}
+            self.answer.error = {"type": "invalid_document", "status": None, "request_id": None}
         choice.room = found.room
         if found.hold is not None:
             choice.hold = found.hold
@@ -304,23 +285,13 @@ class Rounds:
         if running.choice is not None:
             running.choice.current.drop_opening(unless_text=True)
         overflow = read_overflow(failure.text, running.asked) if failure.text else None
-        if overflow is not None and self._shrinks(running, overflow):
+        if overflow is not None and self._repairs.shrinks(running, overflow):
             return self._again()
-        if overflow is None and failure.status in _REFUSED and self._concedes(running, failure):
+        if overflow is None and failure.status in _REFUSED and self._repairs.concedes(running, failure):
             return self._again()
-        if failure.broke_off and self._can_heal(running):
+        if failure.broke_off and self._repairs.can_heal(running):
             return self._heal(running)
         return self._end_failed(running, failure, full=isinstance(overflow, Overflow))
-
-    def _concedes(self, running: Running, failure: Failure) -> bool:
-        """Whether a round that the server refused is asked for again without something that it may have refused."""
-        if running.choice is None:
-            return self._requests.concedes_first()
-        if self._requests.concedes(failure.text):
-            return True
-        if not running.choice.joined:
-            self._learned.take_refusal(failure.text)
-        return False
 
     def _again(self) -> Decision:
         """Send the running round once more, as its changed state now writes it."""
@@ -332,59 +303,29 @@ class Rounds:
         self._running = None
         if running.choice is None:
             flushed = [out for choice in self._choices for out in choice.flush()]
-            return Decision(raises=True, chunks=self._answer.part_kept() + flushed)
-        self._answer.note(running, None)
+            return Decision(raises=True, chunks=self.answer.part_kept() + flushed)
+        self.answer.note(running, None)
         # A full context concerns this choice. An error that the SDK's retries could not mend concerns every one.
         ended = self._queue[:1] if full else self._queue
         self._queue = self._queue[len(ended) :]
-        self._answer.drop_kept()
-        self._answer.stopped_by = "context" if full else "error"
+        self.answer.drop_kept()
+        self.answer.stopped_by = "context" if full else "error"
         if not full:
             error = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
-            self._answer.error = error
+            self.answer.error = error
         raises = not full and self._settings.on_error == "raise"
-        return Decision(raises, [out for choice in ended for out in choice.end(self._answer.stopped_by)])
-
-    def _shrinks(self, running: Running, overflow: Overflow | TooMany) -> bool:
-        """Whether the round is asked for again with fewer tokens: the number was too large, and not the prompt."""
-        if running.began:
-            return False
-        if isinstance(overflow, TooMany):
-            most = recovery.most_taken(overflow, running.asked, self._requests.limit)
-            if most is not None:
-                self._requests.takes_fewer(most)
-            return most is not None
-        if overflow.full:
-            return False
-        if running.choice is None:
-            fitting = recovery.fitting(self._requests.limit, overflow)
-            self._requests.limit = fitting or self._requests.limit
-            return fitting is not None
-        room = recovery.smaller_room(running.choice, overflow, running.asked)
-        if room is not None:
-            running.choice.shrink(room)
-        return room is not None
-
-    def _can_heal(self, running: Running) -> bool:
-        """Whether a stream that broke off can go on from the text that has arrived."""
-        if not self._settings.heal_streams or self._requests.format is not None:
-            return False
-        if running.choice is not None:
-            return recovery.can_heal_later(running.choice, max_rounds=self._settings.max_rounds)
-        if self._learned.restarts or self._settings.max_rounds == 1:
-            return False
-        return recovery.can_heal_first(self._choices, self._requests)
+        return Decision(raises, [out for choice in ended for out in choice.end(self.answer.stopped_by)])
 
     def _heal(self, running: Running) -> Decision:
         """Book a broken round as one that was cut; the next request goes on from its text."""
-        parties = self._parties(running)
+        parties = list(self._choices) if running.choice is None else [running.choice]
         if running.choice is not None:
             running.choice.current.drop_opening(unless_text=False)
         for choice in parties:
             if running.choice is not None or not choice.finish_reason:
                 choice.book_break()
         running.usage, running.finished = None, False
-        wait = recovery.wait_before_heal(max(choice.heals for choice in parties))
+        wait = wait_before_heal(max(choice.heals for choice in parties))
         return Decision(chunks=self._end_stream(running), after=wait)
 
     def _expect(self, request: Request) -> Running:

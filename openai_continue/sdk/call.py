@@ -32,7 +32,7 @@ class Call:
         """Log the rounds that are new and give them to ``on_round``; do nothing if the call is not continued."""
         if not self.rounds.continued:
             return
-        history = self.rounds.history
+        history = self.rounds.answer.history
         fresh, self._reported = range(self._reported, len(history)), len(history)
         for place in fresh:
             self._report_one(place + 1, history[place])
@@ -46,7 +46,7 @@ class Call:
                 "max_tokens=%d of the request ended the answer; with request_limit='round' it goes on past it", limit
             )
         if self.rounds.continued:
-            logger.info("continued: %d rounds, stopped by %s", len(self.rounds.history), self.rounds.stopped_by)
+            logger.info("continued: %d rounds, stopped by %s", len(self.rounds.answer.history), self.rounds.stopped_by)
 
     def _report_one(self, number: int, round_: Round) -> None:
         tokens = (round_.usage or {}).get("completion_tokens")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..core.choice import choices_wanted
+from ..core.choices import choices_wanted
 from ..core.jsons import Json, dump, load
 from ..core.round import Request
 from .call import Call

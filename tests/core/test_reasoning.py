@@ -174,7 +174,7 @@ def test_block_that_the_server_refuses_is_left_out() -> None:
 
     assert ["x", "<think>\n\n</think>\n\none", "one", "one two"] == sent
     assert ("one two three", "stop", "stop") == Answer.of_completion(rounds.completion()).said
-    assert 3 == len(rounds.history)
+    assert 3 == len(rounds.answer.history)
 
 
 @drives

@@ -29,7 +29,6 @@ class Answer:
     #: The completion, or the list of chunks: dicts from ``Rounds``, the SDK's objects from a client.
     raw: Any = None
     #: The ``Rounds`` that merged it, if no client did.
-    machine: Any = None
 
     @property
     def stopped_by(self) -> str | None:

@@ -45,7 +45,6 @@ def whole(server: Server, body: Mapping[str, Any] | None = None, index: int = 0,
     while (request := rounds.next_request()) is not None:
         rounds.receive(request, server.completion(request.body))
     answer = Answer.of_completion(rounds.completion(), index)
-    answer.machine = rounds
     return answer
 
 
@@ -61,7 +60,6 @@ def streamed(server: Server, body: Mapping[str, Any] | None = None, index: int =
         chunks += rounds.end_of_stream(request)
     chunks += rounds.last_chunks()
     answer = Answer.of_chunks(chunks, index)
-    answer.machine = rounds
     return answer
 
 
