@@ -28,7 +28,6 @@ class Answer:
     error: Any = None
     #: The completion, or the list of chunks: dicts from ``Rounds``, the SDK's objects from a client.
     raw: Any = None
-    #: The ``Rounds`` that merged it, if no client did.
 
     @property
     def stopped_by(self) -> str | None:

@@ -44,8 +44,7 @@ def whole(server: Server, body: Mapping[str, Any] | None = None, index: int = 0,
     rounds = rounds_of(ask() if body is None else body, **settings)
     while (request := rounds.next_request()) is not None:
         rounds.receive(request, server.completion(request.body))
-    answer = Answer.of_completion(rounds.completion(), index)
-    return answer
+    return Answer.of_completion(rounds.completion(), index)
 
 
 def streamed(server: Server, body: Mapping[str, Any] | None = None, index: int = 0, **settings: Any) -> Answer:
@@ -59,8 +58,7 @@ def streamed(server: Server, body: Mapping[str, Any] | None = None, index: int =
                 break
         chunks += rounds.end_of_stream(request)
     chunks += rounds.last_chunks()
-    answer = Answer.of_chunks(chunks, index)
-    return answer
+    return Answer.of_chunks(chunks, index)
 
 
 Drive: TypeAlias = Callable[..., Answer]
