@@ -8,6 +8,7 @@ handled so that no text is lost, whatever the model is.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _FAMILIES = {
     # Chat templates that trim the message sent back, seen by rendering the templates that llama.cpp ships
@@ -55,9 +56,10 @@ _CLOSED = (
 _CLOSED_COMPILED = re.compile("|".join(_CLOSED), re.IGNORECASE)
 
 
-def is_closed(model: object) -> bool:
+@lru_cache(maxsize=256)
+def is_closed(model: str) -> bool:
     """Whether a model, a name in a request, is a closed one that continues no assistant message."""
-    return isinstance(model, str) and _CLOSED_COMPILED.search(model) is not None
+    return _CLOSED_COMPILED.search(model) is not None
 
 
 def is_of(family: str, model: object) -> bool:

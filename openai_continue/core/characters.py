@@ -24,6 +24,8 @@ def ends_in_surrogate(text: str) -> bool:
 
 
 def _is_plain(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -83,11 +83,12 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     provider = None if wanted is None else _provider_of(client, options, wanted)
     if wanted is None or provider is None or not provider.continues:
         return None
-    if is_closed(body.get("model")):
-        _complain_if_strict(f"{body['model']} does not continue answers; they are left as they are")
+    model = str(body.get("model"))
+    if is_closed(model):
+        _complain_if_strict(f"{model} does not continue answers; they are left as they are")
         return None
     # The caller may change its messages while the answer is written, as chat interfaces do.
-    return Plan(copied(body), provider, wanted, _learned(client, str(body.get("model"))))
+    return Plan(copied(body), provider, wanted, _learned(client, model))
 
 
 def attach(request: Any, plan: Plan) -> None:
@@ -203,7 +204,9 @@ def _learned(client: Any, model: str) -> Learned:
     if known is None:
         known = {}
         setattr(client, _LEARNED, known)
-    return known.setdefault(model, Learned())
+    if model not in known:
+        known[model] = Learned()
+    return known[model]
 
 
 @lru_cache(maxsize=256)

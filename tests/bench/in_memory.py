@@ -27,8 +27,13 @@ Asks = Callable[[Any, str, Messages], str]
 
 def pass_through(repeats: int) -> None:
     """Answers that were not cut, against the SDK."""
-    for name, tokens, calls in (("small", 50, 50), ("16k tokens", 16_000, 20)):
-        answer = Prepared(1, tokens)
+    for name, tokens, calls, reason_first in (
+        ("small", 50, 50, False),
+        ("16k tokens", 16_000, 20, False),
+        ("small, reason first", 50, 50, True),
+        ("16k tokens, reason first", 16_000, 20, True),
+    ):
+        answer = Prepared(1, tokens, reason_first=reason_first)
         ask = partial(peers.one_call, answer.client(), MODEL, MESSAGES)
         # The calls are short, and other programs take the processor for short times, so there are more pairs.
         Comparison(f"pass-through, whole, {name}", ask, ask, answer.text, 1.05, calls).measure(5 * repeats)

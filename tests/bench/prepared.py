@@ -28,8 +28,14 @@ _WORDS = (" the", " answer", " of", " a", " model", " is", " cut", " at", " its"
 class Prepared:
     """The responses of all rounds: bodies of whole ones, blocks of streamed ones, as a network brings them."""
 
-    def __init__(self, rounds: int, tokens: int, *, per_chunk: int = 1, per_block: int = 8) -> None:
-        """Make ``rounds`` rounds of ``tokens`` tokens, in chunks of ``per_chunk`` tokens and blocks of ``per_block`` chunks."""
+    def __init__(
+        self, rounds: int, tokens: int, *, per_chunk: int = 1, per_block: int = 8, reason_first: bool = False
+    ) -> None:
+        """
+        Make ``rounds`` rounds of ``tokens`` tokens, in chunks of ``per_chunk`` tokens and blocks of ``per_block`` chunks.
+
+        ``reason_first``: whether the ``finish_reason`` stands before the text of a whole answer.
+        """
         self.tokens = rounds * tokens
         # Two rounds never begin alike, because that looks like an answer that begins again.
         words = random.Random(tokens)
@@ -38,7 +44,10 @@ class Prepared:
         ]
         self.text = "".join("".join(pieces) for pieces in texts)
         ends = ["length"] * (rounds - 1) + ["stop"]
-        self.bodies = [_whole(number, "".join(texts[number]), tokens, end) for number, end in enumerate(ends)]
+        self.bodies = [
+            _whole(number, "".join(texts[number]), tokens, end, reason_first=reason_first)
+            for number, end in enumerate(ends)
+        ]
         self.blocks = [list(_blocks(number, texts[number], tokens, end, per_block)) for number, end in enumerate(ends)]
         # The size of a request shows how much of the text it sends back, and so which round it asks for.
         self._sizes = list(accumulate(sum(map(len, text)) for text in texts[:-1]))
@@ -104,9 +113,12 @@ def _usage(number: int, tokens: int) -> dict[str, Any]:
     return {**counts, "prompt_tokens_details": None, "estimated_cost": 0.0042}
 
 
-def _whole(number: int, text: str, tokens: int, end: str) -> bytes:
+def _whole(number: int, text: str, tokens: int, end: str, *, reason_first: bool) -> bytes:
     message = {"role": "assistant", "content": text, "reasoning_content": None, "name": None, "tool_calls": None}
     choice = {"index": 0, "message": message, "finish_reason": end, "logprobs": None}
+    if reason_first:
+        # As some servers sort them.
+        choice = {name: choice[name] for name in sorted(choice)}
     return _json({**_head(number, "chat.completion"), "choices": [choice], "usage": _usage(number, tokens)})
 
 
