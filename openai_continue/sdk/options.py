@@ -35,7 +35,7 @@ KEY = "continuation"
 _EXTENSION = "openai_continue"
 # Headers that belong to the caller's own request: a server refuses a second body under the same idempotency key.
 _OF_FIRST_REQUEST = ("x-stainless-raw-response", "idempotency-key", "x-idempotency-key")
-# The attribute of a client that holds what it has learnt of the servers of its models.
+# The attribute of an HTTP client that holds what it has learnt of the servers of its models.
 _LEARNED = "_openai_continue_learned"
 
 
@@ -199,14 +199,17 @@ def _complain_if_strict(what: str) -> None:
 
 
 def _learned(client: Any, model: str) -> Learned:
-    """Return what a client knows of the server of a model, to be read and added to."""
-    known: dict[str, Learned] | None = getattr(client, _LEARNED, None)
+    """Return what a client, or a copy of it made by ``with_options()``, knows of the server of a model."""
+    # The copies share the HTTP client.
+    shared = client._client
+    known: dict[tuple[str, str], Learned] | None = getattr(shared, _LEARNED, None)
     if known is None:
         known = {}
-        setattr(client, _LEARNED, known)
-    if model not in known:
-        known[model] = Learned()
-    return known[model]
+        setattr(shared, _LEARNED, known)
+    key = client.base_url.host, model
+    if key not in known:
+        known[key] = Learned()
+    return known[key]
 
 
 @lru_cache(maxsize=256)
