@@ -289,7 +289,7 @@ class Choice:
 
     def find_cut_call(self, *, used_up: bool) -> None:
         """
-        End a first round in "length" if it is a tool call that was cut and is called something else.
+        End a round in "length" if it is a tool call that was cut and is called something else.
 
         ``used_up``: whether all tokens were used that could be had. Some servers then close half arguments.
         """

@@ -219,7 +219,7 @@ class Rounds:
         first = running.choice is None
         parties = list(self._choices) if running.choice is None else [running.choice]
         running.check_prompt()
-        for choice in parties if first else ():
+        for choice in parties:
             choice.find_cut_call(used_up=running.used_up(parties, self._requests.limit))
         self._requests.served_by = self._requests.served_by or running.model
         out = [(choice, choice.settle()) for choice in parties]
