@@ -68,6 +68,7 @@ def test_doctor_names_the_row(engine: tuple[str, str, str]) -> None:
         found = Doctor(client, servers.MODEL).examine()
 
     row = matching_row(found, "127.0.0.1", "/v1")
+    assert row is not None
     assert row.name == name
     assert found.trims is sweep.trims(name, template)
     # llama-server refuses no number of tokens, so its error never names its context.
