@@ -9,6 +9,7 @@ import openai
 
 from .. import disabled
 from ..core import overflow
+from ..core.jsons import as_object
 from ..core.reasoning import CLOSE, OPEN, Inline, field_of
 from ..providers import PROVIDERS, Provider
 from .signs import Signs, recognized
@@ -232,13 +233,16 @@ class Doctor:
             self.found.caches_prefix = False
 
     def _ask_models(self) -> None:
-        """Ask who owns the models; it costs no tokens. Many servers have no such list, which is no error."""
+        """Ask who owns the models; it costs no tokens. Servers without such a list are no error."""
         try:
-            models = self._client.models.list().data
-        except openai.OpenAIError:
+            listed: Any = self._client.get("/models", cast_to=object)
+        # mlx_lm.server without a cache of models: 200 with nothing in it.
+        except (openai.OpenAIError, ValueError):
             return
-        # Some servers name no owner.
-        self._signs.owners = frozenset(str(getattr(model, "owned_by", None)) for model in models or ())
+        data = (as_object(listed) or {}).get("data")
+        models = cast("list[object]", data) if isinstance(data, list) else []
+        owners = [(as_object(model) or {}).get("owned_by") for model in models]
+        self._signs.owners = frozenset(map(str, owners))
 
     def _ask(self, beginnings: list[str], tokens: int, *, marks: str = "nothing") -> dict[str, Any] | None:
         """Ask for a whole answer; return the completion, or None if the server refused or gave no choices."""

@@ -200,6 +200,9 @@ class NewTurns(http.BaseTransport):  # type: ignore[misc]
 
     def handle_request(self, request: Any) -> Any:
         if request.url.path.endswith("/models"):
+            if not self.owner:
+                # mlx_lm.server without a cache of models.
+                return http.Response(200, headers={"Content-Type": "application/json"})
             return http.Response(200, json={"object": "list", "data": [{"id": "m", "owned_by": self.owner}]})
         body = json.loads(request.content)
         if self.refuses in body:
