@@ -15,6 +15,7 @@ from rich.table import Table
 from .. import providers
 from ..providers import PROVIDERS, Provider
 from .examination import COST, Doctor, Findings, mark_of
+from .signs import SERVERS
 
 #: What to use instead of a server that cannot continue.
 INSTEAD = "To have long answers continued, serve the model with vLLM, llama-server or SGLang."
@@ -128,7 +129,7 @@ def _verdict(found: Findings, row: Provider | None, *, host_known: bool, continu
     if continues:
         return said[0]
     if found.server == row.name:
-        said.append(f"This looks like the server of {row.name}.")
+        said.append(f"This looks like {SERVERS[row.name]}.")
     refused = set(found.marks.values()) == {"refused"}
     way = "it refuses the text sent back" if refused else "it takes the text sent back as a finished turn"
     said.append(f"This server cannot continue this model's answers: {way}.")

@@ -22,6 +22,13 @@ class Signs:
     finish: str = "length"
 
 
+#: What the server of each row is called.
+SERVERS = {
+    "mlx_lm": "mlx_lm.server",
+    "transformers": "transformers serve",
+    "llama-cpp-python": "llama-cpp-python's server",
+    "litgpt": "LitGPT's server",
+}
 # Its version, the version of mlx, the platform in the words of Python's platform.platform(), and the GPU or CPU.
 _MLX = re.compile(r"\d+\.\d+[^-]*-\d+\.\d+[^-]*-(?:macOS|Darwin|Linux)-")
 
