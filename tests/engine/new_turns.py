@@ -16,6 +16,7 @@ import itertools
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ import servers
 import sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
 #: Rows of the provider table to ask with: one without marks, one with a mark that neither engine knows.
@@ -60,29 +61,42 @@ def server(engine: str, template: str, model: str) -> AbstractContextManager[str
 
 
 def measure(
-    base_url: str, rows: Iterable[str], model: str, prompts: Sequence[str], several: Sequence[int], *, reports: bool
+    base_url: str,
+    rows: Sequence[str],
+    model: str,
+    prompts: Iterable[str],
+    several: Sequence[int],
+    *,
+    reports: bool,
+    jobs: int = 1,
 ) -> Tally:
-    """Ask for every prompt at every cap, whole and streamed, with each row."""
+    """Ask for every prompt at every cap, whole and streamed, with each row; ``jobs`` prompts at a time."""
     tally = Tally()
-    for prompt in prompts:
-        request: dict[str, Any] = {
-            "model": model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": 0,
-            "max_tokens": max(several) + 1,
-        }
-        with openai.OpenAI(base_url=base_url, api_key="none") as plain:
-            truth = sweep.text_of(plain.chat.completions.create(**request).choices[0].message)
-        request["max_tokens"] = 3 * max(several)
-        for row, cap, way in itertools.product(rows, several, ("whole", "streamed")):
-            settings = Continuation(provider=row, round_tokens=cap, max_rounds=3)
-            with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=settings) as client:
-                if way == "whole":
-                    answer = sweep.whole(client, request)
-                else:
-                    answer = sweep.streamed(client, request, 0, cut=False)
-            count(tally, truth, answer, f"{prompt!r}, row {row}, cap {cap}, {way}", reports=reports)
+    with ThreadPoolExecutor(jobs) as pool:
+        for counted in pool.map(lambda prompt: list(_answers(base_url, rows, model, prompt, several)), prompts):
+            for truth, answer, where in counted:
+                count(tally, truth, answer, where, reports=reports)
     return tally
+
+
+def _answers(
+    base_url: str, rows: Sequence[str], model: str, prompt: str, several: Sequence[int]
+) -> Iterator[tuple[str, sweep.Answer, str]]:
+    """Yield for each row, cap and way the right text, the answer, and where it is."""
+    request: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt}],
+        "temperature": 0,
+        "max_tokens": max(several) + 1,
+    }
+    with openai.OpenAI(base_url=base_url, api_key="none") as plain:
+        truth = sweep.text_of(plain.chat.completions.create(**request).choices[0].message)
+    request["max_tokens"] = 3 * max(several)
+    for row, cap, way in itertools.product(rows, several, ("whole", "streamed")):
+        settings = Continuation(provider=row, round_tokens=cap, max_rounds=3)
+        with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=settings) as client:
+            answer = sweep.whole(client, request) if way == "whole" else sweep.streamed(client, request, 0, cut=False)
+        yield truth, answer, f"{prompt!r}, row {row}, cap {cap}, {way}"
 
 
 def count(tally: Tally, truth: str, answer: sweep.Answer, where: str, *, reports: bool) -> None:
@@ -109,6 +123,7 @@ def main() -> int:
     parser.add_argument("--row", action="append", help=f"rows of the provider table (default: {', '.join(ROWS)})")
     parser.add_argument("--caps", type=int, nargs="+", help="the caps to ask at, in tokens")
     parser.add_argument("--prompts", type=int, help="how many of the prompts")
+    parser.add_argument("--jobs", type=int, default=1, help="prompts asked at a time: more tokens a second on vLLM")
     parser.add_argument("--report", action="store_true", help="print the rounds of each answer that is not noticed")
     chosen = parser.parse_args()
     table = [
@@ -124,7 +139,9 @@ def main() -> int:
             began = time.monotonic()
             prompts = sweep.PROMPTS[model][: chosen.prompts]
             with server(engine, template, model) as url:
-                tally = measure(url, chosen.row or ROWS, model, prompts, several, reports=chosen.report)
+                tally = measure(
+                    url, chosen.row or ROWS, model, prompts, several, reports=chosen.report, jobs=chosen.jobs
+                )
             print(f"{engine}, {model}, {template}: {time.monotonic() - began:.0f} s")
             for line in (
                 *(f"stopped: {each}" for each in tally.stopped),
