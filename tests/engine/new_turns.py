@@ -38,14 +38,15 @@ if TYPE_CHECKING:
 #: Rows of the provider table to ask with: one without marks, one with a mark that neither engine knows.
 ROWS = ("ollama", "deepseek")
 CAPS = {servers.MODEL: sweep.caps(7), servers.CHAT_MODEL: [8, 16, 37, 64, 101]}
+WAYS = ("whole", "streamed")
 WANTED = 0.95
 
 
 @dataclass
 class Tally:
-    """What came of the answers of one server."""
+    """What came of the answers of one server, whole or streamed."""
 
-    #: Answers that the cap cut, so that a continuation was asked for.
+    #: Answers that were cut and continued.
     cut: int = 0
     noticed: int = 0
     #: No text of the new turn, but another reason.
@@ -69,20 +70,20 @@ def measure(
     *,
     reports: bool,
     jobs: int = 1,
-) -> Tally:
-    """Ask for every prompt at every cap, whole and streamed, with each row; ``jobs`` prompts at a time."""
-    tally = Tally()
+) -> dict[str, Tally]:
+    """Ask for every prompt at every cap with each row, ``jobs`` prompts at a time; return what came of each way."""
+    tallies = {way: Tally() for way in WAYS}
     with ThreadPoolExecutor(jobs) as pool:
         for counted in pool.map(lambda prompt: list(_answers(base_url, rows, model, prompt, several)), prompts):
-            for truth, answer, where in counted:
-                count(tally, truth, answer, where, reports=reports)
-    return tally
+            for way, truth, answer, where in counted:
+                count(tallies[way], truth, answer, where, reports=reports)
+    return tallies
 
 
 def _answers(
     base_url: str, rows: Sequence[str], model: str, prompt: str, several: Sequence[int]
-) -> Iterator[tuple[str, sweep.Answer, str]]:
-    """Yield for each row, cap and way the right text, the answer, and where it is."""
+) -> Iterator[tuple[str, str, sweep.Answer, str]]:
+    """Yield for each row, cap and way the way, the right text, the answer, and where it is."""
     request: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
@@ -92,16 +93,16 @@ def _answers(
     with openai.OpenAI(base_url=base_url, api_key="none") as plain:
         truth = sweep.text_of(plain.chat.completions.create(**request).choices[0].message)
     request["max_tokens"] = 3 * max(several)
-    for row, cap, way in itertools.product(rows, several, ("whole", "streamed")):
+    for row, cap, way in itertools.product(rows, several, WAYS):
         settings = Continuation(provider=row, round_tokens=cap, max_rounds=3)
         with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=settings) as client:
             answer = sweep.whole(client, request) if way == "whole" else sweep.streamed(client, request, 0, cut=False)
-        yield truth, answer, f"{prompt!r}, row {row}, cap {cap}, {way}"
+        yield way, truth, answer, f"{prompt!r}, row {row}, cap {cap}, {way}"
 
 
 def count(tally: Tally, truth: str, answer: sweep.Answer, where: str, *, reports: bool) -> None:
     """Put one answer into its class."""
-    if not answer.report:
+    if len(answer.report.get("rounds", ())) < 2:
         return
     tally.cut += 1
     where += f", {answer.report['stopped_by']}: {sweep.difference(truth, answer.text)}"
@@ -127,7 +128,7 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="print the rounds of each answer that is not noticed")
     chosen = parser.parse_args()
     table = [
-        "| Engine | Model | Template | Caps | New turns | Noticed | Stopped for another reason | Not noticed |",
+        "| Engine | Model | Template | Way | New turns | Noticed | Stopped for another reason | Not noticed |",
         "|---|---|---|---|---|---|---|---|",
     ]
     all_ = Tally()
@@ -139,20 +140,20 @@ def main() -> int:
             began = time.monotonic()
             prompts = sweep.PROMPTS[model][: chosen.prompts]
             with server(engine, template, model) as url:
-                tally = measure(
+                tallies = measure(
                     url, chosen.row or ROWS, model, prompts, several, reports=chosen.report, jobs=chosen.jobs
                 )
             print(f"{engine}, {model}, {template}: {time.monotonic() - began:.0f} s")
-            for line in (
-                *(f"stopped: {each}" for each in tally.stopped),
-                *(f"NOT NOTICED: {each}" for each in tally.unnoticed),
-            ):
-                print(f"  {line}", flush=True)
-            all_.cut += tally.cut
-            all_.noticed += tally.noticed
-            spread = f"{len(several)} from {several[0]} to {several[-1]}"
-            counted = f"{tally.cut} | {tally.noticed} | {len(tally.stopped)} | {len(tally.unnoticed)}"
-            table.append(f"| {engine} | {model} | {template} | {spread} | {counted} |")
+            for way, tally in tallies.items():
+                for line in (
+                    *(f"stopped: {each}" for each in tally.stopped),
+                    *(f"NOT NOTICED: {each}" for each in tally.unnoticed),
+                ):
+                    print(f"  {line}", flush=True)
+                all_.cut += tally.cut
+                all_.noticed += tally.noticed
+                counted = f"{tally.cut} | {tally.noticed} | {len(tally.stopped)} | {len(tally.unnoticed)}"
+                table.append(f"| {engine} | {model} | {template} | {way} | {counted} |")
     print("\n".join(table))
     print(f"{all_.noticed} of {all_.cut} noticed")
     return 0 if all_.noticed >= WANTED * all_.cut else 1
