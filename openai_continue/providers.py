@@ -175,6 +175,18 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(name="anthropic", hosts=("anthropic.com",), continues=False),
     # https://ai.google.dev/gemini-api/docs/openai: newer models answer 400, "ending with a model turn".
     Provider(name="gemini", hosts=("googleapis.com",), continues=False),
+    # mlx_lm/server.py at d78bf58: the template is always applied with add_generation_prompt=True. Measured: a trailing
+    # assistant message is a finished turn.
+    Provider(name="mlx_lm", continues=False),
+    # transformers serve 5.23.0, cli/serving/chat_completion.py: add_generation_prompt=True. Measured: a trailing
+    # assistant message is a finished turn, and 422 answers the fields that would mark a continuation.
+    Provider(name="transformers", continues=False),
+    # llama-cpp-python 0.3.36, llama_chat_format.py: its server always adds the generation prompt, and its streams have
+    # no usage. Measured: a trailing assistant message is a finished turn. llama-server is "llama.cpp".
+    Provider(name="llama-cpp-python", continues=False),
+    # LitGPT at 2685705, litgpt/deploy/serve.py, by its source only: the template closes each message. LitServe at
+    # 1311d5b, specs/openai.py: each answer ends in "stop", so nothing shows that it was cut.
+    Provider(name="litgpt", continues=False),
 )
 
 

@@ -52,7 +52,9 @@ def test_every_row_is_in_these_tables() -> None:
     """Each row has its request in the table above, and its own name."""
     assert set(CONTINUING) == set(REQUESTS)
     assert len(set(NAMES)) == len(NAMES)
-    assert set(NAMES) - set(CONTINUING) == {"openai", "anthropic", "gemini"}
+    assert set(NAMES) - set(CONTINUING) == {
+        "openai", "anthropic", "gemini", "mlx_lm", "transformers", "llama-cpp-python", "litgpt",
+    }  # fmt: skip
 
 
 # The request, and the reply.

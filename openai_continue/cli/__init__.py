@@ -66,7 +66,12 @@ def _add_write(commands: Commands) -> None:
 
 
 def _add_doctor(commands: Commands) -> None:
-    doctor = commands.add_parser("doctor", help="test how an endpoint continues, and print the settings that fit it")
+    doctor = commands.add_parser(
+        "doctor",
+        help="test how an endpoint continues, and print the settings that fit it",
+        epilog="Exit codes: 0 if answers are continued; 3 if they cannot be; 1 if that is unknown, or if there is no "
+        "answer; 130 if you say no.",
+    )
     doctor.add_argument("-m", "--model", required=True)
     doctor.add_argument("--base-url", default=DEEPINFRA, help="default: %(default)s")
     doctor.add_argument("--json", action="store_true", dest="as_json", help="print JSON")

@@ -15,19 +15,27 @@ from rich.table import Table
 from .. import providers
 from ..providers import PROVIDERS, Provider
 from .examination import COST, Doctor, Findings, mark_of
+from .signs import SERVERS
+
+#: What to use instead of a server that cannot continue.
+INSTEAD = "To have long answers continued, serve the model with vLLM, llama-server or SGLang."
+#: The exit code if answers cannot be continued.
+CANNOT_CONTINUE = 3
 
 
-def matching_row(found: Findings, host: str, path: str) -> Provider:
+def matching_row(found: Findings, host: str, path: str) -> Provider | None:
     """
     Return the row of the provider table that fits: the row of the host, else a row with the habits that were found.
 
-    Of rows that mark the message alike, the first one in the table is taken.
+    Of rows that mark the message alike, the first one in the table is taken. None if it is unknown whether the server
+    continues.
     """
     row = providers.at_address(host, path)
     if row is not None:
         return row
     if not found.good_marks:
-        return providers.named("openai")
+        # Any row that does not continue leaves calls alone.
+        return providers.named(found.server or "openai") if found.cannot_continue else None
     way = found.good_marks[0]
     fit = [
         row for row in PROVIDERS if row.continues and (mark_of(row) == way or (way == "nothing" and row.needs_no_marks))
@@ -39,7 +47,12 @@ def matching_row(found: Findings, host: str, path: str) -> Provider:
 
 
 def run(*, base_url: str, model: str, as_json: bool, yes: bool) -> int:
-    """Examine an endpoint and print the findings; return 0, 1 if it gives no answer, or 130 if the user says no."""
+    """
+    Examine an endpoint and print the findings.
+
+    Returns 0 if answers are continued, 3 if they cannot be, 1 if the endpoint gives no answer or it is unknown whether
+    they can be, or 130 if the user says no.
+    """
     key = os.environ.get("DEEPINFRA_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
     console = Console(stderr=as_json)
     console.print(f"This asks {model} at {base_url} for {COST}.")
@@ -56,18 +69,28 @@ def run(*, base_url: str, model: str, as_json: bool, yes: bool) -> int:
     if not found.marks:
         print(f"The endpoint gave no answer: {', '.join(found.errors)}", file=sys.stderr)
         return 1
+    at_host = providers.at_address(client.base_url.host, client.base_url.path)
     row = matching_row(found, client.base_url.host, client.base_url.path)
-    settings = _settings(found, row, host_known=providers.at_address(client.base_url.host, client.base_url.path) is row)
+    settings = _settings(found, row, host_known=at_host is not None)
+    continues = row is not None and row.continues and not found.cannot_continue
     if as_json:
-        print(json.dumps({**asdict(found), "provider": row.name, "settings": settings}))
+        known = {"continues": None, "provider": None} if row is None else {"continues": continues, "provider": row.name}
+        print(json.dumps({**asdict(found), **known, "settings": settings}))
     else:
-        _show(console, found, row, settings)
-    return 0
+        _show(console, found, row)
+        console.print(_verdict(found, row, host_known=at_host is not None, continues=continues), soft_wrap=True)
+        arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        console.print(f"settings: Continuation({arguments})" if settings else "settings: none needed")
+    if row is None:
+        return 1
+    return 0 if continues else CANNOT_CONTINUE
 
 
-def _settings(found: Findings, row: Provider, *, host_known: bool) -> dict[str, Any]:
+def _settings(found: Findings, row: Provider | None, *, host_known: bool) -> dict[str, Any]:
     """Return the fields of Continuation that the library would not set right by itself."""
     settings: dict[str, Any] = {}
+    if row is None or not row.continues:
+        return settings
     if not host_known:
         settings["provider"] = row.name
     if found.trims and not row.trims:
@@ -75,7 +98,7 @@ def _settings(found: Findings, row: Provider, *, host_known: bool) -> dict[str, 
     return settings
 
 
-def _show(console: Console, found: Findings, row: Provider, settings: dict[str, Any]) -> None:
+def _show(console: Console, found: Findings, row: Provider | None) -> None:
     table = Table(show_header=False)
     for name, judged in found.marks.items():
         table.add_row(f"trailing assistant message, marked by {name}", judged)
@@ -86,14 +109,28 @@ def _show(console: Console, found: Findings, row: Provider, settings: dict[str, 
     table.add_row("thoughts", found.reasoning)
     if found.answer_arrives_in is not None:
         table.add_row("a continued answer arrives in", found.answer_arrives_in)
-    table.add_row("most output tokens of one answer", f"{row.cap:,} (from the provider table)" if row.cap else unknown)
+    cap = f"{row.cap:,} (from the provider table)" if row is not None and row.cap else unknown
+    table.add_row("most output tokens of one answer", cap)
     by_default = f"about {found.default_tokens}" if found.stops_at_default else "no limit seen"
     table.add_row("output tokens without max_tokens", by_default)
     table.add_row("context length", f"{found.context_length:,}" if found.context_length else unknown)
     table.add_row("usage in streams without stream_options", found.usage_in_streams)
     table.add_row("the prompt's beginning is cached", yes_no[found.caches_prefix])
-    table.add_row("spent", f"{found.completion_tokens} output tokens in {found.requests} requests")
+    spent = f"{found.completion_tokens} output tokens" if found.reports_usage else "an unknown number of output tokens"
+    table.add_row("spent", f"{spent} in {found.requests} requests")
     console.print(table)
-    console.print(f"provider row: {row.name}{'' if row.continues else ' (does not continue; calls are left alone)'}")
-    arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-    console.print(f"settings: Continuation({arguments})" if settings else "settings: none needed")
+
+
+def _verdict(found: Findings, row: Provider | None, *, host_known: bool, continues: bool) -> str:
+    """Return in words which row fits, and whether answers are continued."""
+    if row is None:
+        return "It could not be found out whether this server continues a trailing assistant message. Try again."
+    said = [f"provider row: {row.name}{'' if row.continues else ' (does not continue; calls are left alone)'}"]
+    if continues:
+        return said[0]
+    if found.server == row.name:
+        said.append(f"This looks like {SERVERS[row.name]}.")
+    refused = set(found.marks.values()) == {"refused"}
+    way = "it refuses the text sent back" if refused else "it takes the text sent back as a finished turn"
+    said.append(f"This server cannot continue this model's answers: {way}.")
+    return "\n".join(said if host_known else [*said, INSTEAD])

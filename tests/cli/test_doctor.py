@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 from typing import Any
 
 import openai
@@ -12,7 +13,9 @@ import pytest
 from openai_continue.cli import main
 from openai_continue.cli.doctor import matching_row
 from openai_continue.cli.examination import MARKS, MOST_BY_DEFAULT, Doctor, Findings
+from openai_continue.cli.signs import Signs, recognized
 from openai_continue.testing import Emulator, Habits
+from tests.support.ways import SYNC, http
 
 #: Each kind of server: the row that continues it, and how it differs from DeepInfra.
 HABITS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -37,11 +40,16 @@ HABITS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def examined(**habits: Any) -> Findings:
+#: A text of which each character is a token of its own.
+DIGITS = "".join(random.Random(20261126).choices("0123456789", k=500))
+
+
+def examined(*, text: str | None = None, context: int = 4096, **habits: Any) -> Findings:
     """Return what the doctor finds on a server with these habits."""
     tokens = 3000 if "default_tokens" in habits else 500
+    given = dataclasses.replace(Habits(), **habits)
     with (
-        Emulator(tokens=tokens, context=4096, habits=dataclasses.replace(Habits(), **habits)) as emulator,
+        Emulator(tokens=tokens, context=context, text=text, habits=given) as emulator,
         openai.OpenAI(base_url=emulator.base_url, api_key="key", max_retries=0) as client,
     ):
         return Doctor(client, "m").examine()
@@ -54,11 +62,54 @@ def test_doctor_names_the_row_of_a_server_by_its_habits(name: str) -> None:
     found = examined(**habits)
 
     matched = matching_row(found, "127.0.0.1", "/v1/openai")
+    assert matched is not None
     assert row == matched.name
+    assert found.cannot_continue is (row == "openai")
     assert (habits.get("trims", False) and habits.get("usage") != "never") == bool(found.trims)
     assert found.context_length == 4096
     assert found.completion_tokens < 1000
     assert found.stops_at_default is False
+
+
+@pytest.mark.parametrize(
+    ("habits", "judged"),
+    [
+        ({}, "continues"),
+        ({"echo": "unflagged", "usage": "asked"}, "echoes"),
+        ({"echo": "always"}, "echoes"),
+        ({"ignores_prefill": True}, "restarts"),
+        ({"refuses_prefill": True}, "refused"),
+    ],
+)
+def test_doctor_judges_a_server_whose_tokens_are_characters(habits: dict[str, Any], judged: str) -> None:
+    """A copy of the text sent back is told from a restart, however few characters a token has."""
+    found = examined(text=DIGITS, **habits)
+
+    assert dict.fromkeys(MARKS, judged) == found.marks
+
+
+@pytest.mark.parametrize("text", ["OK.", "ab " * 400])
+def test_doctor_does_not_judge_a_text_that_shows_nothing(text: str) -> None:
+    """The same short answer, or a text that repeats itself, is a copy, a continuation and a restart alike."""
+    found = examined(text=text, ignores_prefill=True)
+
+    assert dict.fromkeys(MARKS, "unknown") == found.marks
+    assert found.cannot_continue is False
+    assert matching_row(found, "127.0.0.1", "/v1") is None
+
+
+def test_doctor_takes_usage_of_zeros_for_none() -> None:
+    """Usage that is all zero shows neither that the template trims, nor that nothing is cached."""
+    found = examined(usage="zero")
+
+    assert (found.reports_usage, found.usage_in_streams) == (False, "all zero")
+    assert (found.trims, found.caches_prefix) == (None, None)
+
+
+@pytest.mark.parametrize(("context", "cached"), [(4096, True), (600, None)])
+def test_doctor_asks_for_the_cache_with_a_long_prompt(context: int, cached: bool | None) -> None:
+    """A prompt shorter than a block of the cache shows nothing. Here the context has no room for a longer one."""
+    assert examined(context=context).caches_prefix is cached
 
 
 @pytest.mark.parametrize(
@@ -104,7 +155,137 @@ def test_matching_row(marks: dict[str, str], trims: bool, usage: str, row: str) 
     found = Findings(marks=judged, trims=trims, usage_in_streams=usage)
     named = [matching_row(found, *address) for address in (("example.org", "/v1"), ("api.mistral.ai", "/v1"))]
 
-    assert [row, "mistral"] == [one.name for one in named]
+    assert [row, "mistral"] == [one and one.name for one in named]
+
+
+# Servers that cannot continue.
+
+UNKNOWN_FIELDS = "Unexpected fields in the request: {'add_generation_prompt', 'continue_final_message'}"
+MLX = "0.32.2-0.31.1-macOS-15.5-arm64-arm-64bit-applegpu_g16s"
+
+
+@pytest.mark.parametrize(
+    ("signs", "row"),
+    [
+        (Signs(), None),
+        (Signs(fingerprint=MLX), "mlx_lm"),
+        (Signs(fingerprint="0.32.2-0.31.1-Linux-6.8.0-x86_64-with-glibc2.39-Device"), "mlx_lm"),
+        (Signs(fingerprint="fp_44709d6fcb"), None),
+        (Signs(fingerprint="vllm-0.32.0-tp1-8f1e2c3a"), None),
+        (Signs(fingerprint="b7108-0c1e57098"), None),
+        (Signs(fingerprint="3.3.4-sha-9f38d93-2025-01-01-Linux-native"), None),
+        (Signs(errors=[f"422 Error code: 422 - {{'detail': {UNKNOWN_FIELDS!r}}}"]), "transformers"),
+        (Signs(errors=["400 Error code: 400 - unknown", "422 Unprocessable Entity"]), None),
+        (Signs(owners=frozenset({"me"})), "llama-cpp-python"),
+        (Signs(owners=frozenset({"llamacpp"})), None),
+        (Signs(owners=frozenset({"me", "openai"})), None),
+        (Signs(no_usage=True, finish="stop"), "litgpt"),
+        (Signs(no_usage=True), None),
+        (Signs(finish="stop"), None),
+    ],
+)
+def test_recognized(signs: Signs, row: str | None) -> None:
+    """Servers that cannot continue are recognized by what they show; the others are not taken for them."""
+    assert row == recognized(signs)
+
+
+class NewTurns(http.BaseTransport):  # type: ignore[misc]
+    """A server that answers a message of its own with a new turn."""
+
+    def __init__(self, *, fingerprint: str = "", owner: str = "", refuses: str = "", status: int = 422) -> None:
+        self.fingerprint = fingerprint
+        self.owner = owner
+        self.refuses = refuses
+        self.status = status
+
+    def handle_request(self, request: Any) -> Any:
+        if request.url.path.endswith("/models"):
+            if not self.owner:
+                # mlx_lm.server without a cache of models.
+                return http.Response(200, headers={"Content-Type": "application/json"})
+            return http.Response(200, json={"object": "list", "data": [{"id": "m", "owned_by": self.owner}]})
+        body = json.loads(request.content)
+        if self.refuses in body:
+            return http.Response(self.status, json={"detail": UNKNOWN_FIELDS})
+        is_new = body["messages"][-1]["role"] == "assistant"
+        content = "Shall I go on?" if is_new else " ".join(map(str, range(1, body.get("max_tokens", 300))))
+        head = {"id": "a", "created": 1, "model": "m", "system_fingerprint": self.fingerprint}
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "length"}
+        if body.get("stream"):
+            chunk = {**head, "object": "chat.completion.chunk", "choices": [{**choice, "delta": {"content": content}}]}
+            return http.Response(200, content=f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode())
+        choice["message"] = {"role": "assistant", "content": content}
+        usage = {"prompt_tokens": 30, "completion_tokens": 24, "total_tokens": 54}
+        return http.Response(200, json={**head, "object": "chat.completion", "choices": [choice], "usage": usage})
+
+
+@pytest.mark.parametrize(
+    ("server", "row"),
+    [
+        (NewTurns(fingerprint=MLX), "mlx_lm"),
+        (NewTurns(refuses="continue_final_message"), "transformers"),
+        (NewTurns(owner="me"), "llama-cpp-python"),
+        (NewTurns(owner="vllm"), "openai"),
+    ],
+)
+def test_doctor_names_a_server_that_cannot_continue(server: NewTurns, row: str) -> None:
+    """The row of the server, if it shows who it is."""
+    with SYNC.plain_client("http://127.0.0.1:9/v1", transport=server, max_retries=0) as client:
+        found = Doctor(client, "m").examine()
+
+    matched = matching_row(found, "127.0.0.1", "/v1")
+    assert matched is not None
+    assert (matched.name, matched.continues, found.cannot_continue) == (row, False, True)
+    assert found.marks["nothing"] == "new turn"
+    assert found.trims is None
+
+
+def test_doctor_does_not_conclude_from_a_passing_error() -> None:
+    """A server that fails on one way to mark a message may be one that continues."""
+    server = NewTurns(refuses="continue_final_message", status=503)
+    with SYNC.plain_client("http://127.0.0.1:9/v1", transport=server, max_retries=0) as client:
+        found = Doctor(client, "m").examine()
+
+    assert found.marks["continue_final_message"] == "failed"
+    assert found.cannot_continue is False
+
+
+@pytest.mark.parametrize(
+    ("habits", "said"), [({"ignores_prefill": True}, "finished turn"), ({"refuses_prefill": True}, "refuses")]
+)
+def test_doctor_says_that_a_server_cannot_continue(
+    habits: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exit code is 3, and the last lines say why and what to use instead."""
+    with Emulator(habits=dataclasses.replace(Habits(), **habits)) as emulator:
+        code = main(["doctor", "--model", "m", "--base-url", emulator.base_url, "--yes"])
+
+    out = capsys.readouterr().out
+    assert code == 3
+    assert "cannot continue" in out
+    assert said in out
+    assert "vLLM, llama-server or SGLang" in out
+    assert "settings: none needed" in out
+
+
+def test_doctor_says_that_it_could_not_find_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit code is 1 if it is unknown whether the server continues."""
+    with Emulator(text="OK.", habits=Habits(ignores_prefill=True)) as emulator:
+        code = main(["doctor", "--model", "m", "--base-url", emulator.base_url, "--yes"])
+
+    assert code == 1
+    assert "could not be found out" in capsys.readouterr().out
+
+
+def test_doctor_names_its_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    """--help lists them."""
+    with pytest.raises(SystemExit):
+        main(["doctor", "--help"])
+
+    assert "3 if they cannot be" in " ".join(capsys.readouterr().out.split())
+
+
+# What it prints.
 
 
 def test_doctor_prints_what_it_found_as_json(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,6 +295,7 @@ def test_doctor_prints_what_it_found_as_json(emulator: Emulator, capsys: pytest.
     out, err = capsys.readouterr()
     said = json.loads(out)
     assert (code, said["provider"], said["settings"]) == (0, "deepinfra", {"provider": "deepinfra"})
+    assert said["continues"] is True
     assert "output tokens" in err
 
 

@@ -94,8 +94,14 @@ def llama_server(
     reasoning_format: str | None = None,
     max_model_len: int = 16384,
     model: str = MODEL,
+    *,
+    prefills: bool = True,
 ) -> Iterator[str]:
-    """Serve the test model, or the chat model, with llama.cpp's server, which does not mind what ``template`` trims."""
+    """
+    Serve the test model, or the chat model, with llama.cpp's server, which does not mind what ``template`` trims.
+
+    ``prefills``: whether a trailing assistant message is continued. If not, it is a finished turn.
+    """
     if not install_llama.installed():
         msg = "llama-server is not built; run: python tests/engine/install_llama.py"
         raise EngineError(msg)
@@ -109,6 +115,8 @@ def llama_server(
         command += ["--chat-template-file", _template(template, model)]
     if reasoning_format is not None:
         command += ["--reasoning-format", reasoning_format]
+    if not prefills:
+        command += ["--no-prefill-assistant"]
     with _running(command, {}, port):
         yield f"http://127.0.0.1:{port}/v1"
 

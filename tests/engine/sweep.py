@@ -6,7 +6,7 @@ How often a continued answer equals the uncapped one, on real engines and two mo
 
 Each prompt is asked at each cap, whole and streamed, with the default settings. Prints a Markdown table, and every
 answer that is not equal: the place where it differs, and with ``--report`` its rounds. The exit code is 1 if an answer
-differs and no report says so.
+differs and no report says so, or if one was taken for a restart.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import itertools
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,8 @@ class Tally:
     stopped: list[str] = field(default_factory=list)
     #: Another text, or one that ends too early, and nothing says so.
     silent: list[str] = field(default_factory=list)
+    #: Answers that were taken for restarts. No server of a sweep begins again.
+    alarms: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,37 +115,55 @@ def sweep(
     prompts: Iterable[str] | None = None,
     settings: Continuation | None = None,
     reports: bool = False,
+    jobs: int = 1,
 ) -> Tally:
-    """Ask for every prompt at every cap, whole and streamed. ``settings``: the default ones if None."""
+    """
+    Ask for every prompt at every cap, whole and streamed.
+
+    ``settings``: the default ones if None. ``jobs``: how many prompts are asked at a time.
+    """
     tally = Tally()
     base = dataclasses.replace(settings or Continuation(), provider=provider, max_rounds=4 * ENOUGH[model])
     wanted = list(several)
-    for prompt in PROMPTS[model] if prompts is None else prompts:
-        request: dict[str, Any] = {
-            "model": model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": 0,
-            "max_tokens": ENOUGH[model],
-        }
-        with openai.OpenAI(base_url=base_url, api_key="none") as plain:
-            uncapped = plain.chat.completions.create(**request).choices[0]
-        truth = text_of(uncapped.message)
-        cut = uncapped.finish_reason == "length"
-        # What is written twice at seams counts, so that the limit leaves room for it; the beginning is compared.
-        request["max_tokens"] = 2 * ENOUGH[model]
-        for cap, way in itertools.product(wanted, ("whole", "streamed")):
-            capped = dataclasses.replace(base, round_tokens=cap)
-            with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=capped) as client:
-                answer = whole(client, request) if way == "whole" else streamed(client, request, len(truth), cut=cut)
-            where = f"{prompt!r}, cap {cap}, {way}, {answer.report.get('stopped_by')}: "
-            where += difference(truth, answer.text) + (f"\n{json.dumps(answer.report)}" if reports else "")
-            count(tally, truth, answer, where, cut=cut)
+    asked = list(PROMPTS[model] if prompts is None else prompts)
+    with ThreadPoolExecutor(jobs) as pool:
+        for counted in pool.map(lambda prompt: _answers(base_url, base, model, prompt, wanted, reports=reports), asked):
+            for truth, answer, where, cut in counted:
+                count(tally, truth, answer, where, cut=cut)
     return tally
+
+
+def _answers(
+    base_url: str, base: Continuation, model: str, prompt: str, wanted: Iterable[int], *, reports: bool
+) -> list[tuple[str, Answer, str, bool]]:
+    """Return for each cap and way the right text, the answer, where it is, and whether the right text is cut."""
+    found: list[tuple[str, Answer, str, bool]] = []
+    request: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt}],
+        "temperature": 0,
+        "max_tokens": ENOUGH[model],
+    }
+    with openai.OpenAI(base_url=base_url, api_key="none") as plain:
+        uncapped = plain.chat.completions.create(**request).choices[0]
+    truth = text_of(uncapped.message)
+    cut = uncapped.finish_reason == "length"
+    # What is written twice at seams counts, so that the limit leaves room for it; the beginning is compared.
+    request["max_tokens"] = 2 * ENOUGH[model]
+    for cap, way in itertools.product(wanted, ("whole", "streamed")):
+        capped = dataclasses.replace(base, round_tokens=cap)
+        with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=capped) as client:
+            answer = whole(client, request) if way == "whole" else streamed(client, request, len(truth), cut=cut)
+        where = f"{prompt!r}, cap {cap}, {way}, {answer.report.get('stopped_by')}: "
+        where += difference(truth, answer.text) + (f"\n{json.dumps(answer.report)}" if reports else "")
+        found.append((truth, answer, where, cut))
+    return found
 
 
 def count(tally: Tally, truth: str, answer: Answer, where: str, *, cut: bool) -> None:
     """Put one answer into its class."""
     tally.asked += 1
+    tally.alarms += answer.report.get("stopped_by") == "restart"
     if answer.text.startswith(truth) if cut else (answer.text == truth and answer.finish_reason == "stop"):
         tally.equal += 1
     elif truth.startswith(answer.text) and answer.finish_reason == "length":
@@ -206,6 +227,7 @@ def main() -> int:
     parser.add_argument("--template", choices=TEMPLATES[servers.MODEL], action="append")
     parser.add_argument("--caps", type=int, nargs="+", help="the caps to ask at, in tokens")
     parser.add_argument("--prompts", type=int, help="how many of the prompts")
+    parser.add_argument("--jobs", type=int, default=1, help="prompts asked at a time: more tokens a second on vLLM")
     parser.add_argument("--trims", action="store_true", help="tell the library that the template trims")
     parser.add_argument("--report", action="store_true", help="print the rounds of each answer that is not equal")
     chosen = parser.parse_args()
@@ -213,7 +235,7 @@ def main() -> int:
         "| Engine | Model | Template | Caps | Answers | Equal | Stopped, and said so | Silent |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    silent = 0
+    silent = alarms = 0
     for engine, model in itertools.product(chosen.engine or ENGINES, chosen.model or sorted(PROMPTS)):
         several = chosen.caps or caps_of(engine, model)
         settings = Continuation(trims=True) if chosen.trims else None
@@ -224,7 +246,14 @@ def main() -> int:
             prompts = PROMPTS[model][: chosen.prompts]
             with server(engine, template, model) as url:
                 tally = sweep(
-                    url, engine, several, model=model, prompts=prompts, settings=settings, reports=chosen.report
+                    url,
+                    engine,
+                    several,
+                    model=model,
+                    prompts=prompts,
+                    settings=settings,
+                    reports=chosen.report,
+                    jobs=chosen.jobs,
                 )
             print(f"{engine}, {model}, {template}: {time.monotonic() - began:.0f} s")
             for line in (
@@ -233,11 +262,13 @@ def main() -> int:
             ):
                 print(f"  {line}", flush=True)
             silent += len(tally.silent)
+            alarms += tally.alarms
             spread = f"{len(several)} from {several[0]} to {several[-1]}"
             counted = f"{tally.asked} | {tally.equal} | {len(tally.stopped)} | {len(tally.silent)}"
             rows.append(f"| {engine} | {model} | {template} | {spread} | {counted} |")
     print("\n".join(rows))
-    return 1 if silent else 0
+    print(f"taken for a restart: {alarms}")
+    return 1 if silent or alarms else 0
 
 
 if __name__ == "__main__":

@@ -68,7 +68,30 @@ def test_doctor_names_the_row(engine: tuple[str, str, str]) -> None:
         found = Doctor(client, servers.MODEL).examine()
 
     row = matching_row(found, "127.0.0.1", "/v1")
+    assert row is not None
     assert row.name == name
     assert found.trims is sweep.trims(name, template)
     # llama-server refuses no number of tokens, so its error never names its context.
     assert found.context_length == (16384 if name == "vllm" else None)
+
+
+# A skipped test would be an error of the engines' stage.
+if install_llama.installed():
+
+    @pytest.mark.parametrize("model", [servers.MODEL, servers.CHAT_MODEL], ids="llama.cpp, {}".format)
+    @pytest.mark.parametrize("prefills", [True, False], ids=["prefills", "does not"])
+    def test_doctor_tells_a_copy_from_a_restart(model: str, *, prefills: bool) -> None:
+        """llama-server copies the message sent back. With ``--no-prefill-assistant`` only a marked one is continued."""
+        with (
+            servers.llama_server(model=model, max_model_len=8192, prefills=prefills) as base_url,
+            openai.OpenAI(base_url=base_url, api_key="none", max_retries=0) as client,
+        ):
+            found = Doctor(client, model).examine()
+
+        row = matching_row(found, "127.0.0.1", "/v1")
+        assert found.marks["continue_final_message"] == "echoes"
+        assert found.marks["nothing"] in (["echoes"] if prefills else ["restarts", "new turn"])
+        assert row is not None
+        assert row.name == "llama.cpp"
+        assert found.server is None
+        assert found.caches_prefix is True

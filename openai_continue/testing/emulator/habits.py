@@ -56,7 +56,8 @@ class Habits:
     #: Where a stream reports usage. ``"finish"``: on the chunk with the finish reason (DeepInfra). ``"trailing"``: on a
     #: chunk of its own, without choices. ``"both"``. ``"asked"``: on a chunk of its own if
     #: ``stream_options.include_usage`` is true (vLLM, OpenAI). ``"never"``: whole answers have no usage either.
-    usage: Literal["finish", "trailing", "both", "asked", "never"] = "finish"
+    #: ``"zero"``: as ``"finish"``, and all numbers are 0 (LitServe).
+    usage: Literal["finish", "trailing", "both", "asked", "never", "zero"] = "finish"
 
     #: Whether the chunk with the finish reason carries the last text (vLLM), instead of an empty delta.
     finish_with_text: bool = False

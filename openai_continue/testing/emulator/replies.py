@@ -177,7 +177,7 @@ def compose(body: Body, prompt: Prompt, replies: Sequence[Reply], *, habits: Hab
             "system_fingerprint": "fp_emulator",
         },
         usage=_usage(prompt, replies, habits, cached_tokens),
-        usage_on_finish=reports and habits.usage in {"finish", "both"},
+        usage_on_finish=reports and habits.usage in {"finish", "both", "zero"},
         usage_after=reports and habits.usage in {"trailing", "both", "asked"},
         habits=habits,
         top_logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
@@ -203,6 +203,8 @@ def _misfiles(prompt: Prompt, replies: Sequence[Reply], habits: Habits, *, strea
 
 
 def _usage(prompt: Prompt, replies: Sequence[Reply], habits: Habits, cached_tokens: int) -> dict[str, Any]:
+    if habits.usage == "zero":
+        return dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), 0)
     completion = sum(reply.completion_tokens for reply in replies)
     usage: dict[str, Any] = {
         "prompt_tokens": prompt.tokens,
