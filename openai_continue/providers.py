@@ -13,6 +13,10 @@ from typing import Any
 
 from .errors import SettingsError
 
+# vLLM, vllm/entrypoints/openai/protocol.py, and SGLang, the same name: usage on each chunk, the first one included.
+# Others do not know the second field, and give it at the end.
+_EARLY_USAGE = {"include_usage": True, "continuous_usage_stats": True}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
@@ -57,7 +61,7 @@ class Provider:
     #: Whether streams carry usage without ``stream_options.include_usage``.
     streams_usage: bool = False
     #: ``stream_options`` that ask for usage as early as the server can give it.
-    usage_options: Mapping[str, Any] = field(default_factory=lambda: {"include_usage": True})
+    usage_options: Mapping[str, Any] = field(default_factory=lambda: dict(_EARLY_USAGE))
     #: Whether the server applies ``response_format`` to the prefill and the new text together.
     keeps_format: bool = False
     #: Whether the server may file the answer of a continuation as thoughts.
@@ -67,8 +71,6 @@ class Provider:
 _PREFIX = {"prefix": True}
 _PARTIAL = {"partial": True}
 _ONE_LIMIT = ("max_tokens",)
-# vLLM, vllm/entrypoints/openai/protocol.py, and SGLang, the same name: usage on each chunk, the first one included.
-_EARLY_USAGE = {"include_usage": True, "continuous_usage_stats": True}
 
 PROVIDERS: tuple[Provider, ...] = (
     # https://deepinfra.com/docs/advanced/max_tokens_limit: 16384 output tokens "for most models"; a trailing assistant
@@ -90,7 +92,6 @@ PROVIDERS: tuple[Provider, ...] = (
         name="vllm",
         body_marks={"add_generation_prompt": False, "continue_final_message": True},
         thought_field="reasoning_content",
-        usage_options=_EARLY_USAGE,
         # Its deepseek_r1 parser takes all text before a closing think tag for thoughts.
         misfiles=True,
     ),
@@ -101,7 +102,6 @@ PROVIDERS: tuple[Provider, ...] = (
         body_marks={"continue_final_message": True},
         closed_block="\n</think>\n\n",
         closed_block_of="opening",
-        usage_options=_EARLY_USAGE,
         # So does its detector of DeepSeek-R1's thoughts.
         misfiles=True,
     ),

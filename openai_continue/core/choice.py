@@ -144,8 +144,7 @@ class Choice:
         """Refuse the first continuation if its ``prompt_tokens`` show that the server did not go on from the text."""
         if self.joined or self.stopped is not None or self.context is None or not self.is_counted:
             return
-        held = bool(self.current.seam.held)
-        if restart.opens_turn(prompt_tokens, self.context, held=held):
+        if restart.opens_turn(prompt_tokens, self.context, held=self.current.seam.held):
             self.current.suspect_turn()
         elif self.current.seam.with_thoughts:
             missing = self.context - prompt_tokens

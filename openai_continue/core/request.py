@@ -112,7 +112,7 @@ class Requests:
             self._optional_marks, self._learned.refuses_marks = {}, True
             return True
         if self._checks_prompt:
-            self._checks_prompt = False
+            self._checks_prompt, self._learned.refuses_usage_options = False, True
             return True
         if self._keeps_format:
             self._keeps_format = False

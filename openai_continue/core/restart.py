@@ -33,25 +33,28 @@ _SENTENCE = re.compile(r"[A-Z](?:[a-z]+)?(?:'[a-z]+)?,? (?:[a-z]+ )*[a-z]+ ")
 # In a text with names such as "getName", a capital within a word is common.
 _CAMEL = re.compile(r"[a-z][A-Z]")
 _WITHIN_SENTENCE = re.compile(r"[\w,;] ?\Z")
-# Other first characters of an answer than a capital.
-_FIRST = "#`<{"
+# What answers begin with: a capital or a letter without case, a heading, a fence, a tag, a document, a list.
+_OPENING = re.compile(r"[#`<{\[]|[*-] |\*\*|\d{1,2}[.)] ")
+# A piece of text that is one token at least: a word, or punctuation with the newlines after it.
+_PIECE = re.compile(r"\w+|[^\w\s]+\s*|\s*\n\s*")
 # What a round of a new answer may begin with, if the text before it is open.
 _SUSPICIOUS = re.compile(r"[A-Z#*`<-]")
 
 
-def opens_turn(prompt_tokens: int, before: int, *, held: bool) -> bool:
+def opens_turn(prompt_tokens: int, before: int, *, held: str) -> bool:
     """
     Whether a round's ``prompt_tokens`` show a new turn.
 
-    ``before``: the tokens of the prompt and the answer after the round before it. ``held``: whether the end of the
-    answer, a token or more, was not sent.
+    ``before``: the tokens of the prompt and the answer after the round before it. ``held``: the end of the answer that
+    was not sent.
     """
-    return prompt_tokens - before + held in _TURN
+    missing = max(len(_PIECE.findall(held)), 1) if held else 0
+    return prompt_tokens - before + missing in _TURN
 
 
 def opens_answer(new: str) -> bool:
     """Whether a text, the beginning of a round, begins as answers do."""
-    return bool(new) and (new[0] in _FIRST or (new[0].isalpha() and not new[0].islower()))
+    return bool(new) and (_OPENING.match(new) is not None or (new[0].isalpha() and not new[0].islower()))
 
 
 def is_open_question(before: str, new: str) -> bool:

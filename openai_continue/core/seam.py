@@ -128,8 +128,11 @@ class Seam:
         rest = new.lstrip() if self.trims else new.lstrip(_BLANKS)
         if not rest and not ended:
             return None
-        # New whitespace that extends the old is kept, else the old is.
-        return len(new) - len(rest)
+        # New whitespace that extends the old is kept, else the old is; but a deeper indentation is the model's.
+        copy = len(new) - len(rest)
+        old, fresh = (white.rpartition("\n") for white in (self.held, new[:copy]))
+        deeper = bool(old[1] and fresh[1]) and fresh[2].startswith(old[2])
+        return copy - (len(fresh[2]) - len(old[2]) if deeper else 0)
 
 
 def start_of(text: str) -> int:

@@ -62,7 +62,11 @@ def test_usage_of_streams(row: str, options: dict[str, Any] | None, injected: bo
     assert "one two three four" == answer.text
     asked = {**(options or {}), "include_usage": True} if injected else options
     # The first continuation asks for usage in every chunk, to see by its first one whether it is a continuation.
-    early = {**(options or {}), **providers.named(row).usage_options} if row == "vllm" else options
+    early = (
+        {**(options or {}), **providers.named(row).usage_options}
+        if providers.named(row).streams_usage is False
+        else options
+    )
     assert [asked, early, *[asked] * (len(engine.bodies) - 2)] == [sent.get("stream_options") for sent in engine.bodies]
     assert injected == (answer.usage is None)
     assert injected == (not [one for one in answer.raw if "usage" in one])
