@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from openai_continue.testing import Habits
-from openai_continue.testing.emulator.checks import requested_tokens, stop_strings, token_limit
+from openai_continue.testing.emulator.checks import granted_tokens, stop_strings
 from openai_continue.testing.emulator.habits import DEEPINFRA
 from openai_continue.testing.emulator.model import Model
 from openai_continue.testing.emulator.replies import Completion, compose, dump
@@ -47,8 +47,7 @@ class Engine:
     def _answer(self, body: Json) -> Completion:
         self.bodies.append(copy.deepcopy(body))
         prompt = rendered(body, self.habits)
-        requested = requested_tokens(body, self.habits)
-        limit = token_limit(requested, prompt.tokens, cap=self.cap, context=self.context, habits=self.habits)
+        limit = granted_tokens(body, prompt.tokens, cap=self.cap, context=self.context, habits=self.habits)
         replies = self.model.replies(body, prompt, limit, stop_strings(body))
         self.derailed += sum(reply.turn.is_derailed for reply in replies)
         answer = compose(body, prompt, replies, habits=self.habits, cached_tokens=0)
