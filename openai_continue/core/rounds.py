@@ -30,8 +30,8 @@ from .round import Decision, Failure, Request, Running
 from .seam import Stopped
 from .verdict import NATURAL_ENDS, verdict
 
-# HTTP statuses of a server that does not take a request as it is.
-_REFUSED = (400, 422)
+#: HTTP statuses of a server that does not take a request as it is.
+REFUSED = (400, 422)
 
 
 class Rounds:
@@ -306,7 +306,7 @@ class Rounds:
         overflow = read_overflow(failure.text, running.asked) if failure.text else None
         if overflow is not None and self._shrinks(running, overflow):
             return self._again()
-        if overflow is None and failure.status in _REFUSED and self._concedes(running, failure):
+        if overflow is None and failure.status in REFUSED and self._concedes(running, failure):
             return self._again()
         if failure.broke_off and self._can_heal(running):
             return self._heal(running)
