@@ -243,8 +243,9 @@ class Rounds:
         if not first:
             self._queue.pop(0)
         for choice in parties:
-            used = running.used(choice, parties, self._requests.limit)
-            context, counted = running.context(choice, used), running.is_counted(choice, parties)
+            limit = self._requests.limit
+            used = running.used(choice, parties, limit)
+            context, counted = running.context(choice, used), running.is_counted(choice, parties, limit)
             choice.book_round(used, context, finished=running.finished, counted=counted)
         cut = [choice for choice in parties if choice.finish_reason == "length"]
         self._answer.note(running, running.finish_reason(parties))
