@@ -364,6 +364,8 @@ class Rounds:
         room = recovery.smaller_room(running.choice, overflow, running.asked)
         if room is not None:
             running.choice.shrink(room)
+            # The rounds that follow must fit, too.
+            self._requests.limit = self._requests.limit.knowing(overflow.context_length)
         return room is not None
 
     def _can_heal(self, running: Running) -> bool:
