@@ -164,7 +164,8 @@ class Rounds:
             if running.choice.stopped not in NOT_CONTINUED:
                 self._answer.take_completion(answer)
             if fault is not None or not running.finished:
-                # Whether more was to come is unknown; what came is kept.
+                # Whether more was to come is unknown; what came is kept, but for half a character.
+                running.choice.drop_cut_character()
                 running.choice.book_round(0, running.choice.context, finished=False)
                 kind = "APIResponseValidationError" if fault is None else "APIError"
                 decision = self.fail(request, Failure(kind, status_of(fault), request_id=request_id))
