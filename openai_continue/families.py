@@ -43,9 +43,9 @@ _CLOSED = (
     # https://ai.google.dev/gemini-api/docs/openai: 400, "ending with a model turn". Gemma is open, and continues.
     r"(?:^|[/.])gemini-",
     # https://platform.openai.com/docs/guides/text: an assistant message is a finished turn. gpt-oss is open.
-    r"(?:^|/)(?:gpt-[3-9]|chatgpt|o[1-9](?:-|$))|^openai/(?!gpt-oss)",
-    # https://docs.x.ai/docs/guides/chat: the same.
-    r"(?:^|[/.])grok-|^x-ai/",
+    r"(?:^|[/:])(?:gpt-[3-9]|chatgpt|o[1-9](?:-|$))|^openai/(?!gpt-oss)",
+    # https://docs.x.ai/docs/guides/chat: the same. The weights of Grok 1 and 2 are open (https://huggingface.co/xai-org).
+    r"(?:^|[/.])grok-(?![12]\b)|^x-?ai/",
     # https://docs.aws.amazon.com/nova/latest/userguide/prompting-tools-troubleshooting.html: roles must alternate and
     # end with the user.
     r"(?:^|[/.])(?:amazon[/.])?nova-(?:micro|lite|pro|premier|2)",

@@ -210,7 +210,9 @@ class Choice:
     def _take_thoughts(self, chunk: Json, name: str, *, later: bool) -> list[Json]:
         """Take a chunk whose field ``name`` holds thoughts, or an answer that the server files there."""
         if later and not self.thinking:
-            return self._take_text_filed_as_thoughts(chunk, name) if self.misfiles else self._take_new_thoughts(chunk)
+            # A server that files answers as thoughts would have filed the first round there.
+            files = self.misfiles and self.thoughts is not None
+            return self._take_text_filed_as_thoughts(chunk, name) if files else self._take_new_thoughts(chunk)
         item, delta = chunk["choices"][0], delta_of(chunk)
         rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}
         if self.thoughts is None:

@@ -41,8 +41,8 @@ class Learned:
         """Return the most output tokens that the server takes, or None if that is not known."""
         return self.most_streamed if streamed else self.most_whole
 
-    def take_most(self, most: int, *, streamed: bool) -> None:
-        """Remember the most output tokens that the server takes."""
+    def take_most(self, most: int | None, *, streamed: bool) -> None:
+        """Remember the most output tokens that the server takes; None: forget them, it has refused them too."""
         if streamed:
             self.most_streamed = most
         else:

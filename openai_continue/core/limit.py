@@ -40,8 +40,9 @@ class Limit:
     is_cap: bool
     #: False: the request names a limit that is no number of tokens. The server is to judge it.
     valid: bool
-    #: Whether the number of the first round was changed to fit the context, and the tokens of that, if known.
+    #: Whether the number of the first round was changed to fit the context.
     fitted: bool = False
+    #: The tokens of the context, if a server that refused a round has named them.
     context: int | None = None
 
     @classmethod
@@ -117,6 +118,10 @@ class Limit:
     def fitting(self, room: int | None, context: int | None) -> Limit:
         """Return this limit for a prompt that leaves ``room`` tokens of a context free; None: not known."""
         return replace(self, first=room, named=None, fitted=True, context=context)
+
+    def knowing(self, context: int | None) -> Limit:
+        """Return this limit for a context of so many tokens; None: not known."""
+        return self if context is None else replace(self, context=context)
 
     def room(self, used: int | None) -> int | None:
         """Return how many tokens are free after ``used`` ones of prompt and answer, or None if that is not known."""

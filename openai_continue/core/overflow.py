@@ -32,6 +32,9 @@ _PATTERNS = tuple(
         rf"must have less than {_N} tokens\. Given: {_P}",
         rf"input length {_P} exceeds maximum input length {_N}",
         rf"prompt is too long: {_P} tokens > {_N} maximum",
+        # SiliconFlow. Its max_total_tokens are those of the prompt and max_tokens.
+        rf"length of prompt_tokens \({_P}\) must be less than max_seq_len \({_N}\)",
+        rf"max_total_tokens \(\d+\) must be less than or equal to max_seq_len \({_N}\)",
         rf"exceeded model token limit: {_N}",
         rf"model max length exceeded, max length: ?{_N}",
         rf"input token count \({_P}\) exceeds the maximum number of tokens allowed \({_N}\)",
@@ -58,21 +61,28 @@ _LIMIT_NAME = re.compile(
 # "the valid range of max_tokens is [1, 8192]". Groq, Cohere, pydantic: "less than or equal to `8192`". Anthropic:
 # "50000 > 8192, which is the maximum". Fireworks: "max_tokens > 4096 must have stream=true". Gemini: "from 1
 # (inclusive) to 8193 (exclusive)". Bedrock: "exceeds the model limit of 4096". Ark: "expected a value <= 12288".
+# A number within a name ("llama-3.1-8b") is none.
 _MOST = re.compile(
-    r"(?:at most|up to|or equal to|no (?:more|greater|larger) than|(?:more|greater|larger|lower|less) than|exceeds?"
-    r"|maximum|limit|max|<=|≤|>|\ble\b|between|from|range|取值范围)"
-    r"[^\d\n]{0,40}?(?P<most>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?P<exclusive> \(exclusive\))?",
+    r"(?:at most|up to|or equal to|no (?:more|greater|larger) than|(?:more|greater|larger) than|exceeds?"
+    r"|(?P<below>(?:lower|less|smaller) than(?! or ))|maximum|limit|max|<=|≤|>|\ble\b|between|from|range|取值范围)"
+    r"[^\d\n]{0,40}?(?<![\w.-])(?P<most>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?![\w-]|\.\d)(?P<exclusive> \(exclusive\))?",
     re.IGNORECASE,
 )
 # The beginning of a range, as in "between 1 and 8192" and "[1, 8192]".
 _RANGE_START = re.compile(r"(?<![\d,])[01](?: \(inclusive\))? ?(?:,|-|~|to|and) ?(?=\d)")
+# Where pydantic says what is wrong: ['body', 'max_tokens'].
+_PLACE = re.compile(r"""['"]loc['"]: ?\[([^\]]*)\]""")
 # A number of tokens for a time.
 _RATE = re.compile(r"per min|per day|\bTPM\b|rate limit|quota", re.IGNORECASE)
 _TOO_MANY = re.compile(
-    r"too (?:large|high|big|many|long)|exceed|out of range|invalid value|not valid|above|greater", re.IGNORECASE
+    r"too (?:large|high|big|many|long)|exceed|out of range|invalid value|not valid|illegal|above|greater"
+    r"|非法|过大|超出|超过",
+    re.IGNORECASE,
 )
-# An error about the parameter, not about its number.
-_UNKNOWN_NAME = re.compile(r"unsupported|not supported|unrecognized|unknown|unexpected|extra", re.IGNORECASE)
+# An error about the parameter, not about its number; or the number is too small.
+_UNKNOWN_NAME = re.compile(
+    r"unsupported|not supported|unrecognized|unknown|unexpected|extra|be (?:greater|larger|more) than", re.IGNORECASE
+)
 _FULL = re.compile(r"must be at least 1, got 0|even without any output tokens", re.IGNORECASE)
 
 
@@ -119,10 +129,11 @@ def _context(text: str) -> Overflow | None:
 
 
 def _too_many(text: str, asked: int) -> TooMany | None:
-    if _LIMIT_NAME.search(text) is None or _RATE.search(text):
+    places: list[str] = _PLACE.findall(text)
+    if _LIMIT_NAME.search(" ".join(places) or text) is None or _RATE.search(text):
         return None
     for found in _MOST.finditer(_RANGE_START.sub("", text)):
-        most = int(found["most"].replace(",", "")) - bool(found["exclusive"])
+        most = int(found["most"].replace(",", "")) - bool(found["exclusive"] or found["below"])
         if 1 < most < asked:
             return TooMany(most)
     return TooMany() if _TOO_MANY.search(text) and not _UNKNOWN_NAME.search(text) else None

@@ -120,6 +120,8 @@ class Repairs:
         room = smaller_room(running.choice, overflow, running.asked)
         if room is not None:
             running.choice.shrink(room)
+            # The rounds that follow must fit, too.
+            self._requests.limit = self._requests.limit.knowing(overflow.context_length)
         return room is not None
 
     def can_heal(self, running: Running) -> bool:

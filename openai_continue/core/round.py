@@ -67,24 +67,25 @@ class Running:
         Usage counts if it fits the text that came. Else a cut round has used what was asked for, or what the server is
         known to give.
         """
-        counted = self._counted(choice, parties)
+        counted = self._counted(choice, parties, limit)
         if counted is not None:
             return counted if self.asked is None else min(counted, self.asked)
         written = max(choice.chunks, choice.written if self.asked is None or self.asked > limit.given else 0)
         if not self.finished or choice.finish_reason != "length":
             return written
         if self.asked is None or self.asked > limit.given:
-            return limit.given if limit.is_cap else written
+            # The server may give more than its row says.
+            return max(limit.given, written) if limit.is_cap else written
         return max(self.asked, written)
 
-    def _counted(self, choice: Choice, parties: Sequence[Choice]) -> int | None:
+    def _counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int | None:
         """Return the server's own count for a choice, or None if there is none that fits the text that came."""
         usage = self.usage or {}
         tokens = usage.get("completion_tokens")
         if not isinstance(tokens, int) or isinstance(tokens, bool):
             return None
         thought = (as_object(usage.get("completion_tokens_details")) or {}).get("reasoning_tokens")
-        if isinstance(thought, int) and thought > tokens:
+        if isinstance(thought, int) and (thought > tokens or self._ends_at(tokens + thought, choice, limit)):
             # Thoughts are a part of the tokens, but Gemini and Gemma behind DeepInfra leave them out.
             tokens += thought
         if len(parties) > 1:
@@ -92,16 +93,20 @@ class Running:
             return max(tokens, 0) // len(parties) if all(one.finish_reason == "length" for one in parties) else None
         return tokens if choice.fits_count(tokens) else None
 
+    def _ends_at(self, tokens: int, choice: Choice, limit: Limit) -> bool:
+        """Whether a cut round was to end after so many tokens: by what it was asked for, or by the server's cap."""
+        return choice.finish_reason == "length" and tokens in (self.asked, limit.given if limit.is_cap else None)
+
     def used_up(self, parties: Sequence[Choice], limit: Limit) -> bool:
         """Whether the server counted as many tokens for the only choice as it was asked for, or as it ever gives."""
         counted = None if len(parties) > 1 else (self.usage or {}).get("completion_tokens")
         most = (self.asked, limit.given if limit.is_cap else None)
         return isinstance(counted, int) and counted > 0 and counted in most
 
-    def is_counted(self, choice: Choice, parties: Sequence[Choice]) -> bool:
+    def is_counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> bool:
         """Whether the server counted the tokens of both the prompt and the answer."""
         prompt = (self.usage or {}).get("prompt_tokens")
-        return isinstance(prompt, int) and prompt > 0 and bool(self._counted(choice, parties))
+        return isinstance(prompt, int) and prompt > 0 and bool(self._counted(choice, parties, limit))
 
     def check_prompt(self) -> None:
         """Refuse a first continuation whose ``prompt_tokens`` show that the server did not go on from the text."""

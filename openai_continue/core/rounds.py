@@ -30,8 +30,8 @@ from .round import Decision, Failure, Request, Running
 from .seam import Stopped
 from .verdict import NATURAL_ENDS, verdict
 
-# HTTP statuses of a server that does not take a request as it is.
-_REFUSED = (400, 422)
+#: HTTP statuses of a server that does not take a request as it is.
+REFUSED = (400, 422)
 
 
 class Rounds:
@@ -152,7 +152,8 @@ class Rounds:
             if running.choice.stopped not in NOT_CONTINUED:
                 self.answer.take_completion(answer)
             if fault is not None or not running.finished:
-                # Whether more was to come is unknown; what came is kept.
+                # Whether more was to come is unknown; what came is kept, but for half a character.
+                running.choice.drop_cut_character()
                 running.choice.book_round(0, running.choice.context, finished=False)
                 kind = "APIResponseValidationError" if fault is None else "APIError"
                 decision = self.fail(request, Failure(kind, status_of(fault), request_id=request_id))
@@ -227,8 +228,9 @@ class Rounds:
         if not first:
             self._queue.pop(0)
         for choice in parties:
-            used = running.used(choice, parties, self._requests.limit)
-            context, counted = running.context(choice, used), running.is_counted(choice, parties)
+            limit = self._requests.limit
+            used = running.used(choice, parties, limit)
+            context, counted = running.context(choice, used), running.is_counted(choice, parties, limit)
             choice.book_round(used, context, finished=running.finished, counted=counted)
         cut = [choice for choice in parties if choice.finish_reason == "length"]
         self.answer.note(running, running.finish_reason(parties))
@@ -287,7 +289,7 @@ class Rounds:
         overflow = read_overflow(failure.text, running.asked) if failure.text else None
         if overflow is not None and self._repairs.shrinks(running, overflow):
             return self._again()
-        if overflow is None and failure.status in _REFUSED and self._repairs.concedes(running, failure):
+        if overflow is None and failure.status in REFUSED and self._repairs.concedes(running, failure):
             return self._again()
         if failure.broke_off and self._repairs.can_heal(running):
             return self._heal(running)

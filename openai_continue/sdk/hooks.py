@@ -15,6 +15,7 @@ from typing import Any
 
 import openai
 
+from ..core.rounds import REFUSED
 from ..settings import Continuation
 from .call import Call
 from .options import attach, body_of, first_options, is_own, options_that_fit, plan_of, take_plan
@@ -127,6 +128,8 @@ class _Attempts:
         again = options_that_fit(self.options, plan, error) if plan is not None and self._left else None
         if again is None:
             self.error = self._own or error
+            if plan is not None and plan.limit is not None and error.status_code in REFUSED:
+                plan.forget_most()
         else:
             self.options, self._left = again, self._left - 1
 

@@ -61,6 +61,10 @@ class Plan:
         """Return the body of the first round, as ``Rounds.next_request()`` does."""
         return first_body(_without_ours(self.body), self.provider, self.settings, self.learned, limit=self.limit)
 
+    def forget_most(self) -> None:
+        """Forget the most tokens that the server was taken to give: it has refused a request for them."""
+        self.learned.take_most(None, streamed=bool(self.body.get("stream")))
+
     @property
     def is_limited(self) -> bool:
         """Whether the first round may differ from the caller's request."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from openai_continue import Continuation, providers
 from openai_continue.core.limit import Limit
+from openai_continue.testing import Habits
 from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, drives
@@ -105,6 +107,29 @@ def test_limit_without_usage(drive: Drive) -> None:
 
     assert [10, 10, 5] == [body["max_tokens"] for body in server.bodies]
     assert ("one two three", "length", "max_tokens", None) == (*answer.said, answer.usage)
+
+
+@drives
+def test_limit_without_usage_of_a_server_that_gives_more(drive: Drive) -> None:
+    """If more text came than the row's cap allows, the text is counted, and not the cap."""
+    engine = Engine("word" * 4000, habits=Habits(usage="never"))
+    row = replace(providers.named("deepinfra"), cap=100)
+    answer = drive(engine, ask(max_tokens=900), provider=row)
+
+    assert [900] == engine.given
+    assert ("length", None) == answer.said[1:]
+
+
+@drives
+@pytest.mark.parametrize("cap", [60, 16_384])
+def test_limit_if_usage_leaves_the_thoughts_out(cap: int, drive: Drive) -> None:
+    """Gemma behind DeepInfra: text and thoughts together are what was asked for, or the cap, so they were used."""
+    habits = Habits(thinks="reasoning_content", think_tokens=20, miscounts="without_thoughts")
+    engine = Engine(habits=habits, cap=cap)
+    row = replace(providers.named("deepinfra"), cap=cap)
+    drive(engine, ask(max_tokens=90), provider=row)
+
+    assert 90 == sum(engine.given)
 
 
 @drives

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openai_continue.core import overflow
-from openai_continue.core.overflow import Overflow
+from openai_continue.core.overflow import Overflow, TooMany
 from tests.support.overflows import AT_LEAST, NONE_LEFT, ROOM_LEFT, TOO_LONG
 
 #: What each server says: its context, the tokens of the prompt (">=": at least), and its words. From issues and source.
@@ -37,6 +37,8 @@ MESSAGES = """
    4096 |        - | This model's maximum context length is 4096 tokens. However, your prompt contains 90000 characters (more than 65536 characters, which is the upper bound for 4096 input tokens). Please reduce the length of the input prompt.
    4096 |        - | You passed 90000 input characters and requested 100 output tokens. However, the model's context length is only 4096 tokens, resulting in a maximum input length of 3996 tokens (at most 63936 characters). Please reduce the length of the input prompt.
    8192 |   >=4000 | This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (4000 in the messages, 1000 in the functions, and 4000 in the completion). Please reduce the length of the messages, functions, or completion.
+  65536 |    68957 | length of prompt_tokens (68957) must be less than max_seq_len (65536).
+  32768 |        - | max_total_tokens (33589) must be less than or equal to max_seq_len (32768)
       - |        - | Request prompt exceeds the KV memory budget: input_len=70000.
       - |        - | invalid params, context window exceeds limit (2013)
       - |        - | Please reduce the length of the messages or completion.
@@ -49,9 +51,68 @@ BODIES = r"""
    4096 |        - | {"error":{"message":"max_tokens=5096 cannot be greater than max_model_len=4096. Please request fewer output tokens. (parameter=max_tokens, value=5096)","type":"BadRequestError","param":"max_tokens","code":400}}
    4096 |    16395 | {"error":{"code":400,"message":"request (16395 tokens) exceeds the available context size (4096 tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":16395,"n_ctx":4096}}
 """
+#: What servers say of a number of output tokens that they do not take: the most that they take ("-": it names none), the
+#: number that was asked for, and their words. From issues, source and tests of public repositories.
+TOO_MANY = """
+ 16384 |   20480 | max_tokens is too large: 20480. This model supports at most 16384 completion tokens, whereas you provided 20480.
+ 32768 |   64000 | Invalid 'max_tokens': integer above maximum value. Expected a value <= 32768, but got 64000 instead.
+131072 | 1048576 | {'message': 'Param Incorrect', 'type': 'upstream_error', 'param': 'max_tokens is too large: 1048576. This model supports at most 131072 completion tokens, whereas you provided 1048576.', 'code': '400'}
+ 16384 |   20000 | litellm.BadRequestError: AzureException BadRequestError - max_tokens is too large: 20000. This model supports at most 16384 completion tokens, whereas you provided 20000.
+262144 |  999999 | max_completion_tokens is too large: 999999.This model supports at most 262144 completion tokens.
+  8192 |   50000 | Invalid max_tokens value, the valid range of max_tokens is [1, 8192]
+393216 |  400000 | litellm.BadRequestError: DeepseekException - {"error":{"message":"Invalid max_tokens value, the valid range of max_tokens is [1, 393216]","type":"invalid_request_error","param":null,"code":"invalid_request_error"}}. Received Model Group=deepseek
+  8192 |   50000 | <400> InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 8192]
+  8192 |   50000 | `max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than the `context_window` for this model
+ 40960 |   64000 | max_completion_tokens must be less than or equal to 40960, the maximum value for max_completion_tokens is less than the context_window for this model
+  8000 |   50000 | max_tokens for `llama-3.1-8b-instant` must be less than or equal to 8000
+ 64000 |  128000 | max_tokens: 128000 > 64000, which is the maximum allowed number of output tokens for claude-haiku-4-5-20251001
+  4096 |   50000 | Requests with max_tokens > 4096 must have stream=true
+ 65536 |  131072 | Unable to submit request because it has a maxOutputTokens value of 131072 but the supported range is from 1 (inclusive) to 65537 (exclusive). Update the value and try again.
+ 10000 |   50000 | An error occurred (ValidationException) when calling the ConverseStream operation: The maximum tokens you requested exceeds the model limit of 10000. Try again with a maximum tokens value that is lower than 10000.
+ 32768 |   64000 | The maximum tokens you requested exceeds the model limit of 32768
+  4096 |  393216 | too many tokens: max tokens must be less than or equal to 4096, the maximum output length for this model - received 393216.
+  4096 |    8192 | too many tokens: max tokens must be less than or equal to 4096, the maximum output for this model - received 8192.
+ 32768 |   64000 | The parameter max_tokens specified in the request is not valid: integer above maximum value, expected a value <= 32768, but got 64000 instead. Request id: 0217724325966514087c9e55f8b322b82cd17f72450d06e16ef7b
+ 98304 |  200000 | max_tokens参数非法：限制数值范围[1,98304]
+131072 |  200000 | The max_tokens parameter is illegal.：限制数值范围[1,131072]
+  4000 |    4096 | {'code': 400, 'reason': 'INVALID_REQUEST_BODY', 'message': 'max_tokens (current value: 4096) must be between 0 and 4000 ', 'metadata': {}}
+ 32768 |   95972 | {"error":{"message":"max_tokens (current value: 95972) must be between 0 and 32768","type":"invalid_request_error"}}
+  4096 |    8192 | {'detail': [{'type': 'less_than_equal', 'loc': ['body', 'max_tokens'], 'msg': 'Input should be less than or equal to 4096', 'input': 8192, 'ctx': {'le': 4096}}]}
+  4096 |    8192 | {'object': 'error', 'message': {'detail': [{'type': 'less_than_equal', 'loc': ['body', 'max_completion_tokens'], 'msg': 'Input should be less than or equal to 4096', 'input': 8192}]}, 'type': 'invalid_request_error'}
+  8191 |   50000 | {'detail': [{'type': 'less_than', 'loc': ['body', 'max_tokens'], 'msg': 'Input should be less than 8192', 'input': 50000, 'ctx': {'lt': 8192}}]}
+ 65536 |  131072 | max_tokens (131072) exceeds model's maximum output tokens (65536) for model nemotron-3-ultra (ref: 5348158a-1407-4608)
+ 65536 |  384000 | Azure OpenAI API error (400): max_completion_tokens (384000) exceeds model's maximum output tokens (65536)
+ 16384 |   32768 | payload validation: max_completion_tokens is limited to 16384 for qwen3-235b-a22b-instruct-2507
+  8192 |   32000 | {"code": 400, "body": {"status": 400, "error": "BAD REQUEST", "message": "payload validation: max_completion_tokens is limited to 8192 for qwen3-coder-30b-a3b-instruct"}}
+384000 |  999999 | field MaxTokens invalid, should be in [1, 384000]
+  4096 |    8192 | Input validation error: `max_new_tokens` must be <= 4096. Given: 8192
+ 16384 |   32000 | max_tokens must be less than or equal to the server cap of 16384
+ 65536 |  100000 | max_output_tokens must be at most 65,536
+  4096 |    8192 | max_tokens must be between 1 and 4096
+ 16384 |   50000 | Input should be less than or equal to 16384 (max_tokens)
+     - |   20000 | Error code: 400, with error text {"error":{"code":"1214","message":"max_tokens参数非法。请检查文档。"}}
+     - |   50000 | max_output_tokens exceeds the model maximum
+     - |   50000 | max_tokens is too large
+"""
+#: What is about something else, also if 50,000 tokens were asked for.
+OTHER_PARAMETERS = """
+Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.
+{'detail': [{'type': 'extra_forbidden', 'loc': ['body', 'max_completion_tokens'], 'msg': 'Extra inputs are not permitted', 'input': 32000}]}
+{'object': 'error', 'message': {'detail': [{'type': 'extra_forbidden', 'loc': ['body', 'stream_options', 'include_usage'], 'msg': 'Extra inputs are not permitted', 'input': True}]}, 'type': 'invalid_request_error'}
+Unrecognized request argument supplied: max_completion_tokens
+Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.
+`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation.
+max_tokens must be at least 1, got -5. (parameter=max_tokens, value=-5)
+{'detail': [{'type': 'less_than_equal', 'loc': ['body', 'temperature'], 'msg': 'Input should be less than or equal to 2', 'input': 3.0, 'ctx': {'le': 2.0}}]}
+{'detail': [{'type': 'less_than_equal', 'loc': ['body', 'top_logprobs'], 'msg': 'Input should be less than or equal to 20', 'input': 30}], 'body': {'max_tokens': 50000}}
+top_logprobs must be less than or equal to 20
+thinking_budget must be less than or equal to 8192
+Too many tokens, please wait before trying again
+Quota exceeded for metric: output tokens, limit: 4096
+This request requires more credits, or fewer max_tokens. You requested up to 50000 tokens, but can only afford 1234.
+"""
 #: What is about something else, and looks like it.
 OTHERS = """
-max_tokens is too large: 20480. This model supports at most 16384 completion tokens, whereas you provided 20480.
 max_tokens must be at least 1, got -5. (parameter=max_tokens, value=-5)
 Rate limit reached for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Used 29000, Requested 4000. Please try again in 6s.
 Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 40000. The input or output tokens must be reduced in order to run successfully.
@@ -106,10 +167,30 @@ def test_read_from_the_sdk(text: str, context: int | None, prompt: int | None, e
     assert (context, prompt, exact) == (read.context_length, read.prompt_tokens, read.exact)
 
 
-@pytest.mark.parametrize("text", ["", *OTHERS.strip().splitlines()])
-def test_read_of_another_error(text: str) -> None:
-    """Nothing else is taken for an overflow."""
+def rows_of_limits() -> list[Any]:
+    """Return text, the number that was asked for, and what is read of it."""
+    rows: list[Any] = []
+    for line in TOO_MANY.strip().splitlines():
+        most, asked, text = (cell.strip() for cell in line.split("|", 2))
+        rows.append(pytest.param(text, int(asked), TooMany(None if most == "-" else int(most)), id=text[:40]))
+    return rows
+
+
+@pytest.mark.parametrize(("text", "asked", "expected"), rows_of_limits())
+def test_read_of_too_many_tokens(text: str, asked: int, expected: TooMany) -> None:
+    """The most output tokens that a server takes are read, but only if the request asked for more."""
+    assert expected == overflow.read(text, asked)
+    assert expected == overflow.read(f"Error code: 400 - {{'error': {text!r}}}", asked)
     assert None is overflow.read(text)
+    if expected.most is not None:
+        assert overflow.read(text, expected.most) in (None, TooMany())
+
+
+@pytest.mark.parametrize("asked", [None, 50_000])
+@pytest.mark.parametrize("text", ["", *OTHERS.strip().splitlines(), *OTHER_PARAMETERS.strip().splitlines()])
+def test_read_of_another_error(text: str, asked: int | None) -> None:
+    """Nothing else is taken for an overflow, nor for a limit of output tokens."""
+    assert None is overflow.read(text, asked)
 
 
 def test_read_is_quick() -> None:

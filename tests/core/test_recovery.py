@@ -176,16 +176,14 @@ def test_later_round_without_room(text: str, usage: dict[str, Any], settings: di
     assert None is rounds.report["error"]
 
 
-def test_shrunk_round_is_followed_by_full_ones() -> None:
-    """What one round had to do without is no limit of the next one, for which the context is counted again."""
+@pytest.mark.parametrize(("text", "left"), [(AT_LEAST, 1000 - 600 - 100), (WITHOUT_NUMBERS, 500)])
+def test_round_after_one_that_was_made_to_fit(text: str, left: int) -> None:
+    """The context that the server has named is counted again for the next round, so that this one fits at once."""
     rounds = rounds_of()
-    rounds.fail(second(rounds), refused(AT_LEAST))
+    rounds.fail(second(rounds), refused(text))
     rounds.receive(next_request(rounds), answer("two ", prompt=600, tokens=100))
-    request = next_request(rounds)
 
-    assert 500 == asked(request)
-    rounds.fail(request, refused(AT_LEAST))
-    assert 1000 - 600 - 100 == asked(next_request(rounds))
+    assert left == asked(next_request(rounds))
 
 
 def test_room_after_a_broken_round() -> None:

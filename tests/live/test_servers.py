@@ -168,6 +168,19 @@ async def test_server_that_refuses(way: Way) -> None:
     assert answer.text == partial.partial_completion.choices[0].message.content
 
 
+@two_ways
+async def test_closed_model(way: Way, streamed: bool) -> None:
+    """A closed model that is resold is left alone, whatever the server would do with a prefill."""
+    body = ask(model="anthropic/claude-opus-4-7", max_tokens=80)
+    with Emulator(cap=30, tokens=90) as emulator:
+        client = way.client(emulator.base_url)
+        answer = await live(client, body, streamed=streamed)
+        await settled(client.close())
+
+    assert (emulator.uncapped({**body, "max_tokens": 30}), "length", None) == answer.said
+    assert [{**body, "stream": streamed}] == [request.body for request in emulator.requests]
+
+
 def test_every_row_has_a_server() -> None:
     """Each row of the provider table that continues is met by a server with its habits."""
     rows = {row.name for row in providers.PROVIDERS if row.continues}

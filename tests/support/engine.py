@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import Any, cast
 
 from openai_continue.testing import Habits
-from openai_continue.testing.emulator.checks import requested_tokens, stop_strings, token_limit
+from openai_continue.testing.emulator.checks import Refused, granted_tokens, stop_strings
 from openai_continue.testing.emulator.habits import DEEPINFRA
 from openai_continue.testing.emulator.model import Model
-from openai_continue.testing.emulator.replies import Completion, compose, dump
+from openai_continue.testing.emulator.replies import DONE, Completion, compose, dump, event
 from openai_continue.testing.emulator.template import rendered
 from tests.support.answers import Answer, Json
+from tests.support.ways import http
 
 
 class Engine:
@@ -37,6 +38,8 @@ class Engine:
         self.bodies: list[Json] = []
         #: Prompts that ended in a text which the model did not write.
         self.derailed = 0
+        #: The tokens of each response, whatever its usage says.
+        self.given: list[int] = []
         self._caps: Sequence[int] = [cap] if isinstance(cap, int) else cap
 
     @property
@@ -47,10 +50,10 @@ class Engine:
     def _answer(self, body: Json) -> Completion:
         self.bodies.append(copy.deepcopy(body))
         prompt = rendered(body, self.habits)
-        requested = requested_tokens(body, self.habits)
-        limit = token_limit(requested, prompt.tokens, cap=self.cap, context=self.context, habits=self.habits)
+        limit = granted_tokens(body, prompt.tokens, cap=self.cap, context=self.context, habits=self.habits)
         replies = self.model.replies(body, prompt, limit, stop_strings(body))
         self.derailed += sum(reply.turn.is_derailed for reply in replies)
+        self.given.append(sum(reply.completion_tokens for reply in replies))
         answer = compose(body, prompt, replies, habits=self.habits, cached_tokens=0)
         # A reasoning parser misfiles an answer because its closing tag is missing; where the tag comes, it does not.
         closes = any(part.kind == "hidden" for reply in replies for part in reply.parts)
@@ -60,8 +63,8 @@ class Engine:
         return cast(Json, json.loads(dump(self._answer(body).whole())))
 
     def chunks(self, body: Json) -> Iterable[Json]:
-        for event in self._answer(body).events(self.chunk_tokens):
-            yield json.loads(event.data.removeprefix(b"data: "))
+        for one in self._answer(body).events(self.chunk_tokens):
+            yield json.loads(one.data.removeprefix(b"data: "))
 
     def uncapped(self, body: Json, choice: int = 0) -> Answer:
         """Return the answer of a server without any limit of its own."""
@@ -86,3 +89,23 @@ AWKWARD = [
     "He said: \u201cYes.\u201d — \u2026 and 'no'.\n\nThen; \"never\"!\n",
     "real \ufffd in \ufffd\ufffd the middle",
 ]
+
+
+class Wire(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc, name-defined]
+    """An engine behind a client, without a network: it answers over a transport, and refuses as its server would."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def handle_request(self, request: Any) -> Any:
+        body = json.loads(request.content)
+        try:
+            if body.get("stream"):
+                content = b"".join([*map(event, self._engine.chunks(body)), DONE])
+                return http.Response(200, headers={"content-type": "text/event-stream"}, content=content)
+            return http.Response(200, content=dump(self._engine.completion(body)))
+        except Refused as refused:
+            return http.Response(refused.status, content=dump(refused.body))
+
+    async def handle_async_request(self, request: Any) -> Any:
+        return self.handle_request(request)

@@ -19,6 +19,19 @@ _MOST_CHOICES = 4
 _MOST_STOPS = 16
 
 
+# Habits.over_cap, but "pydantic".
+_OVER_CAP = {
+    "openai": (
+        "max_tokens is too large: {asked}. This model supports at most {cap} completion tokens, whereas you provided "
+        "{asked}."
+    ),
+    "deepseek": "Invalid max_tokens value, the valid range of max_tokens is [1, {cap}]",
+    "between": "max_tokens (current value: {asked}) must be between 1 and {cap}",
+    "nameless": "max_tokens参数非法。请检查文档。",
+    "stream": "Requests with max_tokens > {cap} must have stream=true",
+}
+
+
 class Refused(Exception):  # noqa: N818 - an answer, not a failure of the emulator
     """A request that the server answers with an error."""
 
@@ -117,12 +130,42 @@ def requested_tokens(body: Body, habits: Habits) -> int | None:
     return None
 
 
+def granted_tokens(body: Body, prompt: int, *, cap: int, context: int, habits: Habits) -> int:
+    """Return how many tokens the answer to a request may have, after a prompt of so many. Raises ``Refused``."""
+    _check_options(body, habits)
+    requested = requested_tokens(body, habits)
+    _check_cap(body, requested, cap=cap, habits=habits)
+    if habits.over_cap == "stream" and body.get("stream"):
+        cap = context
+    return token_limit(requested, prompt, cap=cap, context=context, habits=habits)
+
+
+def _check_options(body: Body, habits: Habits) -> None:
+    """Refuse ``stream_options`` if this server does. Raises ``Refused``."""
+    if habits.refuses_stream_options is None or body.get("stream_options") is None:
+        return
+    if habits.refuses_stream_options == 422:
+        raise Invalid(["stream_options", "include_usage"], "Extra inputs are not permitted", "extra_forbidden")
+    msg = "Extra parameters ['stream_options'] are not allowed when extra-parameters is not set or set to be 'error'."
+    raise Refused(msg)
+
+
+def _check_cap(body: Body, requested: int | None, *, cap: int, habits: Habits) -> None:
+    """Refuse a request for more than ``cap`` tokens, if this server does. Raises ``Refused``."""
+    if habits.over_cap is None or requested is None or requested <= cap:
+        return
+    if habits.over_cap == "pydantic":
+        raise Invalid(["max_tokens"], f"Input should be less than or equal to {cap}", "less_than_equal")
+    if habits.over_cap != "stream" or not body.get("stream"):
+        raise Refused(_OVER_CAP[habits.over_cap].format(asked=requested, cap=cap), kind="invalid_request_error")
+
+
 def token_limit(requested: int | None, prompt: int, *, cap: int, context: int, habits: Habits) -> int:
     """
     Return how many tokens the answer may have.
 
-    The cap is silent: a request for more tokens is not refused, but it gets ``cap`` tokens. All numbers are tokens.
-    Raises ``ContextOverflow`` with vLLM's messages.
+    The cap is silent: a request for more tokens gets ``cap`` tokens. All numbers are tokens. Raises ``ContextOverflow``
+    with vLLM's messages.
     """
     room = context - prompt
     _check_room(requested, room, context)

@@ -8,12 +8,12 @@ import asyncio
 import gzip
 import json
 import time
-from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from .checks import ContextOverflow, Refused, requested_tokens, stop_strings, token_limit, validated
+from .checks import ContextOverflow, Refused, granted_tokens, stop_strings, validated
 from .faults import Fault, Kind
 from .habits import Habits
 from .ledger import Ledger, Line
@@ -24,6 +24,7 @@ from .template import rendered
 
 _HANG_SECONDS = 30.0
 _SERVER_ERRORS: dict[str, str] = {
+    "402": "You have reached your spending limit",
     "429": "Model busy, retry later",
     "500": "Internal server error",
     "503": "Service temporarily unavailable",
@@ -31,7 +32,9 @@ _SERVER_ERRORS: dict[str, str] = {
 # Faults that a whole answer shows as a body that stops short.
 _CUT_SHORT: set[Kind | None] = {"reset", "hang", "early_end", "half_frame", "no_done"}
 # Faults that break a stream after some tokens.
-_BREAKING: set[Kind | None] = {"reset", "early_end", "hang", "error_frame", "error_event", "half_frame"}
+_BREAKING: set[Kind | None] = {"reset", "early_end", "hang", "error_frame", "error_event", "half_frame", "choice_error"}
+# What OpenRouter sets on a choice whose backend failed.
+_CHOICE_ERROR = {"finish_reason": "error", "native_finish_reason": "error", "error": {"code": 502, "message": "Died"}}
 
 
 class Served(Protocol):
@@ -115,15 +118,22 @@ class Exchange:
 
     def _completion(self, body: dict[str, Any]) -> Completion:
         """Have the model answer. Raises ``Refused``."""
-        server = self._server
-        prompt = rendered(body, server.habits)
+        server, model, habits = self._server, self._server.model, self._server.habits
+        prompt = rendered(body, habits)
         self._logged.prompt_tokens = prompt.tokens
-        requested = requested_tokens(body, server.habits)
-        limit = token_limit(requested, prompt.tokens, cap=server.cap, context=server.context, habits=server.habits)
-        replies = server.model.replies(body, prompt, limit, stop_strings(body))
+        limit = granted_tokens(body, prompt.tokens, cap=server.cap, context=server.context, habits=habits)
+        if self._kind == "thinks_anew" and prompt.is_continued:
+            habits = replace(habits, thinks=habits.thinks or "reasoning_content")
+            model, prompt = replace(model, habits=habits), replace(prompt, prefill="", thought="")
+        elif self._fault is not None and self._kind == "choice_error" and not body.get("stream"):
+            limit = min(limit, self._fault.after_tokens)
+        replies = model.replies(body, prompt, limit, stop_strings(body))
         self._ledger.went_off(sum(reply.turn.is_derailed for reply in replies))
         cached = self._ledger.cached_tokens(body["messages"])
-        return compose(body, prompt, replies, habits=server.habits, cached_tokens=cached)
+        completion = compose(body, prompt, replies, habits=habits, cached_tokens=cached)
+        if self._kind == "other_model":
+            completion.head["model"] = "another/model"
+        return completion
 
     async def _whole(self, completion: Completion) -> None:
         """Answer with a whole completion."""
@@ -168,7 +178,7 @@ class Exchange:
         spoilt = self._spoilt_stream(completion)
         if spoilt is not None:
             await self._sender.write(spoilt, more=False)
-        elif await self._send_events(completion.events(self._server.chunk_tokens)):
+        elif await self._send_events(completion):
             self._finish(completion)
             await self._sender.write(b"" if self._kind == "no_done" else DONE, more=False)
 
@@ -186,20 +196,22 @@ class Exchange:
             return None
         return event({**completion.head, "choices": choices[self._kind]}) + DONE
 
-    async def _send_events(self, events: Iterable[StreamEvent]) -> bool:
-        """Send events at the pace of the model. Return whether they were all sent."""
+    async def _send_events(self, completion: Completion) -> bool:
+        """Send the events of a stream at the pace of the model. Return whether they were all sent."""
         delay, fault = self._server.token_delay, self._fault
         most = 1 if delay or fault else self._server.events_per_write
         started = time.monotonic()
         sent = 0
         batch: list[bytes] = []
-        for number, following in enumerate(events):
+        for number, following in enumerate(completion.events(self._server.chunk_tokens)):
             if self._server.habits.comments and number % 16 == 0:
                 batch.append(b": keep-alive\n\n")
+            if self._kind == "data_null":
+                batch.append(b"data: null\n\n")
             is_due = fault is not None and (following.is_end or sent + following.tokens > fault.after_tokens)
             if is_due and self._kind in _BREAKING:
                 await self._sender.write(b"".join(batch))
-                await self._break(following)
+                await self._break(following, completion)
                 return False
             batch.append(following.data)
             sent += following.tokens
@@ -217,7 +229,7 @@ class Exchange:
         await self._sender.write(b"".join(batch))
         return True
 
-    async def _break(self, following: StreamEvent) -> None:
+    async def _break(self, following: StreamEvent, completion: Completion) -> None:
         """Break a stream off before an event."""
         if self._kind == "reset":
             await self._sender.reset()
@@ -228,6 +240,9 @@ class Exchange:
             await self._sender.write(following.data[: len(following.data) // 2], more=False)
         elif self._kind == "early_end":
             await self._sender.write(b"", more=False)
+        elif self._kind == "choice_error":
+            choice = {"index": 0, "delta": {"content": ""}, **_CHOICE_ERROR}
+            await self._sender.write(event({**completion.head, "choices": [choice]}) + DONE, more=False)
         else:
             error = {"error": {"message": "The engine died", "type": "InternalServerError", "param": None, "code": 500}}
             frame = {"error_type": "inference_error", "error_message": json.dumps(error)}
@@ -251,6 +266,9 @@ def _spoilt(completion: dict[str, Any], fault: Kind | None) -> dict[str, Any]:
     if fault == "empty":
         for choice in completion["choices"]:
             choice.update(message={"role": "assistant", "content": ""}, finish_reason="length")
+    elif fault == "choice_error":
+        for choice in completion["choices"]:
+            choice.update(_CHOICE_ERROR)
     elif fault in {"no_choices", "null_choices"}:
         completion["choices"] = [] if fault == "no_choices" else None
     return completion

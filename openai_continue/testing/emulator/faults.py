@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 Kind: TypeAlias = Literal[
+    "402",
     "429",
     "500",
     "503",
@@ -22,8 +23,12 @@ Kind: TypeAlias = Literal[
     "not_json",
     "error_frame",
     "error_event",
+    "choice_error",
     "no_done",
+    "data_null",
     "half_frame",
+    "thinks_anew",
+    "other_model",
 ]
 
 
@@ -34,7 +39,8 @@ class Fault:
 
     Kinds that fail before the answer begins:
 
-    - ``"429"``, ``"500"``, ``"503"``: this HTTP status with an error body. 429 has the header ``Retry-After: 0``.
+    - ``"402"``, ``"429"``, ``"500"``, ``"503"``: this HTTP status with an error body. 402 is a spending limit; 429 has
+      the header ``Retry-After: 0``.
 
     Kinds that break a stream after ``after_tokens`` tokens, and what a whole answer does instead:
 
@@ -44,14 +50,19 @@ class Fault:
     - ``"half_frame"``: an end in the middle of a frame (whole: as ``"early_end"``).
     - ``"error_frame"``: DeepInfra's ``{"error_type": ..., "error_message": ...}`` (whole: status 500).
     - ``"error_event"``: ``{"error": {...}}`` (whole: status 500).
+    - ``"choice_error"``: OpenRouter's finish reason ``"error"``, with an ``error`` in the choice (whole: the same,
+      after so many tokens).
 
     Kinds that change the answer:
 
     - ``"no_done"``: a stream without ``[DONE]`` (whole: as ``"early_end"``).
+    - ``"data_null"``: the right answer, and before each event ``data: null``, which keeps the connection open.
     - ``"slow"``: the right answer in pieces of seven bytes.
     - ``"empty"``: no text, with the finish reason ``"length"``.
     - ``"no_choices"``, ``"null_choices"``: ``choices`` is ``[]``, or null.
     - ``"not_json"``: an HTML page.
+    - ``"thinks_anew"``: a prefill is not continued; the model thinks, and begins the answer again.
+    - ``"other_model"``: the right answer, under the name of another model.
     """
 
     kind: Kind
@@ -60,5 +71,5 @@ class Fault:
     round: int | Callable[[Mapping[str, Any]], bool] = 1
     #: How many requests fail: from that number on, or among those for which the function returned True.
     times: int = 1
-    #: How many tokens a stream sends before it breaks.
+    #: How many tokens come before the break.
     after_tokens: int = 5

@@ -44,6 +44,12 @@ class Habits:
     #: The name of the token limit that the server reads. It ignores the other name. DeepInfra reads ``max_tokens``.
     limit_field: Literal["max_tokens", "max_completion_tokens", "both"] = "max_tokens"
 
+    #: What becomes of a request for more tokens than the cap. None: it gets the cap (DeepInfra). Else an error, in the
+    #: words of a server: ``"openai"``, ``"deepseek"``, ``"pydantic"`` (422; FastAPI, Mistral), ``"between"`` (Novita,
+    #: Phala), ``"nameless"`` (no number in it: Zhipu), ``"stream"`` (Fireworks: the cap holds for whole answers, a
+    #: stream has none).
+    over_cap: Literal["openai", "deepseek", "pydantic", "between", "nameless", "stream"] | None = None
+
     #: The token limit if the request has none (Moonshot 1024, Fireworks 2048). None: what fits, up to the cap.
     default_tokens: int | None = None
 
@@ -58,6 +64,14 @@ class Habits:
     #: ``stream_options.include_usage`` is true (vLLM, OpenAI). ``"never"``: whole answers have no usage either.
     #: ``"zero"``: as ``"finish"``, and all numbers are 0 (LitServe).
     usage: Literal["finish", "trailing", "both", "asked", "never", "zero"] = "finish"
+
+    #: The status of the error that ``stream_options`` gets: 422 (Mistral), 400 (models on Azure). None: they are read.
+    refuses_stream_options: Literal[400, 422] | None = None
+
+    #: What usage says. ``"zeros"``: nothing but zeros (LocalAI, with tools). ``"without_thoughts"``: the tokens of the
+    #: thoughts are in no sum (Gemini and Gemma behind DeepInfra). ``"half"``, ``"double"``: so many output tokens
+    #: (gateways that count with another tokenizer). None: the truth.
+    miscounts: Literal["zeros", "without_thoughts", "half", "double"] | None = None
 
     #: Whether the chunk with the finish reason carries the last text (vLLM), instead of an empty delta.
     finish_with_text: bool = False

@@ -206,16 +206,24 @@ def _usage(prompt: Prompt, replies: Sequence[Reply], habits: Habits, cached_toke
     if habits.usage == "zero":
         return dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), 0)
     completion = sum(reply.completion_tokens for reply in replies)
+    thinking = sum(reply.reasoning_tokens for reply in replies)
+    said = {
+        None: completion,
+        "zeros": 0,
+        "without_thoughts": completion - thinking,
+        "half": completion // 2,
+        "double": completion * 2,
+    }[habits.miscounts]
+    asked = 0 if habits.miscounts == "zeros" else prompt.tokens
     usage: dict[str, Any] = {
-        "prompt_tokens": prompt.tokens,
-        "completion_tokens": completion,
-        "total_tokens": prompt.tokens + completion,
+        "prompt_tokens": asked,
+        "completion_tokens": said,
+        "total_tokens": asked + said,
         "estimated_cost": round(prompt.tokens * 4e-8 + completion * 1.2e-7, 10),
         "prompt_tokens_details": {"cached_tokens": cached_tokens},
     }
     if habits.thinks:
-        thinking = sum(reply.reasoning_tokens for reply in replies)
-        usage["completion_tokens_details"] = {"reasoning_tokens": thinking}
+        usage["completion_tokens_details"] = {"reasoning_tokens": 0 if habits.miscounts == "zeros" else thinking}
     return usage
 
 

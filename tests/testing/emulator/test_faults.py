@@ -8,11 +8,11 @@ import pytest
 
 from openai_continue.testing import Emulator, Fault
 from tests.support.ways import http
-from tests.testing.emulator.asking import BODY, CLIENT, post, prefilled, streamed_or_not, wait_for
+from tests.testing.emulator.asking import BODY, CLIENT, ask, chunks_of, post, prefilled, streamed_or_not, wait_for
 
 
 @streamed_or_not
-@pytest.mark.parametrize("kind", ["429", "500", "503"])
+@pytest.mark.parametrize("kind", ["402", "429", "500", "503"])
 def test_status(kind: Any, stream: bool) -> None:
     """A fault is met by the requests that it names, and by no others."""
     with Emulator(cap=5, faults=[Fault(kind, round=2, times=2)]) as emulator:
@@ -62,6 +62,7 @@ OPEN, DONE = '"finish_reason":null}]}\n\n', "data: [DONE]\n\n"
         ("hang", True, "by timeout", OPEN),
         ("error_frame", True, "cleanly", '\\"code\\": 500}}"}\n\n'),
         ("error_event", True, "cleanly", '"code":500}}\n\n'),
+        ("choice_error", True, "cleanly", '"error":{"code":502,"message":"Died"}}]}\n\n' + DONE),
         ("half_frame", True, "cleanly", "object"),
         ("slow", False, "cleanly", DONE),
         ("empty", False, "cleanly", '"finish_reason":"length"}]}\n\n' + DONE),
@@ -69,6 +70,9 @@ OPEN, DONE = '"finish_reason":null}]}\n\n', "data: [DONE]\n\n"
         ("null_choices", False, "cleanly", '"choices":null}\n\n' + DONE),
         ("not_json", False, "cleanly", "</html>\n\n"),
         ("no_done", False, "cleanly", "}}\n\n"),
+        ("data_null", False, "cleanly", "}}\n\n" + DONE),
+        ("thinks_anew", False, "cleanly", DONE),
+        ("other_model", False, "cleanly", DONE),
     ],
 )
 def test_streams(kind: Any, breaks: bool, how: str, tail: str) -> None:
@@ -80,7 +84,7 @@ def test_streams(kind: Any, breaks: bool, how: str, tail: str) -> None:
         assert tail in raw[-200:]
         assert raw.endswith(tail) or kind == "half_frame"
         if breaks:
-            assert raw.count('"delta":{"content":') - (kind == "half_frame") in {6, 7}
+            assert raw.count('"delta":{"content":') - (kind in {"half_frame", "choice_error"}) in {6, 7}
             assert emulator.requests[0].completion_tokens == 7
         assert stream_until_it_breaks(emulator)[0].endswith(DONE)
         wait_for(lambda: emulator.running == 0)
@@ -118,3 +122,44 @@ def test_whole_answers_of_no_use() -> None:
         assert answers["not_json"].text.startswith("<html>")
         assert {answers[kind].status_code for kind in ("error_frame", "error_event")} == {500}
         assert answers["slow"].json()["choices"][0]["finish_reason"] == "stop"
+
+
+def test_choice_error() -> None:
+    """A whole answer has the error in its choice, after some tokens."""
+    with Emulator(tokens=40, faults=[Fault("choice_error", after_tokens=7)]) as emulator:
+        choice = post(emulator).json()["choices"][0]
+
+        assert (choice["finish_reason"], choice["error"]["code"]) == ("error", 502)
+        assert choice["message"]["content"] == emulator.uncapped({**BODY, "max_tokens": 7})
+
+
+@streamed_or_not
+def test_data_null(stream: bool) -> None:
+    """Nothing but keep-alives is added, and only to streams."""
+    with Emulator(tokens=40, faults=[Fault("data_null")]) as emulator:
+        response = post(emulator, stream=stream)
+
+        assert response.text.count("data: null\n\n") == (response.text.count('"choices"') if stream else 0)
+
+
+@streamed_or_not
+def test_thinks_anew(stream: bool) -> None:
+    """A model that thinks anew begins its answer again, as without a prefill; a new answer is as always."""
+    with Emulator(tokens=40, cap=100, faults=[Fault("thinks_anew", times=3)]) as emulator:
+        whole = emulator.uncapped(BODY)
+        thoughts = ask(emulator, stream=stream, messages=prefilled(whole[:30]), field="reasoning_content")[0]
+
+        assert ask(emulator, stream=stream, messages=prefilled(whole[:30]))[0] == whole
+        assert ask(emulator, stream=stream) == (whole, "stop")
+        assert thoughts
+        assert emulator.derailed == 0
+
+
+@streamed_or_not
+def test_other_model(stream: bool) -> None:
+    """Another model's name stands in the answer."""
+    with Emulator(tokens=40, faults=[Fault("other_model")]) as emulator:
+        for model in ("another/model", "m"):
+            response = post(emulator, stream=stream)
+            answers = chunks_of(response) if stream else [response.json()]
+            assert {answer["model"] for answer in answers} == {model}

@@ -115,6 +115,60 @@ def test_limit_field_and_default(field: Any, used: int) -> None:
         assert post(emulator).json()["usage"]["completion_tokens"] == 11
 
 
+@streamed_or_not
+@pytest.mark.parametrize(
+    ("over_cap", "status", "said"),
+    [
+        ("openai", 400, "max_tokens is too large: 21. This model supports at most 20 completion tokens"),
+        ("deepseek", 400, "the valid range of max_tokens is [1, 20]"),
+        ("pydantic", 422, "Input should be less than or equal to 20"),
+        ("between", 400, "must be between 1 and 20"),
+        ("nameless", 400, "max_tokens参数非法"),
+        ("stream", 400, "Requests with max_tokens > 20 must have stream=true"),
+    ],
+)
+def test_over_the_cap(over_cap: Any, status: int, said: str, stream: bool) -> None:
+    """A request for more than the cap is refused; so is nothing else."""
+    with Emulator(cap=20, tokens=40, habits=Habits(over_cap=over_cap)) as emulator:
+        refused = post(emulator, max_tokens=21, stream=stream)
+
+        is_taken = over_cap == "stream" and stream
+        assert refused.status_code == (200 if is_taken else status)
+        assert is_taken or said in refused.text
+        post(emulator, max_tokens=20, stream=stream)
+        post(emulator, stream=stream)
+        used = [logged.completion_tokens for logged in emulator.requests]
+        assert used == ([21, 20, 41] if is_taken else [0, 20, 20])
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_stream_options(status: Any) -> None:
+    """Some servers refuse ``stream_options``."""
+    with Emulator(habits=Habits(refuses_stream_options=status)) as emulator:
+        refused = post(emulator, stream=True, stream_options={"include_usage": True})
+
+        assert refused.status_code == status
+        assert "stream_options" in refused.text
+        assert post(emulator, stream=True).status_code == 200
+
+
+@streamed_or_not
+@pytest.mark.parametrize(
+    ("miscounts", "said"), [("zeros", 0), ("without_thoughts", 13), ("half", 40), ("double", 160), (None, 80)]
+)
+def test_miscounts(miscounts: Any, said: int, stream: bool) -> None:
+    """Usage may be wrong; the ledger has the truth."""
+    habits = Habits(thinks="reasoning_content", think_tokens=67, miscounts=miscounts)
+    with Emulator(cap=80, habits=habits) as emulator:
+        response = post(emulator, stream=stream)
+        usage = (chunks_of(response)[-1] if stream else response.json())["usage"]
+
+        assert usage["completion_tokens"] == said
+        assert usage["total_tokens"] == said + usage["prompt_tokens"]
+        assert (usage["prompt_tokens"] == 0) == (miscounts == "zeros")
+        assert emulator.requests[0].completion_tokens == 80
+
+
 def test_overflow() -> None:
     """A stream that overflows may be a plain 400, or be clamped as in newer vLLM."""
     with Emulator(context=2000, habits=Habits(overflow="400")) as emulator:
