@@ -67,7 +67,11 @@ def test_end_of_a_document(value: Any, indent: Any, ascii_only: bool, after: str
         ('"a string"', None),
         ('"{}"', None),
         ("  {} ", 4),
-        ("} {}", 4),
+        ("} {}", None),
+        ('He said "see [1]:\n```json\n{}\n```\nHope', 33),
+        ("see [1]: {} x", None),
+        ("````\n{}\n````x", 12),
+        ("~~~json\n[]\n~~~\nHope", 15),
         ("```json\n{}\n```\n", None),
         ("```json\n{}\n```\nHope", 15),
         ("```json\n{}\nHope", 11),
@@ -77,7 +81,7 @@ def test_end_of_a_document(value: Any, indent: Any, ascii_only: bool, after: str
     ],
 )
 def test_end_of_odd_documents(text: str, end: int | None) -> None:
-    """Scalars have no end to be seen; brackets in strings and stray ones are none."""
+    """Scalars have no end to be seen; brackets in strings, and in text before a document, are none of it."""
     assert end == end_of(text, [])
     assert end == end_of(text, [1] * len(text))
 
