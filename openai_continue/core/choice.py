@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from . import reasoning, restart
-from .chunks import delta_of, text_of
+from .chunks import delta_of, joined, text_of
 from .jsons import Json, as_object
 from .logprobs import add_logprobs, logprobs_of
 from .prefill import RESTART_EVIDENCE, Hold
@@ -283,11 +283,13 @@ class Choice:
 
     def find_cut_call(self, *, used_up: bool) -> None:
         """
-        End a first round in "length" if it is a tool call that was cut and is called something else.
+        End a round in "length" if it is a tool call that was cut and is called something else.
 
         ``used_up``: whether all tokens were used that could be had. Some servers then close half arguments.
         """
-        if self.calls and self.finish_reason in _ENDS_OF_CALLS and (used_up or self.calls.are_broken):
+        if self.stopped is not None or not self.calls:
+            return
+        if self.finish_reason in _ENDS_OF_CALLS and (used_up or self.calls.are_broken):
             self.finish_reason, self.hides_cut = "length", True
 
     def book_round(self, used: int, context: int | None, *, finished: bool, counted: bool = False) -> None:
@@ -335,23 +337,6 @@ class Choice:
         """End this choice with what has arrived, as "length"; return all chunks that were held back."""
         self.finish_reason, self.stopped_by = "length", stopped_by
         return self.flush()
-
-
-def joined(so_far: Mapping[str, Any], more: Mapping[str, Any], *, apart: Sequence[str]) -> Json:
-    """
-    Return the fields of two rounds as one, without those named in ``apart``.
-
-    Lists grow with the text, so those of both follow each other. What is said of the prompt is as the first round has
-    it, and anything else as the last one has it.
-    """
-    fields = {**so_far}
-    for name, value in more.items():
-        known = fields.get(name)
-        if name in apart or (value is None and known is not None) or (known is not None and name.startswith("prompt")):
-            continue
-        grows = isinstance(known, list) and isinstance(value, list)
-        fields[name] = [*cast("list[Any]", known), *cast("list[Any]", value)] if grows else value
-    return fields
 
 
 class Choices:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .choice import Choice, Choices
-from .chunks import choices_of, chunk_choices, delta_of, has_news, index_of, part_end, singles
+from .chunks import choices_of, chunk_choices, delta_of, has_lists, has_news, index_of, part_end, singles
 from .jsons import Json
 from .merged import MergedAnswer
 from .request import Requests
@@ -26,9 +26,11 @@ class Feeding:
         """Take one chunk; return the chunks of the merged stream that may go out now."""
         items = chunk_choices(chunk)
         if items is None:
-            return [chunk] if running.choice is None else []
+            return self._feed_without_choice(running, chunk) if running.choice is None else []
         if running.choice is None:
             self._answer.take_names(chunk)
+        else:
+            chunk = _without_prompt(chunk)
         running.note(chunk, request_id)
         running.check_prompt()
         if usage_of(chunk) is not None and not self._shows_usage(running, items):
@@ -64,9 +66,10 @@ class Feeding:
         """Take a chunk of usage, or an empty one, which some servers send to keep the connection open."""
         if running.choice is None and not self._answer.keeps_ends:
             return [chunk]
-        if usage_of(chunk) is not None:
+        if running.choice is None or usage_of(chunk) is not None:
             self._answer.keep(chunk)
-        return []
+            return []
+        return [self._answer.identified(chunk)] if has_lists(chunk) else []
 
     def _feed_first(self, running: Running, chunk: Json, items: list[Json]) -> list[Json]:
         if len(items) == 1:
@@ -91,7 +94,7 @@ class Feeding:
         if choice.stopped is not None:
             return []
         delta = {name: value for name, value in delta_of(chunk).items() if name != "role"}
-        item = {**chunk["choices"][0], "index": choice.index, "delta": delta}
+        item = {**_without_prompt(chunk["choices"][0]), "index": choice.index, "delta": delta}
         chunk = self._answer.identified({**chunk, "choices": [item]})
         if running.take_end(choice, item):
             return self._keep_end(running, choice, chunk)
@@ -137,3 +140,10 @@ class Feeding:
         choice, flowing = self._flowing
         choice.chunks += chunks
         flowing.add(text)
+
+
+def _without_prompt(fields: Json) -> Json:
+    """Return a chunk or choice without what it says of the prompt (``prompt_token_ids``), which is the first round's."""
+    if not any(name.startswith("prompt") for name in fields):
+        return fields
+    return {name: value for name, value in fields.items() if not name.startswith("prompt")}

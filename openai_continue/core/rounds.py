@@ -160,6 +160,9 @@ class Rounds:
         else:
             running.check_prompt()
             item, fault = without_error(items[0])
+            if answer.get("error"):
+                fault = fault or as_object(answer["error"]) or {}
+                answer = {name: value for name, value in answer.items() if name != "error"}
             self._receive_choice(running, running.choice, item)
             if running.choice.stopped not in NOT_CONTINUED:
                 self._answer.take_completion(answer)
@@ -220,7 +223,7 @@ class Rounds:
     def _end_stream(self, running: Running) -> list[Json]:
         out = [chunk for _, chunks in self._close(running) for chunk in chunks]
         if self.continued or self._queue:
-            out = self._answer.part_kept() + out
+            out = self._answer.part_kept(goes_on=bool(self._queue)) + out
             self._answer.file_kept()
         return out
 
@@ -235,10 +238,10 @@ class Rounds:
         first = running.choice is None
         parties = self._parties(running)
         running.check_prompt()
-        for choice in parties if first else ():
-            choice.find_cut_call(used_up=running.used_up(parties, self._requests.limit))
         self._requests.served_by = self._requests.served_by or running.model
         out = [(choice, choice.settle()) for choice in parties]
+        for choice in parties:
+            choice.find_cut_call(used_up=running.used_up(parties, self._requests.limit))
         self._running = None
         if not first:
             self._queue.pop(0)
@@ -332,7 +335,7 @@ class Rounds:
         self._running = None
         if running.choice is None:
             flushed = [out for choice in self._choices for out in choice.flush()]
-            return Decision(raises=True, chunks=self._answer.part_kept() + flushed)
+            return Decision(raises=True, chunks=self._answer.part_kept(goes_on=False) + flushed)
         self._answer.note(running, None)
         # A full context concerns this choice. An error that the SDK's retries could not mend concerns every one.
         ended = self._queue[:1] if full else self._queue

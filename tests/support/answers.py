@@ -74,7 +74,7 @@ class Answer:
     @classmethod
     def of_chunks(cls, chunks: Sequence[Json], index: int = 0) -> Answer:
         """Read one choice of a stream, and check that it ends once, with nothing after its end."""
-        items = [item for chunk in chunks for item in chunk["choices"] if item["index"] == index]
+        items = [item for chunk in chunks for item in chunk.get("choices") or () if item["index"] == index]
         deltas = [item["delta"] for item in items]
         ends = [item["finish_reason"] for item in items if item.get("finish_reason")]
         assert len(ends) <= 1, ends
