@@ -143,7 +143,7 @@ class Feeding:
 
 
 def _without_prompt(fields: Json) -> Json:
-    """Return a chunk or choice without what it says of the prompt (``prompt_token_ids``), which is the first round's."""
+    """Return a chunk or choice without what it says of the prompt (``prompt_token_ids``): that is the first round's."""
     if not any(name.startswith("prompt") for name in fields):
         return fields
     return {name: value for name, value in fields.items() if not name.startswith("prompt")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from ..report import Round, SeamReport, report
 from . import reasoning
@@ -58,6 +58,14 @@ class MergedAnswer:
         """Take the whole answer of a round that is a part of the answer."""
         self._first = self._first or completion
         self._fields = joined(self._fields, completion, apart=("choices", "usage", *_NAMES))
+
+    def sent_ids(self, completion: Json) -> list[Any] | None:
+        """Return the ids of the answer's tokens in the prompt of a later round, if both prompts are told in ids."""
+        first, prompt = self._fields.get("prompt_token_ids"), completion.get("prompt_token_ids")
+        if not isinstance(first, list) or not isinstance(prompt, list):
+            return None
+        known, ids = cast("list[Any]", first), cast("list[Any]", prompt)
+        return ids[len(known) :] if ids[: len(known)] == known else None
 
     def take_names(self, chunk: Json) -> None:
         """Take what names the answer from a chunk of the first round. Some servers leave the first ones empty."""

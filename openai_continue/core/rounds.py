@@ -163,7 +163,7 @@ class Rounds:
             if answer.get("error"):
                 fault = fault or as_object(answer["error"]) or {}
                 answer = {name: value for name, value in answer.items() if name != "error"}
-            self._receive_choice(running, running.choice, item)
+            self._receive_choice(running, running.choice, item, self._answer.sent_ids(answer))
             if running.choice.stopped not in NOT_CONTINUED:
                 self._answer.take_completion(answer)
             if fault is not None or not running.finished:
@@ -177,8 +177,8 @@ class Rounds:
             choice.collect(chunks)
         return Decision()
 
-    def _receive_choice(self, running: Running, choice: Choice, item: Json) -> None:
-        choice.take_item(item, later=running.choice is not None)
+    def _receive_choice(self, running: Running, choice: Choice, item: Json, sent: list[Any] | None = None) -> None:
+        choice.take_item(item, later=running.choice is not None, sent=sent)
         running.take_end(choice, item)
 
     def completion(self) -> Json:

@@ -16,31 +16,8 @@ _GROQ = "x_groq"
 # Words in the names of numbers that are no amounts: rates, shares, times of day, and what holds for the whole. The last
 # round's is kept.
 _NO_AMOUNT = frozenset(
-    [
-        "per",
-        "rate",
-        "ratio",
-        "share",
-        "speed",
-        "tps",
-        "throughput",
-        "percent",
-        "percentage",
-        "average",
-        "avg",
-        "mean",
-        "max",
-        "min",
-        "limit",
-        "remaining",
-        "at",
-        "created",
-        "end",
-        "timestamp",
-        "id",
-        "version",
-    ]
-)
+    ("per", "rate", "ratio", "share", "speed", "tps", "throughput", "percent", "percentage", "average", "avg", "mean")
+) | {"max", "min", "limit", "remaining", "at", "created", "end", "timestamp", "id", "version"}
 # The same for numbers of the beginning. The first round's is kept.
 _OF_BEGINNING = frozenset(["first", "ttft", "start", "started", "queue", "queued"])
 # The words of a name in snake_case or camelCase.
