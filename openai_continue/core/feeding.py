@@ -85,7 +85,8 @@ class Feeding:
         if not running.take_end(choice, item):
             return choice.take(chunk, later=False)
         # The end of a tool call is kept too: its usage may show that the call was cut.
-        if choice.finish_reason == "length" or choice.calls or self._answer.keeps_ends:
+        calls = choice.calls or any(delta_of(chunk).get(name) for name in ("tool_calls", "function_call"))
+        if choice.finish_reason == "length" or calls or self._answer.keeps_ends:
             return self._keep_end(running, choice, chunk)
         choice.ended = True
         return choice.take(chunk, later=False) + choice.end_texts(goes_on=False)

@@ -206,7 +206,7 @@ class MergedAnswer:
 def _merged(item: Json, choice: Choice) -> Json:
     """Return a choice of the first round with the text and the end of all rounds."""
     if choice.rounds == 1 and not choice.cut:
-        return item
+        return {**item, "finish_reason": choice.finish_reason} if choice.hides_cut else item
     message = {**item["message"], **choice.message_fields}
     if choice.answer.text or message.get("content"):
         message["content"] = choice.answer.text
