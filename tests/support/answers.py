@@ -107,7 +107,9 @@ def _spelled(items: Iterable[Json]) -> bytes | None:
 
 def _add_call(calls: list[Json], delta: Json) -> None:
     if delta["index"] == len(calls):
-        calls.append({"id": delta["id"], "type": delta["type"], "function": {**delta["function"]}})
+        calls.append({name: value for name, value in delta.items() if name != "index"})
+        if "function" in delta:
+            calls[-1]["function"] = {**delta["function"]}
         return
     assert not {"id", "name"} & {*delta, *delta["function"]}
     calls[delta["index"]]["function"]["arguments"] += delta["function"]["arguments"]
