@@ -130,7 +130,9 @@ def lists_of(chunk: Json) -> Json:
 def grows(value: object) -> bool:
     """Whether a value grows with the text: a list, or an object with one in it, that is not empty."""
     known = as_object(value)
-    return any(map(grows, known.values())) if known is not None else isinstance(value, list) and bool(value)
+    if known is not None:
+        return any(map(grows, known.values()))
+    return isinstance(value, list) and bool(cast("list[Any]", value))
 
 
 def joined(so_far: Mapping[str, Any], more: Mapping[str, Any], *, apart: Sequence[str] = ()) -> Json:
@@ -151,12 +153,12 @@ def joined(so_far: Mapping[str, Any], more: Mapping[str, Any], *, apart: Sequenc
 def _joined(known: object, value: object) -> object:
     if value is None:
         return known
+    old, new = as_object(known), as_object(value)
+    if old is not None and new is not None:
+        return {**new, **{name: _joined(each, new.get(name)) for name, each in old.items() if grows(each)}}
     if isinstance(known, list) and isinstance(value, list):
         return [*cast("list[Any]", known), *cast("list[Any]", value)]
-    old, new = as_object(known), as_object(value)
-    if old is None or new is None:
-        return value
-    return {**new, **{name: _joined(each, new.get(name)) for name, each in old.items() if grows(each)}}
+    return value
 
 
 def without_start(chunks: Sequence[Json], length: int, field: str) -> list[Json]:
