@@ -217,7 +217,8 @@ class Rounds:
         """
         running = self._expect(request)
         if running.choice is not None and not running.finished and running.choice.stopped is None:
-            running.take_end(running.choice, {"finish_reason": "stop"})
+            calls = running.choice.barred == "tool_call"
+            running.take_end(running.choice, {"finish_reason": "tool_calls" if calls else "stop"})
         return self._end_stream(running)
 
     def _end_stream(self, running: Running) -> list[Json]:
@@ -386,7 +387,10 @@ class Rounds:
         for choice in parties:
             if running.choice is not None or not choice.finish_reason:
                 choice.book_break()
-        running.usage, running.finished = None, False
+        # Usage that came within the text counts up to the break; what does not fit the text is of its beginning.
+        if len(parties) > 1 or not running.is_counted(parties[0], parties):
+            running.usage = None
+        running.finished = False
         wait = recovery.wait_before_heal(max(choice.heals for choice in parties))
         return Decision(chunks=self._end_stream(running), after=wait)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from openai_continue import providers
+from openai_continue.core.round import Failure
 from openai_continue.core.usage import add_usage, usage_of
 from tests.support.bodies import ask
 from tests.support.driving import DRIVES, Drive, drives, rounds_of, streamed
@@ -154,6 +155,32 @@ def test_place_of_usage(place: str) -> None:
     carrier = [chunk for chunk in answer.raw if usage_of(chunk) == usage(36, 6)][-1]
     assert (place == "choice") == ("usage" not in carrier and "x_groq" not in carrier)
     assert (place == "groq") == ("x_groq" in carrier)
+
+
+@pytest.mark.parametrize(("counted", "total"), [(True, usage(36, 3)), (False, usage(24, 2))])
+def test_usage_of_a_round_that_broke_off(counted: bool, total: Any) -> None:
+    """Issue 14: usage that counts up within the text is known of a round that breaks off; else its cost is unknown."""
+    options = {"stream_options": {"include_usage": True}}
+    rounds = rounds_of(ask(stream=True, **options), "vllm")
+    outs: list[Any] = []
+    for number, text in enumerate(("one", " two", " three")):
+        request = rounds.next_request()
+        assert request is not None
+        chunks = chunks_with_usage(
+            "every chunk", [text], "stop" if number == 2 else "length", usage(10 + 2 * number, 1)
+        )
+        broke_off = number == 1
+        if broke_off and not counted:
+            del chunks[0]["usage"]
+        for chunk in chunks[:1] if broke_off else chunks:
+            outs += rounds.feed(request, chunk)
+        if broke_off:
+            outs += rounds.fail(request, Failure("APIConnectionError", broke_off=True)).chunks
+        else:
+            outs += rounds.end_of_stream(request)
+    outs += rounds.last_chunks()
+
+    assert total == usages_in(outs)[-1]
 
 
 @drives

@@ -225,6 +225,14 @@ ENDS: dict[str, tuple[list[Any], str, str, str | None]] = {
     "no finish_reason, usage": (
         [chunk("two"), event({"id": "c", "choices": [], "usage": {"completion_tokens": 1}}), DONE], "One two", "stop", None,
     ),
+    "no finish_reason, a tool call": (
+        [chunk(None, tool_calls=[{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]), DONE],
+        "One ", "tool_calls", None,
+    ),
+    "no finish_reason, a tool call that is cut": (
+        [chunk(None, tool_calls=[{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{"}}]), DONE],
+        "One ", "length", None,
+    ),
     "nothing but the end mark": ([DONE], "One ", "length", "APIConnectionError"),
     **{
         f"finish_reason error, code {code}, {text!r}, {place}": (
