@@ -45,7 +45,9 @@ def half_character(written: bytes) -> bytes:
 
 
 def without_cut_character(text: str) -> str:
-    """Return the text without the U+FFFD (one to three) at its end that a server writes for a cut character."""
+    """Return the text without the U+FFFD (one to three), or half surrogate pair, at its end of a cut character."""
+    if ends_in_surrogate(text):
+        return text[:-1]
     if not text.endswith(CUT_CHARACTER):
         return text
     bare = text[-3:].rstrip(CUT_CHARACTER)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from . import reasoning, restart
-from .chunks import delta_of, text_of
-from .fields import joined
+from .chunks import delta_of, joined, text_of
 from .jsons import Json, as_object
 from .logprobs import add_logprobs, logprobs_of
 from .prefill import RESTART_EVIDENCE, Hold
@@ -24,6 +24,8 @@ _TOKEN = 8
 # Bytes of a token, on average, without whitespace: some 4 in English and in Chinese.
 _BYTES_OF_TOKEN = 4
 _WHITESPACE = " \n\t"
+# Most bytes of a character, each of which may be a token.
+_BYTES_OF_CHARACTER = 4
 
 
 @dataclass(slots=True, repr=False)
@@ -182,8 +184,12 @@ class Choice:
             return []
         return self.answer.take(chunk)
 
-    def take_item(self, item: Json, *, later: bool) -> None:
-        """Take the choice of a whole answer, as a stream of one chunk."""
+    def take_item(self, item: Json, *, later: bool, sent: Sequence[Any] | None = None) -> None:
+        """
+        Take the choice of a whole answer, as a stream of one chunk.
+
+        ``sent``: the ids of the tokens of this choice in the prompt of a later round, if the server tells them.
+        """
         message = as_object(item.get("message")) or {}
         chunk = {"choices": [{**item, "delta": message}]}
         text = text_of(chunk)
@@ -195,9 +201,21 @@ class Choice:
             return
         if later and not self.thinking:
             message = reasoning.without_thoughts(message)
+        if sent is not None:
+            self._drop_ids(sent)
         apart = ("role", "content", *reasoning.FIELDS)
         self.message_fields = joined(self.message_fields, message, apart=apart)
         self.choice_fields = joined(self.choice_fields, item, apart=("index", "message", "logprobs", "finish_reason"))
+
+    def _drop_ids(self, sent: Sequence[Any]) -> None:
+        """Drop the ids of the tokens that were held back, and that the running round has written again."""
+        ids, seam = self.choice_fields.get("token_ids"), self.current.seam
+        if not isinstance(ids, list) or self.current.dropped < len(seam.held) or list(sent) != ids[: len(sent)]:
+            return
+        # A token has one byte or more. If more are missing, the prompt is not what it seems to be.
+        most = len(seam.held.encode("utf-8", "replace")) + _BYTES_OF_CHARACTER * self.cut
+        if len(cast("list[Any]", ids)) - len(sent) <= most:
+            self.choice_fields["token_ids"] = ids[: len(sent)]
 
     def collect(self, chunks: list[Json]) -> None:
         """Add the logprobs of chunks that are out, for the merged whole answer."""
@@ -294,7 +312,9 @@ class Choice:
 
         ``used_up``: whether all tokens were used that could be had. Some servers then close half arguments.
         """
-        if self.calls and self.finish_reason in _ENDS_OF_CALLS and (used_up or self.calls.are_broken):
+        if self.stopped is not None or not self.calls:
+            return
+        if self.finish_reason in _ENDS_OF_CALLS and (used_up or self.calls.are_broken):
             self.finish_reason, self.hides_cut = "length", True
 
     def book_round(self, used: int, context: int | None, *, finished: bool, counted: bool = False) -> None:

@@ -75,31 +75,90 @@ def has_news(chunk: Json) -> bool:
     """
     Whether a chunk of one choice adds to the answer, and not only a role, a usage or a ``finish_reason``.
 
-    What stands beside a ``finish_reason`` belongs to the end, but for lists, which grow with the text.
+    What stands beside a ``finish_reason`` belongs to the end, but for lists in the choice, which grow with the text.
     """
     item = chunk["choices"][0]
+    if has_lists(chunk) and not item.get("finish_reason"):
+        return True
     logprobs = item.get("logprobs")
     known = as_object(logprobs)
     if logprobs is not None and (known is None or any(known.values())):
         return True
     beside = {name: value for name, value in item.items() if name not in _OF_CHOICE}
-    if any(isinstance(value, list) if item.get("finish_reason") else True for value in beside.values() if value):
+    if any(grows(value) if item.get("finish_reason") else value for value in beside.values()):
         return True
     return any(value for name, value in delta_of(chunk).items() if name != "role")
 
 
 def part_end(chunk: Json) -> tuple[Json, Json]:
-    """Return the last chunk of a choice as two: what it adds to the answer, and the bare end."""
-    chunk_news = without_usage(chunk)
+    """
+    Return the last chunk of a choice as two: what it adds to the answer, and the bare end.
+
+    Lists beside the choices stay at the end.
+    """
+    chunk_news = without_lists(without_usage(chunk))
     item = chunk["choices"][0]
-    adds: Json = {name: value for name, value in item.items() if name in _OF_CHOICE or isinstance(value, list)}
+    adds: Json = {name: value for name, value in item.items() if name in _OF_CHOICE or grows(value)}
     adds.pop("usage", None)
     news: Json = {**chunk_news, "choices": [{**adds, "finish_reason": None}]}
-    bare: Json = {name: None if isinstance(value, list) else value for name, value in item.items()}
+    bare: Json = {name: None if grows(value) else value for name, value in item.items()}
     bare["delta"] = {}
     if "logprobs" in item:
         bare["logprobs"] = None
     return news, {**chunk, "choices": [bare]}
+
+
+def without_lists(chunk: Json) -> Json:
+    """Return a chunk without the lists beside its choices; the same object if it has none."""
+    if not has_lists(chunk):
+        return chunk
+    return {name: value for name, value in chunk.items() if name == "choices" or not grows(value)}
+
+
+def has_lists(chunk: Json) -> bool:
+    """Whether a chunk has lists beside its choices."""
+    return any(name != "choices" and grows(value) for name, value in chunk.items())
+
+
+def lists_of(chunk: Json) -> Json:
+    """Return a chunk of nothing but the lists beside its choices."""
+    items = choices_of(chunk) or []
+    bare: list[Json] = [{"index": index_of(item), "delta": {}, "finish_reason": None} for item in items]
+    return {**without_usage(chunk), "choices": bare}
+
+
+def grows(value: object) -> bool:
+    """Whether a value grows with the text: a list, or an object with one in it, that is not empty."""
+    known = as_object(value)
+    if known is not None:
+        return any(map(grows, known.values()))
+    return isinstance(value, list) and bool(cast("list[Any]", value))
+
+
+def joined(so_far: Mapping[str, Any], more: Mapping[str, Any], *, apart: Sequence[str] = ()) -> Json:
+    """
+    Return the fields of two rounds as one, without those of the second that are named in ``apart``.
+
+    Lists grow with the text, so those of both follow each other, also within objects. What is said of the prompt is as
+    the first round has it, and anything else as the last one has it.
+    """
+    fields = {**so_far}
+    for name, value in more.items():
+        known = fields.get(name)
+        if name not in apart and (known is None or not name.startswith("prompt")):
+            fields[name] = _joined(known, value)
+    return fields
+
+
+def _joined(known: object, value: object) -> object:
+    if value is None:
+        return known
+    old, new = as_object(known), as_object(value)
+    if old is not None and new is not None:
+        return {**new, **{name: _joined(each, new.get(name)) for name, each in old.items() if grows(each)}}
+    if isinstance(known, list) and isinstance(value, list):
+        return [*cast("list[Any]", known), *cast("list[Any]", value)]
+    return value
 
 
 def without_start(chunks: Sequence[Json], length: int, field: str) -> list[Json]:
@@ -111,6 +170,9 @@ def without_start(chunks: Sequence[Json], length: int, field: str) -> list[Json]
             kept.append(chunk)
         else:
             part = _between(chunk, min(length, size), size, field)
+            if length >= size:
+                # Its lists (token ids, logprobs) are a copy too.
+                part = _without_copies(part)
             kept += [part] if has_news(part) else []
         length = max(length - size, 0)
     return kept
@@ -118,14 +180,20 @@ def without_start(chunks: Sequence[Json], length: int, field: str) -> list[Json]
 
 def without_end(chunks: Sequence[Json], length: int, field: str) -> list[Json]:
     """Return a run of chunks of one choice up to the last ``length`` characters of ``field``."""
-    kept = list(chunks)
-    while kept and length:
-        chunk = kept.pop()
+    kept: list[Json] = []
+    for chunk in reversed(chunks):
         size = len(text_of(chunk, field))
-        if length < size:
+        if length == 0 or not size:
+            kept.append(chunk)
+        elif length < size:
             kept.append(_between(chunk, 0, size - length, field))
         length = max(length - size, 0)
-    return kept
+    return kept[::-1]
+
+
+def _without_copies(chunk: Json) -> Json:
+    item = {name: value for name, value in chunk["choices"][0].items() if name in _OF_CHOICE}
+    return {**without_lists(chunk), "choices": [{**item, "logprobs": None} if "logprobs" in item else item]}
 
 
 def token_bytes_of(chunk: Json) -> bytes:
@@ -141,9 +209,16 @@ def merged(chunks: Sequence[Json], field: str) -> list[Json]:
         logprobs = add_logprobs(logprobs, as_object(chunk["choices"][0].get("logprobs")))
     if not text:
         return []
-    item = {**chunks[0]["choices"][0], "logprobs": logprobs_of(logprobs, text, 0, len(text))}
-    delta = _with_text(delta_of(chunks[0]), field, text_of(chunks[0], field), text)
-    return [{**chunks[0], "choices": [{**item, "delta": delta}]}]
+    one: Json = {}
+    item: Json = {}
+    delta: Json = {}
+    for chunk in chunks:
+        one = joined(one, chunk, apart=("choices",))
+        item = joined(item, chunk["choices"][0], apart=("delta", "logprobs"))
+        delta = joined(delta, delta_of(chunk), apart=("content", *FIELDS) if delta else ())
+    item = {**item, "logprobs": logprobs_of(logprobs, text, 0, len(text))}
+    delta = _with_text(delta, field, text_of(chunks[0], field), text)
+    return [{**one, "choices": [{**item, "delta": delta}]}]
 
 
 def _with_text(delta: Json, field: str, old: str, new: str) -> Json:

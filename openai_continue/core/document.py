@@ -1,4 +1,4 @@
-"""Where a JSON document ends that comes in pieces; it may stand in a Markdown fence."""
+"""Where a JSON document ends that comes in pieces; it may stand in a Markdown fence, with text before that."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import re
 
 # A backslash escapes the next character, which may be the first one of the next piece.
 _MARKS = re.compile(r'[{}\[\]"\\]')
-_FENCE = "```"
+# What opens a fence around a document: "```json". The document follows.
+_OPENING = re.compile(r"(`{3,}|~{3,})[ \t]*[\w+.-]*\s*\Z")
+_LONGEST_OPENING = 200
 
 
 class Document:
-    """Finds the end of a JSON object or array that comes in pieces. A fence opened before it is a part of it."""
+    """
+    Finds the end of a JSON object or array that comes in pieces.
+
+    A document is the first thing in the text, or the first thing in a fence. The fence is a part of it. Brackets
+    elsewhere are ordinary text.
+    """
 
     def __init__(self) -> None:
+        # How many brackets are open.
         self._depth = 0
         self._in_string = False
         self._escaped = False
         self._ended = False
-        # What came before the document, until it begins; what came after it of the closing fence.
+        # What came before the document, until it begins; what opened its fence; what came after it of the closing one.
         self._before = ""
+        self._fence = ""
         self._after: str | None = None
 
     def feed(self, text: str) -> int | None:
@@ -27,7 +36,9 @@ class Document:
             return 0
         if self._after is not None:
             return self._close_fence(text, 0)
-        place = 0
+        place = 0 if self._depth else self._begin(text)
+        if place is None:
+            return None
         if self._escaped and text:
             self._escaped, place = False, 1
         found = _MARKS.search(text, place)
@@ -39,20 +50,28 @@ class Document:
                 place += self._in_string
             elif mark == '"':
                 self._in_string = not self._in_string
-            elif not self._in_string and (self._depth or mark in "{["):
-                if not self._depth:
-                    self._before += text[: found.start()]
+            elif not self._in_string:
                 self._depth += 1 if mark in "{[" else -1
                 if self._depth == 0:
                     return self._close(text, place)
             found = _MARKS.search(text, place)
-        if not self._depth:
-            self._before += text
+        return None
+
+    def _begin(self, text: str) -> int | None:
+        """Return where the object or array begins in a piece, or None if it does not."""
+        known = self._before + text
+        for found in re.finditer(r"[{\[]", text):
+            fence = _fence_before(known, len(self._before) + found.start())
+            if fence is not None:
+                self._fence = fence
+                return found.start()
+        # Only whether it is blank, and its end, matter.
+        self._before = known if known.isspace() else known[-_LONGEST_OPENING:]
         return None
 
     def _close(self, text: str, place: int) -> int | None:
         """Take the end of the object or array, at ``place``; return where the document ends, or None."""
-        if _FENCE not in self._before:
+        if not self._fence:
             self._ended = True
             return place
         self._after = ""
@@ -62,7 +81,7 @@ class Document:
         """Take what follows the object or array in a fence, from ``place`` on: whitespace and the closing fence."""
         while place < len(text):
             seen = (self._after or "") + text[place]
-            if not _FENCE.startswith(seen.lstrip()) and seen.strip() != _FENCE:
+            if not self._fence.startswith(seen.lstrip()) and seen.strip() != self._fence:
                 self._ended = True
                 return place
             self._after, place = seen, place + 1
@@ -71,12 +90,21 @@ class Document:
     @property
     def has_ended(self) -> bool:
         """Whether the document is complete. Whitespace may still follow the closing fence."""
-        return self._ended or _FENCE in (self._after or "")
+        return self._ended or bool(self._fence and self._fence in (self._after or ""))
 
 
 def without_fence(text: str) -> str:
     """Return a JSON document without the Markdown fence around it; the text as it is if there is none."""
-    found = re.search(r"[{\[]", text)
-    if found is None or _FENCE not in text[: found.start()]:
-        return text
-    return text[found.start() :].rstrip().removesuffix(_FENCE)
+    for found in re.finditer(r"[{\[]", text):
+        fence = _fence_before(text, found.start())
+        if fence is not None:
+            return text[found.start() :].rstrip().removesuffix(fence) if fence else text
+    return text
+
+
+def _fence_before(text: str, place: int) -> str | None:
+    """Return the fence that is opened directly before a place, "" if nothing is there, or None."""
+    if place == 0 or text[:place].isspace():
+        return ""
+    found = _OPENING.search(text, max(place - _LONGEST_OPENING, 0), place)
+    return None if found is None else found.group(1)

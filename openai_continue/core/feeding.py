@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .choice import Choice
 from .choices import Choices
-from .chunks import choices_of, chunk_choices, delta_of, has_news, index_of, part_end, singles
+from .chunks import choices_of, chunk_choices, delta_of, has_lists, has_news, index_of, part_end, singles
 from .jsons import Json
 from .merged import MergedAnswer
 from .request import Requests
@@ -27,9 +27,11 @@ class Feeding:
         """Take one chunk; return the chunks of the merged stream that may go out now."""
         items = chunk_choices(chunk)
         if items is None:
-            return [chunk] if running.choice is None else []
+            return self._feed_without_choice(running, chunk) if running.choice is None else []
         if running.choice is None:
             self._answer.take_names(chunk)
+        else:
+            chunk = _without_prompt(chunk)
         running.note(chunk, request_id)
         running.check_prompt()
         if usage_of(chunk) is not None and not self._shows_usage(running, items):
@@ -65,9 +67,10 @@ class Feeding:
         """Take a chunk of usage, or an empty one, which some servers send to keep the connection open."""
         if running.choice is None and not self._answer.keeps_ends:
             return [chunk]
-        if usage_of(chunk) is not None:
+        if running.choice is None or usage_of(chunk) is not None:
             self._answer.keep(chunk)
-        return []
+            return []
+        return [self._answer.identified(chunk)] if has_lists(chunk) else []
 
     def _feed_first(self, running: Running, chunk: Json, items: list[Json]) -> list[Json]:
         if len(items) == 1:
@@ -83,7 +86,8 @@ class Feeding:
         if not running.take_end(choice, item):
             return choice.take(chunk, later=False)
         # The end of a tool call is kept too: its usage may show that the call was cut.
-        if choice.finish_reason == "length" or choice.calls or self._answer.keeps_ends:
+        calls = choice.calls or any(delta_of(chunk).get(name) for name in ("tool_calls", "function_call"))
+        if choice.finish_reason == "length" or calls or self._answer.keeps_ends:
             return self._keep_end(running, choice, chunk)
         choice.ended = True
         return choice.take(chunk, later=False) + choice.end_texts(goes_on=False)
@@ -92,7 +96,7 @@ class Feeding:
         if choice.stopped is not None:
             return []
         delta = {name: value for name, value in delta_of(chunk).items() if name != "role"}
-        item = {**chunk["choices"][0], "index": choice.index, "delta": delta}
+        item = {**_without_prompt(chunk["choices"][0]), "index": choice.index, "delta": delta}
         chunk = self._answer.identified({**chunk, "choices": [item]})
         if running.take_end(choice, item):
             return self._keep_end(running, choice, chunk)
@@ -138,3 +142,10 @@ class Feeding:
         choice, flowing = self._flowing
         choice.chunks += chunks
         flowing.add(text)
+
+
+def _without_prompt(fields: Json) -> Json:
+    """Return a chunk or choice without what it says of the prompt (``prompt_token_ids``): that is the first round's."""
+    if not any(name.startswith("prompt") for name in fields):
+        return fields
+    return {name: value for name, value in fields.items() if not name.startswith("prompt")}

@@ -41,9 +41,9 @@ def copied(value: Json) -> Json:
 
 
 def _copied(value: Any) -> Any:
-    if type(value) is dict:
+    if isinstance(value, dict):
         return copied(cast(Json, value))
-    return [_copied(each) for each in cast("list[Any]", value)] if type(value) is list else value
+    return [_copied(each) for each in cast("list[Any]", value)] if isinstance(value, (list, tuple)) else value
 
 
 def dump(value: object) -> bytes:

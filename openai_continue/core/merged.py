@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from ..report import Round, SeamReport, report
 from . import reasoning
 from .choice import Choice
 from .choices import Choices
-from .chunks import has_news, index_of, part_end
-from .fields import joined
+from .chunks import choices_of, has_lists, has_news, index_of, joined, lists_of, part_end, without_lists
 from .jsons import Json, as_object, as_string
 from .round import Running
 from .usage import add_usage, as_one_call, usage_of, with_usage, without_usage
@@ -60,6 +59,14 @@ class MergedAnswer:
         """Take the whole answer of a round that is a part of the answer."""
         self._first = self._first or completion
         self._fields = joined(self._fields, completion, apart=("choices", "usage", *_NAMES))
+
+    def sent_ids(self, completion: Json) -> list[Any] | None:
+        """Return the ids of the answer's tokens in the prompt of a later round, if both prompts are told in ids."""
+        first, prompt = self._fields.get("prompt_token_ids"), completion.get("prompt_token_ids")
+        if not isinstance(first, list) or not isinstance(prompt, list):
+            return None
+        known, ids = cast("list[Any]", first), cast("list[Any]", prompt)
+        return ids[len(known) :] if ids[: len(known)] == known else None
 
     def take_names(self, chunk: Json) -> None:
         """Take what names the answer from a chunk of the first round. Some servers leave the first ones empty."""
@@ -140,20 +147,29 @@ class MergedAnswer:
         """Drop the ends of a round that failed after them."""
         self._kept = []
 
-    def part_kept(self) -> list[Json]:
-        """Reduce the kept ends to bare ends; return the text that came with them."""
+    def part_kept(self, *, goes_on: bool) -> list[Json]:
+        """
+        Reduce the kept ends to bare ends; return what came with them.
+
+        ``goes_on``: whether another round follows. If none does, the lists beside the choices stay at the end.
+        """
         texts: list[Json] = []
         for place, chunk in enumerate(self._kept):
-            if chunk.get("choices") and has_news(chunk):
+            if choices_of(chunk) and has_news(chunk):
                 news, self._kept[place] = part_end(chunk)
                 texts.append(news)
+            if goes_on and has_lists(chunk):
+                texts.append(self.identified(lists_of(chunk)))
+                self._kept[place] = without_lists(self._kept[place])
         return texts
 
     def file_kept(self) -> None:
         """Take the kept ends for those of the merged stream, unless a later round brings others."""
         kept, self._kept = self._kept, []
-        self._trailing = [chunk for chunk in kept if not chunk.get("choices")] or self._trailing
-        self._ends.update({index_of(chunk["choices"][0]): chunk for chunk in kept if chunk.get("choices")})
+        # The first round's also hold what only kept its connection open.
+        trailing = [one for one in kept if not choices_of(one) and (usage_of(one) is not None or has_lists(one))]
+        self._trailing = trailing or self._trailing
+        self._ends.update({index_of(chunk["choices"][0]): chunk for chunk in kept if choices_of(chunk)})
 
     def last_chunks(self, *, continued: bool) -> list[Json]:
         """
@@ -191,7 +207,7 @@ class MergedAnswer:
 def _merged(item: Json, choice: Choice) -> Json:
     """Return a choice of the first round with the text and the end of all rounds."""
     if choice.rounds == 1 and not choice.cut:
-        return item
+        return {**item, "finish_reason": choice.finish_reason} if choice.hides_cut else item
     message = {**item["message"], **choice.message_fields}
     if choice.answer.text or message.get("content"):
         message["content"] = choice.answer.text

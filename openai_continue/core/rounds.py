@@ -147,7 +147,10 @@ class Rounds:
         else:
             running.check_prompt()
             item, fault = without_error(items[0])
-            running.choice.take_item(item, later=True)
+            if answer.get("error"):
+                fault = fault or as_object(answer["error"]) or {}
+                answer = {name: value for name, value in answer.items() if name != "error"}
+            running.choice.take_item(item, later=True, sent=self.answer.sent_ids(answer))
             running.take_end(running.choice, item)
             if running.choice.stopped not in NOT_CONTINUED:
                 self.answer.take_completion(answer)
@@ -199,13 +202,14 @@ class Rounds:
         """
         running = self._expect(request)
         if running.choice is not None and not running.finished and running.choice.stopped is None:
-            running.take_end(running.choice, {"finish_reason": "stop"})
+            calls = running.choice.barred == "tool_call"
+            running.take_end(running.choice, {"finish_reason": "tool_calls" if calls else "stop"})
         return self._end_stream(running)
 
     def _end_stream(self, running: Running) -> list[Json]:
         out = [chunk for _, chunks in self._close(running) for chunk in chunks]
         if self.continued or self._queue:
-            out = self.answer.part_kept() + out
+            out = self.answer.part_kept(goes_on=bool(self._queue)) + out
             self.answer.file_kept()
         return out
 
@@ -220,10 +224,10 @@ class Rounds:
         first = running.choice is None
         parties = list(self._choices) if running.choice is None else [running.choice]
         running.check_prompt()
-        for choice in parties:
-            choice.find_cut_call(used_up=running.used_up(parties, self._requests.limit))
         self._requests.served_by = self._requests.served_by or running.model
         out = [(choice, choice.settle()) for choice in parties]
+        for choice in parties:
+            choice.find_cut_call(used_up=running.used_up(parties, self._requests.limit))
         self._running = None
         if not first:
             self._queue.pop(0)
@@ -305,7 +309,7 @@ class Rounds:
         self._running = None
         if running.choice is None:
             flushed = [out for choice in self._choices for out in choice.flush()]
-            return Decision(raises=True, chunks=self.answer.part_kept() + flushed)
+            return Decision(raises=True, chunks=self.answer.part_kept(goes_on=False) + flushed)
         self.answer.note(running, None)
         # A full context concerns this choice. An error that the SDK's retries could not mend concerns every one.
         ended = self._queue[:1] if full else self._queue
@@ -326,7 +330,10 @@ class Rounds:
         for choice in parties:
             if running.choice is not None or not choice.finish_reason:
                 choice.book_break()
-        running.usage, running.finished = None, False
+        # Usage that came within the text counts up to the break; what does not fit the text is of its beginning.
+        if len(parties) > 1 or not running.is_counted(parties[0], parties, self.limit):
+            running.usage = None
+        running.finished = False
         wait = wait_before_heal(max(choice.heals for choice in parties))
         return Decision(chunks=self._end_stream(running), after=wait)
 

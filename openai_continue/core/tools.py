@@ -41,7 +41,9 @@ class Calls:
         listed = [as_object(call) or {} for call in cast("list[Any]", calls)] if isinstance(calls, list) else []
         for place, call in enumerate(listed):
             index = call.get("index")
-            self._add(index if isinstance(index, int) else place, call.get("function"))
+            # Other tools ("custom") take a text, in which no cut can be seen.
+            if as_object(call.get("function")) is not None:
+                self._add(index if isinstance(index, int) else place, call["function"])
         old = as_object(delta.get("function_call"))
         if old is not None:
             # The one call of the old interface.

@@ -13,12 +13,15 @@ from typing import Any, cast
 from .jsons import Json, as_object
 
 _GROQ = "x_groq"
-# Numbers that are no amounts: rates, shares, times of day, and what holds for the whole. The last round's is kept.
-_NO_AMOUNT = re.compile(
-    r"per_|_rate|ratio|speed|tps|percent|average|avg|mean|_at$|timestamp|start|end_time|max|min|limit"
-)
-# Numbers of the beginning. The first round's is kept.
-_OF_BEGINNING = re.compile(r"first|start|queue")
+# Words in the names of numbers that are no amounts: rates, shares, times of day, and what holds for the whole. The last
+# round's is kept.
+_NO_AMOUNT = frozenset(
+    ("per", "rate", "ratio", "share", "speed", "tps", "throughput", "percent", "percentage", "average", "avg", "mean")
+) | {"max", "min", "limit", "remaining", "at", "created", "end", "timestamp", "id", "version"}
+# The same for numbers of the beginning. The first round's is kept.
+_OF_BEGINNING = frozenset(["first", "ttft", "start", "started", "queue", "queued"])
+# The words of a name in snake_case or camelCase.
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 def usage_of(answer: Mapping[str, Any]) -> Json | None:
@@ -78,9 +81,11 @@ def _add(name: str, one: object, other: object) -> object:
     if first is not None and second is not None:
         return add_usage(first, second)
     if _is_number(one) and _is_number(other):
-        if _OF_BEGINNING.search(name) and "token" not in name:
+        words = [word.lower() for word in _WORD.findall(name)]
+        if not _OF_BEGINNING.isdisjoint(words) and words[-1] != "tokens":
             return one
-        return cast(object, other if _NO_AMOUNT.search(name) else one + other)  # type: ignore[operator]
+        is_amount = _NO_AMOUNT.isdisjoint(words) and "/" not in name
+        return cast(object, one + other if is_amount else other)  # type: ignore[operator]
     return one if other is None else other
 
 

@@ -26,7 +26,7 @@ class Call:
 
     def options_of(self, request: Request) -> Any:
         """Return the SDK's options for a further round."""
-        return later_options(self._options, request.body)
+        return later_options(self.client, self._options, request.body)
 
     def report_rounds(self) -> None:
         """Log the rounds that are new and give them to ``on_round``; do nothing if the call is not continued."""

@@ -20,8 +20,7 @@ from openai._base_client import AsyncAPIClient, SyncAPIClient
 from ..core.round import Request
 from ..switches import disabled
 from .call import Call
-from .errors import got_nothing, reading_errors
-from .response import module_of
+from .errors import got_nothing
 
 #: Seconds that a server gets between ``[DONE]`` and the end of its stream, so that its connection is used again.
 PATIENCE = 0.1
@@ -81,7 +80,8 @@ def drain(response: Any) -> None:
     late = threading.Timer(PATIENCE, _shut_down, [connection])
     late.start()
     try:
-        with contextlib.suppress(*_draining_errors(response)):
+        # A transport may raise an error of its own.
+        with contextlib.suppress(Exception):
             # Read to its end below iter_bytes(), a response is not closed. So its connection is still ours, and no
             # other thread's, when the timer fires.
             for _ in response.stream:
@@ -95,7 +95,7 @@ async def adrain(response: Any) -> None:
     """Async twin of ``drain``."""
     if response.is_closed or response.http_version != "HTTP/1.1":
         return
-    with contextlib.suppress(*_draining_errors(response)), anyio.move_on_after(PATIENCE):
+    with contextlib.suppress(Exception), anyio.move_on_after(PATIENCE):
         async for _ in response.stream:
             pass
 
@@ -105,11 +105,6 @@ def _response_type() -> Any:
     base: Any = _base_client
     # openai 3.0 replaced httpx by httpx2; it knows its own module's class whatever the client's module is.
     return (getattr(base, "httpx", None) or base.httpx2).Response
-
-
-def _draining_errors(response: Any) -> tuple[type[Exception], ...]:
-    """Return the errors that may end the draining of a round. A stream made by hand may be read only once."""
-    return (*reading_errors(response), module_of(response).StreamConsumed)
 
 
 def _socket_of(response: Any) -> socket.socket | None:

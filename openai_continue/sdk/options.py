@@ -34,7 +34,7 @@ logger = logging.getLogger("openai_continue")
 KEY = "continuation"
 _EXTENSION = "openai_continue"
 # Headers that belong to the caller's own request: a server refuses a second body under the same idempotency key.
-_OF_FIRST_REQUEST = ("x-stainless-raw-response", "idempotency-key", "x-idempotency-key")
+_OF_FIRST_REQUEST = ("x-stainless-raw-response", "idempotency-key", "x-idempotency-key", "idempotency_key")
 # The attribute of an HTTP client that holds what it has learnt of the servers of its models.
 _LEARNED = "_openai_continue_learned"
 
@@ -118,15 +118,21 @@ def first_options(options: Any, body: Json, plan: Plan | None) -> Any:
     return _overlaid(options, body, {**kept, **changes})
 
 
-def later_options(options: Any, body: Json) -> Any:
+def later_options(client: Any, options: Any, body: Json) -> Any:
     """Return the options of a further round: answered by the bare HTTP response, with retries of its own."""
     later = _overlaid(options, body_of(options) or {}, body)
-    headers = cast("Mapping[str, Any] | NotGiven", later.headers)
-    if not isinstance(headers, NotGiven):
-        later.headers = {name: headers[name] for name in headers if name.lower() not in _OF_FIRST_REQUEST}
+    given = cast("Mapping[str, Any] | NotGiven", later.headers)
+    headers = {} if isinstance(given, NotGiven) else {name: given[name] for name in given if not _is_of_first(name)}
+    # An Omit takes out a header of the client: with_options(default_headers=...).
+    headers.update({name: Omit() for name in client._custom_headers if _is_of_first(name)})
+    later.headers = headers or NotGiven()
     later.post_parser = NotGiven()
     later.idempotency_key = None
     return later
+
+
+def _is_of_first(name: str) -> bool:
+    return name.lower() in _OF_FIRST_REQUEST
 
 
 def options_that_fit(options: Any, plan: Plan, error: Exception) -> Any:

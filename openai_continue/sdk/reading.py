@@ -116,7 +116,7 @@ class Reading:
     def _take_event(self, request: Request, event: Event) -> bytes:
         data = event.data
         if data is not None and data.strip() in _KEEP_ALIVES:
-            return event.raw if self._is_first else b""
+            return self._pass_on(request, event)
         is_done = data is not None and data.startswith(DONE)
         chunk = None if data is None or is_done else as_object(load(data))
         self._is_refused = self._is_first and chunk is not None and bool(chunk.get("error"))
@@ -126,8 +126,12 @@ class Reading:
         if data is not None and is_error_frame(chunk, first=self._is_first):
             return self._take_error(request, chunk or {})
         if chunk is None or chunk_choices(chunk) is None:
-            return event.raw if event.is_comment or self._is_first else b""
+            return event.raw if event.is_comment and not self._is_first else self._pass_on(request, event)
         return self._take_chunk(request, chunk, event.raw)
+
+    def _pass_on(self, request: Request, event: Event) -> bytes:
+        """Take an event of the first round that is no chunk; it goes out in its place among the chunks."""
+        return written(self._rounds.feed(request, Chunk({}, event.raw))) if self._is_first else b""
 
     def _take_error(self, request: Request, frame: Json) -> bytes:
         """Take an error frame, and before it the text that it carries."""

@@ -7,6 +7,7 @@ server-sent events. ``close()`` works from any thread or task. It sets a flag an
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -163,6 +164,10 @@ class _Streaming:
         self._running = response
         self._reading = Reading(self._call, response, request)
 
+    def _quietly(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context that keeps the error of a transport to itself, if the answer goes on or went on."""
+        return contextlib.suppress(*((Exception,) if self._rounds.continued else ()))
+
     def _note_elapsed(self) -> None:
         if self._running is not self._first or not self._elapsed:
             self._elapsed += elapsed(self._running)
@@ -231,7 +236,8 @@ class Stream(_Streaming):
         return None
 
     def _leave(self) -> None:
-        self._running.close()
+        with self._quietly():
+            self._running.close()
         self._note_elapsed()
 
     def close(self) -> None:
@@ -302,7 +308,8 @@ class AsyncStream(_Streaming):
         return None
 
     async def _leave(self) -> None:
-        await self._running.aclose()
+        with self._quietly():
+            await self._running.aclose()
         self._note_elapsed()
 
     async def aclose(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, drives, streamed
-from tests.support.script import Script, cut, said
+from tests.support.script import Script, cut, said, usage
 
 CALL = {"index": 0, "id": "call-1", "type": "function", "function": {"name": "save", "arguments": ""}}
 CUT_CALL = {**CALL, "function": {"name": "run", "arguments": '{"code": "pri'}}
@@ -107,3 +107,117 @@ def test_cut_call_is_not_stitched(drive: Drive) -> None:
     assert ("length", '{"code": "pri') == (answer.finish_reason, answer.tool_calls[0]["function"]["arguments"])
     with pytest.raises(json.JSONDecodeError):
         json.loads(answer.tool_calls[0]["function"]["arguments"])
+
+
+# A cut call that is called something else.
+
+OLD = {"function_call": {"name": "run", "arguments": '{"code": "pri'}}
+GOOD = {"tool_calls": [{**CUT_CALL, "function": {"name": "run", "arguments": '{"code": "print()"}'}}]}
+BROKEN = {"tool_calls": [CUT_CALL]}
+SECOND = {"tool_calls": [{**CUT_CALL, "index": 1, "id": "call-2"}]}
+CUSTOM = {"tool_calls": [{"index": 0, "id": "c", "type": "custom", "custom": {"name": "sql", "input": '{"SELECT'}}]}
+NONE = {"tool_calls": [CALL]}
+CAP = 16_384
+#: The deltas of the call, how the server calls its end, its usage, further fields of the body, whether it was cut.
+NAMED: dict[str, tuple[list[Any], str, Any, Any, bool]] = {
+    **{
+        f"{name}, called {finish}": ([delta], finish, usage(10, 5), {}, True)
+        for name, delta in (("broken", BROKEN), ("of old", OLD))
+        for finish in ("stop", "tool_calls", "function_call")
+    },
+    "without usage": ([BROKEN], "tool_calls", None, {}, True),
+    "the second is broken": ([GOOD, SECOND], "tool_calls", usage(10, 5), {}, True),
+    "closed by the server, the cap": ([GOOD], "tool_calls", usage(10, CAP), {}, True),
+    "closed by the server, the caller's limit": ([GOOD], "stop", usage(10, 100), {"max_tokens": 100}, True),
+    "closed by the server, a limit that is a float": ([GOOD], "stop", usage(10, 100), {"max_tokens": 100.0}, True),
+    "good": ([GOOD], "tool_calls", usage(10, 5), {}, False),
+    "good, called stop": ([GOOD], "stop", usage(10, 5), {}, False),
+    "good, without usage": ([GOOD], "tool_calls", None, {"max_tokens": 100}, False),
+    "good, less than the limit": ([GOOD], "tool_calls", usage(10, 99), {"max_tokens": 100}, False),
+    "without arguments": ([NONE], "tool_calls", usage(10, 5), {}, False),
+    "custom": ([CUSTOM], "tool_calls", usage(10, 5), {}, False),
+    "custom, the cap": ([CUSTOM], "tool_calls", usage(10, CAP), {}, False),
+    "filtered": ([BROKEN], "content_filter", usage(10, 5), {}, False),
+}
+
+
+#: Not in a later round: the limit there is what is left, and a whole round of the script holds one delta of calls.
+IN_ROUNDS = [
+    pytest.param(name, later, id=f"{name}-{'later' if later else 'first'}")
+    for name, (deltas, _, _, body, _) in NAMED.items()
+    for later in ([False] if body or len(deltas) > 1 else [False, True])
+]
+
+
+@drives
+@pytest.mark.parametrize(("name", "later"), IN_ROUNDS)
+def test_call_that_is_called_something_else(name: str, later: bool, drive: Drive) -> None:
+    """Issue 14: a cut call ends in "length", in the first round or a later one; a good one ends as it came."""
+    deltas, finish, counted, body, is_cut = NAMED[name]
+    if len(deltas) > 1:
+        deltas = deltas if drive is streamed else [{"tool_calls": [*deltas[0]["tool_calls"], *deltas[1]["tool_calls"]]}]
+    rounds = [said(*deltas, finish=finish, usage=counted)]
+    server = Script(*([cut("Well: "), *rounds] if later else rounds))
+    answer = drive(server, ask(tools=[TOOL], **body))
+
+    stopped_by = "tool_call" if is_cut else finish if later else None
+    assert ("length" if is_cut else finish, stopped_by) == answer.said[1:]
+    assert (2 if later else 1) == len(server.bodies)
+
+
+@pytest.mark.parametrize("place", ["before the end", "after the end", "with the call", "none"])
+@pytest.mark.parametrize("counted", [5, CAP])
+def test_usage_of_a_call(place: str, counted: int) -> None:
+    """Issue 14: the usage that shows a cut may come after its end; the chunks of a good call are the server's own."""
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    none = {"index": 0, "delta": {}, "finish_reason": None}
+    chunks = [
+        {**head, "choices": [{**none, "delta": GOOD}]},
+        {**head, "choices": [{**none, "finish_reason": "tool_calls"}]},
+    ]
+    only = {**head, "choices": [], "usage": usage(10, counted)}
+    chunks = {
+        "before the end": [chunks[0], only, chunks[1]],
+        "after the end": [*chunks, only],
+        "with the call": [
+            {
+                **chunks[0],
+                "choices": [{**none, "delta": GOOD, "finish_reason": "tool_calls"}],
+                "usage": usage(10, counted),
+            }
+        ],
+        "none": chunks,
+    }[place]
+
+    class Stream:
+        def chunks(self, _: Any) -> Any:
+            return chunks
+
+        def completion(self, _: Any) -> Any:
+            raise AssertionError
+
+    answer = streamed(Stream(), ask(tools=[TOOL]))
+
+    is_cut = counted == CAP and place != "none"
+    assert ("length" if is_cut else "tool_calls", "tool_call" if is_cut else None) == answer.said[1:]
+    assert is_cut or all(one is other for one, other in zip(answer.raw, chunks, strict=True))
+
+
+@drives
+def test_one_of_two_choices_is_a_cut_call(drive: Drive) -> None:
+    """Issue 14: with several choices, a call with broken arguments is cut, and the other one is not."""
+    items = [("length", BROKEN), ("tool_calls", GOOD)]
+    key = "message" if drive is not streamed else "delta"
+    answer_ = {"id": "c", "choices": [{"index": index, key: {"role": "assistant", "content": None, **delta},
+               "finish_reason": "tool_calls"} for index, (_, delta) in enumerate(items)], "usage": usage(10, 2 * CAP)}  # fmt: skip
+
+    class Both:
+        def chunks(self, _: Any) -> Any:
+            return [answer_]
+
+        def completion(self, _: Any) -> Any:
+            return answer_
+
+    assert [end_ for end_, _ in items] == [
+        drive(Both(), ask(tools=[TOOL], n=2), index).finish_reason for index in range(2)
+    ]

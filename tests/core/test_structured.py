@@ -67,7 +67,11 @@ def test_end_of_a_document(value: Any, indent: Any, ascii_only: bool, after: str
         ('"a string"', None),
         ('"{}"', None),
         ("  {} ", 4),
-        ("} {}", 4),
+        ("} {}", None),
+        ('He said "see [1]:\n```json\n{}\n```\nHope', 33),
+        ("see [1]: {} x", None),
+        ("````\n{}\n````x", 12),
+        ("~~~json\n[]\n~~~\nHope", 15),
         ("```json\n{}\n```\n", None),
         ("```json\n{}\n```\nHope", 15),
         ("```json\n{}\nHope", 11),
@@ -77,7 +81,7 @@ def test_end_of_a_document(value: Any, indent: Any, ascii_only: bool, after: str
     ],
 )
 def test_end_of_odd_documents(text: str, end: int | None) -> None:
-    """Scalars have no end to be seen; brackets in strings and stray ones are none."""
+    """Scalars have no end to be seen; brackets in strings, and in text before a document, are none of it."""
     assert end == end_of(text, [])
     assert end == end_of(text, [1] * len(text))
 
@@ -258,6 +262,109 @@ def test_join_that_is_no_document(case: Case, drive: Drive) -> None:
     answer, _ = case.check(drive)
 
     assert "invalid_document" == (answer.report or {})["error"]["type"]
+
+
+# Documents in a fence, and documents that the caller begins.
+
+
+class Writer:
+    """A server that writes a text on from what it is sent, and is cut at these places."""
+
+    def __init__(self, text: str, *cuts: int, chatter: str = "") -> None:
+        self._text, self._cuts, self._chatter = text, cuts, chatter
+        self.bodies: list[dict[str, Any]] = []
+
+    def _next(self, body: dict[str, Any]) -> tuple[str, str]:
+        self.bodies.append(body)
+        last = body["messages"][-1]
+        known = last["content"] if last["role"] == "assistant" else ""
+        text = self._text + self._chatter
+        assert text.startswith(known), known
+        place = next((cut for cut in self._cuts if cut > len(known)), None)
+        return text[len(known) : place], "stop" if place is None else "length"
+
+    def completion(self, body: dict[str, Any]) -> dict[str, Any]:
+        text, finish = self._next(body)
+        return {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}]}
+
+    def chunks(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        text, finish = self._next(body)
+        none = {"index": 0, "delta": {}, "finish_reason": None}
+        chunks = [{"choices": [{**none, "delta": {"content": character}}]} for character in text]
+        return [*chunks, {"choices": [{**none, "finish_reason": finish}]}]
+
+
+BARE = '{"a": ["b\\"}", {"c": "```"}],\n "d": 1}'
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "required": ["a", "d"]}}}
+FENCED = {
+    "bare": BARE,
+    "with blanks around it": f"\n {BARE}\n",
+    "json": f"```json\n{BARE}\n```",
+    "and a newline": f"```json\n{BARE}\n```\n",
+    "without a name": f"```\n{BARE}\n```",
+    "on one line": f"```json {BARE}```",
+    "longer": f"````json\n{BARE}\n````",
+    "of tildes": f"~~~json\n{BARE}\n~~~\n",
+    "blanks around": f"\n\n``` JSON  \n\n{BARE}\n\n  ```\n\n",
+    "text before it": f"Here it is:\n\n```json\n{BARE}\n```",
+    "brackets and quotes before it": f'He said "see [1] {{and}} [2:\n```json\n{BARE}\n```',
+    "never closed": f"```json\n{BARE}",
+}
+
+
+@drives
+@pytest.mark.parametrize("format_", [JSON, SCHEMA], ids=["json_object", "json_schema"])
+@pytest.mark.parametrize("name", FENCED)
+def test_fenced_document(name: str, format_: Any, drive: Drive) -> None:
+    """Issue 14: a document in a fence is whole wherever it is cut, and ends in "stop"."""
+    text = FENCED[name]
+    for place in range(1, len(text)):
+        answer = drive(Writer(text, place), ask(response_format=format_))
+
+        # Blanks after a document that is whole are no part of it.
+        assert (text.rstrip(), "stop") == (answer.text.rstrip(), answer.finish_reason), text[:place]
+        assert text.startswith(answer.text)
+
+
+@drives
+@pytest.mark.parametrize("name", ["json", "of tildes", "longer", "text before it"])
+def test_fenced_document_in_many_rounds(name: str, drive: Drive) -> None:
+    """Issue 14: so it is if every character is cut."""
+    text = FENCED[name]
+    answer = drive(Writer(text, *range(1, len(text) + 1)), ask(response_format=JSON), max_rounds=200)
+
+    assert (text.rstrip(), "stop") == (answer.text.rstrip(), answer.finish_reason)
+
+
+@drives
+@pytest.mark.parametrize(
+    "name", ["bare", "json", "longer", "of tildes", "text before it", "brackets and quotes before it"]
+)
+@pytest.mark.parametrize("chatter", ["\nHope this helps! {}", "\n\n[1]", "\n```json\n{}\n```"])
+def test_chatter_after_a_fenced_document(name: str, chatter: str, drive: Drive) -> None:
+    """Issue 14: what follows the document is dropped, and nothing of the document is."""
+    text = FENCED[name].rstrip()
+    for place in range(1, len(text), 3):
+        answer = drive(Writer(text, place, chatter=chatter), ask(response_format=JSON))
+
+        assert (text, "stop") == (answer.text.rstrip(), answer.finish_reason), text[:place]
+
+
+@drives
+@pytest.mark.parametrize("format_", [JSON, SCHEMA], ids=["json_object", "json_schema"])
+@pytest.mark.parametrize(
+    ("own", "name"),
+    [("{", "bare"), ('{"a": [', "bare"), ("```json\n", "json"), ("```json\n{", "json"), ("```", "without a name"),
+     ("Here it is:\n\n```json\n", "text before it")],
+)  # fmt: skip
+def test_own_beginning(own: str, name: str, format_: Any, drive: Drive) -> None:
+    """Issue 14: the beginning that the caller gives is a part of the document, and not of the answer."""
+    text = FENCED[name]
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": own}]
+    for place in range(len(own) + 1, len(text)):
+        answer = drive(Writer(text, place, chatter="\nHope!"), ask(messages=messages, response_format=format_))
+
+        assert (text[len(own) :], "stop") == (answer.text.rstrip(), answer.finish_reason), text[:place]
 
 
 def test_usage_of_a_document_that_ends_by_itself() -> None:

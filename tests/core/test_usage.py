@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from openai_continue import providers
-from openai_continue.core.usage import add_usage
+from openai_continue.core.round import Failure
+from openai_continue.core.usage import add_usage, usage_of
 from tests.support.bodies import ask
-from tests.support.driving import DRIVES, rounds_of, streamed
+from tests.support.driving import DRIVES, Drive, drives, rounds_of, streamed
 from tests.support.engine import Engine
 from tests.support.script import Script, cut, end, usage
 from tests.support.servers import SERVERS
@@ -30,6 +31,166 @@ def test_usage_is_summed() -> None:
     } == add_usage(one, other)
     assert one == add_usage(one, None) == add_usage(None, one)
     assert add_usage(None, None) is None
+
+
+#: Of two rounds: the name of a field in usage, its two values, and that of the whole answer.
+FIELDS: list[tuple[str, Any, Any, Any]] = [
+    ("completion_tokens", 5, 3, 8),
+    ("estimated_cost", 0.5, 0.25, 0.75),
+    ("cost_details", {"upstream": 0.5, "is_discounted": False}, {"upstream": 1.0, "is_discounted": True},
+     {"upstream": 1.5, "is_discounted": True}),
+    # Their names have "ratio", "min" and "tps" in them.
+    *((name, 5, 3, 8) for name in ("total_duration", "generation_time", "iterations", "operations", "audio_minutes",
+                                   "mintokens", "https_calls", "completionTokenCount", "start_tokens", "num_tokens")),
+    # Flags are not added.
+    *(("is_byok", one, other, other) for one in (True, False) for other in (True, False)),
+    *((name, one, other, other) for name in ("cached", "x") for one, other in ((True, 1), (1, True), ("a", "b"), ([1], [2]))),
+    # Rates, shares and times of day.
+    *((name, 5, 3, 3) for name in ("tokens_per_second", "tokensPerSecond", "output_tps", "cache_hit_rate", "price_per_token",
+                                   "acceptance_ratio", "avg_latency", "created_at", "createdAt", "created", "end_time",
+                                   "timestamp", "tokens/s", "context_limit", "max_tokens")),
+    # Of the beginning.
+    *((name, 5, 3, 5) for name in ("queue_time", "start_time", "started_at", "time_to_first_token", "first_token_ms", "ttft")),
+    ("missing later", 5, None, 5),
+    ("missing first", None, 3, 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "one", "other", "both"), FIELDS)
+def test_field_of_usage(name: str, one: Any, other: Any, both: Any) -> None:
+    """Issue 14: amounts are added; a flag, a text, a rate, a time of day is not."""
+    added = add_usage({name: one}, {name: other})
+
+    assert repr({name: both}) == repr(added)
+    assert repr({"deep": {"er": {name: both}}}) == repr(
+        add_usage({"deep": {"er": {name: one}}}, {"deep": {"er": {name: other}}})
+    )
+
+
+#: Where servers put usage: the chunks of a round of two texts, after its first one; and in a whole answer.
+HEAD = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+PLACES = (
+    "with the end",
+    "after the end",
+    "null",
+    "missing",
+    "choice",
+    "groq",
+    "every chunk",
+    "before the end",
+    "with text",
+)
+
+
+def chunks_with_usage(place: str, texts: list[str], finish: str, counted: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the chunks of a round with its usage at a place."""
+    chunks: list[dict[str, Any]] = [
+        {**HEAD, "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]} for text in texts
+    ]
+    last: dict[str, Any] = {**HEAD, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
+    only = {**HEAD, "choices": [], "usage": counted}
+    if place == "before the end":
+        return [*chunks, only, last]
+    if place == "every chunk":
+        for number, chunk in enumerate(chunks, 1):
+            chunk["usage"] = {**counted, "completion_tokens": number, "total_tokens": counted["prompt_tokens"] + number}
+    if place == "with text":
+        last = chunks.pop()
+        last["choices"][0]["finish_reason"] = finish
+    if place in ("with the end", "every chunk", "with text"):
+        last["usage"] = counted
+    if place == "choice":
+        last["choices"][0]["usage"] = counted
+    if place == "groq":
+        last["x_groq"] = {"id": "q", "usage": counted}
+    if place == "null":
+        only["choices"] = None
+    if place == "missing":
+        del only["choices"]
+    return [*chunks, last, *([only] if place in ("after the end", "null", "missing") else [])]
+
+
+class Rounds:
+    """Rounds of chunks."""
+
+    def __init__(self, *rounds: list[dict[str, Any]]) -> None:
+        self._rounds = iter(rounds)
+
+    def chunks(self, _: Any) -> list[dict[str, Any]]:
+        return next(self._rounds)
+
+    def completion(self, _: Any) -> Any:
+        raise AssertionError
+
+
+def usages_in(chunks: list[dict[str, Any]]) -> list[Any]:
+    """Return the usage in chunks, wherever it is."""
+    found = [usage_of(chunk) for chunk in chunks]
+    return [one for one in found if one is not None]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_place_of_usage(place: str) -> None:
+    """Issue 14: usage is summed wherever it is, and comes last in the place where the server puts it, once."""
+    rounds = [
+        chunks_with_usage(place, ["one", " two"], "length", usage(10, 2)),
+        chunks_with_usage(place, [" three", " four"], "length", usage(12, 2)),
+        chunks_with_usage(place, [" five", " six"], "stop", usage(14, 2)),
+    ]
+    options = {"stream_options": {"include_usage": True}}
+    answer = streamed(Rounds(*rounds), ask(**options))
+
+    assert ("one two three four five six", "stop", "stop") == answer.said
+    seen = usages_in(answer.raw)
+    assert usage(36, 6) == seen[-1]
+    assert [usage(10, 2), usage(12, 2), usage(14, 2)] == [round_["usage"] for round_ in answer.rounds]
+    if place == "every chunk":
+        # It counts up, as it does without us.
+        assert [1, 2, 3, 4, 5, 6, 6] == [one["completion_tokens"] for one in seen]
+    elif place == "before the end":
+        # The first round's is out before it is known that the answer was cut.
+        assert [usage(10, 2), usage(36, 6)] == seen
+    else:
+        assert 1 == len(seen)
+    carrier = [chunk for chunk in answer.raw if usage_of(chunk) == usage(36, 6)][-1]
+    assert (place == "choice") == ("usage" not in carrier and "x_groq" not in carrier)
+    assert (place == "groq") == ("x_groq" in carrier)
+
+
+@pytest.mark.parametrize(("counted", "total"), [(True, usage(36, 3)), (False, usage(24, 2))])
+def test_usage_of_a_round_that_broke_off(counted: bool, total: Any) -> None:
+    """Issue 14: usage that counts up within the text is known of a round that breaks off; else its cost is unknown."""
+    options = {"stream_options": {"include_usage": True}}
+    rounds = rounds_of(ask(stream=True, **options), "vllm")
+    outs: list[Any] = []
+    for number, text in enumerate(("one", " two", " three")):
+        request = rounds.next_request()
+        assert request is not None
+        chunks = chunks_with_usage(
+            "every chunk", [text], "stop" if number == 2 else "length", usage(10 + 2 * number, 1)
+        )
+        broke_off = number == 1
+        if broke_off and not counted:
+            del chunks[0]["usage"]
+        for chunk in chunks[:1] if broke_off else chunks:
+            outs += rounds.feed(request, chunk)
+        if broke_off:
+            outs += rounds.fail(request, Failure("APIConnectionError", broke_off=True)).chunks
+        else:
+            outs += rounds.end_of_stream(request)
+    outs += rounds.last_chunks()
+
+    assert total == usages_in(outs)[-1]
+
+
+@drives
+def test_no_usage(drive: Drive) -> None:
+    """Issue 14: without usage, none is made up."""
+    answer = drive(Script(cut("one ", usage=None), end("two", usage=None)))
+
+    assert ("one two", "stop", "stop") == answer.said
+    assert answer.usage is None
+    assert [None, None] == [round_["usage"] for round_ in answer.rounds]
 
 
 def test_usage_of_thoughts() -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import socket
+import ssl
+import zlib
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import openai
 import pytest
-from openai.types.chat import ChatCompletion
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+import openai_continue
 from openai_continue.testing import Fault
 from tests.support.answers import joined, outcome
-from tests.support.asking import BREAKS, CAP, ERRORS, ROUNDS, ask_it, play, server, truth
+from tests.support.asking import BREAKS, CAP, ERRORS, ROUNDS, ask_it, play, play_plain, server, truth
 from tests.support.bodies import KNOWN, ask
-from tests.support.script import DONE, Script, chunk, event, said
-from tests.support.ways import DEEPINFRA, Way, http, settled, two_ways
+from tests.support.script import DONE, Pieces, Script, chunk, cut, event, said, usage
+from tests.support.ways import DEEPINFRA, Way, http, listed, settled, sync_and_async, two_ways
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -205,3 +212,335 @@ async def test_text_that_waits_is_not_lost(way: Way) -> None:
     choices = [choice for one in seen.raw for choice in one.choices]
     assert ["length", "length"] == [choice.finish_reason for choice in choices if choice.finish_reason]
     assert (None, "error") == (seen.error, seen.stopped_by)
+
+
+# Ends, keep-alives and errors that servers send in later rounds, and what callers and transports do.
+
+ONE = [chunk("One "), chunk(None, "length")]
+#: The pieces of the later round of a stream, and what the caller gets; None: no report of an error.
+ENDS: dict[str, tuple[list[Any], str, str, str | None]] = {
+    "no finish_reason": ([chunk("two"), DONE], "One two", "stop", None),
+    "no finish_reason, several chunks": ([chunk("two"), chunk(" three"), chunk(""), DONE], "One two three", "stop", None),
+    "no finish_reason and no text": ([chunk(""), DONE], "One ", "stop", None),
+    "no finish_reason, usage": (
+        [chunk("two"), event({"id": "c", "choices": [], "usage": {"completion_tokens": 1}}), DONE], "One two", "stop", None,
+    ),
+    "no finish_reason, a tool call": (
+        [chunk(None, tool_calls=[{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]), DONE],
+        "One ", "tool_calls", None,
+    ),
+    "no finish_reason, a tool call that is cut": (
+        [chunk(None, tool_calls=[{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{"}}]), DONE],
+        "One ", "length", None,
+    ),
+    "nothing but the end mark": ([DONE], "One ", "length", "APIConnectionError"),
+    **{
+        f"finish_reason error, code {code}, {text!r}, {place}": (
+            [chunk("two"), event({"id": "c", "choices": [
+                {"index": 0, "delta": {"content": text} if text is not None else {}, "finish_reason": "error",
+                 **({"error": {"code": code, "message": "died"}} if place == "choice" else {})}],
+                **({"error": {"code": code, "message": "died"}} if place == "top" else {})}), DONE],
+            f"One two{text or ''}", "length", name,
+        )
+        for code, name in ((402, "APIStatusError"), (403, "PermissionDeniedError"), (502, "InternalServerError"))
+        for text in (None, "", " three")
+        for place in ("choice", "top")
+    },
+    "finish_reason error and nothing else": (
+        [chunk("two"), chunk(" three", "error"), DONE], "One two three", "length", "BadRequestError",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+async def test_end_of_a_later_round(way: Way, name: str) -> None:
+    """Issue 14: the end mark is an end, and an error on a choice is a failed round whose text stays."""
+    pieces, text, finish, error = ENDS[name]
+    seen = await play(way, Script([*ONE, DONE], pieces), settings=replace(DEEPINFRA, heal_streams=False))
+
+    assert (None, text, finish, error and "error") == (seen.error, *seen.said[:2], seen.stopped_by if error else None)
+    assert error == ((seen.report or {})["error"] or {}).get("type")
+    for one in seen.raw:
+        assert "error" not in (one.model_extra or {})
+        assert all("error" not in (choice.model_extra or {}) for choice in one.choices)
+
+
+@sync_and_async
+@pytest.mark.parametrize("code", [402, 403, 502, None, "502"])
+@pytest.mark.parametrize("text", ["two", "", None])
+async def test_error_on_a_choice_of_a_whole_round(way: Way, code: Any, text: str | None) -> None:
+    """Issue 14: OpenRouter answers 200 with ``finish_reason`` "error": its text stays, the error is in the report."""
+    fault = {"error": {"code": code, "message": "died"}} if code is not None else {}
+    last = said(text or "", finish="error", native_finish_reason="error", **fault)
+    seen = await play(way, Script(cut("One "), last), streamed=False)
+
+    assert (None, f"One {text or ''}", "length", "error") == (seen.error, *seen.said)
+    assert (seen.report or {})["error"]["status"] == (code if isinstance(code, int) else None)
+    assert not {"error", "native_finish_reason"} & set(seen.raw.choices[0].model_extra or {})
+
+
+NOTHINGS = [b"data: null\n\n", b"data:\n\n", b"data: \n\n", b"data:null\r\n\r\n", b": ping\n\n", b"data: {}\n\n",
+            b":\n\n", b'event: ping\ndata: {"type": "ping"}\n\n', b"event: ping\n\n", b"retry: 5\n\n"]  # fmt: skip
+
+
+@sync_and_async
+@pytest.mark.parametrize("nothing", NOTHINGS)
+async def test_keep_alives(way: Way, nothing: bytes) -> None:
+    """Issue 14: a keep-alive changes nothing of a later round, nor between the end of a round and its end mark."""
+    first = [chunk("One"), chunk(" and"), chunk(None, "length"), nothing, nothing, DONE, nothing]
+    later = [nothing, chunk(" two"), nothing, chunk(" three"), nothing, chunk(None, "stop"), nothing, DONE, nothing]
+    # How the SDK takes what comes in the first round is its own affair; so it is read as bytes.
+    client = way.client("http://x/v1", transport=Script(first, later), max_retries=0)
+    raw = await settled(client.chat.completions.with_raw_response.create(**ask(), stream=True))
+    got = b"".join(await listed(raw.http_response.aiter_bytes() if way.is_async else raw.http_response.iter_bytes()))
+    await settled(client.close())
+
+    chunks = [json.loads(line[6:]) for line in got.split(b"\n") if line.startswith(b'data: {"id"')]
+    text = "".join(one["choices"][0]["delta"].get("content") or "" for one in chunks)
+    assert ("One and two three", "stop") == (text, chunks[-1]["choices"][0]["finish_reason"])
+    assert "stop" == chunks[-1]["continuation"]["stopped_by"]
+    assert got.endswith(DONE)
+
+
+@sync_and_async
+@pytest.mark.parametrize("nothing", NOTHINGS)
+@pytest.mark.parametrize("finish", ["stop", "length", "tool_calls"])
+async def test_keep_alives_of_an_answer_that_is_not_continued(way: Way, nothing: bytes, finish: str) -> None:
+    """Issue 14: such an answer comes byte for byte, with what stands between its chunks."""
+    call = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    delta = {"tool_calls": [call]} if finish == "tool_calls" else {}
+    empty = event({"id": "c", "choices": []})
+    pieces = [nothing, chunk("One", **delta), nothing, chunk(None, finish), nothing, empty, nothing, DONE]
+    client = way.client("http://x/v1", transport=Script(pieces), max_retries=0)
+    body = {**ask(), "max_tokens": 5, "tools": [{"type": "function", "function": {"name": "f"}}]}
+    raw = await settled(client.chat.completions.with_raw_response.create(**body, stream=True))
+    got = b"".join(await listed(raw.http_response.aiter_bytes() if way.is_async else raw.http_response.iter_bytes()))
+    await settled(client.close())
+
+    assert b"".join(pieces) == got
+
+
+class ClientPayloadError(Exception):
+    """As aiohttp raises it."""
+
+
+#: What transports raise in the middle of a body.
+OF_TRANSPORTS: list[Exception] = [
+    ClientPayloadError("Response payload is not completed"), RuntimeError("Connection closed."), OSError(104, "reset"),
+    ConnectionResetError(), BrokenPipeError(), TimeoutError(), asyncio.TimeoutError(), EOFError(), ValueError("read of closed file"),
+    asyncio.IncompleteReadError(b"", 5), ssl.SSLError("bad record"), ssl.SSLEOFError(), AttributeError("None has no recv"),
+    KeyError("x"), AssertionError(), MemoryError(), NotImplementedError(), socket.gaierror(), zlib.error("invalid"),
+    UnicodeDecodeError("utf-8", b"x", 0, 1, "no"), http.ReadError("lost"), http.ReadTimeout("late"), http.DecodingError("bad"),
+    http.RemoteProtocolError("incomplete"), http.StreamClosed(), openai.OpenAIError("x"), anyio.ClosedResourceError(),
+    anyio.BrokenResourceError(), anyio.EndOfStream(), Exception("any"),
+]  # fmt: skip
+
+
+@sync_and_async
+@pytest.mark.parametrize("error", OF_TRANSPORTS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("heals", [True, False])
+async def test_error_of_a_transport(way: Way, error: Exception, heals: bool) -> None:
+    """Issue 14: whatever a transport raises in a later round is a break: it is healed, or the answer ends there."""
+    script = Script([*ONE, DONE], [chunk("two"), error], [chunk(" three"), chunk(None, "stop"), DONE])
+    seen = await play(way, script, settings=replace(DEEPINFRA, heal_streams=heals))
+
+    expected = ("One two three", "stop", "stop") if heals else ("One two", "length", "error")
+    assert (None, *expected) == (seen.error, *seen.said)
+
+
+@sync_and_async
+@pytest.mark.parametrize("error", OF_TRANSPORTS, ids=lambda error: type(error).__name__)
+async def test_error_of_a_transport_after_the_end(way: Way, error: Exception) -> None:
+    """Issue 14: an error after the end of a round, of the first one too, costs nothing, nor does one at its closing."""
+
+    class Closing(Pieces):
+        def close(self) -> None:
+            raise error
+
+        async def aclose(self) -> None:
+            raise error
+
+    class Failing(Script):
+        def handle_request(self, request: Any) -> Any:
+            made = super().handle_request(request)
+            made.stream = Closing(made.stream._pieces)
+            return made
+
+    script = Failing(
+        [*ONE, DONE, error], [chunk("two"), chunk(None, "length"), DONE, error], [chunk(" x", "stop"), DONE]
+    )
+    seen = await play(way, script)
+
+    assert (None, "One two x", "stop", "stop") == (seen.error, *seen.said)
+
+
+@sync_and_async
+@pytest.mark.parametrize("error", OF_TRANSPORTS, ids=lambda error: type(error).__name__)
+async def test_error_of_a_transport_in_the_first_round(way: Way, error: Exception) -> None:
+    """Issue 14: if nothing is healed, the first round fails as it does without us."""
+    settings = replace(DEEPINFRA, heal_streams=False)
+    ours = await play(way, Script([chunk("One "), error]), settings=settings)
+    openai_continue.unpatch()
+    plain = await play_plain(way, Script([chunk("One "), error]))
+
+    assert (plain.text, plain.kind) == (ours.text, ours.kind)
+
+
+# What callers ask.
+
+NAMES_OF_KEYS = ["Idempotency-Key", "idempotency-key", "IDEMPOTENCY-KEY", "X-Idempotency-Key", "iDemPotency-kEY"]
+
+
+@two_ways
+@pytest.mark.parametrize("name", NAMES_OF_KEYS)
+@pytest.mark.parametrize("place", ["call", "client", "copy"])
+async def test_idempotency_key(way: Way, streamed: bool, name: str, place: str) -> None:
+    """Issue 14: the caller's key goes with the first request only, wherever it was set; other headers go with all."""
+    heads: list[Any] = []
+
+    class Noting(Script):
+        def handle_request(self, request: Any) -> Any:
+            heads.append({key.lower() for key in request.headers})
+            return super().handle_request(request)
+
+    headers = {name: "key-1", "X-Other": "1"}
+    script = Noting(cut("One "), cut("two "), said("three", finish="stop"))
+    options = {"default_headers": headers} if place == "client" else {}
+    client = way.client("http://x/v1", transport=script, max_retries=0, **options)
+    asked = client.with_options(default_headers=headers) if place == "copy" else client
+    body = {**ask(), **({"extra_headers": headers} if place == "call" else {})}
+    seen = await outcome(asked, streamed=streamed, **body)
+    await settled(client.close())
+
+    assert (None, "One two three", "stop") == (seen.error, *seen.said[:2])
+    assert [True, False, False] == [name.lower() in head for head in heads]
+    assert all("x-other" in head for head in heads)
+
+
+class _Mapping(dict[str, Any]):
+    """A mapping that is no plain dict."""
+
+
+@two_ways
+@pytest.mark.parametrize("how", ["create", "post", "extra_body"])
+@pytest.mark.parametrize("kind", [list, tuple])
+async def test_request_that_is_changed_while_it_is_answered(way: Way, streamed: bool, how: str, kind: Any) -> None:
+    """Issue 14: later rounds are of the request as it was made, whatever becomes of the caller's objects."""
+    part = _Mapping(type="text", text="Hello")
+    messages: Any = [_Mapping(role="user", content=[part])]
+    tools: Any = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    given = {"messages": kind(messages), "tools": kind(tools)}
+
+    def change() -> bytes:
+        part["text"] = "Changed"
+        messages[0]["content"].append({"type": "text", "text": "more"})
+        tools[0]["function"]["parameters"]["properties"] = {}
+        messages[0]["role"] = "system"
+        return b"\n"
+
+    # A whole answer is changed while it is on its way.
+    first = [*ONE, change, DONE] if streamed else [change, json.dumps(_completion("One ", "length")).encode()]
+    last = [chunk("two"), chunk(None, "stop"), DONE] if streamed else [json.dumps(_completion("two", "stop")).encode()]
+    script = Script(first, last)
+    client = way.client("http://x/v1", transport=script, max_retries=0)
+    if how == "post":
+        made = await settled(
+            client.post(
+                "/chat/completions",
+                body={"model": KNOWN, "stream": streamed, **given},
+                cast_to=ChatCompletion,
+                stream=streamed,
+                stream_cls=(openai.AsyncStream if way.is_async else openai.Stream)[ChatCompletionChunk],
+            )
+        )
+    elif how == "create":
+        made = await settled(client.chat.completions.create(model=KNOWN, stream=streamed, **given))
+    else:
+        made = await settled(
+            client.chat.completions.create(model=KNOWN, messages=[], stream=streamed, extra_body=given)
+        )
+    text = joined(await listed(made)) if streamed else made.choices[0].message.content
+    await settled(client.close())
+
+    assert "One two" == text
+    for body in script.bodies:
+        assert [{"type": "text", "text": "Hello"}] == body["messages"][0]["content"]
+        assert ("user", {"type": "object"}) == (
+            body["messages"][0]["role"],
+            body["tools"][0]["function"]["parameters"],
+        )
+
+
+def _completion(text: str, finish: str) -> dict[str, Any]:
+    item = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [item]}
+
+
+@two_ways
+@pytest.mark.parametrize(("number", "sent"), [(50_000.0, 49_995), (50_000, 49_995)])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+async def test_limit_that_is_a_float(way: Way, streamed: bool, number: Any, sent: int, name: str) -> None:
+    """Issue 14: ``max_tokens=50000.0`` is 50,000."""
+    script = Script(cut("One ", usage=usage(10, 5)), said("two", finish="stop"))
+    seen = await play(way, script, streamed=streamed, **{name: number})
+
+    assert (None, "One two", "stop", "stop") == (seen.error, *seen.said)
+    limits = [body.get("max_tokens", body.get("max_completion_tokens")) for body in script.bodies]
+    assert [number, sent] == limits
+    assert isinstance(limits[1], int)
+
+
+@two_ways
+async def test_fallback_models(way: Way, streamed: bool) -> None:
+    """Issue 14: later rounds go to the model that answered, and the report says which model each round had."""
+    script = Script(cut("One "), said("two", finish="stop"))
+    seen = await play(way, script, streamed=streamed, extra_body={"models": ["other/a", "other/b"]})
+
+    assert (None, "One two", "stop", "stop") == (seen.error, *seen.said)
+    assert [(KNOWN, True), ("m", False)] == [(body["model"], "models" in body) for body in script.bodies]
+    assert ["m", "m"] == [round_["model"] for round_ in seen.rounds]
+
+
+# Characters that come in halves.
+
+FOX = "🦊".encode("utf-16-le", "surrogatepass")
+HIGH, LOW = (FOX[place : place + 2].decode("utf-16-le", "surrogatepass") for place in (0, 2))
+
+
+def halved(text: str, place: int, field: str) -> list[bytes]:
+    """Return the chunks of a text in which each 🦊 is two characters, cut at a place."""
+    spelled = text.replace("🦊", HIGH + LOW)
+    parts = [part for part in (spelled[:place], spelled[place:]) if part]
+    made = [{"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+             "choices": [{"index": 0, "delta": {field: part}, "finish_reason": None}]} for part in parts]  # fmt: skip
+    return [b"data: " + json.dumps(one).encode() + b"\n\n" for one in made]
+
+
+@pytest.mark.parametrize("place", range(9))
+@pytest.mark.parametrize("field", ["content", "reasoning_content"])
+@pytest.mark.parametrize("round_", [0, 1])
+async def test_halves_of_a_character(way: Way, place: int, field: str, round_: int) -> None:
+    """Issue 14: a character whose halves come in two deltas is whole in what is sent back, and for the caller."""
+    text = "a🦊b🦊🦊"
+    pieces = [halved(text, place if number == round_ else 0, field) for number in range(2)]
+    settings = replace(DEEPINFRA, provider="deepseek")
+    end_ = [chunk("x", "stop"), DONE]
+    script = Script([*pieces[0], chunk(None, "length"), DONE], [*pieces[1], *end_])
+    seen = await play(way, script, settings=settings)
+
+    assert seen.error is None
+    parts = [choice.delta.model_dump().get(field) or "" for one in seen.raw for choice in one.choices]
+    whole_text = "".join(parts).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    assert (text + text + ("x" if field == "content" else ""), "stop", "stop") == (whole_text, *seen.said[1:])
+    assert text == script.bodies[1]["messages"][-1][field]
+
+
+@two_ways
+@pytest.mark.parametrize("before", ["One", "One ", "🦊"])
+async def test_half_a_character_at_the_seam(way: Way, streamed: bool, before: str) -> None:
+    """Issue 14: half a character at a cut is dropped, and the model writes the character again."""
+    script = Script(cut(f"{before}{HIGH}"), said("🦊 two", finish="stop"))
+    seen = await play(way, script, streamed=streamed)
+
+    assert (None, f"{before}🦊 two", "stop", "stop") == (seen.error, *seen.said)
+    assert [before.rstrip()] == script.sent_back

@@ -72,7 +72,7 @@ class Answer:
     @classmethod
     def of_chunks(cls, chunks: Sequence[Json], index: int = 0) -> Answer:
         """Read one choice of a stream, and check that it ends once, with nothing after its end."""
-        items = [item for chunk in chunks for item in chunk["choices"] if item["index"] == index]
+        items = [item for chunk in chunks for item in chunk.get("choices") or () if item["index"] == index]
         deltas = [item["delta"] for item in items]
         ends = [item["finish_reason"] for item in items if item.get("finish_reason")]
         assert len(ends) <= 1, ends
@@ -105,7 +105,9 @@ def _spelled(items: Iterable[Json]) -> bytes | None:
 
 def _add_call(calls: list[Json], delta: Json) -> None:
     if delta["index"] == len(calls):
-        calls.append({"id": delta["id"], "type": delta["type"], "function": {**delta["function"]}})
+        calls.append({name: value for name, value in delta.items() if name != "index"})
+        if "function" in delta:
+            calls[-1]["function"] = {**delta["function"]}
         return
     assert not {"id", "name"} & {*delta, *delta["function"]}
     calls[delta["index"]]["function"]["arguments"] += delta["function"]["arguments"]

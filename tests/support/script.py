@@ -155,8 +155,12 @@ class Pieces(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc, n
 
 
 def event(value: Any) -> bytes:
-    """Return a JSON value as a server-sent event."""
-    return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
+    """Return a JSON value as a server-sent event; half a character is escaped."""
+    try:
+        written = json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        written = json.dumps(value).encode()
+    return b"data: " + written + b"\n\n"
 
 
 def chunk(content: str | None = None, finish_reason: str | None = None, *, index: int = 0, **more: Any) -> bytes:
