@@ -56,10 +56,20 @@ _CLOSED = (
 _CLOSED_COMPILED = re.compile("|".join(_CLOSED), re.IGNORECASE)
 
 
+# A name that a proxy (LiteLLM) passes on to the maker of a closed model.
+_PASSED_ON = re.compile(r"^(?:anthropic|bedrock|vertex_ai|gemini|azure|xai|openai)/", re.IGNORECASE)
+
+
 @lru_cache(maxsize=256)
-def is_closed(model: str) -> bool:
-    """Whether a model, a name in a request, is a closed one that continues no assistant message."""
-    return _CLOSED_COMPILED.search(model) is not None
+def is_closed(model: str, *, resold: bool = True) -> bool:
+    """
+    Whether a model, a name in a request, is a closed one that continues no assistant message.
+
+    ``resold``: whether closed models are sold at this host. Elsewhere only a name with its maker counts: local servers
+    give open models names such as "gpt-4o".
+    """
+    closed = _CLOSED_COMPILED.search(model) is not None
+    return closed and (resold or _PASSED_ON.match(model) is not None)
 
 
 def is_of(family: str, model: object) -> bool:

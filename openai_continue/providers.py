@@ -64,6 +64,8 @@ class Provider:
     usage_options: Mapping[str, Any] = field(default_factory=lambda: dict(_EARLY_USAGE))
     #: Whether the server applies ``response_format`` to the prefill and the new text together.
     keeps_format: bool = False
+    #: Whether closed models are sold here too, under names like "anthropic/claude-opus-5" or "gpt-5".
+    resells: bool = False
     #: Whether the server may file the answer of a continuation as thoughts.
     misfiles: bool = False
 
@@ -83,6 +85,7 @@ PROVIDERS: tuple[Provider, ...] = (
         cap=16384,
         limit_names=_ONE_LIMIT,
         optional_marks={"continue_final_message": True},
+        resells=True,
         closed_block="<think>\n\n</think>\n\n",
         streams_usage=True,
     ),
@@ -160,7 +163,12 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # https://openrouter.ai/docs: a trailing assistant message is passed on. Some backends restart; the check for
     # restarts finds those.
-    Provider(name="openrouter", hosts=("openrouter.ai",), limit_names=("max_tokens", "max_completion_tokens")),
+    Provider(
+        name="openrouter",
+        hosts=("openrouter.ai",),
+        limit_names=("max_tokens", "max_completion_tokens"),
+        resells=True,
+    ),
     # https://console.groq.com/docs/prefilling.
     Provider(name="groq", hosts=("api.groq.com",)),
     # Together and Fireworks run engines like vLLM. No documentation of a trailing assistant message was found.

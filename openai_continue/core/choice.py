@@ -87,6 +87,8 @@ class Choice:
     _files_answers_as_thoughts: bool = False
     # Whether the running round continues the answer, and brought thoughts.
     _thought_anew: bool = False
+    # The choice of a whole round, its message, and the ids of its prompt, until it is known to be a part of the answer.
+    _item: tuple[Json, Json, Sequence[Any] | None] | None = None
     # The fields in which the first round brought its thoughts.
     _thought_fields: tuple[str, ...] = ()
 
@@ -118,12 +120,12 @@ class Choice:
         return (len(added.encode("utf-8", "replace")) - whitespace) // _BYTES_OF_TOKEN
 
     def fits_count(self, tokens: int) -> bool:
-        """Whether the running round may have had only so many output tokens: at least half of the estimate."""
+        """Whether a number of output tokens fits the text of the running round: 60 % of the estimate or more."""
         # Nearly always the number of characters is enough to see it.
         added = self._added_text
-        if len(added) <= 2 * _BYTES_OF_TOKEN * tokens and added.isascii():
+        if len(added) <= _BYTES_OF_TOKEN * tokens and added.isascii():
             return True
-        return self.written <= 2 * tokens and (tokens > 0 or not added)
+        return 3 * self.written <= 5 * tokens and (tokens > 0 or not added)
 
     @property
     def _added_text(self) -> str:
@@ -164,7 +166,7 @@ class Choice:
         if any(delta.get(name) for name in ("audio", "refusal")):
             self.barred = "unsupported"
         if self.calls.take(delta):
-            self.barred = "tool_call"
+            self.barred, self._thought_anew = "tool_call", False
         if content is not None and not isinstance(content, str):
             self.barred = "unsupported"
         if later and not self.thinking and delta.get(reasoning.DETAILS):
@@ -197,10 +199,12 @@ class Choice:
             # Without the tokens of a cut character, whose bytes are in no text.
             chunk["choices"][0]["logprobs"] = logprobs_of(item["logprobs"], text, 0, len(text))
         self.collect(self.take(chunk, later=later))
-        if self.stopped in NOT_CONTINUED:
-            return
         if later and not self.thinking:
             message = reasoning.without_thoughts(message)
+        self._item = item, message, sent
+
+    def _join_fields(self, item: Json, message: Json, sent: Sequence[Any] | None) -> None:
+        """Join the other fields of a whole round, which is known to be a part of the answer."""
         if sent is not None:
             self._drop_ids(sent)
         apart = ("role", "content", *reasoning.FIELDS)
@@ -251,7 +255,8 @@ class Choice:
     def _take_new_thoughts(self, chunk: Json) -> list[Json]:
         """Drop the thoughts of a round that continues the answer: an echo, or the model thinks again."""
         item, delta = chunk["choices"][0], delta_of(chunk)
-        self._thought_anew = not delta.get("content")
+        self.answer.suspect_turn()
+        self._thought_anew = not any(delta.get(name) for name in ("content", "tool_calls", "function_call"))
         if self._thought_anew:
             return []
         return self.answer.take({**chunk, "choices": [{**item, "delta": reasoning.without_thoughts(delta)}]})
@@ -300,6 +305,9 @@ class Choice:
         if self._thought_anew and not self.answer.added and self.answer.stopped is None:
             self.answer.refuse_round(Stopped.THOUGHT_ANEW)
         stopped = self.stopped
+        if self._item is not None and stopped not in NOT_CONTINUED:
+            self._join_fields(*self._item)
+        self._item = None
         if self.answer.document_ended or stopped is Stopped.STOP_STRING:
             self.finish_reason = "stop"
         elif stopped is not None:

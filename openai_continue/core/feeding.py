@@ -85,12 +85,19 @@ class Feeding:
         choice = self._choices.at(index_of(item))
         if not running.take_end(choice, item):
             return choice.take(chunk, later=False)
-        # The end of a tool call is kept too: its usage may show that the call was cut.
-        calls = choice.calls or any(delta_of(chunk).get(name) for name in ("tool_calls", "function_call"))
-        if choice.finish_reason == "length" or calls or self._answer.keeps_ends:
+        if choice.finish_reason == "length" or self._answer.keeps_ends or self._may_be_cut(running, choice, chunk):
             return self._keep_end(running, choice, chunk)
         choice.ended = True
         return choice.take(chunk, later=False) + choice.end_texts(goes_on=False)
+
+    def _may_be_cut(self, running: Running, choice: Choice, chunk: Json) -> bool:
+        """Whether this end is that of a tool call that was cut, or if usage that is still to come may show it."""
+        if any(delta_of(chunk).get(name) for name in ("tool_calls", "function_call")):
+            return True
+        if not choice.calls:
+            return False
+        unclear = running.usage is None and self._requests.expects_usage
+        return unclear or choice.calls.are_broken or running.used_up(list(self._choices), self._requests.limit)
 
     def _feed_later(self, running: Running, choice: Choice, chunk: Json) -> list[Json]:
         if choice.stopped is not None:

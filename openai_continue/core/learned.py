@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 # prefill. The conversation must end with a user message"), Gemini ("ending with a model turn"), Mistral ("Expected last
 # role User or Tool"), templates ("roles must alternate").
 _REFUSES_PREFILL = re.compile(
-    r"prefill|must end with a user|last (?:message|role)|ending with a model turn|final assistant|roles? must alternate"
-    r"|assistant message",
+    r"prefill|end(?:s|ing)? with an? (?:user|model|assistant)|expected last role"
+    r"|last (?:message|role) (?:must|should|has to)|roles? must alternate|assistant messages? (?:is|are|as the last)"
+    r"|final assistant message|multiturn requests",
     re.IGNORECASE,
 )
-# Refusals in a row, without such words, after which a server is taken to refuse every prefill.
-_REFUSALS = 2
 
 
 @dataclass(slots=True)
@@ -32,8 +31,10 @@ class Learned:
     refuses_marks: bool = False
     #: Whether a closed think block goes before an answer: what worked when the other form did not. None: not tried.
     closes_block: bool | None = None
-    # Continuations in a row that it has refused.
-    _refusals: int = 0
+    #: Whether it refuses a trailing assistant message.
+    refuses_prefill: bool = False
+    # Whether it has continued an answer. Then it refuses something else.
+    _continues: bool = False
     # The token limits of requests of which it was said that they ended an answer.
     _limits: set[int] = field(default_factory=set[int])
 
@@ -54,16 +55,12 @@ class Learned:
         self._limits.add(limit)
         return news
 
-    @property
-    def refuses_prefill(self) -> bool:
-        """Whether the server is known to refuse a trailing assistant message."""
-        return self._refusals >= _REFUSALS
-
     def take_refusal(self, said: str) -> None:
-        """Remember that the server has refused a continuation with these words."""
-        self._refusals += _REFUSALS if _REFUSES_PREFILL.search(said) else 1
+        """Remember that the server refuses every prefill, if its words for a refused continuation say so."""
+        if not self._continues and _REFUSES_PREFILL.search(said):
+            self.refuses_prefill = True
 
     def take_continuation(self, *, closes_block: bool | None) -> None:
         """Remember that the server has continued. ``closes_block``: the form that this call has changed to, or None."""
-        self._refusals = 0
+        self._continues = True
         self.closes_block = self.closes_block if closes_block is None else closes_block

@@ -58,12 +58,14 @@ class Limit:
         names = [name for name in (*provider.limit_names, *_NAMES) if body.get(name) is not None]
         name = names[0] if names else provider.limit_names[0]
         named = _whole_number(body.get(name))
-        wanted = settings.max_tokens if named is None else named
+        # What is no number of tokens is the server's to judge.
+        wanted = settings.max_tokens if not names else named
         whole = None if body.get("stream") else provider.most_whole
         most = _least(settings.round_tokens, taken, whole)
         # A number of the caller's is sent as it is, unless the server is known to refuse it.
         first = _least(wanted, settings.round_tokens, taken, whole if named is None else None)
-        first = None if first == named or (wanted is None and settings.round_tokens is None) else first
+        judged = bool(names) and named is None
+        first = None if first == named or judged or (wanted is None and settings.round_tokens is None) else first
         asks = settings.round_tokens or provider.asks
         return cls(
             name=name if name in provider.limit_names else provider.limit_names[0],

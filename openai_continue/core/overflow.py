@@ -106,15 +106,14 @@ class TooMany:
     most: int | None = None
 
 
-def read(text: str, asked: int | None = None) -> Overflow | TooMany | None:
+def read(text: str, asked: int | None = None, message: str = "") -> Overflow | TooMany | None:
     """
     Return what an error's text says of the context, or of the number of output tokens; None: of something else.
 
-    ``asked``: the number of output tokens in the request.
+    ``asked``: the number of output tokens in the request. ``message``: the server's own message in the text, if known.
     """
-    text = text[:_LONGEST]
-    found = _context(text)
-    return found if found is not None or asked is None else _too_many(text, asked)
+    found = _context(text[:_LONGEST])
+    return found if found is not None or asked is None else _too_many((message or text)[:_LONGEST], asked)
 
 
 def _context(text: str) -> Overflow | None:

@@ -77,7 +77,8 @@ class Prefill:
     def own(self, content: str) -> str:
         """Return the caller's own beginning of the answer, or "" if there is none or ``content`` begins with it."""
         own = _text_of(self._body["messages"][-1].get("content")) if self._is_prefilled() else ""
-        return "" if content.startswith(own) else own
+        echoes = bool(self._provider.echoes or self._body.get("echo"))
+        return "" if echoes and content.startswith(own) else own
 
     # May it go back?
 
@@ -134,7 +135,7 @@ class Prefill:
         held = held[confirmed:] if self._exact(hold, inline) else held
         sent = text[: len(text) - len(held)]
         marks, message, sent = self._formed(sent, thoughts, inline, thinking=thinking, held=bool(held), empty=not text)
-        open_answer = first and not (thinking or inline.thinking)
+        open_answer = not (thinking or inline.thinking)
         streamed = bool(body.get("stream"))
         met = Seam(
             held=held,
@@ -143,9 +144,10 @@ class Prefill:
             replaces=not streamed and not self._is_prefilled(),
             trims=self._trims,
             echo=self._echo(sent, streamed=streamed),
-            starts=self._starts(text, thinking=not open_answer) if first else (),
-            block=reasoning.OPEN if first and open_answer and (thoughts or inline.thoughts) else "",
-            before=text[: len(text) - len(held)][-CONTEXT:] if open_answer else "",
+            starts=self._starts(text, thinking=not open_answer) if first or open_answer else (),
+            first=first,
+            block=reasoning.OPEN if open_answer and reasoning.OPEN not in inline.answer else "",
+            before=text[: len(text) - len(held)][-CONTEXT:] if first and open_answer else "",
             with_thoughts=bool(thoughts) and not thinking and bool(message.get(self._provider.thought_field or "")),
         )
         return {**body, **marks, "messages": [*self._history(), message]}, met
@@ -225,7 +227,7 @@ class Prefill:
 
     def _answer(self, sent: str, thoughts: str, inline: Inline, *, held: bool, empty: bool) -> Json:
         """Return an answer, with its thoughts beside it or a closed block before it if the provider wants one."""
-        if not thoughts and not inline.thoughts:
+        if not thoughts and not inline.thoughts and not (self._changed and self._closes):
             return self._message(sent)
         if self._provider.thought_field is not None:
             # Templates set the newlines beside the tags, so those that came would be there twice.

@@ -58,7 +58,7 @@ def fitting(limit: Limit, overflow: Overflow) -> Limit | None:
     if limit.is_ours:
         return limit.fitting(room, overflow.context_length)
     # Without a cap in the row, nobody knows what the server gives.
-    least = 1 if limit.is_cap else limit.given
+    least = limit.given // 16 if limit.is_cap else limit.given
     if asked <= limit.given or (room is not None and room < least):
         return None
     if room is None and (overflow.context_length is None or overflow.context_length > limit.given):
@@ -108,9 +108,12 @@ class Repairs:
             return False
         if isinstance(overflow, TooMany):
             most = most_taken(overflow, running.asked, self._requests.limit)
-            if most is not None:
-                self._requests.takes_fewer(most)
-            return most is not None
+            if most is None or (running.choice is not None and running.choice.shrinks == MAX_SHRINKS):
+                return False
+            self._requests.takes_fewer(most)
+            if running.choice is not None:
+                running.choice.shrink(most)
+            return True
         if overflow.full:
             return False
         if running.choice is None:
@@ -136,10 +139,12 @@ class Repairs:
 
     def concedes(self, running: Running, failure: Failure) -> bool:
         """Whether a round that the server refused is asked for again without something that it may have refused."""
+        if running.began:
+            # It was not the request that the server refused, and its text is out.
+            return False
         if running.choice is None:
-            return self._requests.concedes_first()
-        if self._requests.concedes(failure.text):
+            return self._requests.concedes_first(failure.words)
+        if self._requests.concedes(failure.words):
             return True
-        if not running.choice.joined:
-            self._learned.take_refusal(failure.text)
+        self._learned.take_refusal(failure.words)
         return False

@@ -20,6 +20,10 @@ from .tools import is_forced
 _TEMPLATE_CHANGES = "does not appear in the chat"
 
 
+# How servers name the request for usage in a stream; the last one is FastAPI's for a field that it does not know.
+_USAGE_NAMES = ("stream_options", "include_usage", "Extra inputs")
+
+
 class Requests:
     """Writes the bodies of one call. The caller's body is never changed."""
 
@@ -59,8 +63,14 @@ class Requests:
         self._usage_options = provider.usage_options
         #: The model that the first round names, or None.
         self.served_by: str | None = None
+        self._resells = provider.resells
         # Whether the server applies the format to the whole answer, so that it stays in later rounds.
         self._keeps_format = self.format is not None and provider.keeps_format
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether a later round would go to a closed model, which the server chose among several."""
+        return bool(self._body.get("models")) and families.is_closed(self.served_by or "", resold=self._resells)
 
     def first(self) -> Json:
         """Return the body of the first round."""
@@ -87,8 +97,10 @@ class Requests:
         choice.start_round(seam, thinking=bool(thoughts) and not content, document=document)
         return body
 
-    def concedes_first(self) -> bool:
-        """Leave out of the first round what the caller did not ask for; return whether there was any."""
+    def concedes_first(self, said: str) -> bool:
+        """Leave out of the first round what only we asked for, if the server names it; return whether it does."""
+        if not any(name in said for name in _USAGE_NAMES):
+            return False
         asked, self.asks_usage = self.asks_usage, False
         self._checks_prompt = self._checks_prompt and not asked
         self._learned.refuses_usage_options = self._learned.refuses_usage_options or asked

@@ -36,6 +36,8 @@ class Running:
     #: The model that the server names.
     model: str | None = None
     usage: Json | None = None
+    #: The whole answer of a later round, until it is known to be a part of the answer.
+    completion: Json | None = None
     #: The index that the server uses for the continued choice in this round.
     index: int | None = None
     #: Whether any chunk of the round came, and whether one with a delta.
@@ -139,10 +141,17 @@ class Failure:
     #: HTTP status, or None if no response came.
     status: int | None = None
     request_id: str | None = None
-    #: The server's words. They are read for the size of its context, and never passed on.
+    #: All that the server said. It is read for the size of its context, and never passed on.
     text: str = field(default="", repr=False)
+    #: The server's own message, without what it repeats of the request; "" if that is all of ``text``.
+    message: str = field(default="", repr=False)
     #: Whether a stream broke off after it had begun.
     broke_off: bool = False
+
+    @property
+    def words(self) -> str:
+        """What the server itself says."""
+        return self.message or self.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from .seam import Stopped
 from .verdict import NATURAL_ENDS, verdict
 
 #: HTTP statuses of a server that does not take a request as it is.
-REFUSED = (400, 422)
+REFUSED = (400, 413, 422)
 
 
 class Rounds:
@@ -152,8 +152,7 @@ class Rounds:
                 answer = {name: value for name, value in answer.items() if name != "error"}
             running.choice.take_item(item, later=True, sent=self.answer.sent_ids(answer))
             running.take_end(running.choice, item)
-            if running.choice.stopped not in NOT_CONTINUED:
-                self.answer.take_completion(answer)
+            running.completion = answer
             if fault is not None or not running.finished:
                 # Whether more was to come is unknown; what came is kept, but for half a character.
                 running.choice.drop_cut_character()
@@ -226,6 +225,8 @@ class Rounds:
         running.check_prompt()
         self._requests.served_by = self._requests.served_by or running.model
         out = [(choice, choice.settle()) for choice in parties]
+        if running.completion is not None and parties[0].stopped not in NOT_CONTINUED:
+            self.answer.take_completion(running.completion)
         for choice in parties:
             choice.find_cut_call(used_up=running.used_up(parties, self._requests.limit))
         self._running = None
@@ -290,7 +291,8 @@ class Rounds:
         running.request_id = running.request_id or failure.request_id
         if running.choice is not None:
             running.choice.current.drop_opening(unless_text=True)
-        overflow = read_overflow(failure.text, running.asked) if failure.text else None
+        asked = running.asked if failure.status in (None, *REFUSED) else None
+        overflow = read_overflow(failure.text, asked, failure.message) if failure.text else None
         if overflow is not None and self._repairs.shrinks(running, overflow):
             return self._again()
         if overflow is None and failure.status in REFUSED and self._repairs.concedes(running, failure):

@@ -57,6 +57,8 @@ class Seam:
     echo: str = ""
     #: Beginnings of the answer. A round that begins with one of them is a restart.
     starts: tuple[str, ...] = ()
+    #: Whether no round has gone on from the text yet. A server that has is trusted, unless something is suspicious.
+    first: bool = True
     #: The opening tag of a think block, if a round that begins with it thinks again, else "".
     block: str = ""
     #: The text before the seam, if how the round goes on from it may show a restart, else "".
@@ -74,7 +76,7 @@ class Seam:
         Return how many leading characters of a round repeat the text so far, or None if too little has come to tell.
 
         ``new``: the text of the round so far. ``ended``: whether no more of it comes. ``suspected``: whether the tokens
-        of the round's prompt show a new turn. Returns why, if the round is no continuation.
+        of the round's prompt, or new thoughts, show a new turn. Returns why, if the round is no continuation.
         """
         place = self._echoed(new, ended=ended)
         if place is None:
@@ -83,9 +85,12 @@ class Seam:
         fresh = new.lstrip()
         if self.block and fresh.startswith(self.block):
             return Stopped.THOUGHT_ANEW
-        if any(fresh.startswith(start) for start in self.starts):
+        starts = self.starts if self.first or suspected else ()
+        if any(fresh.startswith(start) for start in starts):
             return Stopped.RESTARTED
-        if not ended and any(start.startswith(fresh) for start in (*self.starts, self.block) if start):
+        if suspected and ended and fresh and any(start.startswith(fresh) for start in starts):
+            return Stopped.RESTARTED
+        if not ended and any(start.startswith(fresh) for start in (*starts, self.block) if start):
             return None
         if self.before and not (self.held and new.startswith(self.held)):
             if suspected and restart.opens_answer(new):

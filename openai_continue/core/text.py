@@ -133,7 +133,7 @@ class Text:
         return self._settle(self._opening, ended=True)
 
     def suspect_turn(self) -> None:
-        """Note that the tokens of the round's prompt show a new turn. Its text decides, also if it is out already."""
+        """Note that a new turn is likely, by the round's prompt or by new thoughts. Its text decides."""
         self._suspected = True
         if self._opening is None and restart.opens_answer(self.added_text):
             self.refuse_round(Stopped.RESTARTED)

@@ -33,7 +33,9 @@ class Calls:
     """The arguments of the tool calls of one choice, as they come in whole messages or in deltas."""
 
     def __init__(self) -> None:
-        self._arguments: dict[int, str] = {}
+        # By index, and by how many calls came under it: some servers give several calls one index.
+        self._arguments: dict[tuple[int, int], str] = {}
+        self._ids: dict[int, list[str]] = {}
 
     def take(self, delta: Json) -> bool:
         """Take a message or delta; return whether a call is in it."""
@@ -43,16 +45,20 @@ class Calls:
             index = call.get("index")
             # Other tools ("custom") take a text, in which no cut can be seen.
             if as_object(call.get("function")) is not None:
-                self._add(index if isinstance(index, int) else place, call["function"])
+                self._add(index if isinstance(index, int) else place, call["function"], as_string(call.get("id")))
         old = as_object(delta.get("function_call"))
-        if old is not None:
+        if old:
             # The one call of the old interface.
             self._add(-1, old)
         return bool(listed or old)
 
-    def _add(self, index: int, function: object) -> None:
+    def _add(self, index: int, function: object, id_: str | None = None) -> None:
+        ids = self._ids.setdefault(index, [])
+        if id_ and id_ not in ids:
+            ids.append(id_)
+        key = index, len(ids)
         arguments = as_string((as_object(function) or {}).get("arguments"))
-        self._arguments[index] = self._arguments.get(index, "") + (arguments or "")
+        self._arguments[key] = self._arguments.get(key, "") + (arguments or "")
 
     def __bool__(self) -> bool:
         return bool(self._arguments)

@@ -24,6 +24,10 @@ _OF_BEGINNING = frozenset(["first", "ttft", "start", "started", "queue", "queued
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
+# What is said of the prompt, under any name.
+_OF_PROMPT = re.compile(r"prompt|input|cache")
+
+
 def usage_of(answer: Mapping[str, Any]) -> Json | None:
     """Return the usage in a completion or chunk, wherever it is, or None if it has none."""
     top = as_object(answer.get("usage"))
@@ -32,7 +36,10 @@ def usage_of(answer: Mapping[str, Any]) -> Json | None:
     groq = as_object((as_object(answer.get(_GROQ)) or {}).get("usage"))
     if groq is not None:
         return groq
-    return next((found for item in _items(answer) if (found := as_object(item.get("usage"))) is not None), None)
+    total: Json | None = None
+    for item in _items(answer):
+        total = add_usage(total, as_object(item.get("usage")))
+    return total
 
 
 def with_usage(answer: Json, usage: Json) -> Json:
@@ -97,7 +104,7 @@ def as_one_call(usage: Json, first: Json | None) -> Json:
     """
     if first is None:
         return usage
-    once = {name: first[name] if name.startswith("prompt") and name in first else usage[name] for name in usage}
+    once = {name: first[name] if _OF_PROMPT.match(name) and name in first else usage[name] for name in usage}
     counts = [once.get(name) for name in ("prompt_tokens", "completion_tokens")]
     if "total_tokens" in once and all(_is_number(count) for count in counts):
         once["total_tokens"] = sum(cast("list[int]", counts))

@@ -90,7 +90,7 @@ def bar(choice: Choice, requests: Requests) -> str | None:
 
 def _request_bar(requests: Requests) -> str | None:
     unknown = requests.format is not None and not requests.format.checkable
-    return "unsupported" if unknown or not requests.limit.valid else None
+    return "unsupported" if unknown or not requests.limit.valid or requests.is_closed else None
 
 
 def _call_bar(choice: Choice, requests: Requests) -> str | None:

@@ -8,6 +8,7 @@ From what came to what is raised: ``frame_error`` (an error in place of a chunk)
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from typing import Any, cast
 
 import anyio
@@ -27,9 +28,24 @@ def failure_of(error: Exception | None, request_id: str | None = None, *, broke_
     ``broke_off``: whether the stream had begun, so that the round may be healed.
     """
     if isinstance(error, openai.APIStatusError):
-        return Failure(type(error).__name__, error.status_code, error.request_id, f"{error.message} {error.body}")
+        said = f"{error.message} {error.body}"
+        return Failure(type(error).__name__, error.status_code, error.request_id, said, " ".join(_messages(error.body)))
     kind = openai.APIConnectionError if error is None else type(error)
     return Failure(kind.__name__, request_id=request_id, broke_off=broke_off)
+
+
+def _messages(body: object) -> Iterator[str]:
+    """Give the server's own messages in the body of an error. Some servers repeat the request beside them."""
+    if isinstance(body, str):
+        yield body
+    for item in cast("list[object]", body if isinstance(body, list) else []):
+        yield from _messages(item)
+    known = as_object(cast("object", body)) or {}
+    # FastAPI: where in the request it is, and what is wrong.
+    place = known.get("loc")
+    yield from (str(name) for name in cast("list[object]", place) if name != "body") if isinstance(place, list) else ()
+    for name in ("message", "msg", "error", "error_message", "detail"):
+        yield from _messages(known.get(name))
 
 
 def reading_errors(response: Any) -> tuple[type[Exception], ...]:

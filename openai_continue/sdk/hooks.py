@@ -18,7 +18,7 @@ import openai
 from ..core.rounds import REFUSED
 from ..settings import Continuation
 from .call import Call
-from .options import attach, body_of, first_options, is_own, options_that_fit, plan_of, take_plan
+from .options import Plan, attach, body_of, first_options, is_own, options_that_fit, plan_of, take_plan
 from .stream import amerged_stream, merged_stream
 from .whole import amerged_whole, is_plainly_whole, merged_whole
 
@@ -115,20 +115,20 @@ class _Attempts:
         """Begin an attempt."""
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        """Take the error of an attempt, if it is the server's; any other is raised."""
-        if not isinstance(error, openai.APIStatusError):
+        """Take the error of an attempt; any other, and one of a later round, is raised."""
+        plan = take_plan(error.request) if isinstance(error, openai.APIStatusError) else None
+        if plan is None or not isinstance(error, openai.APIStatusError):
             return False
-        self._take(error)
+        self._take(error, plan)
         return True
 
-    def _take(self, error: openai.APIStatusError) -> None:
-        plan = take_plan(error.request)
-        if plan is not None and self._own is None and is_own(plan):
+    def _take(self, error: openai.APIStatusError, plan: Plan) -> None:
+        if self._own is None and is_own(plan):
             self._own = error
-        again = options_that_fit(self.options, plan, error) if plan is not None and self._left else None
+        again = options_that_fit(self.options, plan, error) if self._left else None
         if again is None:
             self.error = self._own or error
-            if plan is not None and plan.limit is not None and error.status_code in REFUSED:
+            if plan.limit is not None and error.status_code in REFUSED:
                 plan.forget_most()
         else:
             self.options, self._left = again, self._left - 1

@@ -88,8 +88,8 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     if wanted is None or provider is None or not provider.continues:
         return None
     model = str(body.get("model"))
-    if is_closed(model):
-        _complain_if_strict(f"{model} does not continue answers; they are left as they are")
+    if is_closed(model, resold=provider.resells):
+        _log_closed(model)
         return None
     # The caller may change its messages while the answer is written, as chat interfaces do.
     return Plan(copied(body), provider, wanted, _learned(client, model))
@@ -216,10 +216,17 @@ def _learned(client: Any, model: str) -> Learned:
     if known is None:
         known = {}
         setattr(shared, _LEARNED, known)
-    key = client.base_url.host, model
+    key = str(client.base_url), model
     if key not in known:
         known[key] = Learned()
     return known[key]
+
+
+@lru_cache(maxsize=256)
+def _log_closed(model: str) -> None:
+    """Say once for each closed model that its answers are left alone."""
+    logger.info("%s continues no assistant message; its answers are left as they are", model)
+    _complain_if_strict(f"{model} continues no assistant message; its answers are left as they are")
 
 
 @lru_cache(maxsize=256)
