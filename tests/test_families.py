@@ -118,7 +118,20 @@ def test_closed(model: str) -> None:
     assert is_closed(model)
 
 
-@pytest.mark.parametrize("model", [*OPEN.split(), "", None, 5])
-def test_open(model: object) -> None:
+@pytest.mark.parametrize("model", [*OPEN.split(), ""])
+def test_open(model: str) -> None:
     """Open models are not, though their names may be alike."""
     assert not is_closed(model)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-3.5-turbo", "my/claude-distill-8b", "claude-3-opus", "grok-3"])
+def test_names_of_local_servers(model: str) -> None:
+    """Where no closed models are sold, such names are those of open ones, unless a proxy passes them on by their maker."""
+    assert is_closed(model)
+    assert not is_closed(model, resold=False)
+
+
+@pytest.mark.parametrize("model", ["anthropic/claude-opus-4-7", "openai/gpt-5", "gemini/gemini-3.1-pro", "xai/grok-4"])
+def test_names_of_proxies(model: str) -> None:
+    """A proxy names the maker that it passes a request on to."""
+    assert is_closed(model, resold=False)

@@ -33,7 +33,7 @@ class Resumption:
         self._provider = provider or _UNKNOWN
         limits = ("max_tokens", "max_completion_tokens")
         body = {name: value for name, value in request.items() if name not in limits}
-        self._rounds = Rounds({**body, "stream": True}, self._provider, Continuation(trims=trims))
+        self._rounds = Rounds({**body, "stream": True}, self._provider, Continuation(trims=trims), resumed=True)
         first = self._rounds.next_request()
         assert first is not None  # noqa: S101 (a new Rounds has a first request)
         cut = {"index": 0, "delta": {"content": written}, "finish_reason": "length"}

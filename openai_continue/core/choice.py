@@ -72,6 +72,8 @@ class Choice:
     ended: bool = False
     #: Whether the server may file the answer of a continuation as thoughts.
     misfiles: bool = False
+    #: Whether the first round was one of another process, of which only the answer is known.
+    is_resumed: bool = False
     #: The tool calls that came.
     calls: Calls = field(default_factory=Calls)
     #: Whether the server called a cut tool call something else than cut.
@@ -233,7 +235,7 @@ class Choice:
         """Take a chunk whose field ``name`` holds thoughts, or an answer that the server files there."""
         if later and not self.thinking:
             # A server that files answers as thoughts would have filed the first round there.
-            files = self.misfiles and self.thoughts is not None
+            files = self.misfiles and (self.thoughts is not None or self.is_resumed)
             return self._take_text_filed_as_thoughts(chunk, name) if files else self._take_new_thoughts(chunk)
         item, delta = chunk["choices"][0], delta_of(chunk)
         rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}

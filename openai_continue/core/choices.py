@@ -14,10 +14,11 @@ from .text import Text
 class Choices:
     """The choices of an answer, by index."""
 
-    def __init__(self, body: Mapping[str, Any], hold: Hold, *, misfiles: bool = False) -> None:
+    def __init__(self, body: Mapping[str, Any], hold: Hold, *, misfiles: bool = False, resumed: bool = False) -> None:
         self._by_index: dict[int, Choice] = {}
         self._hold = hold
         self._misfiles = misfiles
+        self._resumed = resumed
         self._stops = stop_strings(body)
         self._keeps_stops = keeps_stops(body)
         #: How many choices the caller asks for.
@@ -28,7 +29,9 @@ class Choices:
         choice = self._by_index.get(index)
         if choice is None:
             answer = Text("content", stops=self._stops, keeps_stops=self._keeps_stops)
-            choice = self._by_index[index] = Choice(index, answer, self._hold, misfiles=self._misfiles)
+            choice = self._by_index[index] = Choice(
+                index, answer, self._hold, misfiles=self._misfiles, is_resumed=self._resumed
+            )
         return choice
 
     def get(self, index: int) -> Choice | None:

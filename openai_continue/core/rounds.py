@@ -40,6 +40,7 @@ class Rounds:
 
     ``body``: the caller's request body; it is not changed. ``learned``: what is known of this model's server from
     earlier calls; what this call shows is added to it. ``limit``: the token limit, if the server has refused another.
+    ``resumed``: whether only the answer of the first round is known.
     """
 
     def __init__(
@@ -50,11 +51,12 @@ class Rounds:
         learned: Learned | None = None,
         *,
         limit: Limit | None = None,
+        resumed: bool = False,
     ) -> None:
         self._settings = settings
         self._learned = Learned() if learned is None else learned
         self._requests = Requests(body, provider, settings, self._learned, limit)
-        self._choices = Choices(body, self._requests.prefill.hold, misfiles=provider.misfiles)
+        self._choices = Choices(body, self._requests.prefill.hold, misfiles=provider.misfiles, resumed=resumed)
         #: The merged answer, with the history of the rounds and the report.
         self.answer = MergedAnswer(self._choices, usage=settings.usage)
         self._feeding = Feeding(self._choices, self.answer, self._requests)

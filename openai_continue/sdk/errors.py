@@ -36,16 +36,18 @@ def failure_of(error: Exception | None, request_id: str | None = None, *, broke_
 
 def _messages(body: object) -> Iterator[str]:
     """Give the server's own messages in the body of an error. Some servers repeat the request beside them."""
+    known = as_object(body)
     if isinstance(body, str):
         yield body
-    for item in cast("list[object]", body if isinstance(body, list) else []):
-        yield from _messages(item)
-    known = as_object(cast("object", body)) or {}
-    # FastAPI: where in the request it is, and what is wrong.
-    place = known.get("loc")
-    yield from (str(name) for name in cast("list[object]", place) if name != "body") if isinstance(place, list) else ()
-    for name in ("message", "msg", "error", "error_message", "detail"):
-        yield from _messages(known.get(name))
+    elif isinstance(body, list):
+        for item in cast("list[object]", body):
+            yield from _messages(item)
+    elif known is not None:
+        # FastAPI: where in the request it is, and what is wrong.
+        place = known.get("loc")
+        yield from (str(name) for name in cast("list[object]", place if isinstance(place, list) else []))
+        for name in ("message", "msg", "error", "error_message", "detail"):
+            yield from _messages(known.get(name))
 
 
 def reading_errors(response: Any) -> tuple[type[Exception], ...]:
