@@ -12,6 +12,7 @@ from contextlib import closing
 
 from ..core.chunks import choices_of, text_of
 from ..core.jsons import Json
+from ..core.learned import Learned
 from ..core.rounds import Rounds
 from ..providers import Provider
 from ..settings import Continuation
@@ -33,7 +34,9 @@ class Resumption:
         self._provider = provider or _UNKNOWN
         limits = ("max_tokens", "max_completion_tokens")
         body = {name: value for name, value in request.items() if name not in limits}
-        self._rounds = Rounds({**body, "stream": True}, self._provider, Continuation(trims=trims), resumed=True)
+        self._rounds = Rounds(
+            {**body, "stream": True}, self._provider, Continuation(trims=trims), Learned(resumed=True)
+        )
         first = self._rounds.next_request()
         assert first is not None  # noqa: S101 (a new Rounds has a first request)
         cut = {"index": 0, "delta": {"content": written}, "finish_reason": "length"}

@@ -39,6 +39,15 @@ def without_error(item: Json) -> tuple[Json, Json | None]:
     return {name: value for name, value in item.items() if name not in of_end}, as_object(error) or {}
 
 
+def without_errors(answer: Json, item: Json) -> tuple[Json, Json, Json | None]:
+    """Return a whole answer and its choice without the errors that a gateway set on them, and one of those, or None."""
+    item, fault = without_error(item)
+    if answer.get("error"):
+        fault = fault or as_object(answer["error"]) or {}
+        answer = {name: value for name, value in answer.items() if name != "error"}
+    return answer, item, fault
+
+
 def status_of(error: Json | None) -> int | None:
     """Return the HTTP status that an error names as its code, or None."""
     code = (error or {}).get("code")

@@ -9,6 +9,7 @@ from .. import families
 from ..providers import Provider
 from ..settings import Continuation
 from .choice import Choice
+from .choices import Choices
 from .jsons import Json, as_object
 from .learned import Learned
 from .limit import Limit
@@ -63,9 +64,13 @@ class Requests:
         self._usage_options = provider.usage_options
         #: The model that the first round names, or None.
         self.served_by: str | None = None
-        self._resells = provider.resells
+        self._resells, self._misfiles = provider.resells, provider.misfiles
         # Whether the server applies the format to the whole answer, so that it stays in later rounds.
         self._keeps_format = self.format is not None and provider.keeps_format
+
+    def choices(self) -> Choices:
+        """Return the choices of an answer to these requests; none has begun."""
+        return Choices(self._body, self.prefill.hold, misfiles=self._misfiles, resumed=self._learned.resumed)
 
     @property
     def is_closed(self) -> bool:

@@ -80,6 +80,13 @@ class Running:
             return max(limit.given, written) if limit.is_cap else written
         return max(self.asked, written)
 
+    def book(self, parties: Sequence[Choice], limit: Limit) -> None:
+        """Count this round, which is over, for its choices."""
+        for choice in parties:
+            used = self.used(choice, parties, limit)
+            context, counted = self.context(choice, used), self.is_counted(choice, parties, limit)
+            choice.book_round(used, context, finished=self.finished, counted=counted)
+
     def _counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int | None:
         """Return the server's own count for a choice, or None if there is none that fits the text that came."""
         usage = self.usage or {}

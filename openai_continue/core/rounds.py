@@ -15,8 +15,7 @@ from typing import Any, cast
 from ..providers import Provider
 from ..settings import Continuation
 from .choice import NOT_CONTINUED, Choice
-from .choices import Choices
-from .chunks import choices_of, index_of, status_of, without_error
+from .chunks import choices_of, index_of, status_of, without_errors
 from .feeding import Feeding
 from .jsons import Json, as_object
 from .learned import Learned
@@ -40,7 +39,6 @@ class Rounds:
 
     ``body``: the caller's request body; it is not changed. ``learned``: what is known of this model's server from
     earlier calls; what this call shows is added to it. ``limit``: the token limit, if the server has refused another.
-    ``resumed``: whether only the answer of the first round is known.
     """
 
     def __init__(
@@ -51,12 +49,11 @@ class Rounds:
         learned: Learned | None = None,
         *,
         limit: Limit | None = None,
-        resumed: bool = False,
     ) -> None:
         self._settings = settings
         self._learned = Learned() if learned is None else learned
         self._requests = Requests(body, provider, settings, self._learned, limit)
-        self._choices = Choices(body, self._requests.prefill.hold, misfiles=provider.misfiles, resumed=resumed)
+        self._choices = self._requests.choices()
         #: The merged answer, with the history of the rounds and the report.
         self.answer = MergedAnswer(self._choices, usage=settings.usage)
         self._feeding = Feeding(self._choices, self.answer, self._requests)
@@ -65,8 +62,6 @@ class Rounds:
         self._queue: list[Choice] = []
         self._running: Running | None = None
         self._number = 0
-
-    # Requests.
 
     def next_request(self) -> Request | None:
         """Return the request to send now, or None if the answer has ended. Raises RuntimeError within a round."""
@@ -148,10 +143,7 @@ class Rounds:
                 running.take_end(choice, item)
         else:
             running.check_prompt()
-            item, fault = without_error(items[0])
-            if answer.get("error"):
-                fault = fault or as_object(answer["error"]) or {}
-                answer = {name: value for name, value in answer.items() if name != "error"}
+            answer, item, fault = without_errors(answer, items[0])
             running.choice.take_item(item, later=True, sent=self.answer.sent_ids(answer))
             running.take_end(running.choice, item)
             running.completion = answer
@@ -234,11 +226,7 @@ class Rounds:
         self._running = None
         if not first:
             self._queue.pop(0)
-        for choice in parties:
-            limit = self._requests.limit
-            used = running.used(choice, parties, limit)
-            context, counted = running.context(choice, used), running.is_counted(choice, parties, limit)
-            choice.book_round(used, context, finished=running.finished, counted=counted)
+        running.book(parties, self.limit)
         cut = [choice for choice in parties if choice.finish_reason == "length"]
         self.answer.note(running, running.finish_reason(parties))
         for choice in parties:
@@ -254,8 +242,7 @@ class Rounds:
         # A first round that ends by itself, or at the caller's own limit, called for nothing and leaves no report.
         if not first or any(choice.heals or choice.stopped_by not in (None, "max_tokens") for choice in cut):
             reasons = [choice.stopped_by for choice in self._choices if choice.stopped_by]
-            reasons.sort(key=NATURAL_ENDS.__contains__)
-            self.answer.stopped_by = reasons[0] if reasons else None
+            self.answer.stopped_by = min(reasons, key=NATURAL_ENDS.__contains__, default=None)
         return out
 
     def _decide(self, choice: Choice, *, first: bool) -> None:
@@ -280,8 +267,6 @@ class Rounds:
             if first:
                 # A first answer that is not continued is left as it came.
                 choice.drop_cut_character()
-
-    # Failures.
 
     def fail(self, request: Request, failure: Failure) -> Decision:
         """
