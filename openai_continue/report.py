@@ -61,7 +61,7 @@ def report(
 
     ``error``: ``{"type": ..., "status": ..., "request_id": ...}`` of the failure that ended the answer, or None.
     ``usage``: the sum over all rounds, which was billed, or None. ``prompt_tokens``: those of the first and of the last
-    round, in tokens; None where the server did not count them.
+    round, in tokens; None if the server did not count them.
     """
     listed = [{**_shown(each), "seam": None if each.seam is None else _shown(each.seam)} for each in rounds]
     prompts = [(each.usage or {}).get("prompt_tokens") for each in rounds]

@@ -5,11 +5,13 @@ The core: how an answer is continued. Dicts in, dicts out; no SDK, no I/O, no cl
 
 Rules
 1. Only ``finish_reason == "length"``, or a stream that broke off, calls for another round.
-2. The caller's token limit is a total over all rounds (limit.py).
+2. The first round is the caller's own request. Its token limit is a total over all rounds, unless the settings say
+   otherwise (limit.py).
 3. A continuation is the same request with one growing assistant message at its end (request.py, prefill.py).
 4. Text is joined raw. seam.py says what is held back and what is a copy, text.py joins.
-5. The merged answer has the id, created, model and fingerprint of the first round, one role, the summed usage and the
-   ``finish_reason`` of the last round (merged.py). A chunk that needs no change is returned as the object that came.
+5. The merged answer has the id, created, model and fingerprint of the first round, one role, the summed usage, lists
+   joined, and every other field as the last round has it (merged.py). A chunk that needs no change is returned as the
+   object that came.
 6. Thoughts and answer are told apart by what came before the cut, not by the field that new text arrives in (choice.py,
    reasoning.py).
 7. A continued document of a known format ends where the document ends, and in "length" if the join is not one

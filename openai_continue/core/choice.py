@@ -24,7 +24,7 @@ _TOKEN = 8
 # Bytes of a token, on average, without whitespace: some 4 in English and in Chinese.
 _BYTES_OF_TOKEN = 4
 _WHITESPACE = " \n\t"
-# Most bytes of a character, each of which may be a token.
+# Most bytes of a character. Each may be a token.
 _BYTES_OF_CHARACTER = 4
 
 
@@ -72,7 +72,7 @@ class Choice:
     ended: bool = False
     #: Whether the server may file the answer of a continuation as thoughts.
     misfiles: bool = False
-    #: Whether the first round was one of another process, of which only the answer is known.
+    #: Whether the first round was one of another process, so that only its answer is known.
     is_resumed: bool = False
     #: The tool calls that came.
     calls: Calls = field(default_factory=Calls)
@@ -320,7 +320,7 @@ class Choice:
         """
         End a round in "length" if it is a tool call that was cut and is called something else.
 
-        ``used_up``: whether all tokens were used that could be had. Some servers then close half arguments.
+        ``used_up``: whether the round used all tokens that it could. Some servers then close half arguments.
         """
         if self.stopped is not None or not self.calls:
             return

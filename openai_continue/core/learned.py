@@ -29,7 +29,7 @@ class Learned:
     refuses_usage_options: bool = False
     #: Whether it has refused the optional marks of a continuation.
     refuses_marks: bool = False
-    #: Whether a closed think block goes before an answer: what worked when the other form did not. None: not tried.
+    #: Whether a closed think block goes before an answer. None: by the model's name. Else the form that worked.
     closes_block: bool | None = None
     #: Whether it refuses a trailing assistant message.
     refuses_prefill: bool = False
@@ -37,7 +37,7 @@ class Learned:
     resumed: bool = False
     # Whether it has continued an answer. Then it refuses something else.
     _continues: bool = False
-    # The token limits of requests of which it was said that they ended an answer.
+    # The token limits of requests that were reported to have ended an answer.
     _limits: set[int] = field(default_factory=set[int])
 
     def most(self, *, streamed: bool) -> int | None:

@@ -122,7 +122,7 @@ class Limit:
         return replace(self, first=room, named=None, fitted=True, context=context)
 
     def knowing(self, context: int | None) -> Limit:
-        """Return this limit for a context of so many tokens; None: not known."""
+        """Return this limit for a context of ``context`` tokens; None: not known."""
         return self if context is None else replace(self, context=context)
 
     def room(self, used: int | None) -> int | None:

@@ -72,6 +72,8 @@ _MOST = re.compile(
 _RANGE_START = re.compile(r"(?<![\d,])[01](?: \(inclusive\))? ?(?:,|-|~|to|and) ?(?=\d)")
 # Where pydantic says what is wrong: ['body', 'max_tokens'].
 _PLACE = re.compile(r"""['"]loc['"]: ?\[([^\]]*)\]""")
+# The number in the request, beside an error about something else.
+_ASIDE = re.compile(r"\(max_\w*tokens ?= ?\d+\)|[;:] max_\w*tokens ?= ?\d+$")
 # A number of tokens for a time.
 _RATE = re.compile(r"per min|per day|\bTPM\b|rate limit|quota", re.IGNORECASE)
 _TOO_MANY = re.compile(
@@ -128,6 +130,7 @@ def _context(text: str) -> Overflow | None:
 
 
 def _too_many(text: str, asked: int) -> TooMany | None:
+    text = _ASIDE.sub("", text)
     places: list[str] = _PLACE.findall(text)
     if _LIMIT_NAME.search(" ".join(places) or text) is None or _RATE.search(text):
         return None

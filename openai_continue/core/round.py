@@ -103,7 +103,7 @@ class Running:
         return tokens if choice.fits_count(tokens) else None
 
     def _ends_at(self, tokens: int, choice: Choice, limit: Limit) -> bool:
-        """Whether a cut round was to end after so many tokens: by what it was asked for, or by the server's cap."""
+        """Whether a cut round was to end after this number of tokens: the number asked for, or the server's cap."""
         return choice.finish_reason == "length" and tokens in (self.asked, limit.given if limit.is_cap else None)
 
     def used_up(self, parties: Sequence[Choice], limit: Limit) -> bool:
@@ -129,7 +129,7 @@ class Running:
             return None if choice.context is None else choice.context + used
         prompt, tokens = (self.usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
         used = tokens if isinstance(tokens, int) and tokens > used else used
-        return prompt + used if isinstance(prompt, int) else None
+        return prompt + used if isinstance(prompt, int) and prompt > 0 else None
 
     def finish_reason(self, parties: Sequence[Choice]) -> str | None:
         """Return how the round ended ("length" if any of its choices was cut), or None if it broke off."""

@@ -41,13 +41,12 @@ _LEARNED = "_openai_continue_learned"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """By which provider and settings a chat completion is continued."""
+    """How a chat completion is continued: the caller's request, the provider's row, and the settings."""
 
     #: The body of the caller's request, with our key.
     body: Json = field(repr=False)
     provider: Provider
     settings: Continuation
-
     #: What is known of the server of the model, for all calls of the client.
     learned: Learned
     #: The token limit, if the server has refused another one in this call.

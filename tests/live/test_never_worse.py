@@ -101,7 +101,7 @@ def call(way: Way, engine: Engine, client: Any, body: Json, *, streamed: bool) -
     return Seen(answer, error, len(engine.bodies), sum(engine.given))
 
 
-@settings(max_examples=settings.default.max_examples * 5)
+@settings(max_examples=settings.default.max_examples * 2)
 @given(data=st.data(), habits=habits(), cap=st.sampled_from([*CAPS, 10**6]), is_async=st.booleans())
 def test_never_worse(data: Any, habits: Habits, cap: int, is_async: bool) -> None:
     """Two calls of one client, the second of which knows what the first one learnt."""
