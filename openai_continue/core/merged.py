@@ -61,7 +61,7 @@ class MergedAnswer:
         self._fields = joined(self._fields, completion, apart=("choices", "usage", *_NAMES))
 
     def sent_ids(self, completion: Json) -> list[Any] | None:
-        """Return the ids of the answer's tokens in the prompt of a later round, if the server gives the ids of both prompts."""
+        """Return the ids of the answer in the prompt of a later round, if the server gives those of both prompts."""
         first, prompt = self._fields.get("prompt_token_ids"), completion.get("prompt_token_ids")
         if not isinstance(first, list) or not isinstance(prompt, list):
             return None
