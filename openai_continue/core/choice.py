@@ -257,7 +257,7 @@ class Choice:
     def _take_new_thoughts(self, chunk: Json) -> list[Json]:
         """Drop the thoughts of a round that continues the answer: an echo, or the model thinks again."""
         item, delta = chunk["choices"][0], delta_of(chunk)
-        self.answer.suspect_turn()
+        self.answer.note_new_thoughts()
         self._thought_anew = not any(delta.get(name) for name in ("content", "tool_calls", "function_call"))
         if self._thought_anew:
             return []

@@ -7,8 +7,8 @@ something else. The signs:
 - the new text cannot go on from the old one: a sentence, a heading, a fence or a greeting begins within a word or
   within a sentence: enough;
 - the prompt of the round is a few tokens longer than the prompt and the answer before it: the closed turn and the
-  header of the new one are 3 to 12 tokens. Some servers count otherwise, so this is enough only if the text also begins
-  as answers do, with a capital, a heading, a fence, a tag or a JSON object.
+  header of the new one are 3 to 12 tokens. Some servers count otherwise, so this is not enough if the text begins as no
+  answer does, with whitespace or with punctuation that closes something.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _SENTENCE = re.compile(r"[A-Z](?:[a-z]+)?(?:'[a-z]+)?,? (?:[a-z]+ )*[a-z]+ ")
 # In a text with names such as "getName", a capital within a word is common.
 _CAMEL = re.compile(r"[a-z][A-Z]")
 _WITHIN_SENTENCE = re.compile(r"[\w,;] ?\Z")
-# What answers begin with: a capital or a letter without case, a heading, a fence, a tag, a document, a list.
-_OPENING = re.compile(r"[#`<{\[]|[*-] |\*\*|\d{1,2}[.)] ")
+# What no answer begins with: whitespace, and punctuation that closes or parts.
+_GOES_ON = re.compile(r"[\s,.;:!?%)\]}…»”’]")
 # A piece of text that is one token at least: a word, or punctuation with the newlines after it.
 _PIECE = re.compile(r"\w+|[^\w\s]+\s*|\s*\n\s*")
 # What a round of a new answer may begin with, if the text before it is open.
@@ -53,8 +53,8 @@ def opens_turn(prompt_tokens: int, before: int, *, held: str) -> bool:
 
 
 def opens_answer(new: str) -> bool:
-    """Whether a text, the beginning of a round, begins as answers do."""
-    return bool(new) and (_OPENING.match(new) is not None or (new[0].isalpha() and not new[0].islower()))
+    """Whether a text, the beginning of a round, may be the beginning of an answer."""
+    return bool(new) and _GOES_ON.match(new) is None
 
 
 def is_open_question(before: str, new: str) -> bool:

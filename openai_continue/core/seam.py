@@ -71,12 +71,15 @@ class Seam:
         """Whether the beginning of the round must be seen before any of its text may go out."""
         return bool(self.held or self.echo or self.starts or self.block or self.before)
 
-    def copied(self, new: str, *, ended: bool, suspected: bool = False) -> int | Stopped | None:
+    def copied(
+        self, new: str, *, ended: bool, suspected: bool = False, thought_again: bool = False
+    ) -> int | Stopped | None:
         """
         Return how many leading characters of a round repeat the text so far, or None if too little has come to tell.
 
         ``new``: the text of the round so far. ``ended``: whether no more of it comes. ``suspected``: whether the tokens
-        of the round's prompt, or new thoughts, show a new turn. Returns why, if the round is no continuation.
+        of the round's prompt show a new turn. ``thought_again``: whether thoughts came before the text. Returns why, if
+        the round is no continuation.
         """
         place = self._echoed(new, ended=ended)
         if place is None:
@@ -85,10 +88,10 @@ class Seam:
         fresh = new.lstrip()
         if self.block and fresh.startswith(self.block):
             return Stopped.THOUGHT_ANEW
-        starts = self.starts if self.first or suspected else ()
+        starts = self.starts if self.first or thought_again else ()
         if any(fresh.startswith(start) for start in starts):
             return Stopped.RESTARTED
-        if suspected and ended and fresh and any(start.startswith(fresh) for start in starts):
+        if thought_again and ended and fresh and any(start.startswith(fresh) for start in starts):
             return Stopped.RESTARTED
         if not ended and any(start.startswith(fresh) for start in (*starts, self.block) if start):
             return None

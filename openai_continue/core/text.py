@@ -54,8 +54,8 @@ class Text:
         self.replaced: str | None = None
         #: Why no more of the running round is taken, or None.
         self.stopped: Stopped | None = None
-        # Whether the tokens of the running round's prompt show a new turn.
-        self._suspected = False
+        # Whether the tokens of the running round's prompt show a new turn, and whether the model thought again in it.
+        self._suspected = self._thought_again = False
 
     @property
     def text(self) -> str:
@@ -81,7 +81,7 @@ class Text:
         self._before = text[-self._reach :] if self._stops else ""
         self._round_text = ""
         self.added = self.dropped = self.confirmed = 0
-        self.ends_in_blank = self._suspected = False
+        self.ends_in_blank = self._suspected = self._thought_again = False
         self.stopped = None
         if document is not None and self._document is None:
             self._document = Document()
@@ -132,8 +132,12 @@ class Text:
             self._shorten(swallowed(self.seam.held, new, self._stops))
         return self._settle(self._opening, ended=True)
 
+    def note_new_thoughts(self) -> None:
+        """Note that the model thought again in this round, so that it may begin the answer again too."""
+        self._thought_again = True
+
     def suspect_turn(self) -> None:
-        """Note that a new turn is likely, by the round's prompt or by new thoughts. Its text decides."""
+        """Note that the tokens of the round's prompt show a new turn. Its text decides, even if it is out."""
         self._suspected = True
         if self._opening is None and restart.opens_answer(self.added_text):
             self.refuse_round(Stopped.RESTARTED)
@@ -170,7 +174,7 @@ class Text:
 
     def _settle(self, opening: list[Json], *, ended: bool) -> list[Json]:
         new = self._text_of(opening)
-        copy = self.seam.copied(new, ended=ended, suspected=self._suspected)
+        copy = self.seam.copied(new, ended=ended, suspected=self._suspected, thought_again=self._thought_again)
         if copy is None:
             return []
         self._opening = None
