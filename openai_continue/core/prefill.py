@@ -171,16 +171,18 @@ class Prefill:
             message = self._answer(sent, thoughts, inline, held=held, empty=empty)
         return marks, message, _text_of(message["content"])
 
-    def changes_block(self) -> bool:
+    @property
+    def has_other_form(self) -> bool:
+        """Whether an answer after thoughts can go back in another form, which this call has not tried."""
+        return bool(self._provider.closed_block) and not self._changed
+
+    def change_form(self) -> None:
         """
-        Send the other form of an answer after thoughts, once a call; return whether there is one.
+        Send the other form of an answer after thoughts from now on.
 
         A model that thinks again may do so because of the missing block, or because of it.
         """
-        if self._changed or not self._provider.closed_block:
-            return False
         self._changed, self._closes = True, not self._closes
-        return True
 
     @property
     def changed_to(self) -> bool | None:

@@ -129,7 +129,10 @@ class Requests:
             self._optional_marks, self._learned.refuses_marks = {}, True
             return True
         if self._checks_prompt:
-            self._checks_prompt, self._learned.refuses_usage_options = False, True
+            self._checks_prompt = False
+            # Any other refusal says nothing of the usage of the next calls.
+            named = any(name in said for name in _USAGE_NAMES)
+            self._learned.refuses_usage_options = self._learned.refuses_usage_options or named
             return True
         if self._keeps_format:
             self._keeps_format = False

@@ -104,13 +104,16 @@ class Running:
 
     def _ends_at(self, tokens: int, choice: Choice, limit: Limit) -> bool:
         """Whether a cut round was to end after this number of tokens: the number asked for, or the server's cap."""
-        return choice.finish_reason == "length" and tokens in (self.asked, limit.given if limit.is_cap else None)
+        return choice.finish_reason == "length" and tokens in self._most(limit)
 
     def used_up(self, parties: Sequence[Choice], limit: Limit) -> bool:
         """Whether the server counted as many tokens for the only choice as it was asked for, or as it ever gives."""
         counted = None if len(parties) > 1 else (self.usage or {}).get("completion_tokens")
-        most = (self.asked, limit.given if limit.is_cap else None)
-        return isinstance(counted, int) and counted > 0 and counted in most
+        return isinstance(counted, int) and counted > 0 and counted in self._most(limit)
+
+    def _most(self, limit: Limit) -> tuple[int | None, int | None]:
+        """Return the numbers of tokens at which the server cuts: the number asked for, and its cap."""
+        return self.asked, limit.given if limit.is_cap else None
 
     def is_counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> bool:
         """Whether the server counted the tokens of both the prompt and the answer."""

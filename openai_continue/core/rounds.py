@@ -264,6 +264,8 @@ class Rounds:
                 self._requests.prefill.hold = found.hold
         if found.stopped_by is None:
             self._queue.append(choice)
+            if choice.stopped is Stopped.THOUGHT_ANEW:
+                self._requests.prefill.change_form()
             if first:
                 # A first answer that is not continued is left as it came.
                 choice.drop_cut_character()
@@ -306,8 +308,7 @@ class Rounds:
         self.answer.drop_kept()
         self.answer.stopped_by = "context" if full else "error"
         if not full:
-            error = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
-            self.answer.error = error
+            self.answer.error = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
         raises = not full and self._settings.on_error == "raise"
         return Decision(raises, [out for choice in ended for out in choice.end(self.answer.stopped_by)])
 

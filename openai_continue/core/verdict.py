@@ -1,4 +1,4 @@
-"""Why a choice ends after a round, or that it goes on. Nothing but the form of the prefill is changed here."""
+"""Why a choice ends after a round, or that it goes on. Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned
         return Verdict(ended)
     most = "max_rounds" if choice.rounds >= max_rounds else None
     if stopped is Stopped.THOUGHT_ANEW:
-        return Verdict(most if requests.prefill.changes_block() else "restart")
+        return Verdict(most if requests.prefill.has_other_form else "restart")
     hold = None if stopped is not None else requests.prefill.hold
     room = None
     if not first and choice.added <= 0 and not choice.heals and not _got_on(choice):

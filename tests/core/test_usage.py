@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from openai_continue import providers
+from openai_continue.core.learned import Learned
 from openai_continue.core.round import Failure
 from openai_continue.core.usage import add_usage, usage_of
 from tests.support.bodies import ask
@@ -241,3 +242,22 @@ def test_usage_that_only_we_asked_for_is_hidden_at_once() -> None:
     assert request is not None
 
     assert [] == rounds.feed(request, {"id": "a", "choices": [], "usage": usage(10, 1)})
+
+
+@pytest.mark.parametrize(("said", "refuses"), [("Unknown field: stream_options", True), ("content policy", False)])
+def test_only_a_refusal_of_usage_is_remembered(said: str, refuses: bool) -> None:
+    """A later round that is refused goes without our request for usage; the next calls do only if it was named."""
+    learned = Learned()
+    rounds = rounds_of(ask(stream=True), "vllm", learned=learned)
+    first = rounds.next_request()
+    assert first is not None
+    rounds.feed(first, {"id": "a", "choices": [{"index": 0, "delta": {"content": "one"}, "finish_reason": "length"}]})
+    rounds.end_of_stream(first)
+    second = rounds.next_request()
+    assert second is not None
+    rounds.fail(second, Failure("BadRequestError", 400, None, said))
+    again = rounds.next_request()
+    assert again is not None
+
+    assert ("stream_options" in second.body, "stream_options" in again.body) == (True, False)
+    assert refuses == learned.refuses_usage_options
