@@ -64,6 +64,12 @@ class Provider:
     usage_options: Mapping[str, Any] = field(default_factory=lambda: dict(_EARLY_USAGE))
     #: Whether the server applies ``response_format`` to the prefill and the new text together.
     keeps_format: bool = False
+    #: The syntaxes (call_syntaxes.py) in which this server was seen to continue tool calls exactly.
+    call_syntaxes: tuple[str, ...] = ()
+    #: Whether it reads tool calls in the prefill and the new text together. Else a later round asks for plain text.
+    reads_calls: bool = False
+    #: Fields of the body of a round that continues a tool call.
+    call_fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     #: Whether closed models are sold here too, under names like "anthropic/claude-opus-5" or "gpt-5".
     resells: bool = False
     #: Whether the server may file the answer of a continuation as thoughts.
@@ -73,6 +79,8 @@ class Provider:
 _PREFIX = {"prefix": True}
 _PARTIAL = {"partial": True}
 _ONE_LIMIT = ("max_tokens",)
+# The marks around tool calls are special tokens of some models, which servers leave out of a text.
+_MARKS_SHOWN = {"skip_special_tokens": False}
 
 PROVIDERS: tuple[Provider, ...] = (
     # https://deepinfra.com/docs/advanced/max_tokens_limit: 16384 output tokens "for most models"; a trailing assistant
@@ -97,6 +105,10 @@ PROVIDERS: tuple[Provider, ...] = (
         thought_field="reasoning_content",
         # Its deepseek_r1 parser takes all text before a closing think tag for thoughts.
         misfiles=True,
+        # Measured with its parsers "hermes" and "qwen3_coder" (tests/engine/sweep.py). Its parsers see only new text,
+        # and would keep the marks of some models if they were not told to leave them out.
+        call_syntaxes=("hermes", "qwen3-coder"),
+        call_fields=_MARKS_SHOWN,
     ),
     # SGLang 0.5.23, serving_chat.py: without the field a trailing assistant message becomes a user message. With it the
     # text is put after the generation prompt, so inside the think block if the prompt opens one.
@@ -107,6 +119,7 @@ PROVIDERS: tuple[Provider, ...] = (
         closed_block_of="opening",
         # So does its detector of DeepSeek-R1's thoughts.
         misfiles=True,
+        call_fields=_MARKS_SHOWN,
     ),
     # llama-server at 0c1e570, measured: whole answers begin with a copy of the message; streams do so only without
     # these fields. Thoughts that were cut are continued if continue_final_message names their field.
@@ -118,6 +131,9 @@ PROVIDERS: tuple[Provider, ...] = (
         thought_field="reasoning_content",
         thought_marks={"continue_final_message": "reasoning_content"},
         keeps_format=True,
+        # common/chat.cpp: calls are read from the prefill and the new text. Measured with two templates.
+        call_syntaxes=("hermes", "qwen3-coder"),
+        reads_calls=True,
     ),
     # TGI at db931fc, router/src/infer/chat_template.rs: a trailing assistant message is continued after its end is
     # trimmed.

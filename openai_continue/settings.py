@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from . import providers
+from . import call_syntaxes, providers
 from .errors import SettingsError
 from .switches import OFF, ON, VARIABLE
 
@@ -50,6 +50,9 @@ class Continuation:
     on_error: str = "partial"
     #: Whether a stream that breaks off is continued.
     heal_streams: bool = True
+    #: Whether tool calls that were cut in their arguments are continued. None: where the provider's row says that it is
+    #: exact. A name of a row in call_syntaxes.py says how the model writes calls, if its own name does not.
+    continue_tool_calls: bool | str | None = None
     #: Called with a Round after each round of a continued call. Its return value is ignored, and what it raises is only
     #: logged.
     on_round: Callable[[Round], object] | None = None
@@ -69,6 +72,10 @@ class Continuation:
         _accept("usage", self.usage, self.usage in ("billed", "one_call"), "'billed' or 'one_call'")
         trims = getattr(self, "trims")  # noqa: B009 (type checkers say that the check below always holds)
         _accept("trims", trims, trims is None or isinstance(trims, bool), "True, False or None")
+        calls = self.continue_tool_calls
+        names = ", ".join(repr(row.name) for row in call_syntaxes.SYNTAXES)
+        known = calls is None or isinstance(calls, bool) or call_syntaxes.named(calls) is not None
+        _accept("continue_tool_calls", calls, known, f"True, False, None or one of {names}")
         _accept("on_error", self.on_error, self.on_error in ("partial", "raise"), "'partial' or 'raise'")
         _accept("on_round", self.on_round, self.on_round is None or callable(self.on_round), "a callable, or None")
         if self.provider is not None:
@@ -165,6 +172,11 @@ def _read_flag(text: str) -> bool:
     raise SettingsError(msg)
 
 
+def _read_flag_or_name(text: str) -> bool | str:
+    word = text.strip().lower()
+    return _read_flag(word) if word in (*ON, *OFF) else word
+
+
 _ENV_FORMS: dict[str, Callable[[str], Any]] = {
     "provider": str,
     "round_tokens": _read_count,
@@ -175,4 +187,5 @@ _ENV_FORMS: dict[str, Callable[[str], Any]] = {
     "trims": _read_flag,
     "on_error": str,
     "heal_streams": _read_flag,
+    "continue_tool_calls": _read_flag_or_name,
 }

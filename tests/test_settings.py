@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from openai_continue import Continuation, Round, SeamReport, SettingsError
+from openai_continue.call_syntaxes import SYNTAXES
 from openai_continue.testing import Emulator, Fault
 from tests.support.bodies import ask
 from tests.support.ways import DEEPINFRA, Way, listed, settled
@@ -31,6 +32,7 @@ def test_defaults() -> None:
         "trims": None,
         "on_error": "partial",
         "heal_streams": True,
+        "continue_tool_calls": None,
         "on_round": None,
     } == {name: getattr(Continuation(), name) for name in NAMES}
 
@@ -47,6 +49,9 @@ GOOD: list[dict[str, Any]] = [
     {"trims": False},
     {"on_error": "raise"},
     {"heal_streams": False},
+    {"continue_tool_calls": True},
+    {"continue_tool_calls": False},
+    {"continue_tool_calls": "hermes"},
     {"on_round": print},
 ]
 
@@ -62,6 +67,7 @@ def test_good_values(values: dict[str, Any]) -> None:
 
 COUNT, COUNT_OR_NONE = "a whole number from 1", "a whole number from 1, or None"
 FLAG = "True or False"
+CALLS = "True, False, None or one of " + ", ".join(repr(row.name) for row in SYNTAXES)
 BAD: list[tuple[str, Any, str]] = [
     *[("max_rounds", value, COUNT) for value in (0, -1, 1.5, True, "3", None)],
     *[("round_tokens", value, COUNT_OR_NONE) for value in (0, -1, 16384.0, False, "16384")],
@@ -70,6 +76,7 @@ BAD: list[tuple[str, Any, str]] = [
     *[("usage", value, "'billed' or 'one_call'") for value in (None, True, "sum")],
     *[("heal_streams", value, FLAG) for value in (None, 1, "no")],
     *[("trims", value, "True, False or None") for value in (0, "auto")],
+    *[("continue_tool_calls", value, CALLS) for value in (1, "qwen", "", [])],
     *[("on_error", value, "'partial' or 'raise'") for value in (None, True, "Partial", "ignore", [])],
     *[("on_round", value, "a callable, or None") for value in (1, "print", [print])],
 ]
@@ -159,6 +166,9 @@ GOOD_VARIABLES: list[tuple[str, str, object]] = [
     ("TRIMS", "0", False),
     ("REQUEST_LIMIT", "round", "round"),
     ("USAGE", "one_call", "one_call"),
+    ("CONTINUE_TOOL_CALLS", "1", True),
+    ("CONTINUE_TOOL_CALLS", "off", False),
+    ("CONTINUE_TOOL_CALLS", " Hermes ", "hermes"),
     *[("HEAL_STREAMS", text, False) for text in ("0", "false", "no", "off", "FALSE", " Off ")],
     *[("HEAL_STREAMS", text, True) for text in ("1", "true", "yes", "on", "YES")],
 ]
@@ -197,11 +207,12 @@ BAD_VARIABLES: list[tuple[str, str, str]] = [
     ("HEAL_STREAMS", "", "accepted are 1, true, yes, on and 0, false, no, off"),
     ("REQUEST_LIMIT", "call", "request_limit: got 'call', accepted is 'answer' or 'round'"),
     ("USAGE", "all", "usage: got 'all', accepted is 'billed' or 'one_call'"),
+    ("CONTINUE_TOOL_CALLS", "2", "continue_tool_calls: got '2', accepted is True, False, None or one of "),
     ("HEAL_STREAMS", "2", "accepted are 1, true, yes, on and 0, false, no, off"),
     ("ON_ERROR", "ignore", "on_error: got 'ignore', accepted is 'partial' or 'raise'"),
     ("PROVIDER", "azure", "provider: got 'azure', accepted are anthropic, "),
-    ("ON_ROUND", "print", "no such setting; accepted are OPENAI_CONTINUE_HEAL_STREAMS, OPENAI_CONTINUE_MAX_ROUNDS, "),
-    ("MAX_ROUND", "3", "no such setting; accepted are OPENAI_CONTINUE_HEAL_STREAMS, OPENAI_CONTINUE_MAX_ROUNDS, "),
+    ("ON_ROUND", "print", "no such setting; accepted are OPENAI_CONTINUE_CONTINUE_TOOL_CALLS, OPENAI_CONTINUE_HEAL"),
+    ("MAX_ROUND", "3", "no such setting; accepted are OPENAI_CONTINUE_CONTINUE_TOOL_CALLS, OPENAI_CONTINUE_HEAL"),
 ]
 
 

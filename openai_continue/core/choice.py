@@ -14,6 +14,7 @@ from .prefill import RESTART_EVIDENCE, Hold
 from .seam import Seam, Stopped, evidence
 from .text import Text
 from .tools import Calls
+from .turn import Turn
 
 #: Nothing of such a round is part of the answer.
 NOT_CONTINUED = (Stopped.RESTARTED, Stopped.THOUGHT_ANEW, Stopped.REFUSED, Stopped.WITHOUT_THOUGHTS)
@@ -78,6 +79,10 @@ class Choice:
     calls: Calls = field(default_factory=Calls)
     #: Whether the server called a cut tool call something else than cut.
     hides_cut: bool = False
+    #: The answer with its tool calls as the model writes it, if a call was cut and can go on; else None.
+    turn: Turn | None = None
+    #: Whether the running round continues it.
+    calling: bool = False
     #: Other fields of a whole answer, joined over the rounds: in the message, and beside it.
     message_fields: Json = field(default_factory=dict[str, Any])
     choice_fields: Json = field(default_factory=dict[str, Any])
@@ -97,6 +102,8 @@ class Choice:
     @property
     def current(self) -> Text:
         """The text that the running round continues."""
+        if self.calling and self.turn is not None:
+            return self.turn.raw
         return self.thoughts if self.thinking and self.thoughts is not None else self.answer
 
     @property
@@ -107,7 +114,7 @@ class Choice:
     @property
     def added(self) -> int:
         """Characters that the running round added."""
-        return self.answer.added + (self.thoughts.added if self.thoughts is not None else 0)
+        return sum(text.added for text in self._texts)
 
     @property
     def stopped(self) -> Stopped | None:
@@ -131,7 +138,14 @@ class Choice:
 
     @property
     def _added_text(self) -> str:
-        return self.answer.added_text + ("" if self.thoughts is None else self.thoughts.added_text)
+        return "".join(text.added_text for text in self._texts)
+
+    @property
+    def _texts(self) -> tuple[Text, ...]:
+        """The texts that the running round may add to."""
+        if self.calling and self.turn is not None:
+            return (self.turn.raw,)
+        return (self.answer,) if self.thoughts is None else (self.answer, self.thoughts)
 
     # The running round.
 
@@ -141,7 +155,10 @@ class Choice:
 
         ``thinking``: whether it continues the thoughts. ``document``: the JSON document so far, if the answer is one.
         """
-        self.thinking, self._thought_anew = thinking, False
+        self.thinking, self._thought_anew, self.calling = thinking, False, self.turn is not None
+        if self.turn is not None:
+            self.turn.start_round(seam)
+            return
         if self.thoughts is not None:
             self.thoughts.start_round(seam if thinking else Seam())
         self.answer.start_round(Seam() if thinking else seam, document=document)
@@ -161,14 +178,16 @@ class Choice:
         """
         Take a chunk of this choice; return the chunks that may go out now.
 
-        ``later``: whether the chunk is of a later round. A tool call, audio or a refusal bars further rounds.
+        ``later``: whether the chunk is of a later round. Audio or a refusal bars further rounds.
         """
         delta = delta_of(chunk)
         content = delta.get("content")
         if any(delta.get(name) for name in ("audio", "refusal")):
             self.barred = "unsupported"
+        if later and self.calling and self.turn is not None:
+            return self._take_calls(self.turn, chunk)
         if self.calls.take(delta):
-            self.barred, self._thought_anew = "tool_call", False
+            self._thought_anew = False
         if content is not None and not isinstance(content, str):
             self.barred = "unsupported"
         if later and not self.thinking and delta.get(reasoning.DETAILS):
@@ -187,6 +206,21 @@ class Choice:
             self._filed_as_thoughts.append(chunk)
             return []
         return self.answer.take(chunk)
+
+    def _take_calls(self, turn: Turn, chunk: Json) -> list[Json]:
+        """Take a chunk of a round that continues the tool calls."""
+        delta = delta_of(chunk)
+        if delta.get("content") or delta.get("tool_calls"):
+            self.chunks += 1
+            self._thought_anew = False
+            return turn.take(chunk)
+        thought = reasoning.field_of(delta)
+        if thought is None:
+            return []
+        if self.misfiles and self.thoughts is not None:
+            return turn.take({**chunk, "choices": [{**chunk["choices"][0], "delta": {"content": delta[thought]}}]})
+        self._thought_anew = True
+        return []
 
     def take_item(self, item: Json, *, later: bool, sent: Sequence[Any] | None = None) -> None:
         """
@@ -209,7 +243,7 @@ class Choice:
         """Join the other fields of a whole round, which is known to be a part of the answer."""
         if sent is not None:
             self._drop_ids(sent)
-        apart = ("role", "content", *reasoning.FIELDS)
+        apart = ("role", "content", *(("tool_calls",) if self.calling else ()), *reasoning.FIELDS)
         self.message_fields = joined(self.message_fields, message, apart=apart)
         self.choice_fields = joined(self.choice_fields, item, apart=("index", "message", "logprobs", "finish_reason"))
 
@@ -302,15 +336,18 @@ class Choice:
 
     def settle(self) -> list[Json]:
         """Settle the seam at the end of a round; a stop string or document that ended in it ends this choice."""
-        thoughts = [] if self.thoughts is None else self.thoughts.settle()
-        out = thoughts + self._take_filed() + self.answer.settle(by_itself=self.finish_reason == "stop")
-        if self._thought_anew and not self.answer.added and self.answer.stopped is None:
-            self.answer.refuse_round(Stopped.THOUGHT_ANEW)
+        if self.calling and self.turn is not None:
+            out = self.turn.settle(natural=self.finish_reason in _ENDS_OF_CALLS)
+        else:
+            thoughts = [] if self.thoughts is None else self.thoughts.settle()
+            out = thoughts + self._take_filed() + self.answer.settle(by_itself=self.finish_reason == "stop")
+        if self._thought_anew and not self.added and self.current.stopped is None:
+            self.current.refuse_round(Stopped.THOUGHT_ANEW)
         stopped = self.stopped
         if self._item is not None and stopped not in NOT_CONTINUED:
             self._join_fields(*self._item)
         self._item = None
-        if self.answer.document_ended or stopped is Stopped.STOP_STRING:
+        if (self.answer.document_ended and not self.calling) or stopped is Stopped.STOP_STRING:
             self.finish_reason = "stop"
         elif stopped is not None:
             self.finish_reason = "length"
@@ -322,10 +359,24 @@ class Choice:
 
         ``used_up``: whether the round used all tokens that it could. Some servers then close half arguments.
         """
-        if self.stopped is not None or not self.calls:
+        if self.calling and self.turn is not None:
+            self._end_calls(self.turn, used_up=used_up)
+        elif self.stopped is not None or not self.calls.show_cuts:
             return
-        if self.finish_reason in _ENDS_OF_CALLS and (used_up or self.calls.are_broken):
+        elif self.finish_reason in _ENDS_OF_CALLS and (used_up or self.calls.are_broken):
             self.finish_reason, self.hides_cut = "length", True
+
+    def _end_calls(self, turn: Turn, *, used_up: bool) -> None:
+        """Judge the end of a round that continues the tool calls: they are whole, cut again, or not continued."""
+        if self.current.stopped not in (None, Stopped.REFUSED) or turn.is_lost:
+            turn.fail()
+        elif self.finish_reason in _ENDS_OF_CALLS:
+            if turn.is_whole:
+                self.finish_reason = "tool_calls"
+                return
+            if not turn.is_cut(used_up=used_up):
+                turn.fail()
+        self.finish_reason = "length"
 
     def book_round(self, used: int, context: int | None, *, finished: bool, counted: bool = False) -> None:
         """
@@ -352,6 +403,8 @@ class Choice:
 
     def end_texts(self, *, goes_on: bool) -> list[Json]:
         """End the round for answer and thoughts; return the chunks that may go out now."""
+        if self.calling and self.turn is not None:
+            return self.turn.end_round(goes_on=goes_on)
         thoughts = [] if self.thoughts is None else self.thoughts.end_round(goes_on=goes_on)
         return thoughts + self.answer.end_round(goes_on=goes_on)
 
@@ -361,8 +414,8 @@ class Choice:
 
     def drop_cut_character(self) -> None:
         """Drop what the token limit left of a character at the end of answer and thoughts, and see what is left."""
-        texts = (self.answer, self.thoughts) if self.finish_reason == "length" else ()
-        self.cut = sum(text.drop_cut_character() for text in texts if text is not None)
+        texts = self._texts if self.finish_reason == "length" else ()
+        self.cut = sum(text.drop_cut_character() for text in texts)
         if self.added > 0:
             self.confirmed = 0
         elif not self.current.ends_in_blank:

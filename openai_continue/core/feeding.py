@@ -132,7 +132,9 @@ class Feeding:
         item = items[0]
         news = [name for name, value in delta_of(chunk).items() if value and name != "role"]
         choice = self._choices.get(index_of(item)) if running.choice is None else running.choice
-        if choice is None or len(news) != 1 or item.get("finish_reason") or item.get("logprobs") is not None:
+        if choice is None or choice.calling or len(news) != 1:
+            return None
+        if item.get("finish_reason") or item.get("logprobs") is not None:
             return None
         thoughts = choice.thoughts if running.choice is None or choice.thinking else None
         for text in (choice.answer, thoughts):

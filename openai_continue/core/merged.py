@@ -11,6 +11,7 @@ from .choices import Choices
 from .chunks import choices_of, has_lists, has_news, index_of, joined, lists_of, part_end, without_lists
 from .jsons import Json, as_object, as_string
 from .round import Running
+from .turn import Turn
 from .usage import add_usage, as_one_call, usage_of, with_usage, without_usage
 
 # What names the answer, in every chunk of it.
@@ -211,6 +212,8 @@ def _merged(item: Json, choice: Choice) -> Json:
     message = {**item["message"], **choice.message_fields}
     if choice.answer.text or message.get("content"):
         message["content"] = choice.answer.text
+    if choice.turn is not None:
+        message.update(_calls(choice, choice.turn, message))
     if choice.thoughts is not None:
         # Some servers give them under both names.
         message.update({name: choice.thoughts.text for name in reasoning.FIELDS if as_string(message.get(name))})
@@ -219,6 +222,15 @@ def _merged(item: Json, choice: Choice) -> Json:
     if item.get("logprobs") is not None or choice.logprobs is not None:
         merged["logprobs"] = choice.logprobs or {**(as_object(item.get("logprobs")) or {}), "content": []}
     return merged
+
+
+def _calls(choice: Choice, turn: Turn, message: Json) -> Json:
+    """Return the fields of a message whose tool calls were continued."""
+    if turn.shows_raw and choice.finish_reason == "length":
+        # As the server shows a call that was cut.
+        return {"content": turn.raw.text}
+    content = {"content": turn.text or None} if turn.shows_raw else {}
+    return {**content, "tool_calls": choice.calls.merged(message.get("tool_calls"))}
 
 
 def _item_of_stream(choice: Choice) -> Json:

@@ -30,13 +30,17 @@ def wait_before_heal(heals: int) -> float:
 def can_heal_first(choices: Choices, requests: Requests) -> bool:
     """Whether a first round that broke off can be healed: all choices had begun, and each broken one can go on."""
     broken = [choice for choice in choices if not choice.finish_reason]
+    for choice in broken:
+        requests.prepare(choice)
     return len(choices) == choices.wanted and bool(broken) and all(bar(choice, requests) is None for choice in broken)
 
 
-def can_heal_later(choice: Choice, *, max_rounds: int) -> bool:
+def can_heal_later(choice: Choice, requests: Requests, *, max_rounds: int) -> bool:
     """Whether a later round that broke off can be healed."""
     heals = 0 if choice.added > 0 else choice.heals
-    return choice.rounds + 1 < max_rounds and choice.barred is None and heals < MAX_HEALS
+    requests.prepare(choice)
+    cut_call = bool(choice.calls) and choice.turn is None
+    return choice.rounds + 1 < max_rounds and choice.barred is None and not cut_call and heals < MAX_HEALS
 
 
 def most_taken(refused: TooMany, asked: int | None, limit: Limit) -> int | None:
@@ -132,7 +136,7 @@ class Repairs:
         if not self._settings.heal_streams or self._requests.format is not None:
             return False
         if running.choice is not None:
-            return can_heal_later(running.choice, max_rounds=self._settings.max_rounds)
+            return can_heal_later(running.choice, self._requests, max_rounds=self._settings.max_rounds)
         if self._learned.restarts or self._settings.max_rounds == 1:
             return False
         return can_heal_first(self._choices, self._requests)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .. import families
+from .. import call_syntaxes, families
+from ..call_syntaxes import CallSyntax
 from ..providers import Provider
 from ..settings import Continuation
 from .choice import Choice
@@ -16,6 +17,7 @@ from .limit import Limit
 from .prefill import Prefill
 from .structured import Format, without_format
 from .tools import is_forced
+from .turn import Turn, may_be_calls
 
 # vLLM: the template has changed the message that was sent back, so the block before it is to blame and not the mark.
 _TEMPLATE_CHANGES = "does not appear in the chat"
@@ -52,6 +54,12 @@ class Requests:
         #: Whether the request offers tools, and whether the model must call one.
         self.offers_tools = bool(body.get("tools"))
         self.forces_call = self.offers_tools and is_forced(body)
+        # How the model writes tool calls, if those that were cut are continued; else None.
+        self._calls = _call_syntax(body, provider, settings)
+        self._call_fields: Json = {} if self._calls is None else dict(provider.call_fields)
+        if self._calls is not None and not provider.reads_calls:
+            self._call_fields["tool_choice"] = self._calls.choice
+        self._trusted = self._calls is not None and self._calls.name in provider.call_syntaxes
         asked = (as_object(body.get("stream_options")) or {}).get("include_usage")
         #: Whether the caller may expect usage in a stream.
         self.expects_usage = provider.streams_usage or bool(asked)
@@ -71,6 +79,18 @@ class Requests:
     def choices(self) -> Choices:
         """Return the choices of an answer to these requests; none has begun."""
         return Choices(self._body, self.prefill.hold, misfiles=self._misfiles, resumed=self._learned.resumed)
+
+    def prepare(self, choice: Choice) -> None:
+        """Give a choice that was cut in a tool call its turn, if the call can go on."""
+        if self._calls is None or choice.turn is not None:
+            return
+        text, tools = choice.answer.text, self._body.get("tools")
+        if choice.calls:
+            choice.turn = Turn.of_calls(
+                self._calls, tools, choice.calls, text, streamed=self._streamed, trusted=self._trusted
+            )
+        elif not self._streamed and may_be_calls(self._calls, text):
+            choice.turn = Turn.of_text(self._calls, tools, choice.calls, text)
 
     @property
     def is_closed(self) -> bool:
@@ -92,11 +112,14 @@ class Requests:
         if self._checks_prompt and not choice.joined:
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
         content, thoughts = choice.answer.text, choice.thoughts_text
+        if choice.turn is not None:
+            content = choice.turn.raw.text
+            body.update(self._call_fields)
         body, seam = self.prefill.write(
             body, content, thoughts, choice.hold, first=not choice.joined, confirmed=choice.confirmed
         )
         document = None
-        if self.format is not None and self.format.is_json:
+        if self.format is not None and self.format.is_json and choice.turn is None:
             inline = self.prefill.part(content, thoughts)
             document = None if inline.thinking else self.prefill.own(inline.answer) + inline.answer
         choice.start_round(seam, thinking=bool(thoughts) and not content, document=document)
@@ -143,6 +166,17 @@ class Requests:
         """Return the token limit to name in the next round of this choice, or None to name no limit."""
         limits = (self.limit.asked(choice.used), choice.room, self.limit.room(choice.context))
         return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _call_syntax(body: Mapping[str, Any], provider: Provider, settings: Continuation) -> CallSyntax | None:
+    """Return how the model writes tool calls, or None if those that were cut are not continued."""
+    wish = settings.continue_tool_calls
+    if wish is False or not body.get("tools") or body.get("logprobs"):
+        # The logprobs of a call are those of the model's own text, of which the caller sees a part.
+        return None
+    known = call_syntaxes.named(wish) if isinstance(wish, str) else call_syntaxes.of_model(str(body.get("model")))
+    sure = known is not None and (wish is not None or known.name in provider.call_syntaxes)
+    return known if sure else None
 
 
 def first_body(

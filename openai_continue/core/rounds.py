@@ -195,7 +195,7 @@ class Rounds:
         """
         running = self._expect(request)
         if running.choice is not None and not running.finished and running.choice.stopped is None:
-            calls = running.choice.barred == "tool_call"
+            calls = bool(running.choice.calls)
             running.take_end(running.choice, {"finish_reason": "tool_calls" if calls else "stop"})
         return self._end_stream(running)
 
@@ -249,6 +249,7 @@ class Rounds:
         """End a choice, or queue it for another round."""
         if not first:
             choice.drop_cut_character()
+        self._requests.prepare(choice)
         rounds = self._settings.max_rounds
         found = verdict(choice, self._requests, first=first, learned=self._learned, max_rounds=rounds)
         choice.stopped_by = found.stopped_by

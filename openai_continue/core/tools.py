@@ -1,11 +1,12 @@
 """
-Tool calls that were cut: by the request, by the marks in a text that a server could not read, or by their arguments.
+The tool calls of one choice, and how they can be cut: by the request, by the marks in a text, or by their arguments.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from .jsons import Json, as_object, as_string
@@ -29,47 +30,108 @@ _OPENINGS = (
 _SHORTEST_BEGINNING = 5
 
 
+@dataclass(slots=True, repr=False)
+class Call:
+    """A tool call, as far as it has come."""
+
+    #: The index that the server gave it.
+    index: int
+    id: str | None = None
+    name: str = ""
+    arguments: str = ""
+    #: Whether its arguments are JSON. The text of a "custom" tool shows no cut.
+    is_json: bool = False
+    #: Whether it is in the list of tool calls, and no "function_call" of the old interface.
+    is_listed: bool = True
+
+    @property
+    def said(self) -> Json:
+        """Its name and arguments."""
+        return {"name": self.name, "arguments": self.arguments}
+
+
 class Calls:
-    """The arguments of the tool calls of one choice, as they come in whole messages or in deltas."""
+    """The tool calls of one choice, as they come in whole messages or in deltas."""
 
     def __init__(self) -> None:
         # By index, and by how many calls came under it: some servers give several calls one index.
-        self._arguments: dict[tuple[int, int], str] = {}
+        self._by_key: dict[tuple[int, int], Call] = {}
         self._ids: dict[int, list[str]] = {}
 
     def take(self, delta: Json) -> bool:
         """Take a message or delta; return whether a call is in it."""
-        calls = delta.get("tool_calls")
-        listed = [as_object(call) or {} for call in cast("list[Any]", calls)] if isinstance(calls, list) else []
+        listed = calls_in(delta)
         for place, call in enumerate(listed):
             index = call.get("index")
-            # Other tools ("custom") take a text, in which no cut can be seen.
-            if as_object(call.get("function")) is not None:
-                self._add(index if isinstance(index, int) else place, call["function"], as_string(call.get("id")))
+            self._add(index if isinstance(index, int) else place, call, call.get("function"))
         old = as_object(delta.get("function_call"))
         if old:
             # The one call of the old interface.
-            self._add(-1, old)
+            self._add(-1, {}, old)
         return bool(listed or old)
 
-    def _add(self, index: int, function: object, id_: str | None = None) -> None:
-        ids = self._ids.setdefault(index, [])
+    def _add(self, index: int, call: Json, function: object) -> None:
+        ids, id_ = self._ids.setdefault(index, []), as_string(call.get("id"))
         if id_ and id_ not in ids:
             ids.append(id_)
-        key = index, len(ids)
-        arguments = as_string((as_object(function) or {}).get("arguments"))
-        self._arguments[key] = self._arguments.get(key, "") + (arguments or "")
+        known = self._by_key.setdefault((index, len(ids)), Call(index, id_))
+        said = as_object(function)
+        if said is not None:
+            known.is_json, known.is_listed = True, index >= 0
+            known.name = known.name or as_string(said.get("name")) or ""
+            known.arguments += as_string(said.get("arguments")) or ""
 
-    def __bool__(self) -> bool:
-        return bool(self._arguments)
+    def add(self, call: Call) -> None:
+        """Add a call that was read from the text of the model."""
+        self._by_key[call.index, 1] = call
+
+    def drop_from(self, count: int) -> None:
+        """Drop all calls but the first ``count``."""
+        self._by_key = dict(list(self._by_key.items())[:count])
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self._by_key.values())
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    @property
+    def last(self) -> Call:
+        """The last call. There must be one."""
+        return list(self)[-1]
 
     @property
     def are_broken(self) -> bool:
         """Whether the arguments of a call are no JSON. A call without any has none to be cut in."""
-        return any(arguments.strip() and not _is_json(arguments) for arguments in self._arguments.values())
+        return any(call.arguments.strip() and not is_json(call.arguments) for call in self)
+
+    @property
+    def show_cuts(self) -> bool:
+        """Whether there are calls whose arguments show whether they were cut."""
+        return any(call.is_json for call in self)
+
+    def merged(self, first: object) -> list[Json]:
+        """Return the calls as a message lists them; ``first``: the list of the first round's message, or None."""
+        listed = calls_in({"tool_calls": first})
+        listed += [{"type": "function"}] * (len(self) - len(listed))
+        return [
+            {**known, "id": call.id or known.get("id"), "function": {**_function_of(known), **call.said}}
+            for known, call in zip(listed, self, strict=False)
+        ]
 
 
-def _is_json(text: str) -> bool:
+def _function_of(call: Json) -> Json:
+    return as_object(call.get("function")) or {}
+
+
+def calls_in(delta: Mapping[str, Any]) -> list[Json]:
+    """Return the tool calls of a message or delta."""
+    calls = delta.get("tool_calls")
+    return [as_object(call) or {} for call in cast("list[Any]", calls)] if isinstance(calls, list) else []
+
+
+def is_json(text: str) -> bool:
+    """Whether a text is a JSON document. Servers let raw newlines pass within its strings."""
     try:
         json.loads(text, strict=False)
     except (ValueError, RecursionError):

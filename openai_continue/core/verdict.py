@@ -61,7 +61,9 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned
 
 def _ended(choice: Choice, stopped: Stopped | None, requests: Requests) -> str | None:
     """Return why an answer ends that was cut, or None. ``stopped``: why no more of its last round was taken."""
-    if choice.hides_cut:
+    if choice.turn is None and choice.hides_cut:
+        return "tool_call"
+    if choice.calling and (choice.turn is None or choice.turn.has_failed):
         return "tool_call"
     if stopped is Stopped.RESTARTED:
         return "restart"
@@ -81,7 +83,8 @@ def _known_bar(learned: Learned) -> str | None:
 
 def bar(choice: Choice, requests: Requests) -> str | None:
     """Return why a choice must not be continued, as far as its text and the request show, or None."""
-    texts = ["" if text is None else without_cut_character(text.text) for text in (choice.answer, choice.thoughts)]
+    answer = choice.answer if choice.turn is None else choice.turn.raw
+    texts = ["" if text is None else without_cut_character(text.text) for text in (answer, choice.thoughts)]
     if any(map(has_lone_surrogates, texts)):
         # JSON cannot carry it, so servers refuse it or change it.
         return "unsupported"
@@ -94,9 +97,11 @@ def _request_bar(requests: Requests) -> str | None:
 
 
 def _call_bar(choice: Choice, requests: Requests) -> str | None:
-    """Return "tool_call" if the answer is, or holds, a tool call that the server could not read."""
-    cut = requests.forces_call or (requests.offers_tools and opens_call(choice.answer.text))
-    return "tool_call" if cut else None
+    """Return "tool_call" if the answer is, or holds, a tool call that was cut and cannot go on."""
+    if choice.turn is not None:
+        return None
+    read = requests.offers_tools and opens_call(choice.answer.text)
+    return "tool_call" if choice.calls or requests.forces_call or read else None
 
 
 def _got_on(choice: Choice) -> bool:

@@ -1,0 +1,147 @@
+"""
+Tool calls that a server has read in a later round, back as the text that the model wrote.
+
+Some servers read the prefill and the new text together. They give the cut call again from its beginning, or only what
+is new of its arguments; and perhaps the calls before it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..call_syntaxes import CallSyntax
+from .call_reader import Reader
+from .call_writer import Writer, head
+from .jsons import Json, as_object, as_string
+from .tools import Call, is_json
+
+
+class Returned:
+    """
+    The calls of one round. ``calls``: those so far, the last of which was cut.
+
+    ``before``: the text of the model up to the arguments of that call. ``sent``: the text that was sent back.
+    """
+
+    def __init__(self, syntax: CallSyntax, calls: Sequence[Call], before: str, sent: str) -> None:
+        self._syntax = syntax
+        self._earlier = [call.arguments for call in calls[:-1]]
+        self._before = before
+        self._sent = sent
+        self._known = _arguments_in(sent, syntax, len(calls)) if syntax.parameters else sent[len(before) :]
+        #: The ids of calls that are new, in order.
+        self.ids: list[str | None] = []
+        #: Whether a call ended within its arguments, and another one followed.
+        self.is_broken = False
+        self._count = len(calls)
+        # The call that comes now: by index and id; what it is ("open": the cut one, "new", or None: not known yet).
+        self._key: tuple[object, str | None] | None = None
+        self._kind: str | None = None
+        self._place = -1
+        self._arguments = ""
+        self._writer: Writer | None = None
+        # Characters of the output that were sent, and that are left out.
+        self._skip = 0
+
+    def take(self, calls: Sequence[Json], *, is_open: bool) -> str:
+        """Take calls of a message or delta; return the text. ``is_open``: whether the cut call is still open."""
+        out = ""
+        for call in calls:
+            if self.is_broken:
+                return ""
+            index, id_ = call.get("index"), as_string(call.get("id"))
+            index = self._place if index is None and id_ is None else index
+            function = as_object(call.get("function")) or {}
+            if self._key is None or self._key[0] != index or (id_ and id_ != self._key[1]) or "index" not in call:
+                out += self._switch((index, id_), as_string(function.get("name")) or "", is_open=is_open)
+            out += self._pour(as_string(function.get("arguments")) or "")
+        return out
+
+    def close(self) -> str:
+        """Take the end of a round that the server says is whole; return the text that is missing."""
+        out = self._settle()
+        return out + (self._syntax.tail if self._kind is not None and self._is_whole else "")
+
+    @property
+    def _is_whole(self) -> bool:
+        came = self._arguments
+        return is_json(came) or (self._kind == "open" and is_json(self._known + came))
+
+    @property
+    def has_open(self) -> bool:
+        """Whether the server gave any call of this round as one."""
+        return self._key is not None
+
+    def _switch(self, key: tuple[object, str | None], name: str, *, is_open: bool) -> str:
+        """Begin another call."""
+        out = "" if self._key is None else self._settle()
+        had_open = self._kind is not None or not is_open
+        if self._kind is not None:
+            self.is_broken = self.is_broken or not self._is_whole
+            out += self._syntax.tail
+        index = key[0] if isinstance(key[0], int) else 0
+        self._place = max(self._place + 1, min(index, len(self._earlier)))
+        self._key, self._arguments, self._kind = key, "", None
+        if had_open:
+            self._kind, self._writer = "new", Writer(self._syntax)
+            self.ids.append(key[1])
+            out += head(self._syntax, name, self._count)
+            self._count += 1
+        return out
+
+    def _pour(self, arguments: str) -> str:
+        self._arguments += arguments
+        if self.is_broken or (self._kind is None and self._is_earlier()):
+            return ""
+        return self._written(arguments)
+
+    def _is_earlier(self) -> bool:
+        """Whether this may be a call before the cut one once more."""
+        known = self._earlier[self._place] if self._place < len(self._earlier) else None
+        return known is not None and known.startswith(self._arguments)
+
+    def _settle(self) -> str:
+        """Take the end of a call; return what was not known to be the cut one."""
+        if self._kind is None and self._is_earlier() and self._arguments != self._earlier[self._place]:
+            return self._written("")
+        return self._written("") if self._kind == "open" and self._writer is None else ""
+
+    def _written(self, arguments: str) -> str:
+        if self._writer is not None:
+            return self._rest(self._writer.feed(arguments))
+        self._kind = "open"
+        full = self._full()
+        if full is None:
+            return ""
+        self._writer = Writer(self._syntax)
+        self._skip = len(self._sent)
+        return self._rest(self._before) + self._rest(self._writer.feed(full))
+
+    def _full(self) -> str | None:
+        """Return the arguments from their beginning, or None if it is not clear yet whether they came so."""
+        came = self._arguments
+        if not came.strip():
+            return None
+        if came.lstrip().startswith("{"):
+            again = self._before + Writer(self._syntax).feed(came)
+            if again.startswith(self._sent):
+                return came
+            if self._sent.startswith(again):
+                return None
+        return self._known + came
+
+    def _rest(self, text: str) -> str:
+        skipped = min(self._skip, len(text))
+        self._skip -= skipped
+        return text[skipped:]
+
+
+def _arguments_in(text: str, syntax: CallSyntax, count: int) -> str:
+    """Return the arguments of the call with this number in a text of the model."""
+    found: list[str] = []
+    for event in Reader(syntax).feed(text):
+        if event.kind == "name":
+            found.append("")
+        elif event.kind == "arguments":
+            found[-1] += event.text
+    return found[-1] if len(found) == count else ""

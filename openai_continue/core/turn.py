@@ -1,0 +1,319 @@
+"""An answer with tool calls as its model writes it: the text, then the calls in the model's own syntax."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+from ..call_syntaxes import CallSyntax
+from .call_reader import Event, Reader, first_mark
+from .call_writer import Writer, head
+from .characters import CUT_CHARACTER
+from .chunks import delta_of, has_lists, text_of
+from .jsons import Json, as_object, as_string
+from .returned import Returned
+from .schema import conforms
+from .seam import Seam
+from .text import Text
+from .tools import Call, Calls, calls_in, is_json
+
+# An escape in a JSON string, and what it stands for.
+_ESCAPE = re.compile(r"\\(.)")
+_ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+class Turn:
+    """
+    One choice whose last tool call was cut.
+
+    What goes back is ``raw``, the text of the model. The rest comes as such text, or as calls that the server has read,
+    which become text again. It meets the text so far at a seam, as any answer does. Then a reader of the syntax shows
+    which arguments are new.
+    """
+
+    def __init__(self, syntax: CallSyntax, tools: object, calls: Calls, raw: str) -> None:
+        self._syntax = syntax
+        self._tools = tools
+        self._calls = calls
+        #: The answer as the model writes it.
+        self.raw = Text("content")
+        self.raw.add(raw)
+        self._reader = Reader(syntax, tools)
+        #: Whether a whole answer shows a call that was cut as this text, and not as a call.
+        self.shows_raw = False
+        #: The text before the calls.
+        self.text = ""
+        #: Whether the last round did not continue the calls. Then they are as they were before it.
+        self.has_failed = False
+        # How many calls were read. Arguments of the last one that the caller has, and that the reader has yet to show.
+        self._read = 0
+        self._owed = ""
+        # Where the arguments of the last call begin in the text.
+        self._start = len(raw)
+        self._returned: Returned | None = None
+        # The last chunk of the running round, for what ends it.
+        self._last: Json | None = None
+        self._before: tuple[int, str, str] = (0, "", "")
+        self._is_broken = False
+
+    @classmethod
+    def of_calls(  # noqa: PLR0913
+        cls, syntax: CallSyntax, tools: object, calls: Calls, text: str, *, streamed: bool, trusted: bool
+    ) -> Turn | None:
+        """
+        Return the turn of an answer whose calls the server has read, or None if they cannot be continued.
+
+        ``trusted``: whether the server is known not to close half arguments. Else whole ones are not continued.
+        """
+        cut = calls.last
+        known = all(call.is_json and call.is_listed and call.name for call in calls)
+        if not known or cut.arguments.endswith(CUT_CHARACTER):
+            return None
+        if is_json(cut.arguments) and not trusted:
+            return None
+        raw, writer = _opened(syntax, text), Writer(syntax)
+        for place, call in enumerate(calls):
+            raw += head(syntax, call.name, place)
+            start, writer = len(raw), Writer(syntax)
+            raw += writer.feed(call.arguments) + (syntax.tail if call is not cut else "")
+        turn = cls(syntax, tools, calls, raw)
+        turn.text, turn._start = text, start
+        return turn if turn._is_read(cut, whole=writer.consumed == len(cut.arguments), streamed=streamed) else None
+
+    @classmethod
+    def of_text(cls, syntax: CallSyntax, tools: object, calls: Calls, raw: str) -> Turn | None:
+        """Return the turn of a whole answer that shows a cut call as text, or None if its text is no call."""
+        turn = cls(syntax, tools, calls, raw)
+        turn.shows_raw = True
+        events = turn._reader.feed(raw)
+        for event in events:
+            if event.kind == "text" and not len(calls):
+                turn.text += event.text
+        turn._news(events)
+        opened = turn._reader.is_in_call or len(calls)
+        if turn._is_broken or turn._reader.is_broken or not opened:
+            calls.drop_from(0)
+            return None
+        return turn
+
+    def _is_read(self, cut: Call, *, whole: bool, streamed: bool) -> bool:
+        """Read the text so far; return whether what it shows agrees with the arguments that the caller has."""
+        shown: list[list[str]] = []
+        for event in self._reader.feed(self.raw.text):
+            if event.kind == "name":
+                shown.append([event.text, ""])
+            elif event.kind == "arguments":
+                shown[-1][1] += event.text
+        self._read = len(shown)
+        names = [call.name for call in self._calls]
+        if self._reader.is_broken or [name for name, _ in shown] != names[: len(shown)]:
+            return False
+        known = shown[-1][1] if len(shown) == len(names) else ""
+        if self._syntax.parameters is not None and not streamed:
+            # The caller has seen nothing yet, so the arguments are as they are read from the text.
+            cut.arguments = known
+        elif cut.arguments.startswith(known):
+            self._owed = cut.arguments[len(known) :]
+        elif not whole:
+            return False
+        return self._reader.is_in_call or self._reader.has_arguments
+
+    # The running round.
+
+    def start_round(self, seam: Seam) -> None:
+        """Begin a round that continues this turn."""
+        raw = self.raw.text
+        self._before = len(self._calls), self._calls.last.arguments if len(self._calls) else "", raw
+        again = (head(self._syntax, self._calls.last.name, 0).strip(),) if len(self._calls) else ()
+        before = seam.before
+        if self._syntax.parameters is None:
+            before = _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), before)
+        self.raw.start_round(replace(seam, replaces=False, before=before, starts=(*seam.starts, *again)))
+        sent = raw[: len(raw) - len(seam.held)]
+        calls = list(self._calls)
+        self._returned = Returned(self._syntax, calls, raw[: self._start], sent) if calls else None
+        self._last, self.has_failed = None, False
+
+    def take(self, chunk: Json) -> list[Json]:
+        """Take a chunk of the round; return the chunks for the caller, whose deltas are of tool calls."""
+        self._last = chunk
+        delta = delta_of(chunk)
+        calls, text = calls_in(delta), as_string(delta.get("content")) or ""
+        if self._is_copy(text, beside=bool(calls)):
+            text = ""
+        out = self._take_text(chunk, text)
+        if calls and self._returned is not None:
+            text = self._returned.take(calls, is_open=self._reader.is_in_call)
+            self._is_broken = self._is_broken or self._returned.is_broken
+            out += [] if self._is_broken else self._take_text(chunk, text)
+        return out
+
+    def _is_copy(self, text: str, *, beside: bool) -> bool:
+        """Whether content is the text before the calls once more. ``beside``: whether calls came with it."""
+        may_be = beside or bool(self.raw.seam.echo)
+        return may_be and bool(text.strip()) and text.strip() == self.text.strip()
+
+    def _take_text(self, chunk: Json, text: str) -> list[Json]:
+        if not text:
+            return []
+        item = {**chunk["choices"][0], "delta": {"content": text}}
+        return self._shown(self.raw.take({**chunk, "choices": [item]}))
+
+    def _shown(self, chunks: Sequence[Json]) -> list[Json]:
+        """Return chunks of the text of the model as chunks of tool calls."""
+        out: list[Json] = []
+        for chunk in chunks:
+            delta = self._news(self._reader.feed(text_of(chunk)))
+            if delta or has_lists(chunk):
+                out.append({**chunk, "choices": [{**chunk["choices"][0], "delta": delta}]})
+        self._is_broken = self._is_broken or self._reader.is_broken
+        return out
+
+    def _news(self, events: Sequence[Event]) -> Json:
+        """Take what was read; return it as a delta for the caller."""
+        calls: list[Json] = []
+        text = ""
+        for event in events:
+            if event.kind == "name":
+                self._begin(event, calls)
+            elif event.kind == "arguments":
+                self._grow(self._due(event.text), calls)
+            elif event.kind == "end":
+                self._is_broken = self._is_broken or bool(self._owed)
+            elif self._read and event.text.strip():
+                text += event.text
+            if self._is_broken:
+                break
+        return {**({"content": text} if text else {}), **({"tool_calls": calls} if calls else {})}
+
+    def _begin(self, event: Event, calls: list[Json]) -> None:
+        self._read, self._start = self._read + 1, event.place
+        if self._read <= len(self._calls):
+            # The beginning of the cut call was held back, and comes again.
+            self._is_broken = event.text != self._calls.last.name
+            return
+        index = max((call.index for call in self._calls), default=-1) + 1
+        call = Call(index, self._next_id(event.text, index), event.text, is_json=True)
+        self._calls.add(call)
+        self._owed = ""
+        opening = {"name": event.text, "arguments": ""}
+        calls.append({"index": index, "id": call.id, "type": "function", "function": opening})
+
+    def _next_id(self, name: str, index: int) -> str:
+        """Return the id of a call: the server's, or one that is made of what came before."""
+        ids = [] if self._returned is None else self._returned.ids
+        given = ids.pop(0) if ids else None
+        if given:
+            return given
+        if "{index}" in self._syntax.head:
+            # Kimi's own ids, by which its template names the results.
+            return f"functions.{name}:{index}"
+        seed = f"{self._calls.last.id if len(self._calls) else self.raw.text} {index}"
+        return f"call_{sha256(seed.encode('utf-8', 'replace')).hexdigest()[:24]}"
+
+    def _due(self, arguments: str) -> str:
+        """Return arguments without those that the caller has already."""
+        owed = self._owed
+        if owed.startswith(arguments):
+            self._owed = owed[len(arguments) :]
+            return ""
+        self._owed = ""
+        self._is_broken = self._is_broken or not arguments.startswith(owed)
+        return arguments[len(owed) :]
+
+    def _grow(self, arguments: str, calls: list[Json]) -> None:
+        if not arguments or self._is_broken:
+            return
+        call = self._calls.last
+        call.arguments += arguments
+        if calls and calls[-1]["index"] == call.index:
+            function = calls[-1]["function"]
+            function["arguments"] = function.get("arguments", "") + arguments
+        else:
+            calls.append({"index": call.index, "function": {"arguments": arguments}})
+
+    # The end of a round.
+
+    def settle(self, *, natural: bool) -> list[Json]:
+        """
+        Settle the seam of a round that brings no more; return the chunks for the caller.
+
+        ``natural``: whether the server says that the answer has ended by itself.
+        """
+        out = self._shown(self.raw.settle())
+        if not natural:
+            return out
+        if self._returned is not None and self._last is not None and self._reader.is_in_call:
+            closes = self._returned.close()
+            out += self._take_text(self._last, closes)
+        return out + self._shown(self.raw.end_round(goes_on=False))
+
+    def end_round(self, *, goes_on: bool) -> list[Json]:
+        """End a round; return the chunks for the caller."""
+        return self._shown(self.raw.end_round(goes_on=goes_on))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every call has come to its end and is of its tool's schema."""
+        if self._is_broken or not len(self._calls) or (self._reader.is_in_call and not self._reader.has_arguments):
+            return False
+        return all(self._fits(call) for call in self._calls)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the text of the round is no continuation of the calls."""
+        return self._is_broken
+
+    def is_cut(self, *, used_up: bool) -> bool:
+        """
+        Whether calls that are not whole were cut, though the server says that the answer has ended.
+
+        ``used_up``: whether the round used all tokens that it could. Half arguments that the server has read show it
+        too.
+        """
+        reads = self._returned is not None and self._returned.has_open
+        return used_up or (reads and not is_json(self._calls.last.arguments))
+
+    def _fits(self, call: Call) -> bool:
+        if not is_json(call.arguments):
+            return False
+        schema = _schema_of(self._tools, call.name)
+        return schema is None or conforms(json.loads(call.arguments, strict=False), schema)
+
+    def fail(self) -> None:
+        """Give up: the calls are as they were before the running round, as far as the caller has not seen more."""
+        count, arguments, raw = self._before
+        self._calls.drop_from(count)
+        if count:
+            self._calls.last.arguments = arguments
+        self.raw = Text("content")
+        self.raw.add(raw)
+        self.has_failed = True
+
+
+def may_be_calls(syntax: CallSyntax, text: str) -> bool:
+    """Whether a text has what opens a call of this syntax."""
+    mark = first_mark(syntax)
+    return text.lstrip().startswith("{") if mark.startswith("{") else mark in text
+
+
+def _opened(syntax: CallSyntax, text: str) -> str:
+    """Return the text before the first call, with what parts the two."""
+    if not text:
+        return ""
+    ends = len(text) - len(text.rstrip("\n"))
+    return text + syntax.gap[min(ends, len(syntax.gap)) :]
+
+
+def _schema_of(tools: object, name: str) -> Json | None:
+    """Return the schema of a tool's parameters, or None."""
+    listed: list[Any] = tools if isinstance(tools, list) else []
+    for tool in listed:
+        function = as_object((as_object(tool) or {}).get("function")) or {}
+        if function.get("name") == name:
+            return as_object(function.get("parameters"))
+    return None
