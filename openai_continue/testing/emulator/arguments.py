@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 from . import texts
@@ -14,20 +15,28 @@ from .calls import Wanted
 from .checks import Body
 
 
-def arguments_for(function: Body, key: str, size: int, *, byte_fallback: bool) -> Wanted:
+@lru_cache(maxsize=64)
+def planned(functions: str, key: str, size: int, *, byte_fallback: bool) -> tuple[Wanted, ...]:
     """
-    Return a call of a function, with arguments that a key decides.
+    Return one call of each function, with arguments that a key decides. ``functions`` is JSON.
 
     Each property of its parameters gets a value, and the last string a text of ``size`` tokens. Without properties, the
     arguments are a JSON document of ``size`` tokens.
     """
+    read = cast("Sequence[Body]", json.loads(functions))
+    keys = [f"{key} {number}" if number else key for number in range(len(read))]
+    return tuple(_call(one, key, size, byte_fallback=byte_fallback) for one, key in zip(read, keys, strict=True))
+
+
+def _call(function: Body, key: str, size: int, *, byte_fallback: bool) -> Wanted:
     name = str(function["name"])
-    properties = cast("Mapping[str, Body]", (function.get("parameters") or {}).get("properties") or {})
+    schema = cast("Body", function.get("parameters") or {})
+    properties = cast("Mapping[str, Body]", schema.get("properties") or {})
     if not properties:
         text = texts.json_document(f"tool {key}", size, byte_fallback=byte_fallback)
         return Wanted(name, json.loads(text), text)
-    strings = [one for one, schema in properties.items() if _kind(schema) == "string" and not schema.get("enum")]
-    arguments = {one: _value(schema, f"{one} {key}") for one, schema in properties.items()}
+    strings = [one for one, inner in properties.items() if _kind(inner) == "string" and not inner.get("enum")]
+    arguments = {one: _value(inner, f"{one} {key}") for one, inner in properties.items()}
     if strings:
         arguments[strings[-1]] = texts.awkward_document(f"tool {key}", size, byte_fallback=byte_fallback)
     return Wanted(name, arguments)

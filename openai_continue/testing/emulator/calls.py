@@ -9,13 +9,13 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from .habits import CallSyntax
 from .syntaxes import SYNTAXES, Syntax, Values
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Wanted:
     """A call that the model has in mind."""
 
@@ -63,7 +63,8 @@ class Calls:
         return next((call for call in self.calls if call.begin < end < call.closed), None)
 
 
-def written(syntax: CallSyntax, wanted: Sequence[Wanted], *, after_text: bool) -> Calls:
+@lru_cache(maxsize=64)
+def written(syntax: CallSyntax, wanted: tuple[Wanted, ...], *, after_text: bool) -> Calls:
     """Return calls in the syntax of a family. ``after_text``: whether the answer has a text before them."""
     form = SYNTAXES[syntax]
     pen = _Pen(form)
@@ -194,5 +195,5 @@ def _json(value: object, escapes: str) -> str:
     """Return arguments as JSON with escapes for some characters, or for all that are not ASCII."""
     text = json.dumps(value, ensure_ascii=escapes == "all")
     for character in () if escapes == "all" else escapes:
-        text = text.replace(character, cast("str", json.dumps(character))[1:-1])
+        text = text.replace(character, json.dumps(character)[1:-1])
     return text

@@ -128,8 +128,8 @@ class Habits:
     #: (vLLM's hermes parser).
     cut_calls: Literal["parsed", "closed", "content"] = "parsed"
 
-    #: When an answer that ends in a cut call has the finish reason ``"tool_calls"``: ``"whole"`` (in whole answers: vLLM
-    #: if its parser returns a call), or ``"both"`` (in streams too). None: never.
+    #: When an answer that ends in a cut call has the finish reason ``"tool_calls"``: ``"whole"`` (in whole answers:
+    #: vLLM, if its parser returns a call), or ``"both"`` (in streams too). None: never.
     hides_cut_calls: Literal["whole", "both"] | None = None
 
     #: How a server reads the end of a call that begins in the prefill. None: as content (most parsers of vLLM).

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from . import texts
-from .arguments import arguments_for
+from .arguments import planned
 from .calls import Calls, written
 from .checks import Body
 from .habits import DEEPINFRA, Habits
@@ -175,10 +175,7 @@ class Model:
         """Return the tool calls that the user asks for."""
         usual = _CALL_AFTER_TEXT_TOKENS if called.is_after_text else self._wished(prompt)
         key, size = _key(body, prompt, 0), called.size or usual
-        wanted = [
-            arguments_for(function, key if number == 0 else f"{key} {number}", size, byte_fallback=self._byte_fallback)
-            for number, function in enumerate(called.functions)
-        ]
+        wanted = planned(json.dumps(called.functions), key, size, byte_fallback=self._byte_fallback)
         return written(self.habits.calls, wanted, after_text=called.is_after_text)
 
     def _document(self, body: Body, prompt: Prompt, choice: int, *, as_json: bool) -> str:

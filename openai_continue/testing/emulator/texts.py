@@ -206,7 +206,7 @@ def awkward_document(key: str, size: int, *, byte_fallback: bool = False) -> str
     """
     Return the content of a file that the model passes to a tool: about ``size`` tokens, with a newline at its end.
 
-    With 200 tokens or more, it begins with what is escaped in JSON, and with beginnings of the tags that could close it.
+    With 200 tokens or more, it begins with what JSON escapes, and with beginnings of the tags that could close it.
     """
     start = _AWKWARD if size >= 200 else ""
     room = max(1, size - len(tokenize(start, byte_fallback=byte_fallback)))
@@ -245,7 +245,10 @@ def json_document(key: str, size: int, *, byte_fallback: bool = False) -> str:
     return body + "".join(str(digit % 10) for digit in range(filler)) + end
 
 
-_AWKWARD = 'say "hi" \\ C:\\new\\table\t{"a": [1, "b\\n"]}\n\n</param\n</arg\n</｜DSML｜p\n<|"|\r\n\u2028é \u0007 👩🏽‍🚀 \\u00e9\n'
+_AWKWARD = (
+    'say "hi" \\ C:\\new\\table\t{"a": [1, "b\\n"]}\n\n</param\n</arg\n</｜DSML｜p\n<|"|\r\n'
+    "\u2028é \u0007 👩🏽\u200d🚀 \\u00e9 </tool_call\n"
+)
 _NOTES = (
     '"}]}\n{"',
     "tab\tand \\ back",
