@@ -170,7 +170,7 @@ class Exchange:
 
     def _finish(self, completion: Completion) -> None:
         self._logged.completion_tokens = sum(reply.completion_tokens for reply in completion.replies)
-        self._logged.finish_reasons = tuple(reply.finish for reply in completion.replies)
+        self._logged.finish_reasons = completion.finishes
 
     async def _stream(self, completion: Completion) -> None:
         """Answer with a stream."""

@@ -5,7 +5,23 @@ How servers differ, as data. The default is DeepInfra.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
+
+CallSyntax: TypeAlias = Literal[
+    "hermes",
+    "llama3",
+    "deepseek_v3",
+    "deepseek_v31",
+    "deepseek_v32",
+    "kimi_k2",
+    "qwen3_coder",
+    "glm45",
+    "glm47",
+    "minimax_m2",
+    "lfm2",
+    "gemma4",
+    "functiongemma",
+]
 
 
 @dataclass(frozen=True)
@@ -102,6 +118,25 @@ class Habits:
     #: Whether the model, without ``response_format``, writes more text after the end of a JSON document that it
     #: continued.
     chatters_after_json: bool = False
+
+    #: The syntax in which the model calls tools: a key of ``syntaxes.SYNTAXES``.
+    calls: CallSyntax = "hermes"
+
+    #: How an answer shows a call that the token limit cuts. ``"parsed"``: with the arguments so far (llama.cpp).
+    #: ``"closed"``: the same, and they are cut back and closed with quotes and brackets, so that they are JSON.
+    #: ``"content"``: a whole answer has the raw syntax as content and no calls; a stream has the arguments so far
+    #: (vLLM's hermes parser).
+    cut_calls: Literal["parsed", "closed", "content"] = "parsed"
+
+    #: When an answer that ends in a cut call has the finish reason ``"tool_calls"``: ``"whole"`` (in whole answers:
+    #: vLLM, if its parser returns a call), or ``"both"`` (in streams too). None: never.
+    hides_cut_calls: Literal["whole", "both"] | None = None
+
+    #: How a server reads the end of a call that begins in the prefill. None: as content (most parsers of vLLM).
+    #: ``"deltas"``: a whole answer has all calls of the turn, and the text before them; a stream goes on with the
+    #: arguments (llama.cpp). ``"whole"``: whole and streamed, a call comes in one piece when it is closed, and what is
+    #: cut does not come (vLLM's response_template parser).
+    calls_in_prefill: Literal["deltas", "whole"] | None = None
 
     #: What becomes of a character that the token limit cuts. Rare characters then take several tokens. ``"dropped"``:
     #: it is left out (vLLM). ``"replaced"``: it is U+FFFD at the end (SGLang). None: each token is whole characters.

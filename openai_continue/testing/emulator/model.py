@@ -7,23 +7,24 @@ these documents to the letter. It answers any other prefill with a text that can
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from . import texts
+from .arguments import planned
+from .calls import Calls, written
 from .checks import Body
 from .habits import DEEPINFRA, Habits
-from .template import THINK_END, Prompt, called_tool, last_user_text, wants_json
+from .template import THINK_END, CalledTools, Prompt, called_tools, wants_json, wished_tokens
 from .tokens import shown, tokenize
 
 #: The answer to every request, or a function that gets the body (without prefill) and the index of the choice.
 TextSource: TypeAlias = "str | Callable[[Body, int], str]"
-#: "hidden" text costs tokens, but the server's parsers remove it: the tags around thoughts and tool calls.
-PartKind: TypeAlias = Literal["content", "reasoning", "arguments", "hidden"]
+#: "hidden" text costs tokens, but the server's parsers remove it: the tags around thoughts. "calls" is what the model
+#: writes to call tools.
+PartKind: TypeAlias = Literal["content", "reasoning", "calls", "hidden"]
 #: A stretch of an answer.
 Segment: TypeAlias = tuple[PartKind, str]
 
@@ -34,7 +35,9 @@ _CLOSE = f"\n{THINK_END}\n\n"
 _CHATTER = "\n\nHope this helps!"
 _DERAILED = "⟦derailed: the prompt ends in a text that this model did not write⟧"
 _CALL_AFTER_TEXT_TOKENS = 40
-_SIZE = re.compile(r"(\d[\d_,]*)\s*tokens")
+
+
+_NO_CALLS = Calls()
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,11 @@ class Turn:
 
     segments: tuple[Segment, ...]
     finish: Literal["stop", "tool_calls"] = "stop"
-    #: The id of the tool call and the name of the tool, if there is one.
-    call_id: str = ""
-    tool: str = ""
+    #: The tool calls of the answer, and how many characters of them are in the prefill.
+    calls: Calls = _NO_CALLS
+    written: int = 0
+    #: What decides on the text.
+    key: str = ""
     #: Whether the prefill is not the beginning of any text of this model.
     is_derailed: bool = False
 
@@ -99,7 +104,7 @@ class Model:
         if not prompt.is_continued:
             return self._turn(body, prompt, self._answer(body, prompt, choice))
         if wants_json(body) and not self.habits.grammar_follows:
-            return self._turn(body, prompt, [("content", self._document(body, prompt, choice, as_json=True))])
+            return self._turn(body, prompt, self._written(body, prompt, choice, as_json=True))
         for candidate in (choice, *(other for other in range(_CANDIDATES) if other != choice)):
             for as_json in (True,) if wants_json(body) else (False, True):
                 rest = self._rest(body, prompt, candidate, as_json=as_json)
@@ -117,11 +122,16 @@ class Model:
         return [*segments, *self._written(body, prompt, choice, as_json=wants_json(body))]
 
     def _written(self, body: Body, prompt: Prompt, choice: int, *, as_json: bool) -> list[Segment]:
-        """Return the answer after the thoughts: the document, or nothing if only a tool is called."""
-        called = called_tool(body, prompt.messages)
-        if called and not called.is_after_text:
-            return []
-        return [("content", self._document(body, prompt, choice, as_json=as_json))]
+        """Return the answer after the thoughts: the document, the calls, or both."""
+        called = called_tools(body, prompt.messages)
+        segments: list[Segment] = []
+        if called is None or called.is_after_text:
+            segments.append(("content", self._document(body, prompt, choice, as_json=as_json)))
+        if self.habits.chatters_after_json and prompt.is_continued and not wants_json(body):
+            segments.extend([("content", _CHATTER)] if segments and _is_json_object(segments[0][1]) else ())
+        if called is not None:
+            segments.append(("calls", self._calls(body, prompt, called).raw))
+        return segments
 
     def _block(self, prompt: Prompt, body: Body, choice: int) -> list[Segment]:
         """Return the think block, or nothing if the model does not think."""
@@ -136,8 +146,6 @@ class Model:
     def _rest(self, body: Body, prompt: Prompt, choice: int, *, as_json: bool) -> list[Segment] | None:
         """Return what follows the prefill in one document, or None if the document does not begin with the prefill."""
         written = self._written(body, prompt, choice, as_json=as_json)
-        if self.habits.chatters_after_json and not wants_json(body) and written and _is_json_object(written[0][1]):
-            written.append(("content", _CHATTER))
         if self.habits.thinks is None:
             return _after(written, prompt.prefill)
         block = self._block(prompt, body, choice)
@@ -155,17 +163,20 @@ class Model:
         return _after(written, prompt.prefill)
 
     def _turn(self, body: Body, prompt: Prompt, segments: list[Segment]) -> Turn:
-        """Return segments as a turn, with the tool call that the user asks for."""
-        called = called_tool(body, prompt.messages)
-        if called is None or (prompt.is_continued and not called.is_after_text):
+        """Return segments as a turn."""
+        called = called_tools(body, prompt.messages)
+        if called is None:
             return Turn(tuple(segments))
-        key = _key(body, prompt, 0)
-        size = _CALL_AFTER_TEXT_TOKENS if called.is_after_text else self._wished(prompt)
-        arguments = texts.json_document(f"tool {key}", size, byte_fallback=self._byte_fallback)
-        header = f'<tool_call>{{"name": "{called.name}", "arguments": '
-        call: list[Segment] = [("hidden", header), ("arguments", arguments), ("hidden", "}</tool_call>")]
-        call_id = f"call_{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
-        return Turn((*segments, *call), "tool_calls", call_id, called.name)
+        calls = self._calls(body, prompt, called)
+        left = sum(len(text) for kind, text in segments if kind == "calls")
+        return Turn(tuple(segments), "tool_calls", calls, len(calls.raw) - left, _key(body, prompt, 0))
+
+    def _calls(self, body: Body, prompt: Prompt, called: CalledTools) -> Calls:
+        """Return the tool calls that the user asks for."""
+        usual = _CALL_AFTER_TEXT_TOKENS if called.is_after_text else self._wished(prompt)
+        key, size = _key(body, prompt, 0), called.size or usual
+        wanted = planned(json.dumps(called.functions), key, size, byte_fallback=self._byte_fallback)
+        return written(self.habits.calls, wanted, after_text=called.is_after_text)
 
     def _document(self, body: Body, prompt: Prompt, choice: int, *, as_json: bool) -> str:
         if isinstance(self.text, str):
@@ -177,8 +188,7 @@ class Model:
 
     def _wished(self, prompt: Prompt) -> int:
         """Return the length of the answer that the user asks for, in tokens."""
-        asked = _SIZE.search(last_user_text(prompt.messages))
-        return int(re.sub(r"\D", "", asked[1])) if asked else self.size
+        return wished_tokens(prompt.messages) or self.size
 
     @property
     def _byte_fallback(self) -> bool:
@@ -237,12 +247,19 @@ def _after(segments: list[Segment], beginning: str) -> list[Segment] | None:
     """Return what follows a beginning of segments, or None if they do not begin so."""
     rest: list[Segment] = []
     left = beginning
-    for kind, text in segments:
+    for kind, whole in segments:
+        text, bare = whole, left.lstrip()
+        # The model goes on with a call whatever white space is before it.
+        if kind == "calls" and bare:
+            left, text = bare, whole.lstrip()
         # If a segment ends where the beginning does, its empty end is kept: "" is not null.
         if left.startswith(text) and left != text:
             left = left[len(text) :]
         elif text.startswith(left):
             rest.append((kind, text[len(left) :]))
+            left = ""
+        elif kind == "calls" and not bare:
+            rest.append((kind, text.lstrip()))
             left = ""
         else:
             return None

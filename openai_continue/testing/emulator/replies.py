@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 from .checks import Body
 from .habits import Habits
 from .model import Part, PartKind, Reply
+from .parsing import Reading
 from .template import Prompt
 
 DONE = b"data: [DONE]\n\n"
@@ -56,6 +57,9 @@ class Completion:
     """All choices of one response, and the fields beside them."""
 
     replies: Sequence[Reply]
+    #: The request, and its prompt.
+    body: Body
+    prompt: Prompt
     #: The copy of the prefill that the content begins with.
     echo: str
     #: Whether the content goes into the reasoning field.
@@ -78,19 +82,34 @@ class Completion:
 
     def _choice(self, index: int, reply: Reply) -> dict[str, Any]:
         content, reasoning = reply.text("content"), reply.text("reasoning")
-        if content is not None:
+        reading = self._reading(reply)
+        raw, calls = reading.whole()
+        if raw:
+            content = (content or "") + raw
+        if reading.echo is not None:
+            content = reading.echo or None
+        elif content is not None:
             content = self.echo + content
         if self.misfiles:
             content, reasoning = None, content
         message: dict[str, Any] = {"role": "assistant", "content": content}
         if self._field != "content" and (reasoning or self.misfiles):
             message[self._field] = reasoning
-        arguments = reply.text("arguments")
-        if arguments is not None:
-            message["tool_calls"] = [_tool_call(reply, arguments)]
+        if calls:
+            message["tool_calls"] = calls
         entries = [entry for part in reply.parts for entry in self._logprobs(part.kind, part.tokens)]
         logprobs = None if self.top_logprobs is None else {"content": entries}
-        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reply.finish}
+        finish = reading.finish(streamed=False)
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
+
+    def _reading(self, reply: Reply) -> Reading:
+        return Reading(reply, self.body, self.prompt, self.habits)
+
+    @property
+    def finishes(self) -> tuple[str, ...]:
+        """The finish reason of each choice."""
+        streamed = bool(self.body.get("stream"))
+        return tuple(self._reading(reply).finish(streamed=streamed) for reply in self.replies)
 
     @property
     def _field(self) -> str:
@@ -121,38 +140,45 @@ class Completion:
     def _pieces(self, reply: Reply, chunk_tokens: int) -> Iterator[_Piece]:
         """Return the pieces of one choice. The last one has the finish reason."""
         yield _Piece({"role": "assistant", "content": ""})
-        for text in _split(self.echo, self.habits.echo_pieces):
+        reading = self._reading(reply)
+        for text in _split(self.echo if reading.echo is None else "", self.habits.echo_pieces):
             yield _Piece({"content": text})
         last = _Piece({})
-        for piece in self._written(reply, chunk_tokens):
+        for piece in self._written(reply, reading, chunk_tokens):
             if last.delta:
                 yield last
             last = piece
         if last.delta and not (self.habits.finish_with_text and "content" in last.delta):
             yield last
             last = _Piece({})
-        yield last._replace(finish=reply.finish)
+        yield last._replace(finish=reading.finish(streamed=True))
 
-    def _written(self, reply: Reply, chunk_tokens: int) -> Iterator[_Piece]:
+    def _written(self, reply: Reply, reading: Reading, chunk_tokens: int) -> Iterator[_Piece]:
         """Return the pieces that the model wrote. The last one has an empty delta if its tokens show no text."""
         waiting = 0
         entries: list[dict[str, Any]] = []
         for part in reply.parts:
-            if part.kind == "arguments":
-                yield _Piece({"tool_calls": [{"index": 0, **_tool_call(reply, "")}]}, tokens=waiting)
-                waiting = 0
             for tokens, text in _grouped(part, chunk_tokens):
                 waiting += len(tokens)
                 entries += self._logprobs(part.kind, tokens)
-                if part.kind != "hidden" and text:
-                    yield _Piece(self._delta(part.kind, text), {"content": entries} if entries else None, waiting)
+                for delta in self._deltas(part.kind, text, reading):
+                    yield _Piece(delta, {"content": entries} if entries else None, waiting)
                     waiting, entries = 0, []
+        for delta in reading.deltas("", is_last=True):
+            yield _Piece(delta, None, waiting)
+            waiting = 0
         if waiting or entries:
             yield _Piece({}, {"content": entries} if entries else None, waiting)
 
+    def _deltas(self, kind: PartKind, text: str, reading: Reading) -> Iterator[dict[str, Any]]:
+        """Return what a stream shows for some tokens."""
+        if kind == "calls":
+            for delta in reading.deltas(text):
+                yield self._delta("content", delta["content"]) if "content" in delta else delta
+        elif kind != "hidden" and text:
+            yield self._delta(kind, text)
+
     def _delta(self, kind: PartKind, text: str) -> dict[str, Any]:
-        if kind == "arguments":
-            return {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}
         return {self._field if kind == "reasoning" or self.misfiles else "content": text}
 
 
@@ -167,6 +193,8 @@ def compose(body: Body, prompt: Prompt, replies: Sequence[Reply], *, habits: Hab
     reports = options.get("include_usage", habits.usage != "asked") is not False
     return Completion(
         replies=replies,
+        body=body,
+        prompt=prompt,
         echo=prompt.prefill if _echoes(body, prompt, habits) else "",
         misfiles=_misfiles(prompt, replies, habits, streamed=streamed),
         head={
@@ -225,14 +253,6 @@ def _usage(prompt: Prompt, replies: Sequence[Reply], habits: Habits, cached_toke
     if habits.thinks:
         usage["completion_tokens_details"] = {"reasoning_tokens": 0 if habits.miscounts == "zeros" else thinking}
     return usage
-
-
-def _tool_call(reply: Reply, arguments: str) -> dict[str, Any]:
-    return {
-        "id": reply.turn.call_id,
-        "type": "function",
-        "function": {"name": reply.turn.tool, "arguments": arguments},
-    }
 
 
 def _grouped(part: Part, size: int) -> Iterator[tuple[tuple[bytes, ...], str]]:

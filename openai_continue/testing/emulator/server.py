@@ -45,7 +45,8 @@ class Emulator:
 
     The prompt decides the text: the same prompt, seed and choice always get the same answer. The words "500 tokens" in
     the user's last message ask for an answer of that length. With ``tools``, the words "call the tool" make the model
-    call the first tool, and "then call the tool" make it write a text first.
+    call the first tool, and "then call the tool" make it write a text first. The words "call the tool write_file twice
+    with 3000 tokens" make it call this tool and the next one, each with a string of that length.
 
     Args:
         cap: The most output tokens of a response, whatever the request asks for.
@@ -190,8 +191,19 @@ class Emulator:
         return self._uncapped(body, choice).text("reasoning") or ""
 
     def uncapped_arguments(self, body: Mapping[str, Any], choice: int = 0) -> str:
-        """Return the arguments of the tool call that go with ``uncapped()``."""
-        return self._uncapped(body, choice).text("arguments") or ""
+        """Return the arguments of the first tool call that goes with ``uncapped()``, or "" if there is none."""
+        return next((arguments for _, arguments in self.uncapped_calls(body, choice)), "")
+
+    def uncapped_calls(self, body: Mapping[str, Any], choice: int = 0) -> list[tuple[str, str]]:
+        """Return the name and the arguments of each tool call that goes with ``uncapped()``. Arguments are JSON."""
+        reply = self._uncapped(body, choice)
+        end = reply.turn.written + len(reply.text("calls") or "")
+        return [(call.name, call.known(end)) for call in reply.turn.calls.calls if call.named <= end]
+
+    def uncapped_raw(self, body: Mapping[str, Any], choice: int = 0) -> str:
+        """Return the text of ``uncapped()`` and the calls after it in the syntax of the model, without thoughts."""
+        reply = self._uncapped(body, choice)
+        return (reply.text("content") or "") + (reply.text("calls") or "")
 
     def tokens_of(self, body: Mapping[str, Any], choice: int = 0) -> int:
         """Return the number of tokens of the answer of ``uncapped()``, with its thoughts, without the end token."""

@@ -4,6 +4,7 @@ The emulated chat template: what a prompt is made of the messages of a request, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -13,6 +14,12 @@ from .habits import Habits
 from .tokens import count
 
 THINK_END = "</think>"
+
+_SIZE = re.compile(r"(\d[\d_,]*)\s*tokens")
+_CALL = re.compile(
+    r"(?P<then>then )?call the tool(?: (?!twice\b|with\b)(?P<name>[\w.-]*\w))?(?P<twice> twice)?"
+    r"(?: with (?P<size>\d[\d_,]*)\s*tokens)?"
+)
 
 
 @dataclass(frozen=True)
@@ -91,25 +98,39 @@ def _is_flagged(body: Body) -> bool:
 
 
 @dataclass(frozen=True)
-class CalledTool:
-    """The tool that the user tells the model to call."""
+class CalledTools:
+    """The tools that the user tells the model to call."""
 
-    name: str
-    #: Whether a text comes before the call.
+    #: The function of each call.
+    functions: tuple[Body, ...]
+    #: Whether a text comes before the calls.
     is_after_text: bool
+    #: How many tokens the long argument of each call has, or None if the user says no number.
+    size: int | None
 
 
-def called_tool(body: Body, messages: Sequence[Body]) -> CalledTool | None:
+def called_tools(body: Body, messages: Sequence[Body]) -> CalledTools | None:
     """
-    Return the tool that the model calls, or None.
+    Return the tools that the model calls, or None.
 
     With ``tools``, the words "call the tool" in the user's last message make the model call the first tool; the words
-    "then call the tool" make it write a text first.
+    "then call the tool" make it write a text first. The name of a tool may follow, then "twice" for two calls, of this
+    tool and of the next one, and then "with 3000 tokens".
     """
-    asked = last_user_text(messages)
-    if not body.get("tools") or "call the tool" not in asked or messages[-1].get("role") == "tool":
+    asked = _CALL.search(last_user_text(messages))
+    if not body.get("tools") or asked is None or messages[-1].get("role") == "tool":
         return None
-    return CalledTool(body["tools"][0]["function"]["name"], "then call the tool" in asked)
+    tools = [cast("Body", tool["function"]) for tool in body["tools"]]
+    first = next((at for at, tool in enumerate(tools) if tool["name"] == asked["name"]), 0)
+    functions = [tools[first], tools[(first + 1) % len(tools)]] if asked["twice"] else [tools[first]]
+    size = int(re.sub(r"\D", "", asked["size"])) if asked["size"] else None
+    return CalledTools(tuple(functions), bool(asked["then"]), size)
+
+
+def wished_tokens(messages: Sequence[Body]) -> int | None:
+    """Return the length that the user's last message asks the text to have, in tokens, or None if it names none."""
+    asked = _SIZE.search(_CALL.sub("", last_user_text(messages)))
+    return int(re.sub(r"\D", "", asked[1])) if asked else None
 
 
 def wants_json(body: Body) -> bool:

@@ -202,6 +202,18 @@ def thought(key: str, size: int, *, byte_fallback: bool = False) -> str:
 
 
 @lru_cache(maxsize=256)
+def awkward_document(key: str, size: int, *, byte_fallback: bool = False) -> str:
+    """
+    Return the content of a file that the model passes to a tool: about ``size`` tokens, with a newline at its end.
+
+    With 200 tokens or more, it begins with what JSON escapes, and with beginnings of the tags that could close it.
+    """
+    start = _AWKWARD if size >= 200 else ""
+    room = max(1, size - len(tokenize(start, byte_fallback=byte_fallback)))
+    return f"{start}{document(key, room, byte_fallback=byte_fallback)}\n"
+
+
+@lru_cache(maxsize=256)
 def json_document(key: str, size: int, *, byte_fallback: bool = False) -> str:
     """
     Return a JSON object of exactly ``size`` tokens, or the smallest one if that is longer.
@@ -233,6 +245,10 @@ def json_document(key: str, size: int, *, byte_fallback: bool = False) -> str:
     return body + "".join(str(digit % 10) for digit in range(filler)) + end
 
 
+_AWKWARD = (
+    'say "hi" \\ C:\\new\\table\t{"a": [1, "b\\n"]}\n\n</param\n</arg\n</｜DSML｜p\n<|"|\r\n'
+    "\u2028é \u0007 👩🏽\u200d🚀 \\u00e9 </tool_call\n"
+)
 _NOTES = (
     '"}]}\n{"',
     "tab\tand \\ back",

@@ -17,16 +17,20 @@ from functools import lru_cache
 _DENSE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 # Symbols, joiners and variation selectors: the parts of emoji.
 _SYMBOL = "\u200d\u20e3\u2600-\u27bf\ufe0f\U00010000-\U0010ffff"
+# The special tokens around tool calls: each is one token in the vocabulary of its family.
+_SPECIAL = r"""(?:<(?:/?(?:tool_call|arg_key|arg_value|minimax:tool_call)|\|[a-z_]+\||\|"\||\|tool_call|tool_call\|
+    |｜tool▁[a-z▁]+｜|escape|(?:start|end)_function_call)>|｜DSML｜)"""
 
 _TOKEN = re.compile(
     rf"""
       </?think>                                       # a special token of reasoning models
+    | {_SPECIAL}
     | [{_SYMBOL}]
     | '(?i:s|t|re|ve|m|ll|d)
     | [{_DENSE}]{{1,2}}
     | (?:[^\r\n\w{_SYMBOL}]|_)?(?:(?![{_DENSE}{_SYMBOL}])[^\W\d_]){{1,6}}
     | \d
-    | [ ]?(?:(?![{_SYMBOL}])(?:[^\s\w]|_)){{1,8}}[\r\n]*
+    | [ ]?(?:(?![{_SYMBOL}]|{_SPECIAL})(?:[^\s\w]|_)){{1,8}}[\r\n]*
     | \s*[\r\n]+
     | \s+(?!\S)
     | \s+
