@@ -98,6 +98,8 @@ class Choice:
     _item: tuple[Json, Json, Sequence[Any] | None] | None = None
     # The fields in which the first round brought its thoughts.
     _thought_fields: tuple[str, ...] = ()
+    # Characters of the tool calls that the running round began.
+    _called: int = 0
 
     @property
     def current(self) -> Text:
@@ -114,7 +116,7 @@ class Choice:
     @property
     def added(self) -> int:
         """Characters that the running round added."""
-        return sum(text.added for text in self._texts)
+        return sum(text.added for text in self._texts) + self._called
 
     @property
     def stopped(self) -> Stopped | None:
@@ -156,6 +158,7 @@ class Choice:
         ``thinking``: whether it continues the thoughts. ``document``: the JSON document so far, if the answer is one.
         """
         self.thinking, self._thought_anew, self.calling = thinking, False, self.turn is not None
+        self._called = 0
         if self.turn is not None:
             self.turn.start_round(seam)
             return
@@ -166,6 +169,8 @@ class Choice:
     def check_prompt(self, prompt_tokens: int) -> None:
         """Refuse the first continuation if its ``prompt_tokens`` show that the server did not go on from the text."""
         if self.joined or self.stopped is not None or self.context is None or not self.is_counted:
+            return
+        if self.calling and self.turn is not None and self.turn.is_ahead:
             return
         if restart.opens_turn(prompt_tokens, self.context, held=self.current.seam.held):
             self.current.suspect_turn()
@@ -186,8 +191,9 @@ class Choice:
             self.barred = "unsupported"
         if later and self.calling and self.turn is not None:
             return self._take_calls(self.turn, chunk)
-        if self.calls.take(delta):
-            self._thought_anew = False
+        called = self.calls.take(delta)
+        if called:
+            self._thought_anew, self._called = False, self._called + called
         if content is not None and not isinstance(content, str):
             self.barred = "unsupported"
         if later and not self.thinking and delta.get(reasoning.DETAILS):

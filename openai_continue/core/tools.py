@@ -58,8 +58,8 @@ class Calls:
         self._by_key: dict[tuple[int, int], Call] = {}
         self._ids: dict[int, list[str]] = {}
 
-    def take(self, delta: Json) -> bool:
-        """Take a message or delta; return whether a call is in it."""
+    def take(self, delta: Json) -> int:
+        """Take a message or delta; return how many characters of calls are in it, at least one for each call."""
         listed = calls_in(delta)
         for place, call in enumerate(listed):
             index = call.get("index")
@@ -68,7 +68,8 @@ class Calls:
         if old:
             # The one call of the old interface.
             self._add(-1, {}, old)
-        return bool(listed or old)
+        functions = [as_object(call.get("function")) or {} for call in listed] + ([old] if old else [])
+        return sum(max(len(str(each.get("name") or "")) + len(str(each.get("arguments") or "")), 1) for each in functions)
 
     def _add(self, index: int, call: Json, function: object) -> None:
         ids, id_ = self._ids.setdefault(index, []), as_string(call.get("id"))

@@ -122,6 +122,11 @@ class Turn:
             return False
         return self._reader.is_in_call or self._reader.has_arguments
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the text holds more than the model has written: the mark before arguments that have not begun."""
+        return bool(len(self._calls)) and not self._calls.last.arguments
+
     # The running round.
 
     def start_round(self, seam: Seam) -> None:
