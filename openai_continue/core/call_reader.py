@@ -50,7 +50,8 @@ class Reader:
     """Reads the calls of one answer. ``strings``: whether a parameter of a tool is a string, or None if unknown."""
 
     def __init__(self, syntax: CallSyntax, tools: object = None) -> None:
-        self._syntax = syntax
+        #: The row of the table.
+        self.syntax = syntax
         self._tools = _properties(tools)
         self._mark = first_mark(syntax)
         # Without a mark of its own, a call is known only at the beginning of the answer.
@@ -114,13 +115,13 @@ class Reader:
 
     def _bare_start(self) -> int | None:
         """Return 0 if the answer is a call without a mark, -1 if it is a text, or None if more must be seen."""
-        head = _pattern(self._syntax.head.partition("{name}")[0])
+        head = _pattern(self.syntax.head.partition("{name}")[0])
         if self._seen_text:
             return -1
         if head.match(self._buffer.lstrip()):
             return len(self._buffer) - len(self._buffer.lstrip())
         bare = "".join(self._buffer.split())
-        wanted = "".join(self._syntax.head.partition("{name}")[0].split())
+        wanted = "".join(self.syntax.head.partition("{name}")[0].split())
         return None if wanted.startswith(bare) else -1
 
     def _put(self, events: list[Event], kind: str, text: str) -> None:
@@ -129,8 +130,8 @@ class Reader:
             events.append(Event(kind, text, self._place))
 
     def _head(self, events: list[Event]) -> bool:
-        opens = self._syntax.opens if self.calls == 0 else ""
-        found = _pattern(opens + self._syntax.head).match(self._buffer)
+        opens = self.syntax.opens if self.calls == 0 else ""
+        found = _pattern(opens + self.syntax.head).match(self._buffer)
         return self._begin(events, found)
 
     def _begin(self, events: list[Event], found: re.Match[str] | None) -> bool:
@@ -142,7 +143,7 @@ class Reader:
         self.calls += 1
         self._count, self._document = 0, Document()
         events.append(Event("name", self._name, self._place))
-        self._state = self._json if self._syntax.parameters is None else self._parameter
+        self._state = self._json if self.syntax.parameters is None else self._parameter
         return True
 
     def _wait(self) -> bool:
@@ -165,7 +166,7 @@ class Reader:
         return True
 
     def _tail(self, events: list[Event]) -> bool:
-        found = re.compile(r"\s*" + _pattern(self._syntax.tail.strip()).pattern).match(self._buffer)
+        found = re.compile(r"\s*" + _pattern(self.syntax.tail.strip()).pattern).match(self._buffer)
         if found is None:
             return self._wait()
         self._take(found.end())
@@ -178,17 +179,17 @@ class Reader:
         bare = self._buffer.lstrip()
         if not bare:
             return False
-        closes = self._syntax.closes.strip()
+        closes = self.syntax.closes.strip()
         if closes and bare.startswith(closes):
             self._take(len(self._buffer) - len(bare) + len(closes))
             self._state = self._after
             return True
-        following = _pattern(r" " + self._syntax.between + self._syntax.head).match(self._buffer)
+        following = _pattern(r" " + self.syntax.between + self.syntax.head).match(self._buffer)
         if following is not None:
             return self._begin(events, following)
-        start = first_mark(self._syntax) if not self._syntax.opens else self._syntax.head.partition("{")[0].strip()
+        start = first_mark(self.syntax) if not self.syntax.opens else self.syntax.head.partition("{")[0].strip()
         begins = any(mark.startswith(bare[: len(mark)]) for mark in (start, closes) if mark)
-        if begins or (self._syntax.between.strip() and bare.startswith(self._syntax.between.strip())):
+        if begins or (self.syntax.between.strip() and bare.startswith(self.syntax.between.strip())):
             return self._wait()
         if closes:
             self.is_broken = True
@@ -205,12 +206,12 @@ class Reader:
 
     @property
     def _parameters(self) -> Parameters:
-        parameters = self._syntax.parameters
+        parameters = self.syntax.parameters
         assert parameters is not None  # noqa: S101 - the states below are only of such syntaxes
         return parameters
 
     def _parameter(self, events: list[Event]) -> bool:
-        tail = re.compile(r"\s*" + _pattern(self._syntax.tail.strip()).pattern).match(self._buffer)
+        tail = re.compile(r"\s*" + _pattern(self.syntax.tail.strip()).pattern).match(self._buffer)
         if tail is not None:
             self._put(events, "arguments", "}" if self._count else "{}")
             self._state = self._tail

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..call_syntaxes import CallSyntax
 from .call_reader import Reader
 from .call_writer import Writer, head
 from .jsons import Json, as_object, as_string
@@ -20,15 +19,16 @@ class Returned:
     """
     The calls of one round. ``calls``: those so far, the last of which was cut.
 
-    ``before``: the text of the model up to the arguments of that call. ``sent``: the text that was sent back.
+    ``reader``: a new one. ``before``: the text of the model up to the arguments of that call. ``sent``: the text that was
+    sent back.
     """
 
-    def __init__(self, syntax: CallSyntax, calls: Sequence[Call], before: str, sent: str) -> None:
-        self._syntax = syntax
+    def __init__(self, reader: Reader, calls: Sequence[Call], before: str, sent: str) -> None:
+        self._syntax = syntax = reader.syntax
         self._earlier = [call.arguments for call in calls[:-1]]
         self._before = before
         self._sent = sent
-        self._known = _arguments_in(sent, syntax, len(calls)) if syntax.parameters else sent[len(before) :]
+        self._known = _arguments_in(sent, reader, len(calls)) if syntax.parameters else sent[len(before) :]
         #: The ids of calls that are new, in order.
         self.ids: list[str | None] = []
         #: Whether a call ended within its arguments, and another one followed.
@@ -59,6 +59,8 @@ class Returned:
 
     def close(self) -> str:
         """Take the end of a round that the server says is whole; return the text that is missing."""
+        if self._key is None:
+            return ""
         out = self._settle()
         return out + (self._syntax.tail if self._kind is not None and self._is_whole else "")
 
@@ -136,10 +138,10 @@ class Returned:
         return text[skipped:]
 
 
-def _arguments_in(text: str, syntax: CallSyntax, count: int) -> str:
+def _arguments_in(text: str, reader: Reader, count: int) -> str:
     """Return the arguments of the call with this number in a text of the model."""
     found: list[str] = []
-    for event in Reader(syntax).feed(text):
+    for event in reader.feed(text):
         if event.kind == "name":
             found.append("")
         elif event.kind == "arguments":

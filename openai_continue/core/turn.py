@@ -57,6 +57,8 @@ class Turn:
         self._returned: Returned | None = None
         # The last chunk of the running round, for what ends it.
         self._last: Json | None = None
+        # The last character of the text of the running round.
+        self._ends_with = ""
         self._before: tuple[int, str, str] = (0, "", "")
         self._is_broken = False
 
@@ -140,8 +142,8 @@ class Turn:
         self.raw.start_round(replace(seam, replaces=False, before=before, starts=(*seam.starts, *again)))
         sent = raw[: len(raw) - len(seam.held)]
         calls = list(self._calls)
-        self._returned = Returned(self._syntax, calls, raw[: self._start], sent) if calls else None
-        self._last, self.has_failed = None, False
+        self._returned = Returned(Reader(self._syntax, self._tools), calls, raw[: self._start], sent) if calls else None
+        self._last, self._ends_with, self.has_failed = None, "", False
 
     def take(self, chunk: Json) -> list[Json]:
         """Take a chunk of the round; return the chunks for the caller, whose deltas are of tool calls."""
@@ -165,6 +167,11 @@ class Turn:
     def _take_text(self, chunk: Json, text: str) -> list[Json]:
         if not text:
             return []
+        between = self._syntax.between
+        if between.isspace() and text.startswith(between) and self._ends_with.endswith(between):
+            # The server gave the end of the call before as text, with what parts the two.
+            text = text[len(between) :]
+        self._ends_with = text[-1:]
         item = {**chunk["choices"][0], "delta": {"content": text}}
         return self._shown(self.raw.take({**chunk, "choices": [item]}))
 
