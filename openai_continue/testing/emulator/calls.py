@@ -41,11 +41,20 @@ class Call:
     #: The offsets at which the server understands more of the arguments, and the length of what it then knows.
     _offsets: Sequence[int]
     _lengths: Sequence[int]
+    #: Where each parameter is complete, and the length of the arguments up to it. Empty for arguments in JSON.
+    _complete: Sequence[tuple[int, int]]
 
     def known(self, end: int) -> str:
         """Return the arguments that a server knows after ``end`` characters."""
         at = bisect_right(self._offsets, end)
         return self.arguments[: self._lengths[at - 1]] if at else ""
+
+    def complete(self, end: int) -> str:
+        """Return the complete parameters after ``end`` characters, as JSON. Arguments in JSON come as they are."""
+        if not self._complete:
+            return self.known(end)
+        lengths = [length for offset, length in self._complete if offset <= end]
+        return self.arguments[: lengths[-1]] + "}" if lengths else "{}"
 
 
 @dataclass(frozen=True)
@@ -90,13 +99,14 @@ class _Pen:
         self._length = 0
         self._offsets: list[int] = []
         self._lengths: list[int] = []
+        self._complete: list[tuple[int, int]] = []
         # What the server knows only when more follows: whether a number has ended.
         self._pending = ""
 
     def call(self, wanted: Wanted, index: int) -> Call:
         """Write one call."""
         form, begin = self._form, self._at
-        self._known, self._offsets, self._lengths, self._length = [], [], [], 0
+        self._known, self._offsets, self._lengths, self._complete, self._length = [], [], [], [], 0
         self.write(form.opening.format(name=wanted.name, index=index))
         named = self._at + form.name_ahead
         self.write(form.middle)
@@ -108,7 +118,8 @@ class _Pen:
         closed = self._at
         self.write(form.tail)
         arguments = "".join(self._known)
-        return Call(wanted.name, index, arguments, begin, named, closed, tuple(self._offsets), tuple(self._lengths))
+        marks = tuple(self._offsets), tuple(self._lengths), tuple(self._complete)
+        return Call(wanted.name, index, arguments, begin, named, closed, *marks)
 
     def write(self, raw: str, known: str = "") -> None:
         """Write a piece of syntax. ``known`` is what the server adds to the arguments when it has read it."""
@@ -145,6 +156,7 @@ class _Pen:
                 self.write(values.opening.format(key=key), known)
                 self.write(values.other(value))
                 self.write(values.closing, json.dumps(value, ensure_ascii=False))
+            self._complete.append((self._at, self._length + len(self._pending)))
 
     def _string(self, text: str, values: Values) -> None:
         """Write a string. The server holds back what may be the beginning of the tag that closes it."""

@@ -125,12 +125,17 @@ class Habits:
     #: How an answer shows a call that the token limit cuts. ``"parsed"``: with the arguments so far (llama.cpp).
     #: ``"closed"``: the same, and they are cut back and closed with quotes and brackets, so that they are JSON.
     #: ``"content"``: a whole answer has the raw syntax as content and no calls; a stream has the arguments so far
-    #: (vLLM's hermes parser).
-    cut_calls: Literal["parsed", "closed", "content"] = "parsed"
+    #: (vLLM's hermes parser). ``"complete"``: a whole answer has only the parameters that are complete, as JSON; a
+    #: stream has the arguments so far, and closes them if no parameter is open (vLLM's parsers of tagged syntaxes).
+    cut_calls: Literal["parsed", "closed", "content", "complete"] = "parsed"
 
     #: When an answer that ends in a cut call has the finish reason ``"tool_calls"``: ``"whole"`` (in whole answers:
     #: vLLM, if its parser returns a call), or ``"both"`` (in streams too). None: never.
     hides_cut_calls: Literal["whole", "both"] | None = None
+
+    #: Whether a server with ``tool_choice: "none"`` removes the calls that begin in an answer (vLLM's parsers of tagged
+    #: syntaxes). If not, they are content.
+    drops_unwanted_calls: bool = False
 
     #: How a server reads the end of a call that begins in the prefill. None: as content (most parsers of vLLM).
     #: ``"deltas"``: a whole answer has all calls of the turn, and the text before them; a stream goes on with the

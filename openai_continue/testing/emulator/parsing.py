@@ -26,6 +26,7 @@ class Reading:
         self._end = self._begin + len(self._text.rstrip("\ufffd"))
         self._habits = habits
         self._is_none = body.get("tool_choice") == "none"
+        self._is_streamed = bool(body.get("stream"))
         self._is_single = body.get("parallel_tool_calls") is False
         # Whether the syntax of calls has begun in the prefill.
         began = self._calls.raw[: self._begin].lstrip()
@@ -35,14 +36,14 @@ class Reading:
         self._is_cut = reply.finish == "length" and self._calls.open_at(self._end) is not None
         self._finish = reply.finish
         self._finals = {call.index: self._final_of(call) for call in self._calls.calls}
-        self._streamed = self._shown(streamed=True)
+        self._shown = self._numbered()
         self._read = self._begin
         # How much of the arguments of each call the stream has sent.
         self._sent: dict[int, int] = {}
 
     def _unread(self, *, is_fresh: bool) -> int:
         """Return up to where the syntax is content."""
-        if self._is_none:
+        if self._is_none and not self._habits.drops_unwanted_calls:
             return len(self._calls.raw)
         if is_fresh or self._mode:
             return self._begin
@@ -54,11 +55,13 @@ class Reading:
         """The content of a whole answer that comes from the prefill, or None if this parser does not read it."""
         return self._before if self._mode == "deltas" else None
 
-    def _shown(self, *, streamed: bool) -> list[tuple[int, Call]]:
+    def _numbered(self) -> list[tuple[int, Call]]:
         """Return the calls that the response shows, and the index of each."""
+        if self._is_none:
+            return []
         calls = [call for call in self._calls.calls if call.begin >= self._raw_end]
         if self._mode is not None:
-            is_all = self._mode == "deltas" and not streamed
+            is_all = self._mode == "deltas" and not self._is_streamed
             calls = [call for call in self._calls.calls if is_all or call.closed > self._begin]
         calls = [call for call in calls if self._shows(call, self._end)]
         numbered = [(call.index, call) for call in calls] if self._mode == "deltas" else list(enumerate(calls))
@@ -72,14 +75,18 @@ class Reading:
         if self._is_cut and self._habits.cut_calls == "content" and self._mode is None:
             return self._text, []
         content = self._text[: max(0, self._raw_end - self._begin)]
-        return content, [self._tool_call(call, self._finals[call.index]) for _, call in self._shown(streamed=False)]
+        return content, [self._tool_call(call, self._finals[call.index]) for _, call in self._shown]
 
-    def finish(self, *, streamed: bool) -> str:
-        """Return the finish reason that the server gives."""
-        calls = self._shown(streamed=False) if streamed else self.whole()[1]
+    @property
+    def finish(self) -> str:
+        """The finish reason that the server gives."""
+        # A parser that reads the prefill counts the calls in it.
+        calls = bool(self._shown if self._is_streamed else self.whole()[1]) or self._mode == "deltas"
         if self._finish == "tool_calls" and not calls:
             return "stop"
-        hides = self._habits.hides_cut_calls == "both" or (self._habits.hides_cut_calls == "whole" and not streamed)
+        hides = self._habits.hides_cut_calls == "both" or (
+            self._habits.hides_cut_calls == "whole" and not self._is_streamed
+        )
         return "tool_calls" if self._is_cut and calls and hides else self._finish
 
     def deltas(self, text: str, *, is_last: bool = False) -> Iterator[dict[str, Any]]:
@@ -87,7 +94,7 @@ class Reading:
         begin, self._read = self._read, self._read + len(text)
         if begin < self._raw_end and text:
             yield {"content": text[: self._raw_end - begin]}
-        for index, call in self._streamed:
+        for index, call in self._shown:
             if not self._shows(call, self._read):
                 continue
             if index not in self._sent:
@@ -104,8 +111,13 @@ class Reading:
     def _final_of(self, call: Call) -> str:
         """Return the arguments of a call at the end of the response."""
         known = call.known(self._end)
-        is_open = self._is_cut and self._end < call.closed
-        return _closed(known) if is_open and self._habits.cut_calls == "closed" else known
+        if not self._is_cut or self._end >= call.closed:
+            return known
+        if self._habits.cut_calls == "complete":
+            complete = call.complete(self._end)
+            # What a stream has sent it cannot take back.
+            return complete if complete.startswith(known) or not self._is_streamed else known
+        return _closed(known) if self._habits.cut_calls == "closed" else known
 
     def _tool_call(self, call: Call, arguments: str) -> dict[str, Any]:
         return {

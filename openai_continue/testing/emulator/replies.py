@@ -99,7 +99,7 @@ class Completion:
             message["tool_calls"] = calls
         entries = [entry for part in reply.parts for entry in self._logprobs(part.kind, part.tokens)]
         logprobs = None if self.top_logprobs is None else {"content": entries}
-        finish = reading.finish(streamed=False)
+        finish = reading.finish
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
 
     def _reading(self, reply: Reply) -> Reading:
@@ -108,8 +108,7 @@ class Completion:
     @property
     def finishes(self) -> tuple[str, ...]:
         """The finish reason of each choice."""
-        streamed = bool(self.body.get("stream"))
-        return tuple(self._reading(reply).finish(streamed=streamed) for reply in self.replies)
+        return tuple(self._reading(reply).finish for reply in self.replies)
 
     @property
     def _field(self) -> str:
@@ -151,7 +150,7 @@ class Completion:
         if last.delta and not (self.habits.finish_with_text and "content" in last.delta):
             yield last
             last = _Piece({})
-        yield last._replace(finish=reading.finish(streamed=True))
+        yield last._replace(finish=reading.finish)
 
     def _written(self, reply: Reply, reading: Reading, chunk_tokens: int) -> Iterator[_Piece]:
         """Return the pieces that the model wrote. The last one has an empty delta if its tokens show no text."""

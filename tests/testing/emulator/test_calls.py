@@ -101,7 +101,7 @@ def test_the_truth(syntax: Any) -> None:
 
 @streamed_or_not
 @each_syntax
-@pytest.mark.parametrize("shows", ["parsed", "closed", "content"])
+@pytest.mark.parametrize("shows", ["parsed", "closed", "content", "complete"])
 def test_cut_calls(syntax: Any, shows: Any, stream: bool) -> None:
     """A cut call shows a beginning of its arguments, JSON if the server closes them, or the raw syntax as content."""
     body = body_of()
@@ -118,11 +118,15 @@ def test_cut_calls(syntax: Any, shows: Any, stream: bool) -> None:
                 seen.add("raw")
                 continue
             assert content == text
-            assert called == emulator.uncapped_calls({**body, "max_tokens": cut}) or shows == "closed"
+            assert called == emulator.uncapped_calls({**body, "max_tokens": cut}) or shows in ("closed", "complete")
             for (name, arguments), (known, full) in zip(called, expected, strict=False):
                 assert name == known
-                if shows == "closed":
-                    assert json.loads(arguments).items() or full
+                if shows == "closed" or (shows == "complete" and not stream and SYNTAXES[syntax].values):
+                    given = json.loads(arguments)
+                    assert list(given) == list(json.loads(full))[: len(given)]
+                    assert shows == "closed" or all(json.loads(full)[key] == value for key, value in given.items())
+                elif shows == "complete":
+                    assert full.startswith((arguments, arguments[:-1] + ",")) or arguments == "{}"
                 else:
                     assert full.startswith(arguments)
                 seen.add(arguments == full)
@@ -215,6 +219,10 @@ def test_switches_of_the_request(stream: bool) -> None:
         assert read(emulator, none, stream=stream) == (raw, {}, "stop")
         assert read(emulator, continued(none, raw[:200]), stream=stream) == (raw[200:], {}, "stop")
         assert read(emulator, {**none, "max_tokens": 99}, stream=stream)[1:] == ({}, "length")
+        with Emulator(habits=Habits(drops_unwanted_calls=True)) as dropping:
+            assert read(dropping, none, stream=stream) == (dropping.uncapped(none), {}, "stop")
+            first = raw[: raw.index("\n<tool_call>", 200) + 1]
+            assert read(dropping, continued(none, raw[:200]), stream=stream) == (first[200:], {}, "stop")
         _, calls, finish = read(emulator, body_of(parallel_tool_calls=False), stream=stream)
         assert (names_and_arguments(calls), finish) == (expected[:1], "tool_calls")
 
