@@ -82,6 +82,7 @@ SYNTAXES: tuple[CallSyntax, ...] = (
     CallSyntax(
         name="glm-4.5",
         models=r"glm-?4\.[56]",
+        choice="auto",
         gap="\n",
         between="\n",
         head="<tool_call>{name}\n",
@@ -172,14 +173,6 @@ SYNTAXES: tuple[CallSyntax, ...] = (
         head="{name}(",
         tail=")",
         parameters=Parameters(opens="{key}=", closes="", between=", ", quote='"', escapes=True, values="python"),
-    ),
-    # https://ai.google.dev/gemma/docs/functiongemma/formatting-and-best-practices.
-    CallSyntax(
-        name="functiongemma",
-        models=r"functiongemma",
-        head="<start_function_call>call:{name}{",
-        tail="}<end_function_call>",
-        parameters=Parameters(opens="{key}:", closes="", between=",", quote="<escape>", values="gemma"),
     ),
     # https://huggingface.co/google/gemma-4-31B-it, chat_template.jinja.
     CallSyntax(

@@ -93,6 +93,11 @@ class Reader:
         """Whether the arguments of the last call have come to their end, but perhaps not the mark after them."""
         return self.calls > 0 and self._state in (self._tail, self._between, self._after)
 
+    @property
+    def has_rest(self) -> bool:
+        """Whether a mark after the last call has begun."""
+        return self._state == self._between and bool(self._buffer.strip())
+
     # Steps. Each returns whether there may be another one.
 
     def _take(self, length: int) -> str:

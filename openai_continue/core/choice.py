@@ -71,6 +71,8 @@ class Choice:
     cut: int = 0
     #: Whether the caller's stream has the end of this choice.
     ended: bool = False
+    #: Whether the server reads tool calls in the prefill and the new text together, so that it knows where they end.
+    reads_calls: bool = False
     #: Whether the server may file the answer of a continuation as thoughts.
     misfiles: bool = False
     #: Whether the first round was one of another process, so that only its answer is known.
@@ -377,9 +379,12 @@ class Choice:
         if self.current.stopped not in (None, Stopped.REFUSED) or turn.is_lost:
             turn.fail()
         elif self.finish_reason in _ENDS_OF_CALLS:
-            if turn.is_whole:
+            if turn.is_whole and not (used_up and self.finish_reason != "stop" and not self.reads_calls):
                 self.finish_reason = "tool_calls"
                 return
+            if turn.is_whole and turn.was_read:
+                # Its parser may have closed what was cut.
+                self.turn, self.hides_cut = None, True
             if not turn.is_cut(used_up=used_up):
                 turn.fail()
         self.finish_reason = "length"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..providers import Provider
 from .choice import Choice
 from .prefill import Hold
 from .stops import keeps_stops, stop_strings
@@ -14,10 +15,10 @@ from .text import Text
 class Choices:
     """The choices of an answer, by index."""
 
-    def __init__(self, body: Mapping[str, Any], hold: Hold, *, misfiles: bool = False, resumed: bool = False) -> None:
+    def __init__(self, body: Mapping[str, Any], hold: Hold, provider: Provider, *, resumed: bool = False) -> None:
         self._by_index: dict[int, Choice] = {}
         self._hold = hold
-        self._misfiles = misfiles
+        self._provider = provider
         self._resumed = resumed
         self._stops = stop_strings(body)
         self._keeps_stops = keeps_stops(body)
@@ -30,7 +31,12 @@ class Choices:
         if choice is None:
             answer = Text("content", stops=self._stops, keeps_stops=self._keeps_stops)
             choice = self._by_index[index] = Choice(
-                index, answer, self._hold, misfiles=self._misfiles, is_resumed=self._resumed
+                index,
+                answer,
+                self._hold,
+                misfiles=self._provider.misfiles,
+                reads_calls=self._provider.reads_calls,
+                is_resumed=self._resumed,
             )
         return choice
 

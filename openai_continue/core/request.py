@@ -72,17 +72,17 @@ class Requests:
         self._usage_options = provider.usage_options
         #: The model that the first round names, or None.
         self.served_by: str | None = None
-        self._resells, self._misfiles = provider.resells, provider.misfiles
+        self._provider = provider
         # Whether the server applies the format to the whole answer, so that it stays in later rounds.
         self._keeps_format = self.format is not None and provider.keeps_format
 
     def choices(self) -> Choices:
         """Return the choices of an answer to these requests; none has begun."""
-        return Choices(self._body, self.prefill.hold, misfiles=self._misfiles, resumed=self._learned.resumed)
+        return Choices(self._body, self.prefill.hold, self._provider, resumed=self._learned.resumed)
 
     def prepare(self, choice: Choice) -> None:
         """Give a choice that was cut in a tool call its turn, if the call can go on."""
-        if self._calls is None or choice.turn is not None:
+        if self._calls is None or choice.turn is not None or choice.finish_reason not in (None, "length"):
             return
         text, tools = choice.answer.text, self._body.get("tools")
         if choice.calls:
@@ -95,7 +95,9 @@ class Requests:
     @property
     def is_closed(self) -> bool:
         """Whether a later round would go to a closed model, which the server chose among several."""
-        return bool(self._body.get("models")) and families.is_closed(self.served_by or "", resold=self._resells)
+        return bool(self._body.get("models")) and families.is_closed(
+            self.served_by or "", resold=self._provider.resells
+        )
 
     def first(self) -> Json:
         """Return the body of the first round."""

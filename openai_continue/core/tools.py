@@ -69,7 +69,9 @@ class Calls:
             # The one call of the old interface.
             self._add(-1, {}, old)
         functions = [as_object(call.get("function")) or {} for call in listed] + ([old] if old else [])
-        return sum(max(len(str(each.get("name") or "")) + len(str(each.get("arguments") or "")), 1) for each in functions)
+        return sum(
+            max(len(str(each.get("name") or "")) + len(str(each.get("arguments") or "")), 1) for each in functions
+        )
 
     def _add(self, index: int, call: Json, function: object) -> None:
         ids, id_ = self._ids.setdefault(index, []), as_string(call.get("id"))

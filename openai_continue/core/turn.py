@@ -57,7 +57,7 @@ class Turn:
         self._returned: Returned | None = None
         # The last chunk of the running round, for what ends it.
         self._last: Json | None = None
-        # The last character of the text of the running round.
+        # The last character of the content of the running round.
         self._ends_with = ""
         self._before: tuple[int, str, str] = (0, "", "")
         self._is_broken = False
@@ -153,11 +153,26 @@ class Turn:
         if self._is_copy(text, beside=bool(calls)):
             text = ""
         out = self._take_text(chunk, text)
+        self._ends_with = text[-1:] or self._ends_with
         if calls and self._returned is not None:
-            text = self._returned.take(calls, is_open=self._reader.is_in_call)
-            self._is_broken = self._is_broken or self._returned.is_broken
-            out += [] if self._is_broken else self._take_text(chunk, text)
+            out += self._take_returned(self._returned, chunk, calls)
         return out
+
+    def _take_returned(self, returned: Returned, chunk: Json, calls: Sequence[Json]) -> list[Json]:
+        """Take calls that the server has read; text that came before them has come to its end."""
+        out = self._shown(self.raw.settle()) if self._ends_with else []
+        is_open, between = self._reader.is_in_call, self._syntax.between
+        text = returned.take(calls, is_open=is_open)
+        self._is_broken = self._is_broken or returned.is_broken
+        if not is_open and between.isspace() and text.startswith(between) and self._ends_with == between:
+            # What parts two calls came with the text.
+            text = text[len(between) :]
+        return out if self._is_broken else out + self._take_text(chunk, text)
+
+    @property
+    def was_read(self) -> bool:
+        """Whether the server gave calls of the running round as such."""
+        return self._returned is not None and self._returned.has_open
 
     def _is_copy(self, text: str, *, beside: bool) -> bool:
         """Whether content is the text before the calls once more. ``beside``: whether calls came with it."""
@@ -167,11 +182,6 @@ class Turn:
     def _take_text(self, chunk: Json, text: str) -> list[Json]:
         if not text:
             return []
-        between = self._syntax.between
-        if between.isspace() and text.startswith(between) and self._ends_with.endswith(between):
-            # The server gave the end of the call before as text, with what parts the two.
-            text = text[len(between) :]
-        self._ends_with = text[-1:]
         item = {**chunk["choices"][0], "delta": {"content": text}}
         return self._shown(self.raw.take({**chunk, "choices": [item]}))
 
@@ -273,7 +283,7 @@ class Turn:
         """Whether every call has come to its end and is of its tool's schema."""
         if self._is_broken or not len(self._calls) or (self._reader.is_in_call and not self._reader.has_arguments):
             return False
-        return all(self._fits(call) for call in self._calls)
+        return not self._reader.has_rest and all(self._fits(call) for call in self._calls)
 
     @property
     def is_lost(self) -> bool:
@@ -287,8 +297,7 @@ class Turn:
         ``used_up``: whether the round used all tokens that it could. Half arguments that the server has read show it
         too.
         """
-        reads = self._returned is not None and self._returned.has_open
-        return used_up or (reads and not is_json(self._calls.last.arguments))
+        return used_up or (self.was_read and not is_json(self._calls.last.arguments))
 
     def _fits(self, call: Call) -> bool:
         if not is_json(call.arguments):
