@@ -47,9 +47,14 @@ def first_mark(syntax: CallSyntax) -> str:
 
 
 class Reader:
-    """Reads the calls of one answer. ``strings``: whether a parameter of a tool is a string, or None if unknown."""
+    """
+    Reads the calls of one answer.
 
-    def __init__(self, syntax: CallSyntax, tools: object = None) -> None:
+    ``tools``: those of the request, which say what is a string. ``compact``: whether the JSON has no blanks.
+    """
+
+    def __init__(self, syntax: CallSyntax, tools: object = None, *, compact: bool = False) -> None:
+        self._separators = (",", ":") if compact else (", ", ": ")
         #: The row of the table.
         self.syntax = syntax
         self._tools = _properties(tools)
@@ -234,7 +239,8 @@ class Reader:
 
     def _open(self, events: list[Event], found: Mapping[str, str | None]) -> None:
         self._key = (found.get("key") or "").strip()
-        self._put(events, "arguments", ("{" if self._count == 0 else ", ") + f'"{escaped(self._key)}": ')
+        comma, colon = self._separators
+        self._put(events, "arguments", ("{" if self._count == 0 else comma) + f'"{escaped(self._key)}"{colon}')
         self._count += 1
         self._end = ValueEnd()
         if self._parameters.quote:
@@ -290,7 +296,7 @@ class Reader:
         return self._put_value(events, text.removesuffix("\n") if self._parameters.closes.startswith("\n") else text)
 
     def _put_value(self, events: list[Event], text: str) -> bool:
-        value = read_value(text, self._parameters)
+        value = read_value(text, self._parameters, self._separators)
         if value is None and self._parameters.quote:
             self.is_broken = True
             return False

@@ -40,13 +40,14 @@ def written_value(value: Any, parameters: Parameters) -> str:
     return _gemma(value, parameters.quote) if parameters.values == "gemma" else json.dumps(value, ensure_ascii=False)
 
 
-def read_value(text: str, parameters: Parameters) -> str | None:
+def read_value(text: str, parameters: Parameters, separators: tuple[str, str]) -> str | None:
     """Return a value that a model wrote as JSON, or None if it is no value."""
     try:
         if parameters.values == "python":
-            return json.dumps(ast.literal_eval(text.strip()), ensure_ascii=False)
-        text = _json_of_gemma(text, parameters.quote) if parameters.values == "gemma" else text
-        return json.dumps(json.loads(text), ensure_ascii=False)
+            value = ast.literal_eval(text.strip())
+        else:
+            value = json.loads(_json_of_gemma(text, parameters.quote) if parameters.values == "gemma" else text)
+        return json.dumps(value, ensure_ascii=False, separators=separators)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from . import reasoning, restart
-from .chunks import delta_of, joined, text_of
+from .chunks import delta_of, text_of
 from .jsons import Json, as_object
 from .logprobs import add_logprobs, logprobs_of
 from .prefill import RESTART_EVIDENCE, Hold
@@ -15,6 +15,7 @@ from .seam import Seam, Stopped, evidence
 from .text import Text
 from .tools import Calls
 from .turn import Turn
+from .whole_fields import WholeFields
 
 #: Nothing of such a round is part of the answer.
 NOT_CONTINUED = (Stopped.RESTARTED, Stopped.THOUGHT_ANEW, Stopped.REFUSED, Stopped.WITHOUT_THOUGHTS)
@@ -22,11 +23,6 @@ NOT_CONTINUED = (Stopped.RESTARTED, Stopped.THOUGHT_ANEW, Stopped.REFUSED, Stopp
 _ENDS_OF_CALLS = ("tool_calls", "function_call", "stop")
 # Characters of a token, roughly, of thoughts whose tokens the server does not count.
 _TOKEN = 8
-# Bytes of a token, on average, without whitespace: some 4 in English and in Chinese.
-_BYTES_OF_TOKEN = 4
-_WHITESPACE = " \n\t"
-# Most bytes of a character. Each may be a token.
-_BYTES_OF_CHARACTER = 4
 
 
 @dataclass(slots=True, repr=False)
@@ -85,9 +81,8 @@ class Choice:
     turn: Turn | None = None
     #: Whether the running round continues it.
     calling: bool = False
-    #: Other fields of a whole answer, joined over the rounds: in the message, and beside it.
-    message_fields: Json = field(default_factory=dict[str, Any])
-    choice_fields: Json = field(default_factory=dict[str, Any])
+    #: The other fields of a whole answer.
+    fields: WholeFields = field(default_factory=WholeFields)
     #: Logprobs of all rounds of a whole answer.
     logprobs: Json | None = None
     # Chunks of a continued answer that came as thoughts, until the round shows what they are.
@@ -96,8 +91,6 @@ class Choice:
     _files_answers_as_thoughts: bool = False
     # Whether the running round continues the answer, and brought thoughts.
     _thought_anew: bool = False
-    # The choice of a whole round, its message, and the ids of its prompt, until it is known to be a part of the answer.
-    _item: tuple[Json, Json, Sequence[Any] | None] | None = None
     # The fields in which the first round brought its thoughts.
     _thought_fields: tuple[str, ...] = ()
     # Characters of the tool calls that the running round began.
@@ -126,22 +119,8 @@ class Choice:
         return self.answer.stopped or self.current.stopped
 
     @property
-    def written(self) -> int:
-        """The output tokens of the running round, estimated from its text."""
-        added = self._added_text
-        whitespace = sum(map(added.count, _WHITESPACE))
-        return (len(added.encode("utf-8", "replace")) - whitespace) // _BYTES_OF_TOKEN
-
-    def fits_count(self, tokens: int) -> bool:
-        """Whether a number of output tokens fits the text of the running round: 60 % of the estimate or more."""
-        # Nearly always the number of characters is enough to see it.
-        added = self._added_text
-        if len(added) <= _BYTES_OF_TOKEN * tokens and added.isascii():
-            return True
-        return 3 * self.written <= 5 * tokens and (tokens > 0 or not added)
-
-    @property
-    def _added_text(self) -> str:
+    def added_text(self) -> str:
+        """The text that the running round added."""
         return "".join(text.added_text for text in self._texts)
 
     @property
@@ -245,25 +224,7 @@ class Choice:
         self.collect(self.take(chunk, later=later))
         if later and not self.thinking:
             message = reasoning.without_thoughts(message)
-        self._item = item, message, sent
-
-    def _join_fields(self, item: Json, message: Json, sent: Sequence[Any] | None) -> None:
-        """Join the other fields of a whole round, which is known to be a part of the answer."""
-        if sent is not None:
-            self._drop_ids(sent)
-        apart = ("role", "content", *(("tool_calls",) if self.calling else ()), *reasoning.FIELDS)
-        self.message_fields = joined(self.message_fields, message, apart=apart)
-        self.choice_fields = joined(self.choice_fields, item, apart=("index", "message", "logprobs", "finish_reason"))
-
-    def _drop_ids(self, sent: Sequence[Any]) -> None:
-        """Drop the ids of the tokens that were held back, and that the running round has written again."""
-        ids, seam = self.choice_fields.get("token_ids"), self.current.seam
-        if not isinstance(ids, list) or self.current.dropped < len(seam.held) or list(sent) != ids[: len(sent)]:
-            return
-        # A token has one byte or more. If more are missing, the prompt is not what it seems to be.
-        most = len(seam.held.encode("utf-8", "replace")) + _BYTES_OF_CHARACTER * self.cut
-        if len(cast("list[Any]", ids)) - len(sent) <= most:
-            self.choice_fields["token_ids"] = ids[: len(sent)]
+        self.fields.take(item, message, sent)
 
     def collect(self, chunks: list[Json]) -> None:
         """Add the logprobs of chunks that are out, for the merged whole answer."""
@@ -352,9 +313,8 @@ class Choice:
         if self._thought_anew and not self.added and self.current.stopped is None:
             self.current.refuse_round(Stopped.THOUGHT_ANEW)
         stopped = self.stopped
-        if self._item is not None and stopped not in NOT_CONTINUED:
-            self._join_fields(*self._item)
-        self._item = None
+        is_part = stopped not in NOT_CONTINUED
+        self.fields.settle(self.current, cut=self.cut, is_part=is_part, calling=self.calling)
         if (self.answer.document_ended and not self.calling) or stopped is Stopped.STOP_STRING:
             self.finish_reason = "stop"
         elif stopped is not None:

@@ -209,7 +209,7 @@ def _merged(item: Json, choice: Choice) -> Json:
     """Return a choice of the first round with the text and the end of all rounds."""
     if choice.rounds == 1 and not choice.cut:
         return {**item, "finish_reason": choice.finish_reason} if choice.hides_cut else item
-    message = {**item["message"], **choice.message_fields}
+    message = {**item["message"], **choice.fields.of_message}
     if choice.answer.text or message.get("content"):
         message["content"] = choice.answer.text
     if choice.turn is not None:
@@ -218,7 +218,7 @@ def _merged(item: Json, choice: Choice) -> Json:
         # Some servers give them under both names.
         message.update({name: choice.thoughts.text for name in reasoning.FIELDS if as_string(message.get(name))})
         message[choice.thoughts.field] = choice.thoughts.text
-    merged = {**item, **choice.choice_fields, "message": message, "finish_reason": choice.finish_reason}
+    merged = {**item, **choice.fields.of_choice, "message": message, "finish_reason": choice.finish_reason}
     if item.get("logprobs") is not None or choice.logprobs is not None:
         merged["logprobs"] = choice.logprobs or {**(as_object(item.get("logprobs")) or {}), "content": []}
     return merged

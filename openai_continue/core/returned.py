@@ -19,8 +19,8 @@ class Returned:
     """
     The calls of one round. ``calls``: those so far, the last of which was cut.
 
-    ``reader``: a new one. ``before``: the text of the model up to the arguments of that call. ``sent``: the text that was
-    sent back.
+    ``reader``: a new one. ``before``: the text of the model up to the arguments of that call. ``sent``: the text that
+    was sent back.
     """
 
     def __init__(self, reader: Reader, calls: Sequence[Call], before: str, sent: str) -> None:

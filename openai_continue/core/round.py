@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from .choice import Choice
 from .chunks import choices_of
+from .estimate import fits, tokens_of
 from .jsons import Json, as_object, as_string
 from .limit import Limit
 from .usage import usage_of
@@ -72,7 +73,9 @@ class Running:
         counted = self._counted(choice, parties, limit)
         if counted is not None:
             return counted if self.asked is None else min(counted, self.asked)
-        written = max(choice.chunks, choice.written if self.asked is None or self.asked > limit.given else 0)
+        written = choice.chunks
+        if self.asked is None or self.asked > limit.given:
+            written = max(written, tokens_of(choice.added_text))
         if not self.finished or choice.finish_reason != "length":
             return written
         if self.asked is None or self.asked > limit.given:
@@ -100,7 +103,7 @@ class Running:
         if len(parties) > 1:
             # Choices that were all cut have the same number of tokens each.
             return max(tokens, 0) // len(parties) if all(one.finish_reason == "length" for one in parties) else None
-        return tokens if choice.fits_count(tokens) else None
+        return tokens if fits(tokens, choice.added_text) else None
 
     def _ends_at(self, tokens: int, choice: Choice, limit: Limit) -> bool:
         """Whether a cut round was to end after this number of tokens: the number asked for, or the server's cap."""

@@ -23,6 +23,8 @@ from .tools import Call, Calls, calls_in, is_json
 
 # An escape in a JSON string, and what it stands for.
 _ESCAPE = re.compile(r"\\(.)")
+# JSON without blanks, as llama.cpp writes arguments that are no JSON in the syntax of the model.
+_COMPACT = re.compile(r'\{"(?:[^"\\]|\\.)*":[^ ]')
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -42,7 +44,9 @@ class Turn:
         #: The answer as the model writes it.
         self.raw = Text("content")
         self.raw.add(raw)
-        self._reader = Reader(syntax, tools)
+        first = next(iter(calls), None)
+        self._is_compact = first is not None and _COMPACT.match(first.arguments) is not None
+        self._reader = self._new_reader()
         #: Whether a whole answer shows a call that was cut as this text, and not as a call.
         self.shows_raw = False
         #: The text before the calls.
@@ -62,6 +66,9 @@ class Turn:
         self._before: tuple[int, str, str] = (0, "", "")
         self._is_broken = False
 
+    def _new_reader(self) -> Reader:
+        return Reader(self._syntax, self._tools, compact=self._is_compact)
+
     @classmethod
     def of_calls(  # noqa: PLR0913
         cls, syntax: CallSyntax, tools: object, calls: Calls, text: str, *, streamed: bool, trusted: bool
@@ -72,7 +79,8 @@ class Turn:
         ``trusted``: whether the server is known not to close half arguments. Else whole ones are not continued.
         """
         cut = calls.last
-        known = all(call.is_json and call.is_listed and call.name for call in calls)
+        # A parser may give the half of a name.
+        known = all(call.is_json and call.is_listed and call.name in _names(tools) for call in calls)
         if not known or cut.arguments.endswith(CUT_CHARACTER):
             return None
         if is_json(cut.arguments) and not trusted:
@@ -127,7 +135,7 @@ class Turn:
     @property
     def is_ahead(self) -> bool:
         """Whether the text holds more than the model has written: the mark before arguments that have not begun."""
-        return bool(len(self._calls)) and not self._calls.last.arguments
+        return bool(len(self._calls)) and self._calls.last.arguments.strip() in ("", "{")
 
     # The running round.
 
@@ -142,7 +150,7 @@ class Turn:
         self.raw.start_round(replace(seam, replaces=False, before=before, starts=(*seam.starts, *again)))
         sent = raw[: len(raw) - len(seam.held)]
         calls = list(self._calls)
-        self._returned = Returned(Reader(self._syntax, self._tools), calls, raw[: self._start], sent) if calls else None
+        self._returned = Returned(self._new_reader(), calls, raw[: self._start], sent) if calls else None
         self._last, self._ends_with, self.has_failed = None, "", False
 
     def take(self, chunk: Json) -> list[Json]:
@@ -330,11 +338,16 @@ def _opened(syntax: CallSyntax, text: str) -> str:
     return text + syntax.gap[min(ends, len(syntax.gap)) :]
 
 
+def _functions(tools: object) -> list[Json]:
+    listed: list[Any] = tools if isinstance(tools, list) else []
+    return [as_object((as_object(tool) or {}).get("function")) or {} for tool in listed]
+
+
+def _names(tools: object) -> list[object]:
+    return [function.get("name") for function in _functions(tools)]
+
+
 def _schema_of(tools: object, name: str) -> Json | None:
     """Return the schema of a tool's parameters, or None."""
-    listed: list[Any] = tools if isinstance(tools, list) else []
-    for tool in listed:
-        function = as_object((as_object(tool) or {}).get("function")) or {}
-        if function.get("name") == name:
-            return as_object(function.get("parameters"))
-    return None
+    found = next((function for function in _functions(tools) if function.get("name") == name), {})
+    return as_object(found.get("parameters"))
