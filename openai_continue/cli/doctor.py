@@ -12,8 +12,9 @@ import openai
 from rich.console import Console
 from rich.table import Table
 
-from .. import providers
+from .. import call_syntaxes, providers
 from ..providers import PROVIDERS, Provider
+from .call_examination import SAID, examine_calls
 from .examination import COST, Doctor, Findings, mark_of
 from .signs import SERVERS
 
@@ -60,7 +61,11 @@ def run(*, base_url: str, model: str, as_json: bool, yes: bool) -> int:
         return 130
     client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=1)
     try:
-        found = Doctor(client, model).examine()
+        doctor = Doctor(client, model)
+        found = doctor.examine()
+        row = matching_row(found, client.base_url.host, client.base_url.path) if found.marks else None
+        if row is not None and row.continues and not found.cannot_continue:
+            found.tool_calls = examine_calls(doctor, row)
     except openai.OpenAIError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -70,8 +75,7 @@ def run(*, base_url: str, model: str, as_json: bool, yes: bool) -> int:
         print(f"The endpoint gave no answer: {', '.join(found.errors)}", file=sys.stderr)
         return 1
     at_host = providers.at_address(client.base_url.host, client.base_url.path)
-    row = matching_row(found, client.base_url.host, client.base_url.path)
-    settings = _settings(found, row, host_known=at_host is not None)
+    settings = _settings(found, row, model, host_known=at_host is not None)
     continues = row is not None and row.continues and not found.cannot_continue
     if as_json:
         known = {"continues": None, "provider": None} if row is None else {"continues": continues, "provider": row.name}
@@ -86,7 +90,7 @@ def run(*, base_url: str, model: str, as_json: bool, yes: bool) -> int:
     return 0 if continues else CANNOT_CONTINUE
 
 
-def _settings(found: Findings, row: Provider | None, *, host_known: bool) -> dict[str, Any]:
+def _settings(found: Findings, row: Provider | None, model: str, *, host_known: bool) -> dict[str, Any]:
     """Return the fields of Continuation that the library would not set right by itself."""
     settings: dict[str, Any] = {}
     if row is None or not row.continues:
@@ -95,6 +99,9 @@ def _settings(found: Findings, row: Provider | None, *, host_known: bool) -> dic
         settings["provider"] = row.name
     if found.trims and not row.trims:
         settings["trims"] = True
+    syntax = call_syntaxes.of_model(model)
+    if found.tool_calls == "continues" and syntax is not None and syntax.name not in row.call_syntaxes:
+        settings["continue_tool_calls"] = True
     return settings
 
 
@@ -117,6 +124,7 @@ def _show(console: Console, found: Findings, row: Provider | None) -> None:
     table.add_row("usage in streams without stream_options", found.usage_in_streams)
     table.add_row("the prompt's beginning is cached", yes_no[found.caches_prefix])
     spent = f"{found.completion_tokens} output tokens" if found.reports_usage else "an unknown number of output tokens"
+    table.add_row("a tool call that was cut", found.tool_calls or "not asked")
     table.add_row("spent", f"{spent} in {found.requests} requests")
     console.print(table)
 
@@ -127,7 +135,7 @@ def _verdict(found: Findings, row: Provider | None, *, host_known: bool, continu
         return "It could not be found out whether this server continues a trailing assistant message. Try again."
     said = [f"provider row: {row.name}{'' if row.continues else ' (does not continue; calls are left alone)'}"]
     if continues:
-        return said[0]
+        return "\n".join([*said, SAID[found.tool_calls]] if found.tool_calls else said)
     if found.server == row.name:
         said.append(f"This looks like {SERVERS[row.name]}.")
     refused = set(found.marks.values()) == {"refused"}

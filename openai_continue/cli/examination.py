@@ -32,7 +32,7 @@ FILLS_A_BLOCK = 1152
 #: Statuses that say nothing about what was asked: a timeout, a conflict, too many requests.
 PASSING = (408, 409, 429)
 #: What an examination costs.
-COST = "500 to 1,000 output tokens and about 4,000 input tokens in 15 requests"
+COST = "500 to 1,000 output tokens and about 4,000 input tokens in 17 requests"
 
 
 def mark_of(row: Provider) -> str:
@@ -77,6 +77,8 @@ class Findings:
     usage_in_streams: str = "never"
     #: Whether the server caches the beginning of a prompt. None also if the prompt was too short to say "no".
     caches_prefix: bool | None = None
+    #: What becomes of a cut tool call (call_examination.py). None: it was not asked.
+    tool_calls: str | None = None
     #: Output tokens and requests that the examination took.
     completion_tokens: int = 0
     requests: int = 0
@@ -99,7 +101,8 @@ class Doctor:
 
     def __init__(self, client: openai.OpenAI, model: str) -> None:
         self._client = client
-        self._model = model
+        #: The model that is asked.
+        self.model = model
         self._signs = Signs()
         #: Tokens of the prompts with the long text sent back, for each way of MARKS.
         self._long: dict[str, int | None] = {}
@@ -224,7 +227,7 @@ class Doctor:
         messages = [{"role": "user", "content": LONG_PROMPT}]
         usage: dict[str, Any] = {}
         for _ in range(2):
-            usage = _usage(self._send({**self._request([], 1), "messages": messages}))
+            usage = _usage(self.send({**self._request([], 1), "messages": messages}))
         details: dict[str, Any] = usage.get("prompt_tokens_details") or {}
         cached = details.get("cached_tokens")
         if cached:
@@ -246,9 +249,9 @@ class Doctor:
 
     def _ask(self, beginnings: list[str], tokens: int, *, marks: str = "nothing") -> dict[str, Any] | None:
         """Ask for a whole answer; return the completion, or None if the server refused or gave no choices."""
-        return self._send(self._request(beginnings, tokens, marks))
+        return self.send(self._request(beginnings, tokens, marks))
 
-    def _send(self, request: dict[str, Any]) -> dict[str, Any] | None:
+    def send(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """Send a request; return the completion, or None if the server refused or gave no choices."""
         self._refusal = "failed"
         try:
@@ -271,7 +274,7 @@ class Doctor:
         messages: list[dict[str, Any]] = [{"role": "user", "content": PROMPT}]
         messages += [{"role": "assistant", "content": text, **row.message_marks} for text in beginnings]
         limits = {"max_tokens": tokens, "temperature": 0}
-        return {"model": self._model, "messages": messages, **limits, "extra_body": dict(row.body_marks)}
+        return {"model": self.model, "messages": messages, **limits, "extra_body": dict(row.body_marks)}
 
     def _message(self, reply: dict[str, Any]) -> dict[str, Any]:
         return reply["choices"][0].get("message") or {}

@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from openai_continue.cli import main
+from openai_continue.cli.call_examination import SAID
 from openai_continue.cli.doctor import matching_row
 from openai_continue.cli.examination import MARKS, MOST_BY_DEFAULT, Doctor, Findings
 from openai_continue.cli.signs import Signs, recognized
@@ -315,3 +316,30 @@ def test_doctor_without_an_answer_says_why(capsys: pytest.CaptureFixture[str]) -
 
         assert main(["doctor", "--model", "m", "--base-url", address, "--yes"]) == 1
     assert "NotFoundError 404" in capsys.readouterr().err
+
+
+CALLS: list[tuple[str, dict[str, Any], str, bool]] = [
+    ("Qwen/Qwen3-32B", {}, "continues", True),
+    ("Qwen/Qwen3-32B", {"cut_calls": "content"}, "continues", True),
+    ("Qwen/Qwen3-Coder-30B", {"calls": "qwen3_coder"}, "continues", True),
+    ("Qwen/Qwen3-32B", {"echo": "unflagged", "usage": "asked", "calls_in_prefill": "deltas"}, "continues", False),
+    ("Qwen/Qwen3-32B", {"cut_calls": "closed"}, "closed", False),
+    ("Qwen/Qwen3-32B", {"calls": "glm45"}, "not continued", False),
+    ("my-own-model", {}, "syntax unknown", False),
+]
+
+
+@pytest.mark.parametrize(("model", "habits", "found", "sets"), CALLS, ids=[f"{m} {h}" for m, h, *_ in CALLS])
+def test_tool_calls(
+    model: str, habits: dict[str, Any], found: str, sets: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The doctor says whether a cut tool call goes on, and names the setting where the row does not have it."""
+    with Emulator(tokens=500, context=4096, habits=Habits(**habits)) as emulator:
+        assert main(["doctor", "--base-url", emulator.base_url, "--model", model, "--json", "--yes"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        main(["doctor", "--base-url", emulator.base_url, "--model", model, "--yes"])
+
+    assert found == said["tool_calls"]
+    assert sets == ("continue_tool_calls" in said["settings"])
+    assert SAID[found] in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
+    assert said["completion_tokens"] < 1200
