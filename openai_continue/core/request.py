@@ -17,7 +17,7 @@ from .limit import Limit
 from .prefill import Prefill
 from .structured import Format, without_format
 from .tools import is_forced
-from .turn import Turn, may_be_calls
+from .turn import Tools, Turn, may_be_calls
 
 # vLLM: the template has changed the message that was sent back, so the block before it is to blame and not the mark.
 _TEMPLATE_CHANGES = "does not appear in the chat"
@@ -84,13 +84,12 @@ class Requests:
         """Give a choice that was cut in a tool call its turn, if the call can go on."""
         if self._calls is None or choice.turn is not None or choice.finish_reason not in (None, "length"):
             return
-        text, tools = choice.answer.text, self._body.get("tools")
+        text = choice.answer.text
+        tools = Tools(self._calls, self._body.get("tools"), self._body.get("parallel_tool_calls") is False)
         if choice.calls:
-            choice.turn = Turn.of_calls(
-                self._calls, tools, choice.calls, text, streamed=self._streamed, trusted=self._trusted
-            )
+            choice.turn = Turn.of_calls(tools, choice.calls, text, streamed=self._streamed, trusted=self._trusted)
         elif not self._streamed and may_be_calls(self._calls, text):
-            choice.turn = Turn.of_text(self._calls, tools, choice.calls, text)
+            choice.turn = Turn.of_text(tools, choice.calls, text)
 
     @property
     def is_closed(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -28,6 +28,17 @@ _COMPACT = re.compile(r'\{"(?:[^"\\]|\\.)*":[^ ]')
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a request says of its tools, and how the model calls them."""
+
+    syntax: CallSyntax
+    #: The request's list.
+    listed: object
+    #: Whether the caller wants one call only (``parallel_tool_calls``). Servers drop further ones.
+    wants_one: bool = False
+
+
 class Turn:
     """
     One choice whose last tool call was cut.
@@ -37,9 +48,10 @@ class Turn:
     which arguments are new.
     """
 
-    def __init__(self, syntax: CallSyntax, tools: object, calls: Calls, raw: str) -> None:
-        self._syntax = syntax
-        self._tools = tools
+    def __init__(self, tools: Tools, calls: Calls, raw: str) -> None:
+        self._syntax = tools.syntax
+        self._tools = tools.listed
+        self._wants_one = tools.wants_one
         self._calls = calls
         #: The answer as the model writes it.
         self.raw = Text("content")
@@ -65,22 +77,22 @@ class Turn:
         self._ends_with = ""
         self._before: tuple[int, str, str] = (0, "", "")
         self._is_broken = False
+        # Whether a further call came that the caller does not want.
+        self._is_over = False
 
     def _new_reader(self) -> Reader:
         return Reader(self._syntax, self._tools, compact=self._is_compact)
 
     @classmethod
-    def of_calls(  # noqa: PLR0913
-        cls, syntax: CallSyntax, tools: object, calls: Calls, text: str, *, streamed: bool, trusted: bool
-    ) -> Turn | None:
+    def of_calls(cls, tools: Tools, calls: Calls, text: str, *, streamed: bool, trusted: bool) -> Turn | None:
         """
         Return the turn of an answer whose calls the server has read, or None if they cannot be continued.
 
         ``trusted``: whether the server is known not to close half arguments. Else whole ones are not continued.
         """
-        cut = calls.last
+        cut, syntax = calls.last, tools.syntax
         # A parser may give the half of a name.
-        known = all(call.is_json and call.is_listed and call.name in _names(tools) for call in calls)
+        known = all(call.is_json and call.is_listed and call.name in _names(tools.listed) for call in calls)
         if not known or cut.arguments.endswith(CUT_CHARACTER):
             return None
         if is_json(cut.arguments) and not trusted:
@@ -90,14 +102,14 @@ class Turn:
             raw += head(syntax, call.name, place)
             start, writer = len(raw), Writer(syntax)
             raw += writer.feed(call.arguments) + (syntax.tail if call is not cut else "")
-        turn = cls(syntax, tools, calls, raw)
+        turn = cls(tools, calls, raw)
         turn.text, turn._start = text, start
         return turn if turn._is_read(cut, whole=writer.consumed == len(cut.arguments), streamed=streamed) else None
 
     @classmethod
-    def of_text(cls, syntax: CallSyntax, tools: object, calls: Calls, raw: str) -> Turn | None:
+    def of_text(cls, tools: Tools, calls: Calls, raw: str) -> Turn | None:
         """Return the turn of a whole answer that shows a cut call as text, or None if its text is no call."""
-        turn = cls(syntax, tools, calls, raw)
+        turn = cls(tools, calls, raw)
         turn.shows_raw = True
         events = turn._reader.feed(raw)
         for event in events:
@@ -208,6 +220,8 @@ class Turn:
         calls: list[Json] = []
         text = ""
         for event in events:
+            if self._is_over:
+                break
             if event.kind == "name":
                 self._begin(event, calls)
             elif event.kind == "arguments":
@@ -225,6 +239,9 @@ class Turn:
         if self._read <= len(self._calls):
             # The beginning of the cut call was held back, and comes again.
             self._is_broken = event.text != self._calls.last.name
+            return
+        if self._wants_one and len(self._calls):
+            self._is_over = True
             return
         index = max((call.index for call in self._calls), default=-1) + 1
         call = Call(index, self._next_id(event.text, index), event.text, is_json=True)
@@ -289,9 +306,10 @@ class Turn:
     @property
     def is_whole(self) -> bool:
         """Whether every call has come to its end and is of its tool's schema."""
-        if self._is_broken or not len(self._calls) or (self._reader.is_in_call and not self._reader.has_arguments):
+        if self._is_broken or not len(self._calls):
             return False
-        return not self._reader.has_rest and all(self._fits(call) for call in self._calls)
+        is_open = (self._reader.is_in_call and not self._reader.has_arguments) or self._reader.has_rest
+        return (self._is_over or not is_open) and all(self._fits(call) for call in self._calls)
 
     @property
     def is_lost(self) -> bool:
