@@ -36,6 +36,9 @@ class OpenAI(hooks.ContinuesItself, openai.OpenAI):
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         return hooks.build_request(super()._build_request, self, self._continuation, options, **kwargs)
 
+    def _should_stream_response_body(self, request: Any) -> bool:
+        return hooks.should_stream(super()._should_stream_response_body, request)
+
     def _process_response(self, **kwargs: Any) -> Any:
         return hooks.process_response(super()._process_response, self, **kwargs)
 
@@ -59,6 +62,9 @@ class AsyncOpenAI(hooks.ContinuesItself, openai.AsyncOpenAI):
 
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         return hooks.build_request(super()._build_request, self, self._continuation, options, **kwargs)
+
+    def _should_stream_response_body(self, request: Any) -> bool:
+        return hooks.should_stream(super()._should_stream_response_body, request)
 
     async def _process_response(self, **kwargs: Any) -> Any:
         return await hooks.aprocess_response(super()._process_response, self, **kwargs)

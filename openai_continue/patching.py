@@ -70,6 +70,10 @@ def _build_request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ..
     return hooks.build_request(wrapped, client, settings, *args, **kwargs)
 
 
+def _should_stream(wrapped: Callable[..., bool], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return hooks.should_stream(wrapped, *args, **kwargs)
+
+
 def _process_response(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return hooks.process_response(wrapped, client, *args, **kwargs)
 
@@ -84,6 +88,7 @@ _WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (SyncAPIClient, "request", _request),
     (AsyncAPIClient, "request", _arequest),
     (BaseClient, "_build_request", _build_request),
+    (BaseClient, "_should_stream_response_body", _should_stream),
     (SyncAPIClient, "_process_response", _process_response),
     (AsyncAPIClient, "_process_response", _aprocess_response),
 )

@@ -50,6 +50,9 @@ class Continuation:
     on_error: str = "partial"
     #: Whether a stream that breaks off is continued.
     heal_streams: bool = True
+    #: Whether whole answers are made of streamed requests, so that no read timeout meets a long answer, and what has
+    #: arrived is kept when the connection breaks. The caller gets the same completion.
+    stream_rounds: bool = False
     #: Whether tool calls that were cut in their arguments are continued. None: where the provider's row says that it is
     #: exact. A name of a row in call_syntaxes.py says how the model writes calls, if its own name does not.
     continue_tool_calls: bool | str | None = None
@@ -67,7 +70,8 @@ class Continuation:
             value = getattr(self, name)
             _accept(name, value, value is None or _is_count(value), "a whole number from 1, or None")
         _accept("max_rounds", self.max_rounds, _is_count(self.max_rounds), "a whole number from 1")
-        _accept("heal_streams", self.heal_streams, isinstance(getattr(self, "heal_streams"), bool), "True or False")  # noqa: B009
+        for name in ("heal_streams", "stream_rounds"):
+            _accept(name, getattr(self, name), isinstance(getattr(self, name), bool), "True or False")
         _accept("request_limit", self.request_limit, self.request_limit in ("answer", "round"), "'answer' or 'round'")
         _accept("usage", self.usage, self.usage in ("billed", "one_call"), "'billed' or 'one_call'")
         trims = getattr(self, "trims")  # noqa: B009 (type checkers say that the check below always holds)
@@ -187,5 +191,6 @@ _ENV_FORMS: dict[str, Callable[[str], Any]] = {
     "trims": _read_flag,
     "on_error": str,
     "heal_streams": _read_flag,
+    "stream_rounds": _read_flag,
     "continue_tool_calls": _read_flag_or_name,
 }

@@ -58,7 +58,7 @@ class Feeding:
             return self._requests.expects_usage and place != "within the text"
         if running.choice is not None:
             return place in places
-        if self._requests.asks_usage:
+        if self._requests.asks_usage and not self._requests.folds:
             return False
         places.add(place)
         return True

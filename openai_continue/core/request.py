@@ -38,6 +38,9 @@ class Requests:
         learned: Learned | None = None,
         limit: Limit | None = None,
     ) -> None:
+        #: Whether a whole answer is made of streamed rounds.
+        self.folds = settings.stream_rounds and not body.get("stream")
+        body = {**body, "stream": True} if self.folds else body
         self._body = dict(body)
         self._learned = Learned() if learned is None else learned
         self._streamed = bool(body.get("stream"))
@@ -65,7 +68,8 @@ class Requests:
         self.expects_usage = provider.streams_usage or bool(asked)
         #: Whether usage is asked for though the caller did not ask, because a total must be counted.
         may_ask = self._streamed and not self._learned.refuses_usage_options
-        self.asks_usage = may_ask and not self.expects_usage and self.limit.total is not None
+        counts = not self.expects_usage and self.limit.total is not None
+        self.asks_usage = may_ask and (self.folds or counts)
         # Whether the usage of the first continuation of a stream is asked for, to see whether it is one.
         self._checks_prompt = may_ask and not provider.streams_usage
         self._optional_marks = {} if self._learned.refuses_marks else dict(provider.optional_marks)
@@ -77,7 +81,7 @@ class Requests:
         self._keeps_format = self.format is not None and provider.keeps_format
 
     def choices(self) -> Choices:
-        """Return the choices of an answer to these requests; none has begun."""
+        """Return the choices of an answer to these requests, before any has begun."""
         return Choices(self._body, self.prefill.hold, self._provider, resumed=self._learned.resumed)
 
     def prepare(self, choice: Choice) -> None:

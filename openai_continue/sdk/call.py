@@ -20,13 +20,14 @@ class Call:
         #: The body of the caller's request.
         self.body = plan.body
         self.rounds = plan.rounds()
-        self._options = options
-        self._plan = plan
+        #: The SDK's options of the caller's request.
+        self.options = options
+        self.plan = plan
         self._reported = 0
 
     def options_of(self, request: Request) -> Any:
         """Return the SDK's options for a further round."""
-        return later_options(self.client, self._options, request.body)
+        return later_options(self.client, self.options, request.body)
 
     def report_rounds(self) -> None:
         """Log the rounds that are new and give them to ``on_round``; do nothing if the call is not continued."""
@@ -41,7 +42,7 @@ class Call:
         """Log the end of a call that was cut."""
         self.report_rounds()
         limit = self.rounds.own_limit
-        if limit is not None and self._plan.learned.is_news(limit):
+        if limit is not None and self.plan.learned.is_news(limit):
             logger.info(
                 "max_tokens=%d of the request ended the answer; with request_limit='round' it goes on past it", limit
             )
@@ -51,7 +52,7 @@ class Call:
     def _report_one(self, number: int, round_: Round) -> None:
         tokens = (round_.usage or {}).get("completion_tokens")
         logger.debug("round %d: finish_reason %s, completion tokens %s", number, round_.finish_reason, tokens)
-        on_round = self._plan.settings.on_round
+        on_round = self.plan.settings.on_round
         if on_round is None:
             return
         try:

@@ -1,8 +1,9 @@
 """
-The three methods under ``create`` through which every call of the SDK goes.
+The four methods under ``create`` through which every call of the SDK goes.
 
-``request`` makes the attempts, ``_build_request`` the HTTP request of each, ``_process_response`` the caller's object:
-for create, parse, stream, raw and streaming responses, Azure, and frameworks that post by themselves.
+``request`` makes the attempts, ``_build_request`` the HTTP request of each, ``_should_stream_response_body`` says who
+reads the response, ``_process_response`` makes the caller's object: for create, parse, stream, raw and streaming
+responses, Azure, and frameworks that post by themselves.
 
 The first argument of each function here is the SDK's own method; ``settings`` are the client's, None if it is not to
 continue.
@@ -18,7 +19,8 @@ import openai
 from ..core.rounds import REFUSED
 from ..settings import Continuation
 from .call import Call
-from .options import Plan, attach, body_of, first_options, is_own, options_that_fit, plan_of, take_plan
+from .folded import afolded, folded
+from .options import Plan, attach, body_of, first_options, folds, is_own, options_that_fit, plan_of, take_plan
 from .stream import amerged_stream, merged_stream
 from .whole import amerged_whole, is_plainly_whole, merged_whole
 
@@ -62,6 +64,11 @@ def build_request(
     return built
 
 
+def should_stream(wrapped: Callable[..., bool], request: Any) -> bool:
+    """Return whether the body of a response is to be read by whoever takes it, and not at once."""
+    return wrapped(request=request) or folds(request)
+
+
 def process_response(wrapped: Callable[..., Any], client: Any, **kwargs: Any) -> Any:
     """Return the caller's object, made from the whole answer."""
     call = _call(client, **kwargs)
@@ -69,6 +76,8 @@ def process_response(wrapped: Callable[..., Any], client: Any, **kwargs: Any) ->
         response = kwargs["response"]
         if kwargs["stream"]:
             kwargs["response"] = merged_stream(call, response)
+        elif call.plan.folds:
+            kwargs["response"] = folded(call, response, is_unread=_is_unread(client, response))
         else:
             kwargs["response"] = merged_whole(call, response, is_unread=_is_unread(client, response))
         # Free the state of the rounds before the SDK parses the merged response.
@@ -83,6 +92,8 @@ async def aprocess_response(wrapped: Callable[..., Any], client: Any, **kwargs: 
         response = kwargs["response"]
         if kwargs["stream"]:
             kwargs["response"] = amerged_stream(call, response)
+        elif call.plan.folds:
+            kwargs["response"] = await afolded(call, response, is_unread=_is_unread(client, response))
         else:
             kwargs["response"] = await amerged_whole(call, response, is_unread=_is_unread(client, response))
         del call
@@ -94,7 +105,7 @@ def _call(client: Any, *, options: Any, response: Any, stream: bool, **_: Any) -
     plan = take_plan(response.request)
     if plan is None:
         return None
-    is_read = not stream and not _is_unread(client, response)
+    is_read = not stream and not plan.folds and not _is_unread(client, response)
     if is_read and is_plainly_whole(response.content, plan.body):
         return None
     return Call(client, options, plan)

@@ -22,7 +22,7 @@ from ..core.jsons import Json, as_object, copied
 from ..core.learned import Learned
 from ..core.limit import Limit, is_limited
 from ..core.request import first_body
-from ..core.rounds import Rounds
+from ..core.rounds import REFUSED, Rounds
 from ..families import is_closed
 from ..providers import Provider
 from ..settings import Continuation
@@ -60,6 +60,16 @@ class Plan:
         """Return the body of the first round, as ``Rounds.next_request()`` does."""
         return first_body(_without_ours(self.body), self.provider, self.settings, self.learned, limit=self.limit)
 
+    @property
+    def folds(self) -> bool:
+        """Whether a whole answer is made of streamed rounds."""
+        return self.settings.stream_rounds and not self.body.get("stream")
+
+    @property
+    def unfolded(self) -> Continuation:
+        """The settings for a server that does not stream."""
+        return replace(self.settings, stream_rounds=False)
+
     def forget_most(self) -> None:
         """Forget the most tokens that the server was taken to give: it has refused a request for them."""
         self.learned.take_most(None, streamed=bool(self.body.get("stream")))
@@ -67,7 +77,7 @@ class Plan:
     @property
     def is_limited(self) -> bool:
         """Whether the first round may differ from the caller's request."""
-        return is_limited(self.body, self.settings)
+        return self.folds or is_limited(self.body, self.settings)
 
 
 def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) -> Plan | None:
@@ -97,6 +107,12 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
 def attach(request: Any, plan: Plan) -> None:
     """Let an HTTP request carry the plan."""
     request.extensions[_EXTENSION] = plan
+
+
+def folds(request: Any) -> bool:
+    """Whether an HTTP request asks for a stream that is to become a whole answer."""
+    plan = request.extensions.get(_EXTENSION)
+    return isinstance(plan, Plan) and plan.folds
 
 
 def take_plan(request: Any) -> Plan | None:
@@ -138,13 +154,19 @@ def options_that_fit(options: Any, plan: Plan, error: Exception) -> Any:
     """Return options that the server may take, if it refused its token limit or our additions, else None."""
     rounds = plan.rounds()
     request = rounds.next_request()
-    if request is None or rounds.fail(request, failure_of(error)).raises:
+    if request is None:
         return None
-    again = rounds.next_request()
-    if again is None:
-        return None
+    failure = failure_of(error)
+    if not rounds.fail(request, failure).raises and rounds.next_request() is not None:
+        return _planned(options, replace(plan, limit=rounds.limit))
+    refuses_streams = plan.folds and failure.status in REFUSED
+    return _planned(options, replace(plan, settings=plan.unfolded)) if refuses_streams else None
+
+
+def _planned(options: Any, plan: Plan) -> Any:
+    """Return options for another try of the first round by this plan."""
     body = body_of(options) or {}
-    return _overlaid(options, body, {**body, KEY: replace(plan, limit=rounds.limit)})
+    return _overlaid(options, body, {**body, KEY: plan})
 
 
 def is_own(plan: Plan) -> bool:

@@ -1,0 +1,116 @@
+"""A streamed answer folded into the completion that a whole answer would have been."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .chunks import choices_of, delta_of, index_of, joined
+from .jsons import Json, as_object, as_string
+from .logprobs import add_logprobs
+from .reasoning import FIELDS
+from .tools import calls_in
+
+# Fields of a delta whose pieces are joined to one text.
+_TEXTS = ("content", "refusal", *FIELDS)
+_CALLS = ("tool_calls", "function_call")
+
+
+class Folded:
+    """Takes the chunks of a stream; gives the completion."""
+
+    def __init__(self) -> None:
+        self._fields: Json = {}
+        self._choices: dict[int, _Choice] = {}
+
+    def take(self, chunk: Json) -> None:
+        """Take a chunk."""
+        # What names the answer comes first; anything else is as it came last.
+        first = {name: self._fields[name] for name in ("id", "created", "model") if self._fields.get(name)}
+        self._fields = {**joined(self._fields, chunk, apart=("choices",)), **first}
+        for item in choices_of(chunk) or []:
+            self._choices.setdefault(index_of(item), _Choice()).take(item)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no choice has come."""
+        return not self._choices
+
+    def completion(self) -> Json:
+        """Return the completion."""
+        choices = [choice.folded(index) for index, choice in sorted(self._choices.items())]
+        return {**self._fields, "object": "chat.completion", "choices": choices}
+
+
+class _Choice:
+    def __init__(self) -> None:
+        self._fields: Json = {}
+        self._message: Json = {}
+        self._texts: dict[str, list[str]] = {}
+        self._logprobs: Json | None = None
+        # By index, and by how many calls came under it.
+        self._calls: list[Json] = []
+        self._arguments: list[list[str]] = []
+        self._old: Json = {}
+
+    def take(self, item: Json) -> None:
+        """Take the choice of one chunk."""
+        delta = delta_of({"choices": [item]})
+        self._fields = joined(self._fields, item, apart=("index", "delta", "logprobs"))
+        self._logprobs = add_logprobs(self._logprobs, as_object(item.get("logprobs")))
+        for name in _TEXTS:
+            text = as_string(delta.get(name))
+            if text is not None:
+                self._texts.setdefault(name, []).append(text)
+        self._message = joined(self._message, delta, apart=(*_TEXTS, *_CALLS))
+        for call in calls_in(delta):
+            self._take_call(call)
+        old = as_object(delta.get("function_call"))
+        if old:
+            arguments = (self._old.get("arguments") or "") + (old.get("arguments") or "")
+            self._old = {**self._old, **{name: value for name, value in old.items() if value}, "arguments": arguments}
+
+    def _take_call(self, call: Json) -> None:
+        function = as_object(call.get("function")) or {}
+        pieces = self._pieces(call)
+        if isinstance(function.get("arguments"), str):
+            pieces.append(function["arguments"])
+        known = self._calls[-1]
+        for place, other in enumerate(self._arguments):
+            known = self._calls[place] if other is pieces else known
+        said = as_object(known.get("function")) or {}
+        said = {**said, **{name: value for name, value in function.items() if value and name != "arguments"}}
+        known.update({name: value for name, value in call.items() if value is not None and name != "function"})
+        if "function" in call:
+            known["function"] = said
+
+    def _pieces(self, call: Json) -> list[str]:
+        """Return the pieces of the arguments of the call that a delta adds to; a new one if it begins another."""
+        index, id_ = call.get("index"), call.get("id")
+        for known, pieces in zip(reversed(self._calls), reversed(self._arguments), strict=True):
+            if known.get("index") == index and (not id_ or known.get("id") in (None, id_)):
+                return pieces
+        self._calls.append({})
+        self._arguments.append([])
+        return self._arguments[-1]
+
+    def folded(self, index: int) -> Json:
+        """Return the choice of the completion."""
+        texts: dict[str, Any] = {name: "".join(pieces) for name, pieces in self._texts.items()}
+        calls = [_call(call, pieces) for call, pieces in zip(self._calls, self._arguments, strict=True)]
+        message: Json = {"role": "assistant", **self._message, **texts}
+        if calls:
+            message["tool_calls"] = calls
+        if self._old:
+            message["function_call"] = self._old
+        if not message.get("content"):
+            # A whole answer without text has null for it if it has something else.
+            others = calls or self._old or any(texts.get(name) for name in (*FIELDS, "refusal"))
+            message["content"] = None if others else ""
+        return {**self._fields, "index": index, "message": message, "logprobs": self._logprobs}
+
+
+def _call(call: Json, pieces: list[str]) -> Json:
+    made = {name: value for name, value in call.items() if name != "index"}
+    if "function" in call:
+        made["function"] = {**call["function"], "arguments": "".join(pieces)}
+    return made

@@ -1,0 +1,103 @@
+"""
+Whole answers made of streamed rounds: the setting ``stream_rounds``.
+
+The caller asks for a whole answer. The requests ask for streams, so that no read timeout meets a long answer, and what
+has arrived is kept when the connection breaks. The chunks are folded into one completion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..core.chunks import choices_of
+from ..core.folding import Folded
+from ..core.jsons import Json, as_object, dump, load
+from .call import Call
+from .errors import frame_error, invalid_response, transport_error
+from .response import decoded, with_content
+from .sse import DONE, EventReader
+from .stream import AsyncStream, Stream
+from .whole import amerged_whole, merged_whole
+
+
+def folded(call: Call, response: Any, *, is_unread: bool) -> Any:
+    """Return a response with the whole answer. ``is_unread``: the caller reads the body."""
+    if not _is_stream(response):
+        # The server does not stream.
+        raw = b"".join(response.iter_raw())
+        return merged_whole(*_unstreamed(call, response, raw, is_unread=is_unread), is_unread=is_unread)
+    stream, folding = Stream(call, response), _Folding(call, response)
+    stream.response = response
+    try:
+        for piece in stream:
+            folding.take(piece)
+    except Exception as error:
+        raise folding.translated(error) from error
+    finally:
+        stream.close()
+    return folding.response(is_unread=is_unread)
+
+
+async def afolded(call: Call, response: Any, *, is_unread: bool) -> Any:
+    """Async twin of ``folded``."""
+    if not _is_stream(response):
+        raw = b"".join([piece async for piece in response.aiter_raw()])
+        return await amerged_whole(*_unstreamed(call, response, raw, is_unread=is_unread), is_unread=is_unread)
+    stream, folding = AsyncStream(call, response), _Folding(call, response)
+    stream.response = response
+    try:
+        async for piece in stream:
+            folding.take(piece)
+    except Exception as error:
+        raise folding.translated(error) from error
+    finally:
+        await stream.aclose()
+    return folding.response(is_unread=is_unread)
+
+
+class _Folding:
+    """What the two loops share."""
+
+    def __init__(self, call: Call, response: Any) -> None:
+        self._call = call
+        self._first = response
+        self._events = EventReader()
+        self._folded = Folded()
+
+    def take(self, piece: bytes) -> None:
+        """Take bytes of the merged stream. Raise the SDK's error if there is one in place of a chunk."""
+        for event in self._events.feed(piece):
+            data = event.data
+            chunk = None if data is None or data.startswith(DONE) else as_object(load(data))
+            if chunk is None:
+                continue
+            if chunk.get("error") and choices_of(chunk) is None:
+                raise frame_error(self._call.client, chunk, self._first)
+            self._folded.take(chunk)
+
+    def translated(self, error: Exception) -> Exception:
+        """Return the SDK's error for one that reading raised, as a request for a whole answer raises it."""
+        return transport_error(error, self._first)
+
+    def response(self, *, is_unread: bool) -> Any:
+        """Return the response with the whole answer."""
+        if self._folded.is_empty:
+            raise invalid_response(self._first)
+        return _as_json(self._first, self._folded.completion(), is_unread=is_unread)
+
+
+def _as_json(response: Any, completion: Json, *, is_unread: bool) -> Any:
+    made = with_content(response, dump(completion), read=not is_unread)
+    made.headers["content-type"] = "application/json"
+    return made
+
+
+def _is_stream(response: Any) -> bool:
+    return "event-stream" in response.headers.get("content-type", "")
+
+
+def _unstreamed(call: Call, response: Any, raw: bytes, *, is_unread: bool) -> tuple[Call, Any]:
+    """Return the call without streamed rounds, and its first response with the body that was read."""
+    made = with_content(response, decoded(response, raw), read=not is_unread)
+    return Call(call.client, call.options, replace(call.plan, settings=call.plan.unfolded)), made
