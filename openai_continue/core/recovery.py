@@ -139,7 +139,9 @@ class Repairs:
 
         A caller who reads the stream gets the error, as without us.
         """
-        if running.choice is not None or running.has_delta or not self._requests.folds or self.beginnings >= MAX_HEALS:
+        if running.choice is not None or not self._requests.folds or self.beginnings >= MAX_HEALS:
+            return False
+        if any(choice.added or choice.calls for choice in self._choices):
             return False
         self.beginnings += 1
         return True

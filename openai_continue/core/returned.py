@@ -17,15 +17,15 @@ from .tools import Call, is_json
 
 class Returned:
     """
-    The calls of one round. ``calls``: those so far, the last of which was cut.
+    The calls of one round. ``calls``: those so far; ``is_open``: whether the last of them was cut.
 
     ``reader``: a new one. ``before``: the text of the model up to the arguments of that call. ``sent``: the text that
     was sent back.
     """
 
-    def __init__(self, reader: Reader, calls: Sequence[Call], before: str, sent: str) -> None:
+    def __init__(self, reader: Reader, calls: Sequence[Call], before: str, sent: str, *, is_open: bool) -> None:
         self._syntax = syntax = reader.syntax
-        self._earlier = [call.arguments for call in calls[:-1]]
+        self._earlier = [call.arguments for call in (calls[:-1] if is_open else calls)]
         self._before = before
         self._sent = sent
         self._known = _arguments_in(sent, reader, len(calls)) if syntax.parameters else sent[len(before) :]
@@ -34,26 +34,34 @@ class Returned:
         #: Whether a call ended within its arguments, and another one followed.
         self.is_broken = False
         self._count = len(calls)
-        # The call that comes now: by index and id; what it is ("open": the cut one, "new", or None: not known yet).
+        # The call that comes now: by index and id; its name; what it is ("open": the cut one, "new", or None: not known
+        # yet, or one of the earlier calls once more).
         self._key: tuple[object, str | None] | None = None
+        self._name = ""
         self._kind: str | None = None
         self._place = -1
         self._arguments = ""
         self._writer: Writer | None = None
-        # Characters of the output that were sent, and that are left out.
+        # Whether the cut call is still to come. Characters of the output that were sent, and that are left out.
+        self._is_open = is_open
         self._skip = 0
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether the server gave any call of this round as one."""
+        return self._key is not None
 
     def take(self, calls: Sequence[Json], *, is_open: bool) -> str:
         """Take calls of a message or delta; return the text. ``is_open``: whether the cut call is still open."""
+        self._is_open = self._is_open and is_open
         out = ""
         for call in calls:
             if self.is_broken:
                 return ""
             index, id_ = call.get("index"), as_string(call.get("id"))
-            index = self._place if index is None and id_ is None else index
             function = as_object(call.get("function")) or {}
             if self._key is None or self._key[0] != index or (id_ and id_ != self._key[1]) or "index" not in call:
-                out += self._switch((index, id_), as_string(function.get("name")) or "", is_open=is_open)
+                out += self._switch((index, id_), as_string(function.get("name")) or "")
             out += self._pour(as_string(function.get("arguments")) or "")
         return out
 
@@ -69,55 +77,51 @@ class Returned:
         came = self._arguments
         return is_json(came) or (self._kind == "open" and is_json(self._known + came))
 
-    @property
-    def has_open(self) -> bool:
-        """Whether the server gave any call of this round as one."""
-        return self._key is not None
-
-    def _switch(self, key: tuple[object, str | None], name: str, *, is_open: bool) -> str:
+    def _switch(self, key: tuple[object, str | None], name: str) -> str:
         """Begin another call."""
         out = "" if self._key is None else self._settle()
-        had_open = self._kind is not None or not is_open
         if self._kind is not None:
             self.is_broken = self.is_broken or not self._is_whole
             out += self._syntax.tail
         index = key[0] if isinstance(key[0], int) else 0
         self._place = max(self._place + 1, min(index, len(self._earlier)))
-        self._key, self._arguments, self._kind = key, "", None
-        if had_open:
-            self._kind, self._writer = "new", Writer(self._syntax)
-            self.ids.append(key[1])
-            out += head(self._syntax, name, self._count)
-            self._count += 1
+        self._key, self._name, self._arguments, self._kind = key, name, "", None
         return out
 
     def _pour(self, arguments: str) -> str:
         self._arguments += arguments
-        if self.is_broken or (self._kind is None and self._is_earlier()):
+        if self.is_broken or (self._kind is None and (self._is_earlier() or not self._arguments)):
             return ""
         return self._written(arguments)
 
     def _is_earlier(self) -> bool:
-        """Whether this may be a call before the cut one once more."""
+        """Whether this may be an earlier call once more."""
         known = self._earlier[self._place] if self._place < len(self._earlier) else None
         return known is not None and known.startswith(self._arguments)
 
     def _settle(self) -> str:
-        """Take the end of a call; return what was not known to be the cut one."""
-        if self._kind is None and self._is_earlier() and self._arguments != self._earlier[self._place]:
-            return self._written("")
-        return self._written("") if self._kind == "open" and self._writer is None else ""
+        """Take the end of a call; return what was not known to be its text."""
+        return self._written("") if self._kind is not None or not self._is_earlier() else ""
 
     def _written(self, arguments: str) -> str:
+        if self._kind is None and not self._is_open:
+            return self._begun()
         if self._writer is not None:
             return self._rest(self._writer.feed(arguments))
-        self._kind = "open"
+        self._kind, self._is_open = "open", False
         full = self._full()
         if full is None:
             return ""
         self._writer = Writer(self._syntax)
         self._skip = len(self._sent)
         return self._rest(self._before) + self._rest(self._writer.feed(full))
+
+    def _begun(self) -> str:
+        """Return the beginning of a new call."""
+        self._kind, self._writer, self._skip = "new", Writer(self._syntax), 0
+        self.ids.append(None if self._key is None else self._key[1])
+        self._count += 1
+        return head(self._syntax, self._name, self._count - 1) + self._writer.feed(self._arguments)
 
     def _full(self) -> str | None:
         """Return the arguments from their beginning, or None if it is not clear yet whether they came so."""

@@ -101,7 +101,10 @@ class Turn:
         for place, call in enumerate(calls):
             raw += head(syntax, call.name, place)
             start, writer = len(raw), Writer(syntax)
-            raw += writer.feed(call.arguments) + (syntax.tail if call is not cut else "")
+            raw += writer.feed(call.arguments)
+            # A model that is to close whole arguments itself may close them twice: its tokens were other ones.
+            closes = call is not cut or (syntax.parameters is None and is_json(cut.arguments))
+            raw += syntax.tail if closes else ""
         turn = cls(tools, calls, raw)
         turn.text, turn._start = text, start
         return turn if turn._is_read(cut, whole=writer.consumed == len(cut.arguments), streamed=streamed) else None
@@ -162,7 +165,11 @@ class Turn:
         self.raw.start_round(replace(seam, replaces=False, before=before, starts=(*seam.starts, *again)))
         sent = raw[: len(raw) - len(seam.held)]
         calls = list(self._calls)
-        self._returned = Returned(self._new_reader(), calls, raw[: self._start], sent) if calls else None
+        self._returned = (
+            Returned(self._new_reader(), calls, raw[: self._start], sent, is_open=self._reader.is_in_call)
+            if calls
+            else None
+        )
         self._last, self._ends_with, self.has_failed = None, "", False
 
     def take(self, chunk: Json) -> list[Json]:
@@ -192,7 +199,7 @@ class Turn:
     @property
     def was_read(self) -> bool:
         """Whether the server gave calls of the running round as such."""
-        return self._returned is not None and self._returned.has_open
+        return self._returned is not None and self._returned.has_calls
 
     def _is_copy(self, text: str, *, beside: bool) -> bool:
         """Whether content is the text before the calls once more. ``beside``: whether calls came with it."""
