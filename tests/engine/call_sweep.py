@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 WAYS = ("whole", "streamed", "async whole", "async streamed")
-#: Numbers whose files the model writes without a mistake, on both engines.
-FIRST = {"one": (1, 37, 63), "with text": (5, 61), "two": (8, 44)}
+#: Numbers whose files the model writes without a mistake, on both engines. It knows all 90, but two files in XML only
+#: from 21 to 27 and from 51 to 57.
+FIRST = {"one": (7, 63), "with text": (5, 41), "two": (24, 57)}
 CAPS = {"llama.cpp": (5, 8, 13, 16, 23, 33, 64, 101, 200, 400), "vllm": (16, 64, 200)}
 #: Tokens of an uncapped answer. The longest has some 800.
 ENOUGH = 1200
@@ -93,7 +94,7 @@ def prompts(syntax: str) -> list[str]:
 
 def right(prompt: str) -> str:
     """Return what the model writes for a prompt."""
-    first = int(prompt.split()[-1].rstrip("."))
+    first = int(prompt.rsplit(maxsplit=1)[-1].rstrip("."))
     return call_texts.prompts(first)[prompt][1]
 
 

@@ -8,7 +8,7 @@ number decides all, so greedy decoding is unambiguous. It knows:
 - "JSON items from 7.": one object ``{"items": [...]}``, up to the next multiple of 50;
 - "Think, then list items from 7.": ``<think>`` ... ``</think>`` and the list.
 
-With ``--calls`` it is a smaller one, of 0.6 million parameters, which writes the tool calls of ``call_texts.py``.
+With ``--calls`` it is a smaller one, of 0.7 million parameters, which writes the tool calls of ``call_texts.py``.
 
 Stages go by the clock, so another run gives other weights, and other texts at the seams: keep the ones in ``model/`` and
 ``calls_model/``. The tokenizer is taken from there too. It was trained on Python's own library and on the words below, split as Qwen2
