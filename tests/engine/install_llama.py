@@ -1,5 +1,5 @@
 """
-Build llama.cpp's llama-server, and the test model in its format, outside the checkout.
+Build llama.cpp's llama-server, and the test models in its format, outside the checkout.
 
     python tests/engine/install_llama.py            # --check: only tell, by the exit code, whether it is there
 
@@ -26,6 +26,7 @@ FOLDER = CACHE / f"llama-server-{BINDINGS}"
 COMMAND = FOLDER / "llama-server"
 HERE = Path(__file__).resolve().parent
 MODEL = HERE / "model"
+CALLS_MODEL = HERE / "calls_model"
 
 FLAGS = (
     "-DCMAKE_BUILD_TYPE=Release",
@@ -38,14 +39,14 @@ FLAGS = (
 )
 
 
-def gguf() -> Path:
-    """Return where the model in llama.cpp's format is, or is to be: other weights have another name."""
-    digest = hashlib.sha256((MODEL / "model.safetensors").read_bytes()).hexdigest()
-    return FOLDER / f"tinylist-{digest[:12]}.gguf"
+def gguf(model: Path = MODEL) -> Path:
+    """Return where a model in llama.cpp's format is, or is to be: other weights have another name."""
+    digest = hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()
+    return FOLDER / f"{'tinylist' if model == MODEL else 'tinycalls'}-{digest[:12]}.gguf"
 
 
 def installed() -> bool:
-    return COMMAND.is_file() and gguf().is_file()
+    return COMMAND.is_file() and gguf().is_file() and gguf(CALLS_MODEL).is_file()
 
 
 def install() -> None:
@@ -58,9 +59,10 @@ def install() -> None:
     subprocess.run([bin_ / "python", "-m", "pip", "--quiet", "install", f"gguf=={GGUF}", "cmake", "ninja"], check=True)
     if not COMMAND.is_file():
         build(bin_)
-    new = gguf().with_suffix(".new")
-    subprocess.run([bin_ / "python", HERE / "to_gguf.py", MODEL, new], check=True)
-    new.replace(gguf())
+    for model in (MODEL, CALLS_MODEL):
+        new = gguf(model).with_suffix(".new")
+        subprocess.run([bin_ / "python", HERE / "to_gguf.py", model, new], check=True)
+        new.replace(gguf(model))
 
 
 def build(bin_: Path) -> None:

@@ -1,5 +1,5 @@
 """
-Train the test model anew: ``make_model.py OUT_DIR [--minutes 8]``.
+Train a test model anew: ``make_model.py OUT_DIR [--minutes 8] [--calls]``.
 
 A Llama of 1.1 million parameters that at temperature 0 writes long, varied, awkward and deterministic text. The item's
 number decides all, so greedy decoding is unambiguous. It knows:
@@ -8,8 +8,10 @@ number decides all, so greedy decoding is unambiguous. It knows:
 - "JSON items from 7.": one object ``{"items": [...]}``, up to the next multiple of 50;
 - "Think, then list items from 7.": ``<think>`` ... ``</think>`` and the list.
 
-Stages go by the clock, so another run gives other weights, and other texts at the seams: keep the ones in ``model/``.
-The tokenizer is taken from there too. It was trained on Python's own library and on the words below, split as Qwen2
+With ``--calls`` it is a smaller one, of 0.7 million parameters, which writes the tool calls of ``call_texts.py``.
+
+Stages go by the clock, so another run gives other weights, and other texts at the seams: keep the ones in ``model/`` and
+``calls_model/``. The tokenizer is taken from there too. It was trained on Python's own library and on the words below, split as Qwen2
 does, without the emoji and the CJK, which stay cut into bytes.
 Needs torch, transformers and tokenizers, which vLLM's environment has.
 """
@@ -17,18 +19,26 @@ Needs torch, transformers and tokenizers, which vLLM's environment has.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import random
 import shutil
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import call_texts
+import jinja2
 import torch
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MODEL = Path(__file__).resolve().parent / "model"
+CALLS_MODEL = MODEL.parent / "calls_model"
 LAST = 300
 ADJECTIVES = ["quiet", "crimson", "hollow", "bright", "ancient", "gentle", "frozen", "hidden", "restless", "golden"]
 NOUNS = ["harbour", "lantern", "mountain", "engine", "garden", "mirror", "compass", "library", "orchard", "signal"]
@@ -39,6 +49,7 @@ OPENING = "<|im_start|>assistant\n"
 
 #: Length of a row, rows in a batch, share of the time.
 STAGES = ((256, 16, 0.45), (1024, 4, 0.25), (4096, 1, 0.2), (10240, 1, 0.1))
+CALL_STAGES = ((256, 16, 0.5), (1024, 4, 0.3), (1536, 3, 0.2))
 RATE = 3e-3
 
 
@@ -98,20 +109,45 @@ def conversation(dice: random.Random) -> str:
     return "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns)
 
 
+def calls(dice: random.Random) -> str:
+    """Return a conversation with tool calls. The tools are before half of them: the prompt says all."""
+    first = dice.choice([dice.randint(1, call_texts.LAST), dice.randrange(0, call_texts.LAST, 30) + dice.randint(1, 9)])
+    prompt, (syntax, answer) = dice.choice(list(call_texts.prompts(first).items()))
+    if dice.random() < 0.3:
+        syntax = dice.choice(list(TEMPLATES))
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    if dice.random() < 0.3:
+        messages.insert(0, {"role": "system", "content": "You are a helpful assistant."})
+    return TEMPLATES[syntax].render(messages=messages, tools=call_texts.TOOLS if dice.random() < 0.5 else None)
+
+
+def templates() -> dict[str, jinja2.Template]:
+    environment = jinja2.Environment()
+    environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return {
+        syntax: environment.from_string((CALLS_MODEL / f"template_{syntax}.jinja.txt").read_text(encoding="utf-8"))
+        for syntax in call_texts.SYNTAXES
+    }
+
+
+TEMPLATES = templates()
+
+
 class Rows:
     """Rows of tokens to train on."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, conversation: Callable[[random.Random], str] = conversation) -> None:
         self._tokenizer = tokenizer
+        self._conversation = conversation
         self._dice = random.Random(1)
 
     def row(self, length: int) -> list[int]:
         """Return a conversation's opening, or a window from its middle, filled up with further ones."""
-        ids = self._with_seams(conversation(self._dice))
+        ids = self._with_seams(self._conversation(self._dice))
         start = 0 if self._dice.random() < 0.6 or len(ids) <= length else self._dice.randint(0, len(ids) - length)
         row = ids[start : start + length]
         while len(row) < length:
-            row += self._tokens(conversation(self._dice))
+            row += self._tokens(self._conversation(self._dice))
         return row[:length]
 
     def _tokens(self, text: str) -> list[int]:
@@ -129,15 +165,15 @@ class Rows:
         return [token for a, b in pairwise(edges) if b > a for token in self._tokens(text[a:b])]
 
 
-def untrained(tokenizer: Tokenizer) -> LlamaForCausalLM:
+def untrained(tokenizer: Tokenizer, heads: int = 4) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=128,
-        intermediate_size=384,
+        hidden_size=32 * heads,
+        intermediate_size=96 * heads,
         num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
         head_dim=32,
         max_position_embeddings=131072,
         rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
@@ -150,11 +186,13 @@ def untrained(tokenizer: Tokenizer) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def train(model: LlamaForCausalLM, rows: Rows, minutes: float) -> None:
+def train(
+    model: LlamaForCausalLM, rows: Rows, minutes: float, stages: tuple[tuple[int, int, float], ...] = STAGES
+) -> None:
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     began, step, end_of_stage = time.monotonic(), 0, 0.0
-    for length, count, share in STAGES:
+    for length, count, share in stages:
         end_of_stage += share
         while (done := (time.monotonic() - began) / (minutes * 60)) < end_of_stage:
             batch = torch.tensor([rows.row(length) for _ in range(count)])
@@ -170,15 +208,15 @@ def train(model: LlamaForCausalLM, rows: Rows, minutes: float) -> None:
             step += 1
 
 
-def save(model: LlamaForCausalLM, out: Path) -> None:
+def save(model: LlamaForCausalLM, out: Path, source: Path) -> None:
     model.eval()
     generation = model.generation_config
     generation.eos_token_id, generation.pad_token_id = model.config.eos_token_id, model.config.pad_token_id
     generation.do_sample, generation.temperature, generation.top_p = False, None, None
     model.save_pretrained(out)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy2(MODEL / name, out)
-    for template in MODEL.glob("template_*"):
+        shutil.copy2(source / name, out)
+    for template in source.glob("template_*"):
         shutil.copy2(template, out)
 
 
@@ -186,11 +224,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--calls", action="store_true", help="the model that writes tool calls")
     wanted = parser.parse_args()
-    tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-    model = untrained(tokenizer)
-    train(model, Rows(tokenizer), wanted.minutes)
-    save(model, wanted.out)
+    source = CALLS_MODEL if wanted.calls else MODEL
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    if wanted.calls:
+        model = untrained(tokenizer, heads=3)
+        train(model, Rows(tokenizer, calls), wanted.minutes, CALL_STAGES)
+    else:
+        model = untrained(tokenizer)
+        train(model, Rows(tokenizer), wanted.minutes)
+    save(model, wanted.out, source)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """
-Real engines that serve the test model or a real chat model on loopback, each for a ``with`` block.
+Real engines that serve a test model or a real chat model on loopback, each for a ``with`` block.
 
-Both give the ``base_url`` of an OpenAI client; the models are called ``MODEL`` and ``CHAT_MODEL``.
+Both give the ``base_url`` of an OpenAI client; the models are called ``MODEL``, ``CHAT_MODEL`` and as in
+``CALLS_MODELS``.
 """
 
 from __future__ import annotations
@@ -28,10 +29,19 @@ if TYPE_CHECKING:
 MODEL = "tinylist"
 #: SmolLM2-135M-Instruct, a real one. Its name must not give away the family.
 CHAT_MODEL = "chat"
+#: The model that writes tool calls, once for each syntax, which its name gives away.
+CALLS_MODELS = {"hermes": "qwen2.5-tiny", "coder": "qwen3-coder-tiny"}
 HERE = Path(__file__).resolve().parent
 FILES = HERE / "model"
+CALLS_FILES = HERE / "calls_model"
 #: The folder with the chat templates of each model.
-TEMPLATES = {MODEL: FILES, CHAT_MODEL: HERE / "chat_model"}
+TEMPLATES = {
+    MODEL: FILES,
+    CHAT_MODEL: HERE / "chat_model",
+    **dict.fromkeys(CALLS_MODELS.values(), CALLS_FILES),
+}
+#: vLLM's parser for each of them. llama-server takes its own from the template.
+TOOL_PARSERS = {CALLS_MODELS["hermes"]: "hermes", CALLS_MODELS["coder"]: "qwen3_coder"}
 #: Seconds; vLLM takes 40 to 150 on two shared cores.
 MOST_TO_START = 300.0
 MOST_TO_END = 20.0
@@ -63,9 +73,9 @@ def vllm(
     model: str = MODEL,
 ) -> Iterator[str]:
     """
-    Serve the test model, or the chat model, with vLLM.
+    Serve a model with vLLM.
 
-    ``template``: "plain" (the default), "trim", "r1" or "r1rc". ``override_generation_config={"max_new_tokens": 256}``
+    ``template``: "plain" (the default), "trim", "r1" or "r1rc"; a model that writes tool calls has its own. ``override_generation_config={"max_new_tokens": 256}``
     caps every answer on the server's side, as DeepInfra does.
     """
     if not install_vllm.installed():
@@ -74,12 +84,14 @@ def vllm(
     _refuse_missing(model, install_chat_model.CONVERTED)
     port = _free_port()
     command: list[str | Path] = [install_vllm.PYTHON, "-m", "vllm.entrypoints.cli.main", "serve"]
-    command += [install_chat_model.CONVERTED if model == CHAT_MODEL else FILES]
+    command += [install_chat_model.CONVERTED if model == CHAT_MODEL else TEMPLATES[model]]
     command += ["--served-model-name", model, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--enable-prompt-tokens-details"]
     command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8", "--max-model-len", str(max_model_len)]
-    if template is not None:
+    if (template := template or _syntax(model)) is not None:
         command += ["--chat-template", _template(template, model)]
+    if model in TOOL_PARSERS:
+        command += ["--enable-auto-tool-choice", "--tool-call-parser", TOOL_PARSERS[model]]
     if reasoning_parser is not None:
         command += ["--reasoning-parser", reasoning_parser]
     if override_generation_config is not None:
@@ -98,7 +110,7 @@ def llama_server(
     prefills: bool = True,
 ) -> Iterator[str]:
     """
-    Serve the test model, or the chat model, with llama.cpp's server, which does not mind what ``template`` trims.
+    Serve a model with llama.cpp's server, which does not mind what ``template`` trims.
 
     ``prefills``: whether a trailing assistant message is continued. If not, it is a finished turn.
     """
@@ -108,10 +120,10 @@ def llama_server(
     _refuse_missing(model, install_chat_model.GGUF, "--gguf")
     port = _free_port()
     command: list[str | Path] = [install_llama.COMMAND, "-a", model]
-    command += ["-m", install_chat_model.GGUF if model == CHAT_MODEL else install_llama.gguf()]
+    command += ["-m", install_chat_model.GGUF if model == CHAT_MODEL else install_llama.gguf(TEMPLATES[model])]
     command += ["--host", "127.0.0.1", "--port", str(port), "-c", str(max_model_len), "-np", "1", "-t", "1"]
     command += ["--no-webui", "--jinja"]
-    if template is not None:
+    if (template := template or _syntax(model)) is not None:
         command += ["--chat-template-file", _template(template, model)]
     if reasoning_format is not None:
         command += ["--reasoning-format", reasoning_format]
@@ -126,6 +138,11 @@ def _refuse_missing(model: str, path: Path, *options: str) -> None:
         command = " ".join(("python tests/engine/install_chat_model.py", *options))
         msg = f"the chat model is not installed; run: {command}"
         raise EngineError(msg)
+
+
+def _syntax(model: str) -> str | None:
+    """Return the syntax of a model's tool calls, which is the name of its template, or None if it writes none."""
+    return next((syntax for syntax, name in CALLS_MODELS.items() if name == model), None)
 
 
 def _template(name: str, model: str) -> Path:
