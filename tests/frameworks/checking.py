@@ -11,17 +11,24 @@ import asyncio
 import inspect
 import json
 import sys
+import tempfile
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 CAP = 100
 TOKENS = 450
+#: A model whose syntax of tool calls is known.
+CALLS = "Qwen/Qwen3-32B"
+#: Where agents write. It is removed when the check ends.
+_FOLDER = tempfile.TemporaryDirectory()
+FOLDER = Path(_FOLDER.name)
 
 
 class Chapter(BaseModel):
@@ -70,6 +77,7 @@ class Way:
 
 
 _ways: list[Way] = []
+_agents: list[Way] = []
 
 
 def way(name: str, **how: Any) -> Callable[[Ask], Ask]:
@@ -87,10 +95,38 @@ def opt_out(name: str, switch: str = "extra_body", **how: Any) -> Callable[[Ask]
     return way(name, switch=switch, **how)
 
 
+def agent_way(name: str) -> Callable[[Ask], Ask]:
+    """
+    Return a decorator that registers a way to run an agent with the tool ``write_file`` and the model ``CALLS``.
+
+    The model calls the tool, with an argument of three caps, and ends with a text, which ``Seen`` has.
+    """
+
+    def register(ask: Ask) -> Ask:
+        _agents.append(Way(name, ask))
+        return ask
+
+    return register
+
+
+def write_file(path: str, content: str) -> str:
+    """
+    Write a file.
+
+    Args:
+        path: The path of the file.
+        content: The text of the file.
+    """
+    file = FOLDER / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content.encode())
+    return "Written."
+
+
 def report(*packages: str, **others: str) -> None:
     """Ask in all ways. Print the results as one JSON object in the last line, with the versions of the packages."""
     stay_on_loopback()
-    results = [asked(way) for way in _ways]
+    results = [*(asked(way) for way in _ways), *(run(way) for way in _agents)]
     versions = {**{package: version(package) for package in (*packages, "openai")}, **others}
     print(flush=True)
     print(json.dumps({"versions": versions, "ways": results}), flush=True)
@@ -119,7 +155,7 @@ def asked(way: Way) -> dict[str, Any]:
 
 def verdicts(way: Way, **problems: str | None) -> dict[str, Any]:
     result: dict[str, Any] = {"way": way.name, "switch": problems.pop("switch", "")}
-    result.update(dict.fromkeys(("whole", "rounds", "usage", "opt_out")))
+    result.update(dict.fromkeys(("whole", "rounds", "usage", "opt_out", "file")))
     result.update({what: not problem for what, problem in problems.items() if problem is not None})
     result["reason"] = "; ".join(problem for problem in problems.values() if problem)
     return result
@@ -158,6 +194,59 @@ def opts_out(way: Way) -> str:
     return ""
 
 
+def run(way: Way) -> dict[str, Any]:
+    """Run an agent with the library and without it. "without" is what it wrote without it."""
+    from openai_continue import disabled
+
+    wrote, problem = ran(way)
+    with disabled():
+        without, _ = ran(way)
+    file = problem if wrote == WHOLE else "; ".join(filter(None, [wrote, problem]))
+    result = verdicts(way, file=file, opt_out=f"opted out: {without}" if without == WHOLE else "")
+    return {**result, "switch": "disabled()", "without": without}
+
+
+def ran(way: Way) -> tuple[str, str]:
+    """Run an agent; return what it wrote, and what is wrong with the rest of the run, or ""."""
+    for file in written():
+        file.unlink()
+    server, seen, error = answered(way, f"Please call the tool write_file with {3 * CAP} tokens, for {way.name}.")
+    bodies = [unlimited(request.body) for request in server.requests]
+    if not bodies:
+        return "no file", error or "nothing was asked"
+    ((_, arguments),) = server.uncapped_calls(bodies[0])
+    wrote = compared(json.loads(arguments))
+    if wrote != WHOLE or seen is None or server.derailed:
+        return wrote, error or (f"{server.derailed} derailed" if server.derailed else "")
+    # The second turn begins with the first request that ends in the result of the call.
+    second = [body for body in bodies[1:] if body["messages"][-1]["role"] != "assistant"]
+    if not second:
+        return wrote, "the model has not seen the result of its call"
+    call = server.uncapped_arguments(second[0])
+    # smolagents has a tool for the text at the end.
+    text = json.loads(call)["answer"] if call else whole_text(server, second[0])
+    return wrote, "" if seen.text == text else differing(seen.text, text)
+
+
+WHOLE = "the whole file"
+
+
+def compared(wanted: dict[str, str]) -> str:
+    """Return what agents have written of a file."""
+    files = {file.relative_to(FOLDER).as_posix(): file.read_bytes().decode() for file in written()}
+    if not files:
+        return "no file"
+    content = files.pop(wanted["path"], None)
+    if files or content is None or not wanted["content"].startswith(content):
+        return "another file"
+    return WHOLE if content == wanted["content"] else f"{len(content)} of {len(wanted['content'])} characters"
+
+
+def written() -> list[Path]:
+    """Return the files that agents have written."""
+    return [path for path in FOLDER.rglob("*") if path.is_file()]
+
+
 @cache
 def emulator(answer: str | None) -> Any:
     """Return the server with this answer. It runs until the check ends, so its address stays the same."""
@@ -166,12 +255,12 @@ def emulator(answer: str | None) -> Any:
     return Emulator(cap=CAP, tokens=TOKENS, text=answer).start()
 
 
-def answered(way: Way) -> tuple[Any, Seen | None, str]:
+def answered(way: Way, prompt: str | None = None) -> tuple[Any, Seen | None, str]:
     """Return the server that was asked, and the answer or the error."""
     server = emulator(way.answer)
     server.clear()
     try:
-        seen = way.ask(server.base_url, f"Write about {way.name}.")
+        seen = way.ask(server.base_url, prompt or f"Write about {way.name}.")
         return server, (asyncio.run(awaited(seen)) if inspect.isawaitable(seen) else seen), ""
     except Exception as error:
         traceback.print_exc()
@@ -184,8 +273,13 @@ async def awaited(seen: Awaitable[Seen]) -> Seen:
 
 def whole_text(server: Any, body: dict[str, Any]) -> str:
     """Return the text that an uncapped server answers to a request without limits of its own."""
-    text: str = server.uncapped({name: body[name] for name in body if name not in LIMITS})
+    text: str = server.uncapped(unlimited(body))
     return text
+
+
+def unlimited(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a request without limits of its own."""
+    return {name: body[name] for name in body if name not in LIMITS}
 
 
 LIMITS = ("max_tokens", "max_completion_tokens")

@@ -1,15 +1,25 @@
-"""langchain-openai: whole, streamed, both async, and structured."""
+"""langchain-openai: whole, streamed, both async, structured, and in an agent of LangChain."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from checking import HANDBOOK, Handbook, Seen, opt_out, report, way
+from checking import CALLS, HANDBOOK, Handbook, Seen, agent_way, opt_out, report, way, write_file
+from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
+from openai import DefaultAsyncHttpxClient
 
 
-def model(base_url: str, **more: Any) -> ChatOpenAI:
-    return ChatOpenAI(model="any", base_url=base_url, api_key="none", **more)
+def model(base_url: str, name: str = "any", **more: Any) -> ChatOpenAI:
+    return ChatOpenAI(model=name, base_url=base_url, api_key="none", **more)
+
+
+def agent(base_url: str, **more: Any) -> Any:
+    return create_agent(model(base_url, CALLS, **more), tools=[write_file])
+
+
+def user(prompt: str) -> Any:
+    return {"messages": [{"role": "user", "content": prompt}]}
 
 
 def seen(message: Any) -> Seen:
@@ -70,4 +80,20 @@ def invoke_opted_out(base_url: str, prompt: str) -> Seen:
     return seen(model(base_url, extra_body={"continuation": False}).invoke(prompt))
 
 
-report("langchain-openai")
+@agent_way("create_agent (invoke)")
+def file(base_url: str, prompt: str) -> Seen:
+    return Seen(agent(base_url).invoke(user(prompt))["messages"][-1].content)
+
+
+@agent_way("create_agent (astream)")
+async def file_streamed(base_url: str, prompt: str) -> Seen:
+    # LangChain shares its client, and the event loop of the last run is closed.
+    writer = agent(base_url, http_async_client=DefaultAsyncHttpxClient())
+    pieces = [
+        (where["langgraph_step"], message.content)
+        async for message, where in writer.astream(user(prompt), stream_mode="messages")
+    ]
+    return Seen("".join(content for step, content in pieces if step == pieces[-1][0]))
+
+
+report("langchain-openai", "langchain")

@@ -9,6 +9,8 @@ from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai import OpenAI
 from llama_index.llms.openai_like import OpenAILike
 
+CLOSED = "it only takes the names of closed models, which are left alone"
+
 
 def like(base_url: str, **more: Any) -> OpenAILike:
     settings = {"is_chat_model": True, "context_window": 100_000, **more}
@@ -60,12 +62,12 @@ def complete(base_url: str, prompt: str) -> Seen:
     return Seen(like(base_url).complete(prompt).text)
 
 
-@way("OpenAI.chat")
+@way("OpenAI.chat", cannot=CLOSED)
 def openai_chat(base_url: str, prompt: str) -> Seen:
     return seen(known(base_url).chat(messages(prompt)))
 
 
-@way("OpenAI.stream_chat")
+@way("OpenAI.stream_chat", cannot=CLOSED)
 def openai_stream_chat(base_url: str, prompt: str) -> Seen:
     return joined(list(known(base_url).stream_chat(messages(prompt))))
 

@@ -1,6 +1,8 @@
 """
 Ask the frameworks that use the SDK for long answers, with ``OPENAI_CONTINUE=1`` and no change of code; print a table.
 
+Agents of some of them write a file by one tool call that is three caps long, with the library and without it.
+
     python tests/frameworks/measure.py [--newest] [NAME…]
 
 Each framework has its own environment in the cache, with this checkout installed as a wheel. Needs uv. Exits with 0 if
@@ -31,7 +33,7 @@ CHECK_SECONDS = 600.0
 #: The first requirement is the framework itself.
 FRAMEWORKS = {
     "litellm": ("litellm[proxy]==1.109.1",),
-    "langchain-openai": ("langchain-openai==1.7.4",),
+    "langchain-openai": ("langchain-openai==1.7.4", "langchain==1.5.2"),
     "openai-agents": ("openai-agents==0.24.0",),
     "pydantic-ai": ("pydantic-ai-slim[openai]==2.68.0",),
     "llama-index": ("llama-index-llms-openai==0.8.3", "llama-index-llms-openai-like==0.8.1"),
@@ -53,6 +55,7 @@ OVERRIDES = ("certifi", "litellm-proxy-extras")
 ENVIRONMENT = {
     "OPENAI_CONTINUE": "1",
     "OPENAI_CONTINUE_PROVIDER": "deepinfra",
+    "OPENAI_CONTINUE_CONTINUE_TOOL_CALLS": "1",
     "OPENAI_API_KEY": "none",
     "DEEPINFRA_API_KEY": "none",
     "NO_PROXY": "127.0.0.1,localhost",
@@ -184,8 +187,9 @@ ASKED = ("whole", "rounds", "usage", "opt_out")
 
 def table(results: list[dict[str, Any]]) -> str:
     lines = [
-        "| Framework | openai | Asked by | Whole text | Several rounds | Usage summed | Opt-out |",
-        "|---|---|---|---|---|---|---|",
+        "| Framework | openai | Asked by | Whole text | Several rounds | Usage summed | Opt-out "
+        "| An agent writes a file of three caps |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     notes: list[str] = []
     for result in results:
@@ -193,7 +197,7 @@ def table(results: list[dict[str, Any]]) -> str:
         openai = versions.pop("openai", "?")
         name = ", ".join(f"{package} {version}" for package, version in versions.items()) or result["framework"]
         asked = ", ".join(way["way"] for way in result["ways"] if way["rounds"] is not None)
-        cells = [verdict(result, what) for what in ASKED]
+        cells = [*(verdict(result, what) for what in ASKED), file_verdict(result)]
         lines.append(f"| {name} | {openai} | {asked or result['problem']} | {' | '.join(cells)} |")
         for way in result["ways"]:
             why = way["reason"] or (f"no; {way['cannot']}" if "cannot" in way else "")
@@ -211,6 +215,18 @@ def verdict(result: dict[str, Any], what: str) -> str:
     if not silent:
         return "yes"
     return "not shown" if not any(way[what] for way in result["ways"]) else f"yes; not shown by {', '.join(silent)}"
+
+
+def file_verdict(result: dict[str, Any]) -> str:
+    """Return whether agents wrote the whole file, and what they wrote without the library."""
+    agents = [way for way in result["ways"] if way["file"] is not None]
+    wrong = [way["way"] for way in agents if not way["file"]]
+    if wrong or not agents:
+        return f"no: {', '.join(wrong)}" if wrong else "not asked"
+    without: dict[str, list[str]] = {}
+    for way in agents:
+        without.setdefault(way["without"], []).append(way["way"])
+    return "yes; without the library " + "; ".join(f"{wrote} ({', '.join(ways)})" for wrote, ways in without.items())
 
 
 def run(*command: str | Path) -> None:

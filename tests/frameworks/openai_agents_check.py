@@ -1,17 +1,21 @@
-"""The OpenAI Agents SDK, with its model for chat completions: run, run_streamed, and an output type."""
+"""The OpenAI Agents SDK, with its model for chat completions: run, run_streamed, an output type, and a tool."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, Runner
-from checking import HANDBOOK, Handbook, Seen, opt_out, report, way
+from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, Runner, function_tool
+from checking import CALLS, HANDBOOK, Handbook, Seen, agent_way, opt_out, report, way, write_file
 from openai import AsyncOpenAI
 
 
-def agent(base_url: str, **more: Any) -> Agent[Any]:
+def agent(base_url: str, name: str = "any", **more: Any) -> Agent[Any]:
     client = AsyncOpenAI(base_url=base_url, api_key="none")
-    return Agent(name="writer", model=OpenAIChatCompletionsModel(model="any", openai_client=client), **more)
+    return Agent(name="writer", model=OpenAIChatCompletionsModel(model=name, openai_client=client), **more)
+
+
+def with_tool(base_url: str) -> Agent[Any]:
+    return agent(base_url, CALLS, tools=[function_tool(write_file)])
 
 
 def seen(result: Any, text: str) -> Seen:
@@ -55,6 +59,24 @@ async def run_opted_out(base_url: str, prompt: str) -> Seen:
     settings = ModelSettings(extra_body={"continuation": False})
     result = await Runner.run(agent(base_url, model_settings=settings), prompt)
     return seen(result, result.final_output)
+
+
+@agent_way("run")
+async def file(base_url: str, prompt: str) -> Seen:
+    return Seen((await Runner.run(with_tool(base_url), prompt)).final_output)
+
+
+@agent_way("run_sync")
+def file_sync(base_url: str, prompt: str) -> Seen:
+    return Seen(Runner.run_sync(with_tool(base_url), prompt).final_output)
+
+
+@agent_way("run_streamed")
+async def file_streamed(base_url: str, prompt: str) -> Seen:
+    result = Runner.run_streamed(with_tool(base_url), prompt)
+    async for _ in result.stream_events():
+        pass
+    return Seen(result.final_output)
 
 
 report("openai-agents")

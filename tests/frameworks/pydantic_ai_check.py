@@ -1,17 +1,21 @@
-"""Pydantic AI: run, run_sync, run_stream, and an output type in the provider's own format."""
+"""Pydantic AI: run, run_sync, run_stream, an output type in the provider's own format, and a tool."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from checking import HANDBOOK, Handbook, Seen, opt_out, report, way
+from checking import CALLS, HANDBOOK, Handbook, Seen, agent_way, opt_out, report, way, write_file
 from pydantic_ai import Agent, NativeOutput, PromptedOutput
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 
-def agent(base_url: str, **more: Any) -> Agent[Any, Any]:
-    return Agent(OpenAIChatModel("any", provider=OpenAIProvider(base_url=base_url, api_key="none")), **more)
+def agent(base_url: str, name: str = "any", **more: Any) -> Agent[Any, Any]:
+    return Agent(OpenAIChatModel(name, provider=OpenAIProvider(base_url=base_url, api_key="none")), **more)
+
+
+def with_tool(base_url: str) -> Agent[Any, Any]:
+    return agent(base_url, CALLS, tools=[write_file])
 
 
 def seen(result: Any, text: str) -> Seen:
@@ -54,6 +58,22 @@ async def prompted_output(base_url: str, prompt: str) -> Seen:
 async def run_opted_out(base_url: str, prompt: str) -> Seen:
     result = await agent(base_url).run(prompt, model_settings={"extra_body": {"continuation": False}})
     return seen(result, result.output)
+
+
+@agent_way("run")
+async def file(base_url: str, prompt: str) -> Seen:
+    return Seen((await with_tool(base_url).run(prompt)).output)
+
+
+@agent_way("run_sync")
+def file_sync(base_url: str, prompt: str) -> Seen:
+    return Seen(with_tool(base_url).run_sync(prompt).output)
+
+
+@agent_way("run_stream")
+async def file_streamed(base_url: str, prompt: str) -> Seen:
+    async with with_tool(base_url).run_stream(prompt) as result:
+        return Seen(await result.get_output())
 
 
 report("pydantic-ai-slim")

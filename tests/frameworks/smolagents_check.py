@@ -1,15 +1,16 @@
-"""smolagents: its models on the SDK and on LiteLLM, whole and streamed, and an agent's answer."""
+"""smolagents: its models on the SDK and on LiteLLM, whole and streamed, an agent's answer, and its tools."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from checking import Seen, opt_out, report, way
-from smolagents import LiteLLMModel, OpenAIServerModel, ToolCallingAgent
+import checking
+from checking import CALLS, Seen, agent_way, opt_out, report, way
+from smolagents import LiteLLMModel, OpenAIServerModel, ToolCallingAgent, tool
 
 
-def model(base_url: str, **more: Any) -> OpenAIServerModel:
-    return OpenAIServerModel("any", api_base=base_url, api_key="none", **more)
+def model(base_url: str, name: str = "any", **more: Any) -> OpenAIServerModel:
+    return OpenAIServerModel(name, api_base=base_url, api_key="none", **more)
 
 
 def lite(base_url: str) -> LiteLLMModel:
@@ -59,6 +60,36 @@ def agent(base_url: str, prompt: str) -> Seen:
 @opt_out("generate")
 def generate_opted_out(base_url: str, prompt: str) -> Seen:
     return seen(model(base_url, extra_body={"continuation": False}).generate(user(prompt)))
+
+
+@tool
+def write_file(path: str, content: str) -> str:
+    """
+    Write a file.
+
+    Args:
+        path: The path of the file.
+        content: The text of the file.
+    """
+    # The agent sends results as words of the user, and the model answers by a call.
+    return f"{checking.write_file(path, content)} Now call the tool final_answer."
+
+
+def calls_tools(base_url: str, prompt: str, **more: Any) -> Seen:
+    writer: Any = ToolCallingAgent(
+        tools=[write_file], model=model(base_url, CALLS), max_steps=2, verbosity_level=0, **more
+    )
+    return Seen(writer.run(prompt))
+
+
+@agent_way("ToolCallingAgent")
+def file(base_url: str, prompt: str) -> Seen:
+    return calls_tools(base_url, prompt)
+
+
+@agent_way("ToolCallingAgent (streamed)")
+def file_streamed(base_url: str, prompt: str) -> Seen:
+    return calls_tools(base_url, prompt, stream_outputs=True)
 
 
 report("smolagents")
