@@ -118,19 +118,27 @@ class Prefill:
     # How it goes back.
 
     def write(  # noqa: PLR0913
-        self, body: Json, content: str, thoughts: str, hold: Hold, *, first: bool, confirmed: int = 0
+        self,
+        body: Json,
+        content: str,
+        thoughts: str,
+        hold: Hold,
+        *,
+        first: bool,
+        confirmed: int = 0,
+        ends_token: bool = True,
     ) -> tuple[Json, Seam]:
         """
         Return the body with the text so far as its last message, and the seam where the next round meets the text.
 
         ``content``, ``thoughts``: the answer, and the thoughts in a field of their own. ``first``: whether no text was
         continued yet, so that the server may still show that it begins again. ``confirmed``: the characters of the tail
-        that the model has written again.
+        that the model has written again. ``ends_token``: whether the text ends where a token did.
         """
         inline = self.part(content, thoughts)
         thinking = bool(thoughts) and not content
         text = self._continued(inline, content, thoughts)
-        held = self._held(text, inline, hold)
+        held = self._held(text, inline, hold, ends_token=ends_token)
         # What came back of the tail ended with a token, so it may be sent.
         held = held[confirmed:] if self._exact(hold, inline) else held
         sent = text[: len(text) - len(held)]
@@ -205,14 +213,14 @@ class Prefill:
             return thoughts
         return content if self._is_prefilled() or inline.thinking else inline.answer
 
-    def _held(self, text: str, inline: Inline, hold: Hold) -> str:
+    def _held(self, text: str, inline: Inline, hold: Hold, *, ends_token: bool) -> str:
         """Return the end of the text that is held back."""
         if self._trims and inline.thoughts and not inline.thinking and not text:
             return inline.gap
         if hold is Hold.NOTHING:
             return ""
         if self._exact(hold, inline):
-            return seam.held_to_word(text, trims=self._trims)
+            return seam.held_to_word(text, trims=self._trims, ends_token=ends_token)
         return seam.held_whitespace(text, trims=self._trims)
 
     def _exact(self, hold: Hold, inline: Inline) -> bool:

@@ -14,7 +14,7 @@ from .choices import Choices
 from .jsons import Json, as_object
 from .learned import Learned
 from .limit import Limit
-from .prefill import Prefill
+from .prefill import Hold, Prefill
 from .structured import Format, without_format
 from .tools import is_forced
 from .turn import Tools, Turn, may_be_calls
@@ -120,8 +120,17 @@ class Requests:
         if choice.turn is not None:
             content = choice.turn.raw.text
             body.update(self._call_fields)
+        ends_token = choice.turn is None or choice.turn.ends_token
+        # A text that may end within a token goes back up to a word, whatever is known of the tokenizer.
+        hold = choice.hold if ends_token or choice.hold is not self.prefill.hold else Hold.TO_WORD
         body, seam = self.prefill.write(
-            body, content, thoughts, choice.hold, first=not choice.joined, confirmed=choice.confirmed
+            body,
+            content,
+            thoughts,
+            hold,
+            first=not choice.joined,
+            confirmed=choice.confirmed,
+            ends_token=ends_token,
         )
         document = None
         if self.format is not None and self.format.is_json and choice.turn is None:

@@ -155,15 +155,17 @@ def held_whitespace(text: str, *, trims: bool) -> str:
     return text[len(bare) :] if bare else ""
 
 
-def held_to_word(text: str, *, trims: bool) -> str:
+def held_to_word(text: str, *, trims: bool, ends_token: bool = True) -> str:
     """
     Return the whitespace at the end of the text and the punctuation before it, back to a word; the tail.
+
+    ``ends_token``: whether the text ends where a token did. Else its end is held back without whitespace too.
 
     A tag goes with the bracket that closes it, because ``</li>`` may be one token. Without a word, and if the text does
     not end in whitespace, it returns what ``held_whitespace()`` does.
     """
     end = len(text.rstrip())
-    if end == len(text):
+    if end == len(text) and ends_token:
         return ""
     while True:
         while end and not _is_of_word(text[end - 1]):

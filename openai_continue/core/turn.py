@@ -148,6 +148,15 @@ class Turn:
         return self._reader.is_in_call or self._reader.has_arguments
 
     @property
+    def ends_token(self) -> bool:
+        """
+        Whether the text ends where a token did.
+
+        A server that has read it keeps back what may be half an escape or half a mark.
+        """
+        return self.shows_raw if self._returned is None else not self._returned.has_calls and bool(self._ends_with)
+
+    @property
     def is_ahead(self) -> bool:
         """Whether the text holds more than the model has written: the mark before arguments that have not begun."""
         return bool(len(self._calls)) and self._calls.last.arguments.strip() in ("", "{")
