@@ -82,8 +82,8 @@ def examine_calls(doctor: Doctor, row: Provider) -> str:
 
 def _written(reply: dict[str, Any]) -> tuple[str, bool]:
     """Return the arguments of a call, or the content that shows it as text, and whether it is a call."""
-    message = reply["choices"][0].get("message") or {}
-    calls = message.get("tool_calls") or []
+    message: dict[str, Any] = reply["choices"][0].get("message") or {}
+    calls: list[dict[str, Any]] = message.get("tool_calls") or []
     if calls:
         return str(calls[-1].get("function", {}).get("arguments") or ""), True
     return str(message.get("content") or ""), False

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..call_syntaxes import CallSyntax, Parameters
 from .call_values import PYTHON_UNIT, ValueEnd, escaped, read_value, unescaped_python
 from .document import Document
 from .jsons import as_object
+from .tools import functions_in
 
 # What a mark may be followed by that is to be seen before it is known, at most.
 _LONGEST_MARK = 400
@@ -313,8 +314,7 @@ def _overlap(text: str, mark: str) -> int:
 def _properties(tools: object) -> dict[str, dict[str, bool]]:
     """Return for each tool and parameter whether its type is "string"."""
     known: dict[str, dict[str, bool]] = {}
-    for tool in tools if isinstance(tools, list) else []:  # pyright: ignore[reportUnknownVariableType]
-        function: dict[str, Any] = as_object((as_object(tool) or {}).get("function")) or {}
+    for function in functions_in(tools):
         properties = as_object((as_object(function.get("parameters")) or {}).get("properties")) or {}
         known[str(function.get("name"))] = {
             key: (as_object(value) or {}).get("type") == "string" for key, value in properties.items()

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
 
 from ..call_syntaxes import CallSyntax
 from .call_reader import Event, Reader, first_mark
@@ -19,7 +18,7 @@ from .returned import Returned
 from .schema import conforms
 from .seam import Seam
 from .text import Text
-from .tools import Call, Calls, calls_in, is_json
+from .tools import Call, Calls, calls_in, functions_in, is_json
 
 # An escape in a JSON string, and what it stands for.
 _ESCAPE = re.compile(r"\\(.)")
@@ -77,6 +76,8 @@ class Turn:
         self._ends_with = ""
         self._before: tuple[int, str, str] = (0, "", "")
         self._is_broken = False
+        # Whether the calls were whole when the running round began.
+        self._was_closed = False
         # Whether a further call came that the caller does not want.
         self._is_over = False
 
@@ -97,7 +98,7 @@ class Turn:
             return None
         if is_json(cut.arguments) and not trusted:
             return None
-        raw, writer = _opened(syntax, text), Writer(syntax)
+        raw, writer, start = _opened(syntax, text), Writer(syntax), 0
         for place, call in enumerate(calls):
             raw += head(syntax, call.name, place)
             start, writer = len(raw), Writer(syntax)
@@ -180,6 +181,7 @@ class Turn:
             else None
         )
         self._last, self._ends_with, self.has_failed = None, "", False
+        self._was_closed = not self._reader.is_in_call
 
     def take(self, chunk: Json) -> list[Json]:
         """Take a chunk of the round; return the chunks for the caller, whose deltas are of tool calls."""
@@ -245,6 +247,8 @@ class Turn:
             elif event.kind == "end":
                 self._is_broken = self._is_broken or bool(self._owed)
             elif self._read and event.text.strip():
+                # Nothing but a further call follows arguments that were whole before the round.
+                self._is_broken = self._is_broken or self._was_closed
                 text += event.text
             if self._is_broken:
                 break
@@ -259,6 +263,7 @@ class Turn:
         if self._wants_one and len(self._calls):
             self._is_over = True
             return
+        self._was_closed = False
         index = max((call.index for call in self._calls), default=-1) + 1
         call = Call(index, self._next_id(event.text, index), event.text, is_json=True)
         self._calls.add(call)
@@ -372,16 +377,11 @@ def _opened(syntax: CallSyntax, text: str) -> str:
     return text + syntax.gap[min(ends, len(syntax.gap)) :]
 
 
-def _functions(tools: object) -> list[Json]:
-    listed: list[Any] = tools if isinstance(tools, list) else []
-    return [as_object((as_object(tool) or {}).get("function")) or {} for tool in listed]
-
-
 def _names(tools: object) -> list[object]:
-    return [function.get("name") for function in _functions(tools)]
+    return [function.get("name") for function in functions_in(tools)]
 
 
 def _schema_of(tools: object, name: str) -> Json | None:
     """Return the schema of a tool's parameters, or None."""
-    found = next((function for function in _functions(tools) if function.get("name") == name), {})
+    found: Json = next((function for function in functions_in(tools) if function.get("name") == name), {})
     return as_object(found.get("parameters"))

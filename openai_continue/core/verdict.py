@@ -61,7 +61,7 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned
 
 def _ended(choice: Choice, stopped: Stopped | None, requests: Requests) -> str | None:
     """Return why an answer ends that was cut, or None. ``stopped``: why no more of its last round was taken."""
-    if choice.turn is None and choice.hides_cut:
+    if choice.hides_cut and (choice.turn is None or requests.limit.reached(choice.used)):
         return "tool_call"
     if choice.calling and (choice.turn is None or choice.turn.has_failed):
         return "tool_call"
