@@ -242,8 +242,8 @@ class Reader:
         comma, colon = self._separators
         self._put(events, "arguments", ("{" if self._count == 0 else comma) + f'"{escaped(self._key)}"{colon}')
         self._count += 1
-        self._end = ValueEnd()
         if self._parameters.quote:
+            self._end = ValueEnd(self._parameters.values, self._parameters.quote)
             is_string = self._buffer.startswith(self._parameters.quote)
             self._take(len(self._parameters.quote) if is_string else 0)
         else:
@@ -263,7 +263,7 @@ class Reader:
             keep = max(_overlap(self._buffer, newline + mark), _overlap(self._buffer, mark))
             self._put(events, "arguments", escaped(self._take(len(self._buffer) - keep)))
             return False
-        self._put(events, "arguments", escaped(self._take(place).removesuffix(newline or "\0")) + '"')
+        self._put(events, "arguments", escaped(self._take(place).removesuffix(newline)) + '"')
         self._take(len(mark))
         self._state = self._parameter
         return True
@@ -280,8 +280,7 @@ class Reader:
 
     def _value(self, events: list[Event]) -> bool:
         """Take a value that is no string, among strings in quotes."""
-        end = self._end.feed(self._buffer, self._new)
-        self._new = 0
+        end = self._end.feed(self._buffer)
         return False if end is None else self._put_value(events, self._take(end))
 
     def _raw_value(self, events: list[Event]) -> bool:

@@ -30,7 +30,6 @@ class Writer:
         self._next = "name"
         self._count = 0
         self._end = ValueEnd()
-        self._new = 0
 
     def feed(self, arguments: str) -> str:
         """Take a piece of the JSON; return what the model would have written for it."""
@@ -38,7 +37,6 @@ class Writer:
             self.consumed += len(arguments)
             return arguments
         self._rest += arguments
-        self._new = len(arguments)
         out: list[str] = []
         while (step := self._step(self._parameters)) is not None:
             out.append(step)
@@ -53,7 +51,6 @@ class Writer:
     def _take(self, length: int, following: str, out: str = "") -> str:
         self._rest, self._next = self._rest[length:], following
         self.consumed += length
-        self._new = len(self._rest)
         return out
 
     def _name(self, parameters: Parameters) -> str | None:
@@ -80,8 +77,7 @@ class Writer:
         return self._take(found.end(), "string", text)
 
     def _value(self, parameters: Parameters) -> str | None:
-        end = self._end.feed(self._rest, self._new) if self._rest else None
-        self._new = 0
+        end = self._end.feed(self._rest)
         if end is None:
             return None
         try:
