@@ -31,7 +31,7 @@ def _pattern(mark: str) -> re.Pattern[str]:
     parts = re.split(r"(\{name\}|\{key\}|\{index\}|\{is_string\}|\s+|[{}:,])", mark)
     holes = {"{name}": r"(?P<name>[\w.\-]+)", "{key}": r"(?P<key>[^<>\"=:]+?)", "{index}": r"\d+"}
     holes["{is_string}"] = r"(?P<is_string>\w+)"
-    return re.compile("".join(holes.get(part) or _loosely(part) for part in parts if part))
+    return re.compile("".join(holes.get(part) or _loosely(part) for part in parts if part).replace("><", r">\s*<"))
 
 
 def _loosely(part: str) -> str:
