@@ -178,7 +178,8 @@ class Reader:
     def _tail(self, events: list[Event]) -> bool:
         found = re.compile(r"\s*" + _pattern(self.syntax.tail.strip()).pattern).match(self._buffer)
         if found is None:
-            return self._wait()
+            self.is_broken = not "".join(self.syntax.tail.split()).startswith("".join(self._buffer.split()))
+            return False
         self._take(found.end())
         events.append(Event("end", "", self._place))
         self._state = self._between
