@@ -26,21 +26,24 @@ class Returned:
     def __init__(self, reader: Reader, calls: Sequence[Call], before: str, sent: str) -> None:
         self._syntax = syntax = reader.syntax
         self._earlier = [call.arguments for call in calls[:-1]]
+        self._name = calls[-1].name
         self._before = before
         self._sent = sent
         self._known = _arguments_in(sent, reader, len(calls)) if syntax.parameters else sent[len(before) :]
         #: The ids of calls that are new, in order.
         self.ids: list[str | None] = []
-        #: Whether a call ended within its arguments, and another one followed.
+        #: Whether a call ended within its arguments and another one followed, or the cut call is not among them.
         self.is_broken = False
         self._count = len(calls)
         # The call that comes now: by index and id; what it is ("open": the cut one, "new", or None: not known yet).
         self._key: tuple[object, str | None] | None = None
         self._kind: str | None = None
+        self._said = ""
         self._place = -1
         self._arguments = ""
         self._writer: Writer | None = None
-        # Characters of the output that were sent, and that are left out.
+        # Whether the cut call came from its beginning. Characters of the output that were sent, and that are left out.
+        self._is_again = False
         self._skip = 0
 
     def take(self, calls: Sequence[Json], *, is_open: bool) -> str:
@@ -62,12 +65,15 @@ class Returned:
         if self._key is None:
             return ""
         out = self._settle()
+        if self._kind == "open" and is_json(self._arguments) and not self._is_whole:
+            # A call of its own.
+            self.is_broken = True
         return out + (self._syntax.tail if self._kind is not None and self._is_whole else "")
 
     @property
     def _is_whole(self) -> bool:
-        came = self._arguments
-        return is_json(came) or (self._kind == "open" and is_json(self._known + came))
+        from_start = self._is_again or self._kind == "new"
+        return is_json(self._arguments if from_start else self._known + self._arguments)
 
     @property
     def has_open(self) -> bool:
@@ -83,7 +89,7 @@ class Returned:
             out += self._syntax.tail
         index = key[0] if isinstance(key[0], int) else 0
         self._place = max(self._place + 1, min(index, len(self._earlier)))
-        self._key, self._arguments, self._kind = key, "", None
+        self._key, self._said, self._arguments, self._kind = key, name, "", None
         if had_open:
             self._kind, self._writer = "new", Writer(self._syntax)
             self.ids.append(key[1])
@@ -112,6 +118,7 @@ class Returned:
         if self._writer is not None:
             return self._rest(self._writer.feed(arguments))
         self._kind = "open"
+        self.is_broken = self.is_broken or self._said not in ("", self._name)
         full = self._full()
         if full is None:
             return ""
@@ -126,7 +133,8 @@ class Returned:
             return None
         if came.lstrip().startswith("{"):
             again = self._before + Writer(self._syntax).feed(came)
-            if again.startswith(self._sent):
+            self._is_again = again.startswith(self._sent)
+            if self._is_again:
                 return came
             if self._sent.startswith(again):
                 return None

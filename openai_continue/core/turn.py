@@ -12,7 +12,7 @@ from typing import Any
 from ..call_syntaxes import CallSyntax
 from .call_reader import Event, Reader, first_mark
 from .call_writer import Writer, head
-from .characters import CUT_CHARACTER
+from .characters import CUT_CHARACTER, has_lone_surrogates, paired
 from .chunks import delta_of, has_lists, text_of
 from .jsons import Json, as_object, as_string
 from .returned import Returned
@@ -79,9 +79,11 @@ class Turn:
         ``trusted``: whether the server is known not to close half arguments. Else whole ones are not continued.
         """
         cut = calls.last
+        for call in calls:
+            call.arguments = paired(call.arguments)
         # A parser may give the half of a name.
         known = all(call.is_json and call.is_listed and call.name in _names(tools) for call in calls)
-        if not known or cut.arguments.endswith(CUT_CHARACTER):
+        if not known or cut.arguments.endswith(CUT_CHARACTER) or has_lone_surrogates(cut.arguments):
             return None
         if is_json(cut.arguments) and not trusted:
             return None
@@ -279,6 +281,7 @@ class Turn:
             return out
         if self._returned is not None and self._last is not None and self._reader.is_in_call:
             closes = self._returned.close()
+            self._is_broken = self._is_broken or self._returned.is_broken
             out += self._take_text(self._last, closes)
         return out + self._shown(self.raw.end_round(goes_on=False))
 
