@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Iterable
@@ -79,3 +80,53 @@ def split(text: str, seed: int) -> list[str]:
     chance = random.Random(f"{seed} {text}")
     edges = sorted(chance.randrange(len(text) + 1) for _ in range(chance.randint(1, 40)))
     return [text[start:end] for start, end in zip([0, *edges], [*edges, len(text)], strict=True)]
+
+
+class Writes:
+    """
+    A server whose model writes a text with calls, so many characters a round; the last number holds for all that follow.
+
+    The first answer shows calls as its parser reads them, or as text (``shows_raw``); the rest is text.
+    """
+
+    def __init__(
+        self, syntax: CallSyntax, tools: list[Json], raw: str, sizes: Iterable[int], *, shows_raw: bool = False
+    ) -> None:
+        self._syntax, self._tools, self._raw, self._shows_raw = syntax, tools, raw, shows_raw
+        self._sizes = [*sizes]
+        self.bodies: list[Json] = []
+
+    def _next(self, body: Json) -> tuple[str, str]:
+        """Return what comes next, and how it ends."""
+        self.bodies.append(copy.deepcopy(body))
+        last = body["messages"][-1]
+        sent = last["content"] if last["role"] == "assistant" else ""
+        assert self._raw.startswith(sent), f"the model did not write {sent!r}"
+        size = self._sizes.pop(0) if len(self._sizes) > 1 else self._sizes[0]
+        return self._raw[len(sent) : len(sent) + size], "stop" if len(sent) + size >= len(self._raw) else "length"
+
+    def _parsed(self, text: str) -> tuple[str, list[tuple[str, str]]]:
+        return read(Reader(self._syntax, self._tools), [text])
+
+    def completion(self, body: Json) -> Json:
+        text, finish = self._next(body)
+        message: Json = {"role": "assistant", "content": text}
+        if len(self.bodies) == 1 and not self._shows_raw:
+            message["content"], called = self._parsed(text)
+            calls = [{"id": f"call-{place}", "type": "function", "function": {"name": name, "arguments": arguments}} for place, (name, arguments) in enumerate(called)]  # fmt: skip
+            message |= {"tool_calls": calls} if calls else {}
+        return {"id": "c", "choices": [{"index": 0, "message": message, "finish_reason": finish}]}
+
+    def chunks(self, body: Json) -> list[Json]:
+        text, finish = self._next(body)
+        if len(self.bodies) > 1:
+            deltas: list[Json] = [{"content": text[start : start + 3]} for start in range(0, len(text), 3)]
+        else:
+            said, called = self._parsed(text)
+            deltas = [{"content": said}] if said else []
+            for place, (name, arguments) in enumerate(called):
+                opening = {"name": name, "arguments": ""}
+                deltas.append({"tool_calls": [{"index": place, "id": f"call-{place}", "type": "function", "function": opening}]})  # fmt: skip
+                deltas += [{"tool_calls": [{"index": place, "function": {"arguments": arguments[start : start + 4]}}]} for start in range(0, len(arguments), 4)]  # fmt: skip
+        ends = [*((delta, None) for delta in deltas), ({}, finish)]
+        return [{"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in ends]
