@@ -18,6 +18,14 @@ _NAME = re.compile(r'"(?:[^"\\]|\\.)*"|([^\s"{}\[\],:][^"{}\[\],:]*?)(?=\s*:)')
 _SCALAR = re.compile(r"\s*([^\s,}\])]+)(?=\s*[,}\])])")
 
 
+def type_of(value: Any) -> str:
+    """Return the type of a value, as JSON schemas name it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "boolean"
+    names = {str: "string", int: "integer", float: "number", list: "array", dict: "object"}
+    return names[type(value)]
+
+
 def unescaped(unit: str) -> str:
     """Return what a piece of a JSON string stands for."""
     return str(json.loads(f'"{unit}"', strict=False)) if unit[0] == "\\" else unit

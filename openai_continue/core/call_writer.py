@@ -25,6 +25,8 @@ class Writer:
         self._parameters = syntax.parameters
         #: How many characters of the JSON the output holds. What follows them is a name or a value that is not whole.
         self.consumed = 0
+        #: The names of its parameters, and whether their values are strings.
+        self.strings: dict[str, bool] = {}
         self._rest = ""
         # What comes next of the object: a name, a string, or another value.
         self._next = "name"
@@ -58,7 +60,9 @@ class Writer:
         if found is None:
             return None
         is_string = self._rest[found.end()] == '"'
-        opens = parameters.opens.replace("{key}", str(json.loads(found[1], strict=False)))
+        key = str(json.loads(found[1], strict=False))
+        self.strings[key] = is_string
+        opens = parameters.opens.replace("{key}", key)
         opens = opens.replace("{is_string}", str(is_string).lower())
         between, self._count = parameters.between if self._count else "", self._count + 1
         self._end = ValueEnd()

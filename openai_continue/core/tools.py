@@ -133,6 +133,12 @@ def calls_in(delta: Mapping[str, Any]) -> list[Json]:
     return [as_object(call) or {} for call in cast("list[Any]", calls)] if isinstance(calls, list) else []
 
 
+def functions_of(tools: object) -> list[Json]:
+    """Return the functions of a request's tools."""
+    listed = cast("list[Any]", tools) if isinstance(tools, list) else []
+    return [as_object((as_object(tool) or {}).get("function")) or {} for tool in listed]
+
+
 def is_json(text: str) -> bool:
     """Whether a text is a JSON document. Servers let raw newlines pass within its strings."""
     try:

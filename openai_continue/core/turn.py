@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
 
 from ..call_syntaxes import CallSyntax
 from .call_reader import Event, Reader, first_mark
@@ -19,7 +18,7 @@ from .returned import Returned
 from .schema import conforms
 from .seam import Seam
 from .text import Text
-from .tools import Call, Calls, calls_in, is_json
+from .tools import Call, Calls, calls_in, functions_of, is_json
 
 # An escape in a JSON string, and what it stands for.
 _ESCAPE = re.compile(r"\\(.)")
@@ -37,7 +36,9 @@ class Turn:
     which arguments are new.
     """
 
-    def __init__(self, syntax: CallSyntax, tools: object, calls: Calls, raw: str) -> None:
+    def __init__(
+        self, syntax: CallSyntax, tools: object, calls: Calls, raw: str, strings: Sequence[Mapping[str, bool]] = ()
+    ) -> None:
         self._syntax = syntax
         self._tools = tools
         self._calls = calls
@@ -46,6 +47,8 @@ class Turn:
         self.raw.add(raw)
         first = next(iter(calls), None)
         self._is_compact = first is not None and _COMPACT.match(first.arguments) is not None
+        # What the server took for strings.
+        self._strings = strings
         self._reader = self._new_reader()
         #: Whether a whole answer shows a call that was cut as this text, and not as a call.
         self.shows_raw = False
@@ -53,6 +56,8 @@ class Turn:
         self.text = ""
         #: Whether the last round did not continue the calls. Then they are as they were before it.
         self.has_failed = False
+        #: Whether more was sent than the model has written: the mark before arguments that had not begun.
+        self.is_ahead = False
         # How many calls were read. Arguments of the last one that the caller has, and that the reader has yet to show.
         self._read = 0
         self._owed = ""
@@ -61,13 +66,13 @@ class Turn:
         self._returned: Returned | None = None
         # The last chunk of the running round, for what ends it.
         self._last: Json | None = None
-        # The last character of the content of the running round.
-        self._ends_with = ""
+        # Whether it brought content.
+        self._has_text = False
         self._before: tuple[int, str, str] = (0, "", "")
         self._is_broken = False
 
     def _new_reader(self) -> Reader:
-        return Reader(self._syntax, self._tools, compact=self._is_compact)
+        return Reader(self._syntax, self._tools, strings=self._strings, compact=self._is_compact)
 
     @classmethod
     def of_calls(  # noqa: PLR0913
@@ -87,12 +92,14 @@ class Turn:
             return None
         if is_json(cut.arguments) and not trusted:
             return None
-        raw, writer = _opened(syntax, text), Writer(syntax)
+        raw, writer, start = _opened(syntax, text), Writer(syntax), 0
+        strings: list[Mapping[str, bool]] = []
         for place, call in enumerate(calls):
             raw += head(syntax, call.name, place)
             start, writer = len(raw), Writer(syntax)
             raw += writer.feed(call.arguments) + (syntax.tail if call is not cut else "")
-        turn = cls(syntax, tools, calls, raw)
+            strings.append(writer.strings)
+        turn = cls(syntax, tools, calls, raw, strings)
         turn.text, turn._start = text, start
         return turn if turn._is_read(cut, whole=writer.consumed == len(cut.arguments), streamed=streamed) else None
 
@@ -134,17 +141,13 @@ class Turn:
             return False
         return self._reader.is_in_call or self._reader.has_arguments
 
-    @property
-    def is_ahead(self) -> bool:
-        """Whether the text holds more than the model has written: the mark before arguments that have not begun."""
-        return bool(len(self._calls)) and self._calls.last.arguments.strip() in ("", "{")
-
     # The running round.
 
     def start_round(self, seam: Seam) -> None:
         """Begin a round that continues this turn."""
         raw = self.raw.text
         self._before = len(self._calls), self._calls.last.arguments if len(self._calls) else "", raw
+        self.is_ahead = self._before[0] > 0 and self._before[1].strip() in ("", "{")
         again = (head(self._syntax, self._calls.last.name, 0).strip(),) if len(self._calls) else ()
         before = seam.before
         if self._syntax.parameters is None:
@@ -153,7 +156,7 @@ class Turn:
         sent = raw[: len(raw) - len(seam.held)]
         calls = list(self._calls)
         self._returned = Returned(self._new_reader(), calls, raw[: self._start], sent) if calls else None
-        self._last, self._ends_with, self.has_failed = None, "", False
+        self._last, self._has_text, self.has_failed = None, False, False
 
     def take(self, chunk: Json) -> list[Json]:
         """Take a chunk of the round; return the chunks for the caller, whose deltas are of tool calls."""
@@ -163,19 +166,20 @@ class Turn:
         if self._is_copy(text, beside=bool(calls)):
             text = ""
         out = self._take_text(chunk, text)
-        self._ends_with = text[-1:] or self._ends_with
+        self._has_text = self._has_text or bool(text)
         if calls and self._returned is not None:
             out += self._take_returned(self._returned, chunk, calls)
         return out
 
     def _take_returned(self, returned: Returned, chunk: Json, calls: Sequence[Json]) -> list[Json]:
         """Take calls that the server has read; text that came before them has come to its end."""
-        out = self._shown(self.raw.settle()) if self._ends_with else []
+        out = self._shown(self.raw.settle()) if self._has_text else []
         is_open, between = self._reader.is_in_call, self._syntax.between
         text = returned.take(calls, is_open=is_open)
         self._is_broken = self._is_broken or returned.is_broken
-        if not is_open and between.isspace() and text.startswith(between) and self._ends_with == between:
-            # What parts two calls came with the text.
+        is_parted = self.raw.text.endswith(between) and (self._has_text or not self.raw.seam.held)
+        if not is_open and between.isspace() and text.startswith(between) and is_parted:
+            # What parts two calls came with the text, or was sent.
             text = text[len(between) :]
         return out if self._is_broken else out + self._take_text(chunk, text)
 
@@ -341,16 +345,11 @@ def _opened(syntax: CallSyntax, text: str) -> str:
     return text + syntax.gap[min(ends, len(syntax.gap)) :]
 
 
-def _functions(tools: object) -> list[Json]:
-    listed: list[Any] = tools if isinstance(tools, list) else []
-    return [as_object((as_object(tool) or {}).get("function")) or {} for tool in listed]
-
-
 def _names(tools: object) -> list[object]:
-    return [function.get("name") for function in _functions(tools)]
+    return [function.get("name") for function in functions_of(tools)]
 
 
 def _schema_of(tools: object, name: str) -> Json | None:
     """Return the schema of a tool's parameters, or None."""
-    found = next((function for function in _functions(tools) if function.get("name") == name), {})
-    return as_object(found.get("parameters"))
+    found = next((function for function in functions_of(tools) if function.get("name") == name), None)
+    return None if found is None else as_object(found.get("parameters"))

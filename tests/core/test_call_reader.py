@@ -153,3 +153,39 @@ def test_arguments_are_not_held_back() -> None:
         "".join(event.text for event in reader.feed(piece)) for piece in ("\nb", "c\n", "d</", "e\n</parameter", ">")
     ]
     assert out == ['{"a": "b', "c", "\\nd", "</e", '"']
+
+
+TYPES: list[tuple[Any, str, str]] = [
+    # The schema of a parameter, its value as it is written, and as it is read.
+    ({"type": "string"}, "12", '"12"'),
+    ({"type": "string"}, "null", '"null"'),
+    ({"type": "integer"}, "12", "12"),
+    ({"type": "integer"}, "a", '"a"'),
+    ({"type": ["string", "null"]}, "12", '"12"'),
+    ({"type": ["string", "null"]}, "null", "null"),
+    ({"type": ["string", "number"]}, "12", "12"),
+    ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "true", '"true"'),
+    ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "null", "null"),
+    ({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/X"}]}, "12", "12"),
+    ({"oneOf": [{"type": "string"}, {"type": "array"}]}, '["a"]', '["a"]'),
+    ({"oneOf": [{"type": "string"}, {"type": "array"}]}, '{"a": 1}', '"{\\"a\\": 1}"'),
+    ({"enum": ["1", "2"]}, "1", '"1"'),
+    ({"enum": ["1", 2]}, "2", "2"),
+    ({"const": "1"}, "1", '"1"'),
+    ({}, "12", "12"),
+    ({}, "a b", '"a b"'),
+    (None, '{"a": [1]}', '{"a": [1]}'),
+]
+
+
+@pytest.mark.parametrize(("schema", "text", "value"), TYPES)
+def test_types(schema: Any, text: str, value: str) -> None:
+    """What has no quotes is a string if the schema says so, or if it is nothing else that the schema allows."""
+    parameters = {"properties": {"a": schema}} if schema is not None else None
+    tools = [{"type": "function", "function": {"name": "save", "parameters": parameters}}]
+    raw = f"<tool_call>\n<function=save>\n<parameter=a>\n{text}\n</parameter>\n</function>\n</tool_call>"
+    for seed in range(4):
+        assert ("", [("save", f'{{"a": {value}}}')]) == read(Reader(row("qwen3-coder"), tools), split(raw, seed))
+    # What the server has taken for a string is one.
+    known = Reader(row("qwen3-coder"), tools, strings=[{"a": True}])
+    assert ("", [("save", dumped({"a": text}))]) == read(known, [raw])

@@ -114,6 +114,7 @@ GOES_ON: dict[str, Case] = {
     "the rest as text, in pieces": Case([CUT, end(*pieces(REST + TAIL))], drives=[streamed]),
     "in three rounds": Case([CUT, cut(REST[:6]), end(REST[6:] + TAIL)]),
     "cut before the first character": Case([cut(call("")), end(SAVE + TAIL)]),
+    "cut before it, and the prompt has more tokens": Case([cut(call("")), end(SAVE + TAIL, usage=usage(20, 9))]),
     "cut after the arguments": Case([cut(call(SAVE)), end(TAIL)]),
     "the mark after it never comes": Case([CUT, end(REST + "}")]),
     "half of the mark after it": Case([CUT, end(REST + TAIL[:-3])]),
@@ -125,6 +126,12 @@ GOES_ON: dict[str, Case] = {
         [CUT, end(REST + TAIL + "\n", call(RUN, "run", id_="call-9"), finish="tool_calls")],
         BOTH,
         ids=["call-1", "call-9"],
+    ),
+    "a further call as a call, after what parts the two": Case(
+        [CUT, cut(REST + TAIL + "\n"), cut(call(RUN[:9], "run", id_="call-9")), end(RUN[9:] + TAIL)], BOTH
+    ),
+    "a further call as a call, cut before it": Case(
+        [CUT, cut(REST + TAIL), end(call(RUN, "run", id_="call-9"), finish="tool_calls")], BOTH
     ),
     "a further call is cut too": Case(
         [CUT, cut(REST + TAIL + "\n", call(RUN[:9], "run", id_="call-9")), end(RUN[9:] + TAIL)],
@@ -190,6 +197,12 @@ GOES_ON: dict[str, Case] = {
     ),
     "parameters, cut in a name": Case([cut(call('{"path": "a.txt", "cont')), end(after("qwen3-coder", "a.txt\n</parameter>\n", *ONE))], model=CODER),
     "parameters, cut before them": Case([cut(call("")), end(after("qwen3-coder", "<function=save>\n", *ONE))], model=CODER),
+    "parameters that only the server knows": Case(
+        [cut(call('{"path": "12", "content": "on')), end("e\n</parameter>\n</function>\n</tool_call>")],
+        [("save", '{"path": "12", "content": "one"}')],
+        model=CODER,
+        body={"tools": [{"type": "function", "function": {"name": "save"}}]},
+    ),
     "kimi's own ids": Case(
         [CUT, end(after("kimi-k2", HALF, *BOTH))],
         BOTH,
@@ -214,8 +227,9 @@ def test_goes_on(case: Case, drive: Drive) -> None:
     answer, server = case.check(drive)
 
     assert "call-1" == answer.tool_calls[0]["id"]
+    assert server.bodies[-1]["messages"][-1]["content"].count("\n\n<tool_call>") == 0
     assert ["function"] * len(case.calls) == [one["type"] for one in answer.tool_calls]
-    assert [TOOLS] * len(server.bodies) == [body["tools"] for body in server.bodies]
+    assert [case.body.get("tools", TOOLS)] * len(server.bodies) == [body["tools"] for body in server.bodies]
 
 
 # What is no continuation.
