@@ -150,7 +150,7 @@ class Turn:
         self.is_ahead = self._before[0] > 0 and self._before[1].strip() in ("", "{")
         again = (head(self._syntax, self._calls.last.name, 0).strip(),) if len(self._calls) else ()
         before = seam.before
-        if self._syntax.parameters is None:
+        if self._syntax.parameters is None or self._syntax.parameters.escapes:
             before = _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), before)
         self.raw.start_round(replace(seam, replaces=False, before=before, starts=(*seam.starts, *again)))
         sent = raw[: len(raw) - len(seam.held)]
