@@ -69,10 +69,10 @@ SYNTAXES: tuple[CallSyntax, ...] = (
         parameters=_QWEN_XML,
     ),
     # https://huggingface.co/Qwen/Qwen2.5-7B-Instruct (its template; Qwen3's is the same), and
-    # https://github.com/NousResearch/Hermes-Function-Calling.
+    # https://github.com/NousResearch/Hermes-Function-Calling. DeepSeek-R1-0528-Qwen3-8B has DeepSeek's template.
     CallSyntax(
         name="hermes",
-        models=r"hermes|qwen-?2\.5|qwen-?3(?!\.|\d)|qwq",
+        models=r"hermes|qwen-?2\.5|(?<!0528-)qwen-?3(?!\.|\d)|qwq",
         gap="\n",
         between="\n",
         head='<tool_call>\n{"name": "{name}", "arguments": ',
@@ -98,10 +98,11 @@ SYNTAXES: tuple[CallSyntax, ...] = (
         tail="</tool_call>",
         parameters=Parameters(opens="<arg_key>{key}</arg_key><arg_value>", closes="</arg_value>"),
     ),
-    # https://huggingface.co/deepseek-ai/DeepSeek-V3.2, encoding/encoding_dsv32.py.
+    # https://huggingface.co/deepseek-ai/DeepSeek-V3.2, encoding/encoding_dsv32.py. V3.2-Exp writes as V3.1 does:
+    # https://github.com/smg-project/smg/pull/1030.
     CallSyntax(
         name="deepseek-v3.2",
-        models=r"deepseek-?v3\.2",
+        models=r"deepseek-?v3\.2(?!-?exp)",
         choice="auto",
         gap="\n\n",
         opens="<｜DSML｜function_calls>\n",
@@ -116,16 +117,17 @@ SYNTAXES: tuple[CallSyntax, ...] = (
     # https://huggingface.co/deepseek-ai/DeepSeek-V3.1, assets/chat_template.jinja.
     CallSyntax(
         name="deepseek-v3.1",
-        models=r"deepseek-?v3\.1",
+        models=r"deepseek-?v3\.(?:1|2-?exp)",
         opens="<｜tool▁calls▁begin｜>",
         closes="<｜tool▁calls▁end｜>",
         head="<｜tool▁call▁begin｜>{name}<｜tool▁sep｜>",
         tail="<｜tool▁call▁end｜>",
     ),
-    # https://huggingface.co/deepseek-ai/DeepSeek-V3-0324, chat template; DeepSeek-R1-0528 has the same.
+    # https://huggingface.co/deepseek-ai/DeepSeek-V3-0324, chat template; DeepSeek-R1-0528 has the same. The name
+    # "deepseek-chat" is of whatever is the newest, so it is in no row.
     CallSyntax(
         name="deepseek-v3",
-        models=r"deepseek-?(?:v3(?!\.)|r1-?0528|chat)",
+        models=r"deepseek-?(?:v3(?!\.)|r1-?0528)",
         opens="<｜tool▁calls▁begin｜>",
         between="\n",
         closes="<｜tool▁calls▁end｜>",

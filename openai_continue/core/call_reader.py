@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ..call_syntaxes import CallSyntax, Parameters
-from .call_values import PYTHON_UNIT, ValueEnd, escaped, read_value, unescaped_python
+from .call_values import PYTHON_UNIT, ValueEnd, escaped, read_value, type_of, unescaped_python
 from .document import Document
-from .jsons import as_object
+from .jsons import Json, as_object
 from .tools import functions_in
 
 # What a mark may be followed by that is to be seen before it is known, at most.
@@ -32,7 +33,7 @@ def _pattern(mark: str) -> re.Pattern[str]:
     parts = re.split(r"(\{name\}|\{key\}|\{index\}|\{is_string\}|\s+|[{}:,])", mark)
     holes = {"{name}": r"(?P<name>[\w.\-]+)", "{key}": r"(?P<key>[^<>\"=:]+?)", "{index}": r"\d+"}
     holes["{is_string}"] = r"(?P<is_string>\w+)"
-    return re.compile("".join(holes.get(part) or _loosely(part) for part in parts if part))
+    return re.compile("".join(holes.get(part) or _loosely(part) for part in parts if part).replace("><", r">\s*<"))
 
 
 def _loosely(part: str) -> str:
@@ -51,14 +52,23 @@ class Reader:
     """
     Reads the calls of one answer.
 
-    ``tools``: those of the request, which say what is a string. ``compact``: whether the JSON has no blanks.
+    ``tools``: those of the request, which say what is a string. ``strings``: whether it is one, for each call and name
+    that is known already. ``compact``: whether the JSON has no blanks.
     """
 
-    def __init__(self, syntax: CallSyntax, tools: object = None, *, compact: bool = False) -> None:
+    def __init__(
+        self,
+        syntax: CallSyntax,
+        tools: object = None,
+        *,
+        strings: Sequence[Mapping[str, bool]] = (),
+        compact: bool = False,
+    ) -> None:
         self._separators = (",", ":") if compact else (", ", ": ")
         #: The row of the table.
         self.syntax = syntax
         self._tools = _properties(tools)
+        self._strings = strings
         self._mark = first_mark(syntax)
         # Without a mark of its own, a call is known only at the beginning of the answer.
         self._is_bare = self._mark.startswith("{")
@@ -179,7 +189,8 @@ class Reader:
     def _tail(self, events: list[Event]) -> bool:
         found = re.compile(r"\s*" + _pattern(self.syntax.tail.strip()).pattern).match(self._buffer)
         if found is None:
-            return self._wait()
+            self.is_broken = not "".join(self.syntax.tail.split()).startswith("".join(self._buffer.split()))
+            return False
         self._take(found.end())
         events.append(Event("end", "", self._place))
         self._state = self._between
@@ -243,16 +254,23 @@ class Reader:
         comma, colon = self._separators
         self._put(events, "arguments", ("{" if self._count == 0 else comma) + f'"{escaped(self._key)}"{colon}')
         self._count += 1
-        self._end = ValueEnd()
         if self._parameters.quote:
+            self._end = ValueEnd(self._parameters.values, self._parameters.quote)
             is_string = self._buffer.startswith(self._parameters.quote)
             self._take(len(self._parameters.quote) if is_string else 0)
         else:
             marked = found.get("is_string")
-            is_string = marked == "true" if marked else self._tools.get(self._name, {}).get(self._key) is True
+            is_string = marked == "true" if marked else self._types_of_value == frozenset({"string"})
         if is_string:
             self._put(events, "arguments", '"')
         self._state = self._string if is_string else self._value if self._parameters.quote else self._raw_value
+
+    @property
+    def _types_of_value(self) -> frozenset[str]:
+        """The types that a value may have here; none if any may come."""
+        if self.calls <= len(self._strings) and self._strings[self.calls - 1].get(self._key):
+            return frozenset({"string"})
+        return self._tools.get(self._name, {}).get(self._key) or frozenset()
 
     def _string(self, events: list[Event]) -> bool:
         if self._parameters.escapes:
@@ -264,7 +282,7 @@ class Reader:
             keep = max(_overlap(self._buffer, newline + mark), _overlap(self._buffer, mark))
             self._put(events, "arguments", escaped(self._take(len(self._buffer) - keep)))
             return False
-        self._put(events, "arguments", escaped(self._take(place).removesuffix(newline or "\0")) + '"')
+        self._put(events, "arguments", escaped(self._take(place).removesuffix(newline)) + '"')
         self._take(len(mark))
         self._state = self._parameter
         return True
@@ -281,8 +299,7 @@ class Reader:
 
     def _value(self, events: list[Event]) -> bool:
         """Take a value that is no string, among strings in quotes."""
-        end = self._end.feed(self._buffer, self._new)
-        self._new = 0
+        end = self._end.feed(self._buffer)
         return False if end is None else self._put_value(events, self._take(end))
 
     def _raw_value(self, events: list[Event]) -> bool:
@@ -301,6 +318,11 @@ class Reader:
         if value is None and self._parameters.quote:
             self.is_broken = True
             return False
+        is_marked = bool(self._parameters.quote) or "{is_string}" in self._parameters.opens
+        if "string" in self._types_of_value and value is not None and not is_marked:
+            found = type_of(json.loads(value))
+            is_other = found in self._types_of_value or (found == "integer" and "number" in self._types_of_value)
+            value = value if is_other else None
         self._put(events, "arguments", f'"{escaped(text)}"' if value is None else value)
         self._state = self._parameter
         return True
@@ -311,12 +333,25 @@ def _overlap(text: str, mark: str) -> int:
     return next((size for size in range(min(len(mark) - 1, len(text)), 0, -1) if text.endswith(mark[:size])), 0)
 
 
-def _properties(tools: object) -> dict[str, dict[str, bool]]:
-    """Return for each tool and parameter whether its type is "string"."""
-    known: dict[str, dict[str, bool]] = {}
+def _properties(tools: object) -> dict[str, dict[str, frozenset[str]]]:
+    """Return for each tool and parameter the types that its values may have; none if any may come."""
+    known: dict[str, dict[str, frozenset[str]]] = {}
     for function in functions_in(tools):
         properties = as_object((as_object(function.get("parameters")) or {}).get("properties")) or {}
-        known[str(function.get("name"))] = {
-            key: (as_object(value) or {}).get("type") == "string" for key, value in properties.items()
-        }
+        known[str(function.get("name"))] = {key: _types(as_object(value) or {}) for key, value in properties.items()}
     return known
+
+
+def _types(schema: Json) -> frozenset[str]:
+    """Return the types of a schema's values; none if it does not name them."""
+    named = schema.get("type")
+    if isinstance(named, (str, list)):
+        return frozenset([named] if isinstance(named, str) else map(str, cast("list[Any]", named)))
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    if isinstance(values, list):
+        return frozenset(map(type_of, cast("list[Any]", values)))
+    others = schema.get("anyOf") or schema.get("oneOf")
+    if not isinstance(others, list):
+        return frozenset()
+    each = [_types(as_object(other) or {}) for other in cast("list[Any]", others)]
+    return frozenset[str]().union(*each) if all(each) else frozenset()

@@ -25,12 +25,13 @@ class Writer:
         self._parameters = syntax.parameters
         #: How many characters of the JSON the output holds. What follows them is a name or a value that is not whole.
         self.consumed = 0
+        #: The names of its parameters, and whether their values are strings.
+        self.strings: dict[str, bool] = {}
         self._rest = ""
         # What comes next of the object: a name, a string, or another value.
         self._next = "name"
         self._count = 0
         self._end = ValueEnd()
-        self._new = 0
 
     def feed(self, arguments: str) -> str:
         """Take a piece of the JSON; return what the model would have written for it."""
@@ -38,7 +39,6 @@ class Writer:
             self.consumed += len(arguments)
             return arguments
         self._rest += arguments
-        self._new = len(arguments)
         out: list[str] = []
         while (step := self._step(self._parameters)) is not None:
             out.append(step)
@@ -53,7 +53,6 @@ class Writer:
     def _take(self, length: int, following: str, out: str = "") -> str:
         self._rest, self._next = self._rest[length:], following
         self.consumed += length
-        self._new = len(self._rest)
         return out
 
     def _name(self, parameters: Parameters) -> str | None:
@@ -61,7 +60,9 @@ class Writer:
         if found is None:
             return None
         is_string = self._rest[found.end()] == '"'
-        opens = parameters.opens.replace("{key}", str(json.loads(found[1], strict=False)))
+        key = str(json.loads(found[1], strict=False))
+        self.strings[key] = is_string
+        opens = parameters.opens.replace("{key}", key)
         opens = opens.replace("{is_string}", str(is_string).lower())
         between, self._count = parameters.between if self._count else "", self._count + 1
         self._end = ValueEnd()
@@ -80,8 +81,7 @@ class Writer:
         return self._take(found.end(), "string", text)
 
     def _value(self, parameters: Parameters) -> str | None:
-        end = self._end.feed(self._rest, self._new) if self._rest else None
-        self._new = 0
+        end = self._end.feed(self._rest)
         if end is None:
             return None
         try:

@@ -338,6 +338,8 @@ class Choice:
         """Judge the end of a round that continues the tool calls: they are whole, cut again, or not continued."""
         if self.current.stopped not in (None, Stopped.REFUSED) or turn.is_lost:
             turn.fail()
+        elif self.finish_reason not in (*_ENDS_OF_CALLS, "length"):
+            return
         elif self.finish_reason in _ENDS_OF_CALLS:
             if turn.is_whole and not (used_up and self.finish_reason != "stop" and not self.reads_calls):
                 self.finish_reason = "tool_calls"

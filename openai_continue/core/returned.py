@@ -26,12 +26,13 @@ class Returned:
     def __init__(self, reader: Reader, calls: Sequence[Call], before: str, sent: str, *, is_open: bool) -> None:
         self._syntax = syntax = reader.syntax
         self._earlier = [call.arguments for call in (calls[:-1] if is_open else calls)]
+        self._cut = calls[-1].name
         self._before = before
         self._sent = sent
         self._known = _arguments_in(sent, reader, len(calls)) if syntax.parameters else sent[len(before) :]
         #: The ids of calls that are new, in order.
         self.ids: list[str | None] = []
-        #: Whether a call ended within its arguments, and another one followed.
+        #: Whether a call ended within its arguments and another one followed, or the cut call is not among them.
         self.is_broken = False
         self._count = len(calls)
         # The call that comes now: by index and id; its name; what it is ("open": the cut one, "new", or None: not known
@@ -42,8 +43,9 @@ class Returned:
         self._place = -1
         self._arguments = ""
         self._writer: Writer | None = None
-        # Whether the cut call is still to come. Characters of the output that were sent, and that are left out.
-        self._is_open = is_open
+        # Whether the cut call is still to come, and whether it came from its beginning.
+        self._is_open, self._is_again = is_open, False
+        # Characters of the output that were sent, and that are left out.
         self._skip = 0
 
     @property
@@ -70,12 +72,15 @@ class Returned:
         if self._key is None:
             return ""
         out = self._settle()
+        if self._kind == "open" and is_json(self._arguments) and not self._is_whole:
+            # A call of its own.
+            self.is_broken = True
         return out + (self._syntax.tail if self._kind is not None and self._is_whole else "")
 
     @property
     def _is_whole(self) -> bool:
-        came = self._arguments
-        return is_json(came) or (self._kind == "open" and is_json(self._known + came))
+        from_start = self._is_again or self._kind == "new"
+        return is_json(self._arguments if from_start else self._known + self._arguments)
 
     def _switch(self, key: tuple[object, str | None], name: str) -> str:
         """Begin another call."""
@@ -109,6 +114,7 @@ class Returned:
         if self._writer is not None:
             return self._rest(self._writer.feed(arguments))
         self._kind, self._is_open = "open", False
+        self.is_broken = self.is_broken or self._name not in ("", self._cut)
         full = self._full()
         if full is None:
             return ""
@@ -130,7 +136,8 @@ class Returned:
             return None
         if came.lstrip().startswith("{"):
             again = self._before + Writer(self._syntax).feed(came)
-            if again.startswith(self._sent):
+            self._is_again = again.startswith(self._sent)
+            if self._is_again:
                 return came
             if self._sent.startswith(again):
                 return None

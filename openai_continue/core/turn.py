@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from ..call_syntaxes import CallSyntax
 from .call_reader import Event, Reader, first_mark
 from .call_writer import Writer, head
-from .characters import CUT_CHARACTER
+from .characters import CUT_CHARACTER, has_lone_surrogates, paired
 from .chunks import delta_of, has_lists, text_of
 from .jsons import Json, as_object, as_string
 from .returned import Returned
@@ -47,7 +47,7 @@ class Turn:
     which arguments are new.
     """
 
-    def __init__(self, tools: Tools, calls: Calls, raw: str) -> None:
+    def __init__(self, tools: Tools, calls: Calls, raw: str, strings: Sequence[Mapping[str, bool]] = ()) -> None:
         self._syntax = tools.syntax
         self._tools = tools.listed
         self._wants_one = tools.wants_one
@@ -57,6 +57,8 @@ class Turn:
         self.raw.add(raw)
         first = next(iter(calls), None)
         self._is_compact = first is not None and _COMPACT.match(first.arguments) is not None
+        # What the server took for strings.
+        self._strings = strings
         self._reader = self._new_reader()
         #: Whether a whole answer shows a call that was cut as this text, and not as a call.
         self.shows_raw = False
@@ -64,6 +66,8 @@ class Turn:
         self.text = ""
         #: Whether the last round did not continue the calls. Then they are as they were before it.
         self.has_failed = False
+        #: Whether more was sent than the model has written: the mark before arguments that had not begun.
+        self.is_ahead = False
         # How many calls were read. Arguments of the last one that the caller has, and that the reader has yet to show.
         self._read = 0
         self._owed = ""
@@ -72,8 +76,8 @@ class Turn:
         self._returned: Returned | None = None
         # The last chunk of the running round, for what ends it.
         self._last: Json | None = None
-        # The last character of the content of the running round.
-        self._ends_with = ""
+        # Whether it brought content.
+        self._has_text = False
         self._before: tuple[int, str, str] = (0, "", "")
         self._is_broken = False
         # Whether the calls were whole when the running round began.
@@ -82,7 +86,7 @@ class Turn:
         self._is_over = False
 
     def _new_reader(self) -> Reader:
-        return Reader(self._syntax, self._tools, compact=self._is_compact)
+        return Reader(self._syntax, self._tools, strings=self._strings, compact=self._is_compact)
 
     @classmethod
     def of_calls(cls, tools: Tools, calls: Calls, text: str, *, streamed: bool, trusted: bool) -> Turn | None:
@@ -92,13 +96,16 @@ class Turn:
         ``trusted``: whether the server is known not to close half arguments. Else whole ones are not continued.
         """
         cut, syntax = calls.last, tools.syntax
+        for call in calls:
+            call.arguments = paired(call.arguments)
         # A parser may give the half of a name.
         known = all(call.is_json and call.is_listed and call.name in _names(tools.listed) for call in calls)
-        if not known or cut.arguments.endswith(CUT_CHARACTER):
+        if not known or cut.arguments.endswith(CUT_CHARACTER) or has_lone_surrogates(cut.arguments):
             return None
         if is_json(cut.arguments) and not trusted:
             return None
         raw, writer, start = _opened(syntax, text), Writer(syntax), 0
+        strings: list[Mapping[str, bool]] = []
         for place, call in enumerate(calls):
             raw += head(syntax, call.name, place)
             start, writer = len(raw), Writer(syntax)
@@ -106,7 +113,8 @@ class Turn:
             # A model that is to close whole arguments itself may close them twice: its tokens were other ones.
             closes = call is not cut or (syntax.parameters is None and is_json(cut.arguments))
             raw += syntax.tail if closes else ""
-        turn = cls(tools, calls, raw)
+            strings.append(writer.strings)
+        turn = cls(tools, calls, raw, strings)
         turn.text, turn._start = text, start
         return turn if turn._is_read(cut, whole=writer.consumed == len(cut.arguments), streamed=streamed) else None
 
@@ -155,12 +163,7 @@ class Turn:
 
         A server that has read it keeps back what may be half an escape or half a mark.
         """
-        return self.shows_raw if self._returned is None else not self._returned.has_calls and bool(self._ends_with)
-
-    @property
-    def is_ahead(self) -> bool:
-        """Whether the text holds more than the model has written: the mark before arguments that have not begun."""
-        return bool(len(self._calls)) and self._calls.last.arguments.strip() in ("", "{")
+        return self.shows_raw if self._returned is None else not self._returned.has_calls and self._has_text
 
     # The running round.
 
@@ -168,20 +171,19 @@ class Turn:
         """Begin a round that continues this turn."""
         raw = self.raw.text
         self._before = len(self._calls), self._calls.last.arguments if len(self._calls) else "", raw
+        self.is_ahead = self._before[0] > 0 and self._before[1].strip() in ("", "{")
         again = (head(self._syntax, self._calls.last.name, 0).strip(),) if len(self._calls) else ()
         before = seam.before
-        if self._syntax.parameters is None:
+        if self._syntax.parameters is None or self._syntax.parameters.escapes:
             before = _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), before)
         self.raw.start_round(replace(seam, replaces=False, before=before, starts=(*seam.starts, *again)))
         sent = raw[: len(raw) - len(seam.held)]
         calls = list(self._calls)
-        self._returned = (
-            Returned(self._new_reader(), calls, raw[: self._start], sent, is_open=self._reader.is_in_call)
-            if calls
-            else None
-        )
-        self._last, self._ends_with, self.has_failed = None, "", False
-        self._was_closed = not self._reader.is_in_call
+        is_open = self._reader.is_in_call
+        if calls:
+            self._returned = Returned(self._new_reader(), calls, raw[: self._start], sent, is_open=is_open)
+        self._last, self._has_text, self.has_failed = None, False, False
+        self._was_closed = not is_open
 
     def take(self, chunk: Json) -> list[Json]:
         """Take a chunk of the round; return the chunks for the caller, whose deltas are of tool calls."""
@@ -191,19 +193,20 @@ class Turn:
         if self._is_copy(text, beside=bool(calls)):
             text = ""
         out = self._take_text(chunk, text)
-        self._ends_with = text[-1:] or self._ends_with
+        self._has_text = self._has_text or bool(text)
         if calls and self._returned is not None:
             out += self._take_returned(self._returned, chunk, calls)
         return out
 
     def _take_returned(self, returned: Returned, chunk: Json, calls: Sequence[Json]) -> list[Json]:
         """Take calls that the server has read; text that came before them has come to its end."""
-        out = self._shown(self.raw.settle()) if self._ends_with else []
+        out = self._shown(self.raw.settle()) if self._has_text else []
         is_open, between = self._reader.is_in_call, self._syntax.between
         text = returned.take(calls, is_open=is_open)
         self._is_broken = self._is_broken or returned.is_broken
-        if not is_open and between.isspace() and text.startswith(between) and self._ends_with == between:
-            # What parts two calls came with the text.
+        is_parted = self.raw.text.endswith(between) and (self._has_text or not self.raw.seam.held)
+        if not is_open and between.isspace() and text.startswith(between) and is_parted:
+            # What parts two calls came with the text, or was sent.
             text = text[len(between) :]
         return out if self._is_broken else out + self._take_text(chunk, text)
 
@@ -317,6 +320,7 @@ class Turn:
             return out
         if self._returned is not None and self._last is not None and self._reader.is_in_call:
             closes = self._returned.close()
+            self._is_broken = self._is_broken or self._returned.is_broken
             out += self._take_text(self._last, closes)
         return out + self._shown(self.raw.end_round(goes_on=False))
 

@@ -49,7 +49,7 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned
     hold = None if stopped is not None else requests.prefill.hold
     room = None
     if not first and choice.added <= 0 and not choice.heals and not _got_on(choice):
-        room = _fewer(choice)
+        room = None if choice.turn is not None and choice.turn.was_read else _fewer(choice)
         hold = _less(choice, requests) if room is None else hold
         if hold is None:
             return Verdict("empty")
@@ -113,7 +113,8 @@ def _fewer(choice: Choice) -> int | None:
     """
     Return how many tokens to ask for, so that the round ends before whitespace; None if fewer cannot be asked for.
 
-    The round was as long as the tail, or a part of it that ends in whitespace. It cannot be sent up to there.
+    The round was as long as the tail, or a part of it that ends in whitespace. It cannot be sent up to there. A server
+    that reads tool calls may have written more than it gave.
     """
     return choice.last_used - 1 if choice.current.ends_in_blank and choice.last_used > 1 else None
 

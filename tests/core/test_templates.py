@@ -47,7 +47,7 @@ each_template = pytest.mark.parametrize("name", MODELS)
 def environment() -> Any:
     """Return what transformers renders with (utils/chat_template_utils.py)."""
     made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[ext.loopcontrols])
-    made.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
+    made.filters["tojson"] = lambda value, **options: json.dumps(value, **{"ensure_ascii": False, **options})
     made.globals["raise_exception"] = _raise
     made.globals["strftime_now"] = lambda _: "01 Jan 2026"
     return made

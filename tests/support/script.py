@@ -84,6 +84,9 @@ class Script(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc,
         message: Json = {"role": "assistant", "content": None}
         for delta in map(_delta, this.pieces):
             for name, value in delta.items():
+                if name == "tool_calls":
+                    message[name] = _with_calls(message.get(name) or [], value)
+                    continue
                 joins = isinstance(value, str) and isinstance(message.get(name), str)
                 message[name] = message[name] + value if joins else value
         item = {"index": 0, "message": message, "finish_reason": this.finish, **this.more}
@@ -120,6 +123,19 @@ class Script(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc,
     async def handle_async_request(self, request: Any) -> Any:
         await request.aread()
         return self.handle_request(request)
+
+
+def _with_calls(calls: list[Json], deltas: list[Json]) -> list[Json]:
+    """Return the calls of a whole message with those of one more delta."""
+    calls = list(calls)
+    for delta in deltas:
+        if delta.get("id") or "type" in delta or not calls:
+            calls.append({name: value for name, value in delta.items() if name != "index"})
+        else:
+            function = calls[-1]["function"]
+            arguments = function.get("arguments", "") + delta["function"]["arguments"]
+            calls[-1] = {**calls[-1], "function": {**function, "arguments": arguments}}
+    return calls
 
 
 def _delta(piece: str | Json) -> Json:
