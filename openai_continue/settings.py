@@ -43,6 +43,11 @@ class Continuation:
     usage: str = "billed"
     #: Most requests for one choice, including the first.
     max_rounds: int = 16
+    #: Most seconds of a call. Between requests and while a stream runs, an answer ends with what has arrived.
+    max_seconds: float | None = None
+    #: Most that a call may cost, in the currency of the server's ``estimated_cost`` or ``cost``. If the server names no
+    #: cost, the answer is not continued.
+    max_cost: float | None = None
     #: Whether the server's chat template trims whitespace at the end of the message sent back. None: by the provider's
     #: row, else by model family.
     trims: bool | None = None
@@ -69,6 +74,9 @@ class Continuation:
         for name in ("round_tokens", "max_tokens"):
             value = getattr(self, name)
             _accept(name, value, value is None or _is_count(value), "a whole number from 1, or None")
+        for name in ("max_seconds", "max_cost"):
+            value = getattr(self, name)
+            _accept(name, value, value is None or _is_amount(value), "a number above 0, or None")
         _accept("max_rounds", self.max_rounds, _is_count(self.max_rounds), "a whole number from 1")
         for name in ("heal_streams", "stream_rounds"):
             _accept(name, getattr(self, name), isinstance(getattr(self, name), bool), "True or False")
@@ -144,6 +152,10 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _is_amount(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
 def _accept(name: str, value: object, good: bool, accepted: str) -> None:
     if not good:
         msg = f"{name}: got {value!r}, accepted is {accepted}"
@@ -163,6 +175,14 @@ def _read_count(text: str) -> int:
         return int(text)
     except ValueError:
         msg = "accepted is a whole number from 1"
+        raise SettingsError(msg) from None
+
+
+def _read_amount(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        msg = "accepted is a number above 0"
         raise SettingsError(msg) from None
 
 
@@ -188,6 +208,8 @@ _ENV_FORMS: dict[str, Callable[[str], Any]] = {
     "request_limit": str,
     "usage": str,
     "max_rounds": _read_count,
+    "max_seconds": _read_amount,
+    "max_cost": _read_amount,
     "trims": _read_flag,
     "on_error": str,
     "heal_streams": _read_flag,

@@ -29,6 +29,8 @@ def test_defaults() -> None:
         "request_limit": "answer",
         "usage": "billed",
         "max_rounds": 16,
+        "max_seconds": None,
+        "max_cost": None,
         "trims": None,
         "on_error": "partial",
         "heal_streams": True,
@@ -46,6 +48,8 @@ GOOD: list[dict[str, Any]] = [
     {"request_limit": "round"},
     {"usage": "one_call"},
     {"max_rounds": 1},
+    {"max_seconds": 0.5},
+    {"max_cost": 1},
     {"trims": True},
     {"trims": False},
     {"on_error": "raise"},
@@ -69,6 +73,7 @@ def test_good_values(values: dict[str, Any]) -> None:
 
 COUNT, COUNT_OR_NONE = "a whole number from 1", "a whole number from 1, or None"
 FLAG = "True or False"
+AMOUNT = "a number above 0, or None"
 CALLS = "True, False, None or one of " + ", ".join(repr(row.name) for row in SYNTAXES)
 BAD: list[tuple[str, Any, str]] = [
     *[("max_rounds", value, COUNT) for value in (0, -1, 1.5, True, "3", None)],
@@ -77,6 +82,7 @@ BAD: list[tuple[str, Any, str]] = [
     *[("request_limit", value, "'answer' or 'round'") for value in (None, True, "Answer", 16384)],
     *[("usage", value, "'billed' or 'one_call'") for value in (None, True, "sum")],
     *[(name, value, FLAG) for name in ("heal_streams", "stream_rounds") for value in (None, 1, "no")],
+    *[(name, value, AMOUNT) for name in ("max_seconds", "max_cost") for value in (0, -1, True, "1", float("inf"))],
     *[("trims", value, "True, False or None") for value in (0, "auto")],
     *[("continue_tool_calls", value, CALLS) for value in (1, "qwen", "", [])],
     *[("on_error", value, "'partial' or 'raise'") for value in (None, True, "Partial", "ignore", [])],
@@ -164,6 +170,8 @@ GOOD_VARIABLES: list[tuple[str, str, object]] = [
     ("MAX_TOKENS", " 100000 ", 100_000),
     ("MAX_ROUNDS", "3", 3),
     ("ON_ERROR", "raise", "raise"),
+    ("MAX_SECONDS", "1.5", 1.5),
+    ("MAX_COST", "2", 2.0),
     ("TRIMS", "True", True),
     ("TRIMS", "0", False),
     ("REQUEST_LIMIT", "round", "round"),
@@ -206,6 +214,8 @@ BAD_VARIABLES: list[tuple[str, str, str]] = [
     ("MAX_ROUNDS", "", "accepted is a whole number from 1"),
     ("ROUND_TOKENS", "16384.0", "accepted is a whole number from 1"),
     ("MAX_TOKENS", "none", "accepted is a whole number from 1"),
+    ("MAX_COST", "free", "accepted is a number above 0"),
+    ("MAX_SECONDS", "0", "max_seconds: got 0.0, accepted is a number above 0, or None"),
     ("TRIMS", "auto", "accepted are 1, true, yes, on and 0, false, no, off"),
     ("HEAL_STREAMS", "", "accepted are 1, true, yes, on and 0, false, no, off"),
     ("REQUEST_LIMIT", "call", "request_limit: got 'call', accepted is 'answer' or 'round'"),

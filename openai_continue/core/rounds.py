@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from ..providers import Provider
 from ..settings import Continuation
+from .budget import cost_of, is_over_cost, is_over_time, priced
 from .choice import NOT_CONTINUED, Choice
 from .chunks import choices_of, index_of, status_of, without_errors
 from .feeding import Feeding
@@ -122,6 +123,55 @@ class Rounds:
     def stopped_by(self) -> str:
         """Why the merged answer ends."""
         return self.answer.stopped_by or "length"
+
+    # Budgets.
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a further request is to be sent."""
+        return self._running is None and bool(self._queue)
+
+    @property
+    def cost(self) -> float | None:
+        """What the rounds so far have cost, the running one estimated; None if that is not known."""
+        running, usage = self._running, self.answer.usage
+        spent = cost_of(usage)
+        if running is None:
+            return spent
+        own = cost_of(running.usage)
+        if own is not None or running.choice is None:
+            return own if spent is None else spent + (own or 0.0)
+        more = priced(usage, (running.choice.context or 0) + running.choice.chunks)
+        return None if spent is None or more is None else spent + more
+
+    def over_budget(self, seconds: float) -> str | None:
+        """Return which budget is spent after ``seconds`` ("max_seconds" or "max_cost"), or None."""
+        if is_over_time(self._settings, seconds):
+            return "max_seconds"
+        # The first round's cost is known when it is over.
+        known = self._running is None or self._running.choice is not None
+        return "max_cost" if is_over_cost(self._settings, self.cost, known=known) else None
+
+    def stop(self, reason: str) -> list[Json]:
+        """End the answer in "length" with what has arrived; return the chunks to give out."""
+        running, out, ended = self._running, list[Json](), list(self._queue)
+        self._running, self._queue = None, []
+        if running is not None:
+            parties = list(self._choices) if running.choice is None else [running.choice]
+            for choice in parties:
+                out += choice.settle()
+                choice.finish_reason = choice.finish_reason or "length" if running.choice is None else "length"
+            running.finished = False
+            running.book(parties, self.limit)
+            self.answer.note(running, None)
+            cut = [choice for choice in parties if choice.finish_reason == "length"]
+            ended = cut + [choice for choice in ended if choice not in cut]
+        self.answer.drop_kept()
+        self.answer.stopped_by = reason
+        for choice in ended:
+            choice.drop_cut_character()
+            out += choice.end(reason)
+        return out
 
     # Whole rounds.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from ..core.round import Request
@@ -28,6 +29,13 @@ class Call:
     def options_of(self, request: Request) -> Any:
         """Return the SDK's options for a further round."""
         return later_options(self.client, self.options, request.body)
+
+    def over_budget(self) -> str | None:
+        """Return which budget is spent, or None."""
+        settings = self.plan.settings
+        if settings.max_seconds is None and settings.max_cost is None:
+            return None
+        return self.rounds.over_budget(time.monotonic() - self.plan.started)
 
     def report_rounds(self) -> None:
         """Log the rounds that are new and give them to ``on_round``; do nothing if the call is not continued."""

@@ -9,6 +9,7 @@ and the kill switch are read when a request starts, and never again.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -51,6 +52,8 @@ class Plan:
     learned: Learned
     #: The token limit, if the server has refused another one in this call.
     limit: Limit | None = None
+    #: When the call began, by the clock of ``time.monotonic()``.
+    started: float = field(default_factory=time.monotonic, compare=False)
 
     def rounds(self) -> Rounds:
         """Return the rounds of this call."""

@@ -53,6 +53,8 @@ class _Streaming:
         #: Bytes for the caller, and the error to raise after them.
         self._ready: list[bytes] = []
         self._error: Exception | None = None
+        #: The budget that is spent, or None.
+        self._spent: str | None = None
         #: Seconds to wait before the next round.
         self._pause = 0.0
         self._over = False
@@ -82,6 +84,9 @@ class _Streaming:
             return None
         reading = self._reading
         reading.feed_text()
+        if self._spent is not None and not self._rounds.finished:
+            self._put(self._rounds.stop(self._spent))
+            return self._next()
         ends = reading.has_end and self._rounds.ends_with_stream
         if self._rounds.finished or self._rounds.enough or ends:
             self._put(self._rounds.end_of_stream(self._request))
@@ -131,6 +136,9 @@ class _Streaming:
         as_it_came = self._reading.end + self._reading.rest()
         # Until the next round is opened, and after the last one, whatever comes is passed on.
         self._reading = Reading(self._call, self._first, None)
+        spent = self._call.over_budget() if self._rounds.goes_on else None
+        if spent is not None:
+            self._put(self._rounds.stop(spent))
         self._request = self._rounds.next_request()
         self._call.report_rounds()
         if self._request is None:
@@ -149,6 +157,14 @@ class _Streaming:
             self._put(last)
             self._ready.append(DONE_EVENT)
             self._over = True
+
+    def _is_spent(self) -> bool:
+        """Return whether a budget is spent, so that no more of the running round is read."""
+        if self._request is not None and self._spent is None:
+            if self._call.plan.settings.max_cost is not None:
+                self._reading.feed_text()
+            self._spent = self._call.over_budget()
+        return self._spent is not None
 
     def _let_go(self) -> None:
         """
@@ -187,7 +203,7 @@ class Stream(_Streaming):
             try:
                 for piece in self._pieces:
                     out = self._reading.take(piece)
-                    if self._reading.is_over:
+                    if self._reading.is_over or self._is_spent():
                         self._ready.append(out)
                         break
                     if out:
@@ -209,7 +225,9 @@ class Stream(_Streaming):
         """Take the end of a round, whose bytes may still be on their way; return the request of the next one."""
         at_end = bool(self._reading.end)
         request = self._settle()
-        if at_end and self._rounds.continued:
+        if self._spent is not None:
+            self._leave()
+        elif at_end and self._rounds.continued:
             drain(self._running)
         return request
 
@@ -259,7 +277,7 @@ class AsyncStream(_Streaming):
             try:
                 async for piece in self._pieces:
                     out = self._reading.take(piece)
-                    if self._reading.is_over:
+                    if self._reading.is_over or self._is_spent():
                         self._ready.append(out)
                         break
                     if out:
@@ -281,7 +299,9 @@ class AsyncStream(_Streaming):
         """Take the end of a round, whose bytes may still be on their way; return the request of the next one."""
         at_end = bool(self._reading.end)
         request = self._settle()
-        if at_end and self._rounds.continued:
+        if self._spent is not None:
+            await self._leave()
+        elif at_end and self._rounds.continued:
             await adrain(self._running)
         return request
 

@@ -107,6 +107,9 @@ class _Merging:
 
     def next_request(self) -> Request | None:
         """Return the request of the next round, or None if the answer has ended."""
+        spent = self._call.over_budget() if self._rounds.goes_on else None
+        if spent is not None:
+            self._rounds.stop(spent)
         request = self._rounds.next_request()
         self._call.report_rounds()
         return request
