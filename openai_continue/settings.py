@@ -61,6 +61,9 @@ class Continuation:
     #: Whether tool calls that were cut in their arguments are continued. None: where the provider's row says that it is
     #: exact. A name of a row in call_syntaxes.py says how the model writes calls, if its own name does not.
     continue_tool_calls: bool | str | None = None
+    #: Whether a progress bar is shown, on stderr or in a notebook. True: if stderr is a terminal. "always": also if it
+    #: is none.
+    progress: bool | str = False
     #: Called with a Round after each round of a continued call. Its return value is ignored, and what it raises is only
     #: logged.
     on_round: Callable[[Round], object] | None = None
@@ -84,6 +87,7 @@ class Continuation:
         _accept("usage", self.usage, self.usage in ("billed", "one_call"), "'billed' or 'one_call'")
         trims = getattr(self, "trims")  # noqa: B009 (type checkers say that the check below always holds)
         _accept("trims", trims, trims is None or isinstance(trims, bool), "True, False or None")
+        _accept("progress", self.progress, self.progress in (True, False, "always"), "True, False or 'always'")
         calls = self.continue_tool_calls
         names = ", ".join(repr(row.name) for row in call_syntaxes.SYNTAXES)
         known = calls is None or isinstance(calls, bool) or call_syntaxes.named(calls) is not None
@@ -215,4 +219,5 @@ _ENV_FORMS: dict[str, Callable[[str], Any]] = {
     "heal_streams": _read_flag,
     "stream_rounds": _read_flag,
     "continue_tool_calls": _read_flag_or_name,
+    "progress": _read_flag_or_name,
 }

@@ -36,6 +36,7 @@ def test_defaults() -> None:
         "heal_streams": True,
         "stream_rounds": False,
         "continue_tool_calls": None,
+        "progress": False,
         "on_round": None,
     } == {name: getattr(Continuation(), name) for name in NAMES}
 
@@ -58,6 +59,8 @@ GOOD: list[dict[str, Any]] = [
     {"continue_tool_calls": True},
     {"continue_tool_calls": False},
     {"continue_tool_calls": "hermes"},
+    {"progress": True},
+    {"progress": "always"},
     {"on_round": print},
 ]
 
@@ -86,6 +89,7 @@ BAD: list[tuple[str, Any, str]] = [
     *[("trims", value, "True, False or None") for value in (0, "auto")],
     *[("continue_tool_calls", value, CALLS) for value in (1, "qwen", "", [])],
     *[("on_error", value, "'partial' or 'raise'") for value in (None, True, "Partial", "ignore", [])],
+    *[("progress", value, "True, False or 'always'") for value in (None, "no", "yes")],
     *[("on_round", value, "a callable, or None") for value in (1, "print", [print])],
 ]
 
@@ -177,6 +181,8 @@ GOOD_VARIABLES: list[tuple[str, str, object]] = [
     ("REQUEST_LIMIT", "round", "round"),
     ("USAGE", "one_call", "one_call"),
     ("STREAM_ROUNDS", "1", True),
+    ("PROGRESS", "always", "always"),
+    ("PROGRESS", "1", True),
     ("CONTINUE_TOOL_CALLS", "1", True),
     ("CONTINUE_TOOL_CALLS", "off", False),
     ("CONTINUE_TOOL_CALLS", " Hermes ", "hermes"),

@@ -60,6 +60,8 @@ def _add_write(commands: Commands) -> None:
     write.add_argument("--base-url", default=DEEPINFRA, help="default: %(default)s")
     write.add_argument("--provider", help="row of the provider table; needed if the host is in none")
     write.add_argument("--max-tokens", type=int, help="most output tokens in total; with --resume, of the rest")
+    write.add_argument("--max-seconds", type=float, help="most seconds; what has arrived by then is kept")
+    write.add_argument("--max-cost", type=float, help="most cost, as the server reports it (DeepInfra: USD)")
     write.add_argument("--temperature", type=float)
     write.add_argument("--json", action="store_true", dest="as_json", help="print a summary as JSON")
     write.set_defaults(function=partial(_write, write))
@@ -136,6 +138,7 @@ def _write(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
             resume=chosen.resume is not None,
             max_tokens=chosen.max_tokens,
             temperature=chosen.temperature,
+            budgets={"max_seconds": chosen.max_seconds, "max_cost": chosen.max_cost},
             as_json=chosen.as_json,
         )
         return run(task)

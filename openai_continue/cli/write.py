@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -41,6 +41,8 @@ class Task:
     resume: bool = False
     max_tokens: int | None = None
     temperature: float | None = None
+    #: Fields of Continuation; None leaves them as the environment has them.
+    budgets: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
     as_json: bool = False
 
 
@@ -97,6 +99,7 @@ def run(task: Task) -> int:
     written = _written(task.output) if task.resume and task.output else ""
     progress = _Progress()
     settings = openai_continue.Continuation.from_env().updated({"on_round": progress.note})
+    settings = settings.updated({name: value for name, value in task.budgets.items() if value is not None})
     if task.provider is not None:
         settings = settings.updated({"provider": task.provider})
     client = openai_continue.OpenAI(api_key=key, base_url=task.base_url, continuation=settings)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..settings import Continuation
+from .round import Running
 
 # How servers name what a request costs. https://deepinfra.com/docs: estimated_cost; https://openrouter.ai/docs: cost.
 _NAMES = ("estimated_cost", "cost")
@@ -33,7 +34,23 @@ def is_over_time(settings: Continuation, seconds: float) -> bool:
     return settings.max_seconds is not None and seconds >= settings.max_seconds
 
 
-def priced(usage: Mapping[str, Any] | None, tokens: int) -> float | None:
+def cost_so_far(usage: Mapping[str, Any] | None, running: Running | None) -> float | None:
+    """
+    Return what the rounds so far have cost, the running one estimated; None if that is not known.
+
+    ``usage``: the sum of the rounds that are over.
+    """
+    spent = cost_of(usage)
+    if running is None:
+        return spent
+    own = cost_of(running.usage)
+    if own is not None or running.choice is None:
+        return own if spent is None else spent + (own or 0.0)
+    more = _priced(usage, (running.choice.context or 0) + running.choice.chunks)
+    return None if spent is None or more is None else spent + more
+
+
+def _priced(usage: Mapping[str, Any] | None, tokens: int) -> float | None:
     """
     Return what ``tokens`` more cost, at the price of the tokens in ``usage``; None if it has none.
 

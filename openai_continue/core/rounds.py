@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ..providers import Provider
 from ..settings import Continuation
-from .budget import cost_of, is_over_cost, is_over_time, priced
+from .budget import cost_so_far, is_over_cost, is_over_time
 from .choice import NOT_CONTINUED, Choice
 from .chunks import choices_of, index_of, status_of, without_errors
 from .feeding import Feeding
@@ -124,6 +124,16 @@ class Rounds:
         """Why the merged answer ends."""
         return self.answer.stopped_by or "length"
 
+    @property
+    def number(self) -> int:
+        """The number of the running round, from 1."""
+        return self._number
+
+    @property
+    def tokens(self) -> int:
+        """The output tokens so far; a chunk of the running round counts as one."""
+        return sum(choice.used + choice.chunks for choice in self._choices)
+
     # Budgets.
 
     @property
@@ -131,26 +141,14 @@ class Rounds:
         """Whether a further request is to be sent."""
         return self._running is None and bool(self._queue)
 
-    @property
-    def cost(self) -> float | None:
-        """What the rounds so far have cost, the running one estimated; None if that is not known."""
-        running, usage = self._running, self.answer.usage
-        spent = cost_of(usage)
-        if running is None:
-            return spent
-        own = cost_of(running.usage)
-        if own is not None or running.choice is None:
-            return own if spent is None else spent + (own or 0.0)
-        more = priced(usage, (running.choice.context or 0) + running.choice.chunks)
-        return None if spent is None or more is None else spent + more
-
     def over_budget(self, seconds: float) -> str | None:
         """Return which budget is spent after ``seconds`` ("max_seconds" or "max_cost"), or None."""
         if is_over_time(self._settings, seconds):
             return "max_seconds"
         # The first round's cost is known when it is over.
         known = self._running is None or self._running.choice is not None
-        return "max_cost" if is_over_cost(self._settings, self.cost, known=known) else None
+        cost = cost_so_far(self.answer.usage, self._running)
+        return "max_cost" if is_over_cost(self._settings, cost, known=known) else None
 
     def stop(self, reason: str) -> list[Json]:
         """End the answer in "length" with what has arrived; return the chunks to give out."""

@@ -9,6 +9,7 @@ from typing import Any
 from ..core.round import Request
 from ..report import Round
 from .options import Plan, later_options
+from .progress import Progress
 
 logger = logging.getLogger("openai_continue")
 
@@ -25,6 +26,8 @@ class Call:
         self.options = options
         self.plan = plan
         self._reported = 0
+        #: The progress bar, if there is one.
+        self.progress = Progress.of(self.rounds, plan.settings)
 
     def options_of(self, request: Request) -> Any:
         """Return the SDK's options for a further round."""
@@ -39,6 +42,8 @@ class Call:
 
     def report_rounds(self) -> None:
         """Log the rounds that are new and give them to ``on_round``; do nothing if the call is not continued."""
+        if self.progress is not None:
+            self.progress.show()
         if not self.rounds.continued:
             return
         history = self.rounds.answer.history
@@ -49,6 +54,8 @@ class Call:
     def report_end(self) -> None:
         """Log the end of a call that was cut."""
         self.report_rounds()
+        if self.progress is not None:
+            self.progress.close()
         limit = self.rounds.own_limit
         if limit is not None and self.plan.learned.is_news(limit):
             logger.info(

@@ -161,10 +161,17 @@ class _Streaming:
     def _is_spent(self) -> bool:
         """Return whether a budget is spent, so that no more of the running round is read."""
         if self._request is not None and self._spent is None:
-            if self._call.plan.settings.max_cost is not None:
+            progress = self._call.progress
+            if progress is not None or self._call.plan.settings.max_cost is not None:
                 self._reading.feed_text()
+            if progress is not None:
+                progress.show()
             self._spent = self._call.over_budget()
         return self._spent is not None
+
+    def _end_progress(self) -> None:
+        if self._call.progress is not None:
+            self._call.progress.close()
 
     def _let_go(self) -> None:
         """
@@ -262,6 +269,7 @@ class Stream(_Streaming):
         """Close the running round; safe from any thread."""
         self._over = True
         self._closed.set()
+        self._end_progress()
         self._leave()
 
 
@@ -336,6 +344,7 @@ class AsyncStream(_Streaming):
         """Close the running round; safe from any task."""
         self._over = True
         self._closed.set()
+        self._end_progress()
         await self._leave()
 
 
