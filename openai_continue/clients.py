@@ -31,7 +31,7 @@ class OpenAI(hooks.ContinuesItself, openai.OpenAI):
 
     def request(self, cast_to: Any, options: Any, **kwargs: Any) -> Any:
         """Make a request of any kind; see the SDK."""
-        return hooks.request(super().request, cast_to, options, **kwargs)
+        return hooks.request(super().request, self, self._continuation, cast_to, options, **kwargs)
 
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         return hooks.build_request(super()._build_request, self, self._continuation, options, **kwargs)
@@ -58,7 +58,7 @@ class AsyncOpenAI(hooks.ContinuesItself, openai.AsyncOpenAI):
 
     async def request(self, cast_to: Any, options: Any, **kwargs: Any) -> Any:
         """Make a request of any kind; see the SDK."""
-        return await hooks.arequest(super().request, cast_to, options, **kwargs)
+        return await hooks.arequest(super().request, self, self._continuation, cast_to, options, **kwargs)
 
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         return hooks.build_request(super()._build_request, self, self._continuation, options, **kwargs)

@@ -55,19 +55,22 @@ def is_patched() -> bool:
     return _settings is not None
 
 
-def _request(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return hooks.request(wrapped, *args, **kwargs)
+def _request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return hooks.request(wrapped, client, _settings_for(client), *args, **kwargs)
 
 
-async def _arequest(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return await hooks.arequest(wrapped, *args, **kwargs)
+async def _arequest(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return await hooks.arequest(wrapped, client, _settings_for(client), *args, **kwargs)
+
+
+def _settings_for(client: Any) -> Continuation | None:
+    # Our own subclasses have done the work before they call the base class's method.
+    return None if isinstance(client, hooks.ContinuesItself) else _settings
 
 
 def _build_request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     _mend()
-    # Our own subclasses have done the work before they call the base class's method.
-    settings = None if isinstance(client, hooks.ContinuesItself) else _settings
-    return hooks.build_request(wrapped, client, settings, *args, **kwargs)
+    return hooks.build_request(wrapped, client, _settings_for(client), *args, **kwargs)
 
 
 def _should_stream(wrapped: Callable[..., bool], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -40,7 +40,11 @@ class Round:
 
 
 def report(
-    rounds: Sequence[Round], stopped_by: str, error: dict[str, Any] | None, usage: dict[str, Any] | None
+    rounds: Sequence[Round],
+    stopped_by: str,
+    error: dict[str, Any] | None,
+    usage: dict[str, Any] | None,
+    resumed: int = 0,
 ) -> dict[str, Any]:
     """
     Return the JSON object that the merged answer carries as ``continuation``.
@@ -61,12 +65,14 @@ def report(
 
     ``error``: ``{"type": ..., "status": ..., "request_id": ...}`` of the failure that ended the answer, or None.
     ``usage``: the sum over all rounds, which was billed, or None. ``prompt_tokens``: those of the first and of the last
-    round, in tokens; None if the server did not count them.
+    round, in tokens; None if the server did not count them. ``resumed``: how many rounds came from the journal; the
+    object has it only if there are any.
     """
     listed = [{**_shown(each), "seam": None if each.seam is None else _shown(each.seam)} for each in rounds]
     prompts = [(each.usage or {}).get("prompt_tokens") for each in rounds]
     ends = {"first": prompts[0], "last": prompts[-1]} if prompts else {"first": None, "last": None}
-    return {"rounds": listed, "stopped_by": stopped_by, "error": error, "usage": usage, "prompt_tokens": ends}
+    shown = {"rounds": listed, "stopped_by": stopped_by, "error": error, "usage": usage, "prompt_tokens": ends}
+    return {**shown, "resumed": resumed} if resumed else shown
 
 
 def _shown(value: Round | SeamReport) -> dict[str, Any]:

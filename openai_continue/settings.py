@@ -61,6 +61,9 @@ class Continuation:
     #: Whether tool calls that were cut in their arguments are continued. None: where the provider's row says that it is
     #: exact. A name of a row in call_syntaxes.py says how the model writes calls, if its own name does not.
     continue_tool_calls: bool | str | None = None
+    #: A folder in which unfinished answers are kept, with their text. The same request, made again after a crash, goes
+    #: on from there. None: no such folder.
+    journal: str | os.PathLike[str] | None = None
     #: Whether a progress bar is shown, on stderr or in a notebook. True: if stderr is a terminal. "always": also if it
     #: is none.
     progress: bool | str = False
@@ -87,6 +90,8 @@ class Continuation:
         _accept("usage", self.usage, self.usage in ("billed", "one_call"), "'billed' or 'one_call'")
         trims = getattr(self, "trims")  # noqa: B009 (type checkers say that the check below always holds)
         _accept("trims", trims, trims is None or isinstance(trims, bool), "True, False or None")
+        folder = self.journal
+        _accept("journal", folder, folder is None or _is_path(folder), "the path of a folder, or None")
         _accept("progress", self.progress, self.progress in (True, False, "always"), "True, False or 'always'")
         calls = self.continue_tool_calls
         names = ", ".join(repr(row.name) for row in call_syntaxes.SYNTAXES)
@@ -156,6 +161,10 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _is_path(value: object) -> bool:
+    return isinstance(value, (str, os.PathLike)) and bool(os.fspath(value))  # pyright: ignore[reportUnknownArgumentType]
+
+
 def _is_amount(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
 
@@ -219,5 +228,6 @@ _ENV_FORMS: dict[str, Callable[[str], Any]] = {
     "heal_streams": _read_flag,
     "stream_rounds": _read_flag,
     "continue_tool_calls": _read_flag_or_name,
+    "journal": str,
     "progress": _read_flag_or_name,
 }

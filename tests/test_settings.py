@@ -6,6 +6,7 @@ import copy
 import logging
 import pickle
 from dataclasses import FrozenInstanceError, asdict, fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ def test_defaults() -> None:
         "heal_streams": True,
         "stream_rounds": False,
         "continue_tool_calls": None,
+        "journal": None,
         "progress": False,
         "on_round": None,
     } == {name: getattr(Continuation(), name) for name in NAMES}
@@ -59,6 +61,8 @@ GOOD: list[dict[str, Any]] = [
     {"continue_tool_calls": True},
     {"continue_tool_calls": False},
     {"continue_tool_calls": "hermes"},
+    {"journal": "folder"},
+    {"journal": Path("folder")},
     {"progress": True},
     {"progress": "always"},
     {"on_round": print},
@@ -89,6 +93,7 @@ BAD: list[tuple[str, Any, str]] = [
     *[("trims", value, "True, False or None") for value in (0, "auto")],
     *[("continue_tool_calls", value, CALLS) for value in (1, "qwen", "", [])],
     *[("on_error", value, "'partial' or 'raise'") for value in (None, True, "Partial", "ignore", [])],
+    *[("journal", value, "the path of a folder, or None") for value in ("", 1, True)],
     *[("progress", value, "True, False or 'always'") for value in (None, "no", "yes")],
     *[("on_round", value, "a callable, or None") for value in (1, "print", [print])],
 ]
@@ -183,6 +188,7 @@ GOOD_VARIABLES: list[tuple[str, str, object]] = [
     ("STREAM_ROUNDS", "1", True),
     ("PROGRESS", "always", "always"),
     ("PROGRESS", "1", True),
+    ("JOURNAL", "/tmp/answers", "/tmp/answers"),
     ("CONTINUE_TOOL_CALLS", "1", True),
     ("CONTINUE_TOOL_CALLS", "off", False),
     ("CONTINUE_TOOL_CALLS", " Hermes ", "hermes"),

@@ -43,6 +43,8 @@ class MergedAnswer:
         self.history: list[Round] = []
         #: Why the answer ends, or None while it goes on or was not continued.
         self.stopped_by: str | None = None
+        #: How many of the rounds another process has made.
+        self.resumed = 0
         #: The last error, as the report shows it.
         self.error: Json | None = None
         # End chunks of the running round as they came, and what came after them.
@@ -54,7 +56,7 @@ class MergedAnswer:
     @property
     def report(self) -> Json:
         """The JSON object that the merged answer carries as ``continuation``."""
-        return report(self.history, self.stopped_by or "length", self.error, self.usage)
+        return report(self.history, self.stopped_by or "length", self.error, self.usage, self.resumed)
 
     def take_completion(self, completion: Json) -> None:
         """Take the whole answer of a round that is a part of the answer."""

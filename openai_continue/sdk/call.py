@@ -17,7 +17,7 @@ logger = logging.getLogger("openai_continue")
 class Call:
     """A chat completion that may be continued."""
 
-    def __init__(self, client: Any, options: Any, plan: Plan) -> None:
+    def __init__(self, client: Any, options: Any, plan: Plan, http_request: Any) -> None:
         self.client = client
         #: The body of the caller's request.
         self.body = plan.body
@@ -25,13 +25,36 @@ class Call:
         #: The SDK's options of the caller's request.
         self.options = options
         self.plan = plan
+        self._http_request = http_request
         self._reported = 0
+        #: Where its responses are recorded, or None.
+        self.journal = plan.journal
+        self._note_resumed()
         #: The progress bar, if there is one.
         self.progress = Progress.of(self.rounds, plan.settings)
 
     def options_of(self, request: Request) -> Any:
         """Return the SDK's options for a further round."""
         return later_options(self.client, self.options, request.body)
+
+    def recorded(self, request: Request, *, read: bool) -> Any:
+        """Return the response to a request that the journal has, or None. ``read``: whether its body is read."""
+        response = None if self.journal is None else self.journal.response(request.number, self._http_request)
+        self._note_resumed()
+        if response is not None and read:
+            response.read()
+        return response
+
+    def _note_resumed(self) -> None:
+        if self.journal is not None:
+            self.rounds.answer.resumed = self.journal.resumed
+
+    def record(self, request: Request, response: Any, content: bytes) -> None:
+        """Record the whole response to a request; ``content``: its body."""
+        if self.journal is not None:
+            self.journal.begin(request, response)
+            self.journal.add(content)
+            self.journal.end(self.rounds.tokens)
 
     def over_budget(self) -> str | None:
         """Return which budget is spent, or None."""
@@ -56,6 +79,9 @@ class Call:
         self.report_rounds()
         if self.progress is not None:
             self.progress.close()
+        if self.journal is not None:
+            # After an error the same request goes on from here.
+            (self.journal.leave if self.rounds.answer.stopped_by == "error" else self.journal.finish)()
         limit = self.rounds.own_limit
         if limit is not None and self.plan.learned.is_news(limit):
             logger.info(

@@ -35,6 +35,9 @@ def send(call: Call, request: Request, *, stream: bool) -> Any:
     A request that got nothing at all is sent once more, at once: llama-server closes the connection of each stream
     without a word, so that the next round meets a closed one.
     """
+    recorded = call.recorded(request, read=not stream)
+    if recorded is not None:
+        return recorded
     with disabled():
         try:
             return SyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
@@ -46,6 +49,9 @@ def send(call: Call, request: Request, *, stream: bool) -> Any:
 
 async def asend(call: Call, request: Request, *, stream: bool) -> Any:
     """Async twin of ``send``."""
+    recorded = call.recorded(request, read=not stream)
+    if recorded is not None:
+        return recorded
     with disabled():
         try:
             return await AsyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)

@@ -100,4 +100,4 @@ def _is_stream(response: Any) -> bool:
 def _unstreamed(call: Call, response: Any, raw: bytes, *, is_unread: bool) -> tuple[Call, Any]:
     """Return the call without streamed rounds, and its first response with the body that was read."""
     made = with_content(response, decoded(response, raw), read=not is_unread)
-    return Call(call.client, call.options, replace(call.plan, settings=call.plan.unfolded)), made
+    return Call(call.client, call.options, replace(call.plan, settings=call.plan.unfolded), response.request), made

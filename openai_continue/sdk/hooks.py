@@ -20,7 +20,18 @@ from ..core.rounds import REFUSED
 from ..settings import Continuation
 from .call import Call
 from .folded import afolded, folded
-from .options import Plan, attach, body_of, first_options, folds, is_own, options_that_fit, plan_of, take_plan
+from .options import (
+    Plan,
+    attach,
+    body_of,
+    first_options,
+    folds,
+    is_own,
+    journaled,
+    options_that_fit,
+    plan_of,
+    take_plan,
+)
 from .stream import amerged_stream, merged_stream
 from .whole import amerged_whole, is_plainly_whole, merged_whole
 
@@ -32,22 +43,70 @@ class ContinuesItself:
     """Marks the clients that continue by subclass, which ``patch()`` leaves to themselves."""
 
 
-def request(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
-    """Make the request; if the server refuses its token limit, or what we added, make it again with what it takes."""
-    attempts = _Attempts(options)
-    while attempts.error is None:
-        with attempts:
-            return wrapped(cast_to, attempts.options, **kwargs)
-    raise attempts.error
+def request(
+    wrapped: Callable[..., Any], client: Any, settings: Continuation | None, cast_to: Any, options: Any, **kwargs: Any
+) -> Any:
+    """
+    Make the request; if the server refuses its token limit, or what we added, make it again with what it takes.
+
+    An answer that another process has begun goes on from its journal.
+    """
+    options, plan = journaled(client, options, settings)
+    with _Journaled(plan):
+        resumed = None if plan is None else _resumed(client, plan, cast_to, options, **kwargs)
+        if resumed is not None:
+            return client._process_response(**resumed)
+        attempts = _Attempts(options)
+        while attempts.error is None:
+            with attempts:
+                return wrapped(cast_to, attempts.options, **kwargs)
+        raise attempts.error
 
 
-async def arequest(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
+async def arequest(
+    wrapped: Callable[..., Any], client: Any, settings: Continuation | None, cast_to: Any, options: Any, **kwargs: Any
+) -> Any:
     """Async twin of ``request``."""
-    attempts = _Attempts(options)
-    while attempts.error is None:
-        with attempts:
-            return await wrapped(cast_to, attempts.options, **kwargs)
-    raise attempts.error
+    options, plan = journaled(client, options, settings)
+    with _Journaled(plan):
+        resumed = None if plan is None else _resumed(client, plan, cast_to, options, **kwargs)
+        if resumed is not None:
+            return await client._process_response(**resumed)
+        attempts = _Attempts(options)
+        while attempts.error is None:
+            with attempts:
+                return await wrapped(cast_to, attempts.options, **kwargs)
+        raise attempts.error
+
+
+def _resumed(  # noqa: PLR0913
+    client: Any, plan: Plan, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None, **_: Any
+) -> dict[str, Any] | None:
+    """Return the arguments of ``_process_response`` for the first response in the journal, or None if it has none."""
+    if plan.journal is None or not plan.journal.has_rounds:
+        return None
+    built = client._build_request(options, retries_taken=0)
+    response = plan.journal.response(1, built)
+    cast_to = client._maybe_override_cast_to(cast_to, options)
+    if not stream and not should_stream(client._should_stream_response_body, built):
+        response.read()
+    made = {"cast_to": cast_to, "options": options, "response": response, "stream": stream, "stream_cls": stream_cls}
+    return {**made, "retries_taken": 0}
+
+
+class _Journaled:
+    """Leaves the journal of a call that raises an error, for the next try of the same request."""
+
+    def __init__(self, plan: Plan | None) -> None:
+        self._journal = None if plan is None else plan.journal
+
+    def __enter__(self) -> None:
+        """Begin the call."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Take the end of the call, or of its beginning, if the answer streams."""
+        if self._journal is not None and error is not None:
+            self._journal.leave()
 
 
 def build_request(
@@ -107,8 +166,10 @@ def _call(client: Any, *, options: Any, response: Any, stream: bool, **_: Any) -
         return None
     is_read = not stream and not plan.folds and not _is_unread(client, response)
     if is_read and is_plainly_whole(response.content, plan.body):
+        if plan.journal is not None:
+            plan.journal.finish()
         return None
-    return Call(client, options, plan)
+    return Call(client, options, plan, response.request)
 
 
 class _Attempts:

@@ -28,6 +28,7 @@ from ..families import is_closed
 from ..providers import Provider
 from ..settings import Continuation
 from .errors import failure_of
+from .resuming import Journal
 
 logger = logging.getLogger("openai_continue")
 
@@ -52,12 +53,19 @@ class Plan:
     learned: Learned
     #: The token limit, if the server has refused another one in this call.
     limit: Limit | None = None
+    #: Where its responses are recorded, or None.
+    journal: Journal | None = field(default=None, compare=False, repr=False)
     #: When the call began, by the clock of ``time.monotonic()``.
     started: float = field(default_factory=time.monotonic, compare=False)
 
     def rounds(self) -> Rounds:
         """Return the rounds of this call."""
         return Rounds(_without_ours(self.body), self.provider, self.settings, self.learned, limit=self.limit)
+
+    @property
+    def own_body(self) -> Json:
+        """The body of the caller's request, without our key."""
+        return _without_ours(self.body)
 
     def first_body(self) -> Json:
         """Return the body of the first round, as ``Rounds.next_request()`` does."""
@@ -105,6 +113,25 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
         return None
     # The caller may change its messages while the answer is written, as chat interfaces do.
     return Plan(copied(body), provider, wanted, _learned(client, model))
+
+
+def journaled(client: Any, options: Any, base: Continuation | None) -> tuple[Any, Plan | None]:
+    """
+    Return the options of a call with the plan in them, and the plan, if the call has a journal.
+
+    Else return the options as they are, and None.
+    """
+    body = body_of(options)
+    wish = None if body is None else body.get(KEY)
+    may_have = (base is not None and base.journal is not None) or isinstance(wish, (Mapping, Continuation))
+    if body is None or not may_have or isinstance(wish, Plan):
+        return options, None
+    plan = plan_of(client, options, body, base)
+    opened = None if plan is None else Journal.open(plan, f"{client.base_url} {options.url}")
+    if plan is None or opened is None:
+        return options, None
+    plan = replace(plan, journal=opened)
+    return _planned(options, plan), plan
 
 
 def attach(request: Any, plan: Plan) -> None:

@@ -61,6 +61,9 @@ class _Streaming:
         #: Set by ``close()`` from any thread or task. No round is begun after it.
         self._closed = threading.Event()
         self._elapsed = timedelta()
+        self._journal = call.journal
+        if self._journal is not None and self._request is not None:
+            self._journal.begin(self._request, response)
         #: The response that reads from this stream.
         self.response: Any = None
 
@@ -91,6 +94,8 @@ class _Streaming:
         if self._rounds.finished or self._rounds.enough or ends:
             self._put(self._rounds.end_of_stream(self._request))
             self._pause = 0.0
+            if self._journal is not None:
+                self._journal.end(self._rounds.tokens)
             return self._next()
         broke_off = reading.fault is None and not reading.end and not self._is_left()
         return self._fail(reading.fault, request_id_of(self._running), broke_off=broke_off)
@@ -169,9 +174,16 @@ class _Streaming:
             self._spent = self._call.over_budget()
         return self._spent is not None
 
-    def _end_progress(self) -> None:
+    def _note(self, piece: bytes) -> None:
+        if self._journal is not None:
+            self._journal.add(piece)
+
+    def _end_call(self) -> None:
+        """End what is open beside the stream."""
         if self._call.progress is not None:
             self._call.progress.close()
+        if self._journal is not None:
+            self._journal.leave()
 
     def _let_go(self) -> None:
         """
@@ -186,6 +198,8 @@ class _Streaming:
     def _opened(self, request: Request, response: Any) -> None:
         self._running = response
         self._reading = Reading(self._call, response, request)
+        if self._journal is not None:
+            self._journal.begin(request, response)
 
     def _quietly(self) -> contextlib.AbstractContextManager[None]:
         """Return a context that keeps the error of a transport to itself, if the answer goes on or went on."""
@@ -209,6 +223,7 @@ class Stream(_Streaming):
         while not self._over:
             try:
                 for piece in self._pieces:
+                    self._note(piece)
                     out = self._reading.take(piece)
                     if self._reading.is_over or self._is_spent():
                         self._ready.append(out)
@@ -269,7 +284,7 @@ class Stream(_Streaming):
         """Close the running round; safe from any thread."""
         self._over = True
         self._closed.set()
-        self._end_progress()
+        self._end_call()
         self._leave()
 
 
@@ -284,6 +299,7 @@ class AsyncStream(_Streaming):
         while not self._over:
             try:
                 async for piece in self._pieces:
+                    self._note(piece)
                     out = self._reading.take(piece)
                     if self._reading.is_over or self._is_spent():
                         self._ready.append(out)
@@ -344,7 +360,7 @@ class AsyncStream(_Streaming):
         """Close the running round; safe from any task."""
         self._over = True
         self._closed.set()
-        self._end_progress()
+        self._end_call()
         await self._leave()
 
 

@@ -92,6 +92,8 @@ class _Merging:
         request = self._rounds.next_request()
         if request is not None:
             self._rounds.receive(request, load(content), request_id_of(self._first))
+            if self._rounds.goes_on:
+                self._call.record(request, self._first, content)
         return self.next_request()
 
     def receive(self, request: Request, reply: Any) -> None:
@@ -99,6 +101,7 @@ class _Merging:
         self._elapsed += elapsed(reply)
         if self._rounds.receive(request, load(reply.content), request_id_of(reply)).raises:
             raise self._with_partial(invalid_response(reply))
+        self._call.record(request, reply, reply.content)
 
     def fail(self, request: Request, error: Exception) -> None:
         """Take the error of a further round; raise it if the settings say so."""
