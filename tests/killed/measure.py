@@ -2,7 +2,7 @@
 Kill processes that wait for long answers, and start them again: ``python -m tests.killed.measure --kills 200``.
 
 Each answer has 600 tokens behind a cap of 100, at 200 tokens a second, so it takes some 3 seconds. A process is ended
-by SIGKILL at a random moment and started again, until the answer is whole. Prints a Markdown table: kills, answers,
+by SIGKILL at a random moment within its call and started again, until the answer is whole. Prints a Markdown table: kills, answers,
 wrong texts, and the tokens that were paid twice, for each kill. The exit code is 1 if a text is wrong.
 """
 
@@ -33,7 +33,10 @@ def killed(emulator: Emulator, folder: str, prompt: str, way: str, dice: random.
             text, _ = process.communicate(timeout=None if kills >= most else dice.uniform(0.3, 4.5))
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
+            text, _ = process.communicate()
+            if text:
+                # The call had returned.
+                return text, kills
             kills += 1
         else:
             return text, kills
