@@ -124,6 +124,11 @@ class Choice:
         return "".join(text.added_text for text in self._texts)
 
     @property
+    def has_begun_calls(self) -> bool:
+        """Whether the running round continues a text, and has begun a tool call after it."""
+        return self._called > 0 and not self.calling
+
+    @property
     def _texts(self) -> tuple[Text, ...]:
         """The texts that the running round may add to."""
         if self.calling and self.turn is not None:
