@@ -124,6 +124,11 @@ class Choice:
         return "".join(text.added_text for text in self._texts)
 
     @property
+    def has_begun_calls(self) -> bool:
+        """Whether the running round continues a text, and has begun a tool call after it."""
+        return self._called > 0 and not self.calling
+
+    @property
     def _texts(self) -> tuple[Text, ...]:
         """The texts that the running round may add to."""
         if self.calling and self.turn is not None:
@@ -344,10 +349,10 @@ class Choice:
             if turn.is_whole and not (used_up and self.finish_reason != "stop" and not self.reads_calls):
                 self.finish_reason = "tool_calls"
                 return
-            if turn.is_whole and turn.was_read:
-                # Its parser may have closed what was cut.
+            if used_up and turn.was_read and turn.is_closed:
+                # Its parser may have closed what was cut, so the text that is sent begins anew with the arguments.
                 self.turn, self.hides_cut = None, True
-            if not turn.is_cut(used_up=used_up):
+            elif not turn.is_cut(used_up=used_up):
                 turn.fail()
         self.finish_reason = "length"
 

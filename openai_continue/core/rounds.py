@@ -371,7 +371,7 @@ class Rounds:
     def _heal(self, running: Running) -> Decision:
         """Book a broken round as one that was cut; the next request goes on from its text."""
         parties = list(self._choices) if running.choice is None else [running.choice]
-        if running.choice is not None:
+        if running.choice is not None and not running.choice.has_begun_calls:
             running.choice.current.drop_opening(unless_text=False)
         for choice in parties:
             if running.choice is not None or not choice.finish_reason:

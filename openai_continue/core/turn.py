@@ -337,6 +337,11 @@ class Turn:
         return (self._is_over or not is_open) and all(self._fits(call) for call in self._calls)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the arguments of the last call are JSON, whole or closed."""
+        return bool(len(self._calls)) and is_json(self._calls.last.arguments)
+
+    @property
     def is_lost(self) -> bool:
         """Whether the text of the round is no continuation of the calls."""
         return self._is_broken
@@ -348,7 +353,7 @@ class Turn:
         ``used_up``: whether the round used all tokens that it could. Half arguments that the server has read show it
         too.
         """
-        return used_up or (self.was_read and not is_json(self._calls.last.arguments))
+        return used_up or (self.was_read and not self.is_closed)
 
     def _fits(self, call: Call) -> bool:
         if not is_json(call.arguments):

@@ -375,6 +375,8 @@ def test_raw_syntax_that_does_not_go_on(rest: str) -> None:
 # How the server calls the end of a cut call.
 
 ROUND = {**VLLM, "round_tokens": 5}
+LOG = tool("log", {"text": ""})
+LOG["function"]["parameters"]["required"] = ["text"]
 LIES: dict[str, Case] = {
     **{
         f"half arguments, called {finish}, {name}": Case([said(call(HALF), finish=finish, usage=counted), end(REST + TAIL)])
@@ -410,6 +412,18 @@ LIES: dict[str, Case] = {
     "whole at the limit, called length": Case([CUT, cut(REST + TAIL), end("")], known=ROUND),
     "whole at the limit, read": Case(
         [CUT, said(call(SAVE, id_="x"), finish="tool_calls", usage=usage(10, 5)), end(TAIL)], known=ROUND
+    ),
+    "a further call that the server has closed": Case(
+        [
+            CUT,
+            said(after("qwen3-coder", 'two "thr', *ONE) + "\n", call("{}", "log", id_="x"), finish="tool_calls", usage=usage(10, 5)),
+            end("<parameter=text>\na\n</parameter>\n</function>\n</tool_call>"),
+        ],
+        [*ONE, ("log", '{"text": "a"}')],
+        body={"tools": [*TOOLS, LOG]},
+        model=CODER,
+        known=ROUND,
+        drives=[whole],
     ),
     # Whether such a call is whole is not known.
     "closed by a server that nobody knows, at the limit": Case(
