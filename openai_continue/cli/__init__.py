@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_demo(commands)
     _add_write(commands)
     _add_doctor(commands)
+    _add_journal(commands)
     run = _add_run(commands)
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["run"] and given[1:2] not in ([], ["-h"], ["--help"]):
@@ -79,6 +80,22 @@ def _add_doctor(commands: Commands) -> None:
     doctor.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
     doctor.add_argument("-y", "--yes", action="store_true", help="spend tokens without asking first")
     doctor.set_defaults(function=_doctor)
+
+
+def _add_journal(commands: Commands) -> None:
+    journal = commands.add_parser("journal", help="list the unfinished answers in a folder, without their content")
+    journal.add_argument("folder", type=Path, metavar="FOLDER")
+    journal.add_argument(
+        "--remove-older-than", type=float, metavar="DAYS", help="remove those that were not written since then"
+    )
+    journal.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
+    journal.set_defaults(function=_journal)
+
+
+def _journal(chosen: argparse.Namespace) -> int:
+    from .unfinished import run
+
+    return run(chosen.folder, older_than=chosen.remove_older_than, as_json=chosen.as_json)
 
 
 def _add_run(commands: Commands) -> argparse.ArgumentParser:
