@@ -38,7 +38,7 @@ NOT_ALWAYS = {"one piece", "closed", "vllm"}
 #: Their values have no mark after them, so a server and we may not mean the same arguments by "what is new".
 UNMARKED = {("lfm2", "deltas"), ("gemma4", "deltas")}
 #: The first one is less than the longest value that is no string.
-CAPS = [24, 45, 70, 99, 130]
+CAPS = [24, 45, 70, 110]
 ASKED = "Write 12 tokens, then call the tool write_file twice with 40 tokens."
 
 
@@ -112,7 +112,7 @@ VLLM = replace(providers.named("vllm"), call_syntaxes=PROPERTIES)
     drive=st.sampled_from(DRIVES),
     shows_raw=st.booleans(),
 )
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_any_arguments(
     name: str, given_: list[Json], place: int, sizes: list[int], written_as: Json, drive: Drive, shows_raw: bool
 ) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from openai_continue.core.characters import paired
+from openai_continue.core.round import Failure, Request
+from openai_continue.core.rounds import Rounds
 from tests.support.answers import Answer
 from tests.support.bodies import ask
 from tests.support.calls import Writes, dumped, row, tool, written
-from tests.support.driving import DRIVES, Drive, drives, streamed, whole
+from tests.support.driving import DRIVES, Drive, drives, rounds_of, streamed, whole
 from tests.support.script import Said, Script, cut, said, usage
 
 Json = dict[str, Any]
@@ -577,3 +579,40 @@ def test_several_choices(drive: Drive) -> None:
     assert [[SAVE], [], [SAVE]] == called[:3]
     assert called[3][0].startswith(HALF[:-5])
     assert ["call-1", "other", "fourth"] == [one["id"] for answer in answers for one in answer.tool_calls]
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_stream_that_breaks_off(place: int) -> None:
+    """A stream that breaks off in a call goes on, wherever it breaks; the beginning of the call comes once."""
+    deltas: list[Json] = [{"content": "\n"}, call(""), more(HALF[:5]), more(HALF[5:])]
+    rounds = rounds_of({**ask(model=HERMES, tools=TOOLS), "stream": True}, "vllm")
+    first = next_one(rounds)
+    out = rounds.feed(first, chunk_of({"content": "I save it."})) + rounds.feed(first, chunk_of({}, "length"))
+    out += rounds.end_of_stream(first)
+    second = next_one(rounds)
+    for delta in deltas[:place]:
+        out += rounds.feed(second, chunk_of(delta))
+    out += rounds.fail(second, Failure("ReadError", broke_off=True)).chunks
+    third = next_one(rounds)
+    sent = third.body["messages"][-1]["content"]
+    full = written(row("hermes"), *ONE, text="I save it.")
+    assert full.startswith(sent)
+    out += rounds.feed(third, chunk_of({"content": full[len(sent) :]})) + rounds.feed(third, chunk_of({}, "stop"))
+    out += rounds.end_of_stream(third)
+    answer = Answer.of_chunks(out + rounds.last_chunks())
+
+    if "<tool_call>" in sent:
+        assert ("I save it.", "tool_calls") == (answer.text.rstrip(), answer.finish_reason)
+        assert ONE == [(one["function"]["name"], one["function"]["arguments"]) for one in answer.tool_calls]
+    else:
+        assert place < 2
+
+
+def next_one(rounds: Rounds) -> Request:
+    request = rounds.next_request()
+    assert request is not None
+    return request
+
+
+def chunk_of(delta: Json, finish_reason: str | None = None) -> Json:
+    return {"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}

@@ -12,11 +12,14 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import openai
 import pytest
 
-from openai_continue.testing import Emulator, Fault
+from openai_continue import Continuation
+from openai_continue.testing import Emulator, Fault, Habits
 from openai_continue.testing.emulator.faults import Kind
 from tests.support.answers import Answer, outcome
+from tests.support.bodies import ask
 from tests.support.servers import SERVERS
 from tests.support.ways import ASYNC, OUR_ASYNC, OUR_SYNC, SYNC, Way, http, settled
 
@@ -194,6 +197,63 @@ async def test_nothing_is_lost(kind: str, server: str, times: int) -> None:
     for came in await asyncio.gather(*checks):
         TALLY[came] += 1
         TALLY["lost"] -= 1
+
+
+# Tool calls.
+
+CALLERS: dict[str, tuple[str, Habits, str]] = {
+    "vllm": ("Qwen/Qwen3-32B", Habits(usage="asked", cut_calls="content", marker="continue_final_message"), "vllm"),
+    "vllm, tagged": ("Qwen/Qwen3-Coder-Next", Habits(usage="asked", calls="qwen3_coder", drops_unwanted_calls=True, marker="continue_final_message"), "vllm"),
+    "llama.cpp": ("Qwen/Qwen3-32B", Habits(echo="unflagged", usage="asked", calls_in_prefill="deltas"), "llama.cpp"),
+}  # fmt: skip
+WRITE = {name: {"type": kind} for name, kind in (("path", "string"), ("count", "integer"), ("content", "string"))}
+TOOLS = [
+    {"type": "function", "function": {"name": name, "parameters": {"properties": WRITE}}} for name in ("save", "add")
+]
+#: Breaks of a stream that say nothing, and those in which the server says that it failed.
+HEALED = ("reset", "early_end", "half_frame", "no_done")
+BREAKS = (*HEALED, "error_frame", "error_event", "choice_error")
+
+
+@pytest.mark.parametrize("times", [ONCE, FOR_GOOD], ids=["once", "for good"])
+@pytest.mark.parametrize("server", CALLERS)
+@pytest.mark.parametrize("kind", BREAKS)
+def test_no_call_is_lost(kind: Any, server: str, times: int) -> None:
+    """A stream that breaks off at any token of a call goes on, or ends in "length" with a beginning of the truth."""
+    model, habits, provider = CALLERS[server]
+    body = ask("Write 8 tokens, then call the tool save twice with 30 tokens.", model=model, tools=TOOLS)
+    for number in (1, 2, 3):
+        # Every token of a round of 60, or a few.
+        every = (kind, times, number) == ("reset", ONCE, 1)
+        for place in range(1, 61, 1 if every else 10):
+            fault = Fault(kind, number, times, after_tokens=place)
+            with Emulator(cap=60, habits=habits, faults=[fault]) as emulator:
+                client = OUR_SYNC.client(emulator.base_url, continuation=Continuation(provider=provider), max_retries=0)
+                chunks: list[Any] = []
+                error = None
+                try:
+                    chunks += client.chat.completions.create(**body, stream=True)
+                except openai.OpenAIError as raised:
+                    error = raised
+                client.close()
+                truth, text = emulator.uncapped_calls(body), emulator.uncapped(body)
+                derailed = emulator.derailed
+            seen = Answer.of_chunks([chunk.model_dump(exclude_unset=True) for chunk in chunks])
+            called = [(call["function"]["name"], call["function"]["arguments"]) for call in seen.tool_calls]
+            TALLY["lost"] += 1
+            if seen.finish_reason == "tool_calls":
+                assert (text, truth, 0) == (seen.text.rstrip(), called, derailed), place
+                came = "whole call"
+            else:
+                assert kind not in HEALED or times == FOR_GOOD, place
+                assert text.startswith(seen.text.rstrip())
+                assert [name for name, _ in truth][: len(called)] == [name for name, _ in called]
+                assert all(whole.startswith(part) for (_, whole), (_, part) in zip(truth, called, strict=False)), place
+                failed = error is not None or seen.finish_reason == "error"
+                assert number == 1 if failed else ("length", True) == (seen.finish_reason, seen.report is not None)
+                came = "partial call, raised or ended in an error" if failed else "partial call, said so"
+            TALLY[came] += 1
+            TALLY["lost"] -= 1
 
 
 def test_tally(capsys: pytest.CaptureFixture[str]) -> None:
