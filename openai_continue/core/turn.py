@@ -181,9 +181,23 @@ class Turn:
         calls = list(self._calls)
         is_open = self._reader.is_in_call
         if calls:
-            self._returned = Returned(self._new_reader(), calls, raw[: self._start], sent, is_open=is_open)
+            # What was held back may be what closes the last call.
+            reopened = not is_open and self._ends_within_call(sent)
+            self._returned = Returned(
+                self._new_reader(),
+                calls,
+                raw[: self._start],
+                sent,
+                is_open=is_open or reopened,
+                closes=seam.held if reopened else None,
+            )
         self._last, self._has_text, self.has_failed = None, False, False
         self._was_closed = not is_open
+
+    def _ends_within_call(self, text: str) -> bool:
+        reader = self._new_reader()
+        reader.feed(text)
+        return reader.is_in_call
 
     def take(self, chunk: Json) -> list[Json]:
         """Take a chunk of the round; return the chunks for the caller, whose deltas are of tool calls."""
@@ -202,7 +216,7 @@ class Turn:
         """Take calls that the server has read; text that came before them has come to its end."""
         out = self._shown(self.raw.settle()) if self._has_text else []
         is_open, between = self._reader.is_in_call, self._syntax.between
-        text = returned.take(calls, is_open=is_open)
+        text = returned.take(calls, is_open=is_open or not self._has_text)
         self._is_broken = self._is_broken or returned.is_broken
         is_parted = self.raw.text.endswith(between) and (self._has_text or not self.raw.seam.held)
         if not is_open and between.isspace() and text.startswith(between) and is_parted:
@@ -334,6 +348,7 @@ class Turn:
         if self._is_broken or not len(self._calls):
             return False
         is_open = (self._reader.is_in_call and not self._reader.has_arguments) or self._reader.has_rest
+        is_open = is_open or self._has_half
         return (self._is_over or not is_open) and all(self._fits(call) for call in self._calls)
 
     @property
@@ -348,7 +363,11 @@ class Turn:
         ``used_up``: whether the round used all tokens that it could. Half arguments that the server has read show it
         too.
         """
-        return used_up or (self.was_read and not is_json(self._calls.last.arguments))
+        return used_up or self._has_half or (self.was_read and not is_json(self._calls.last.arguments))
+
+    @property
+    def _has_half(self) -> bool:
+        return self._returned is not None and self._returned.has_half and not self._wants_one
 
     def _fits(self, call: Call) -> bool:
         if not is_json(call.arguments):
