@@ -406,5 +406,5 @@ def _names(tools: object) -> list[object]:
 
 def _schema_of(tools: object, name: str) -> Json | None:
     """Return the schema of a tool's parameters, or None."""
-    found: Json = next((function for function in functions_in(tools) if function.get("name") == name), {})
-    return as_object(found.get("parameters"))
+    found = next((function for function in functions_in(tools) if function.get("name") == name), None)
+    return None if found is None else as_object(found.get("parameters"))
