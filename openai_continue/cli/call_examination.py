@@ -6,9 +6,9 @@ import copy
 from typing import Any
 
 from .. import call_syntaxes
+from ..core.call_tools import Tools
 from ..core.rounds import Rounds
 from ..core.tools import is_json
-from ..core.turn import may_be_calls
 from ..providers import Provider
 from ..settings import Continuation
 from .examination import TOKENS, Doctor
@@ -61,7 +61,7 @@ def examine_calls(doctor: Doctor, row: Provider) -> str:
     if is_call and is_json(text) and whole["choices"][0].get("finish_reason") == "length":
         return "closed"
     cut = _cut(whole)
-    if cut is None or not (is_call or may_be_calls(syntax, text)):
+    if cut is None or not (is_call or Tools(syntax, [TOOL]).may_open(text)):
         return "no call"
     without_limit = {name: value for name, value in body.items() if name != "max_tokens"}
     rounds = Rounds(without_limit, row, Continuation(continue_tool_calls=True, trims=doctor.found.trims))

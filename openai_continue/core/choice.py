@@ -14,13 +14,11 @@ from .prefill import RESTART_EVIDENCE, Hold
 from .seam import Seam, Stopped, evidence
 from .text import Text
 from .tools import Calls
-from .turn import Turn
+from .turn import ENDS_OF_CALLS, Turn
 from .whole_fields import WholeFields
 
 #: Nothing of such a round is part of the answer.
 NOT_CONTINUED = (Stopped.RESTARTED, Stopped.THOUGHT_ANEW, Stopped.REFUSED, Stopped.WITHOUT_THOUGHTS)
-# How servers end an answer with tool calls.
-_ENDS_OF_CALLS = ("tool_calls", "function_call", "stop")
 # Characters of a token, roughly, of thoughts whose tokens the server does not count.
 _TOKEN = 8
 
@@ -79,6 +77,8 @@ class Choice:
     hides_cut: bool = False
     #: The answer with its tool calls as the model writes it, if a call was cut and can go on; else None.
     turn: Turn | None = None
+    #: The one before, if the server's reading of the calls has to be judged anew.
+    former_turn: Turn | None = None
     #: Whether the running round continues it.
     calling: bool = False
     #: The other fields of a whole answer.
@@ -311,7 +311,7 @@ class Choice:
     def settle(self) -> list[Json]:
         """Settle the seam at the end of a round; a stop string or document that ended in it ends this choice."""
         if self.calling and self.turn is not None:
-            out = self.turn.settle(natural=self.finish_reason in _ENDS_OF_CALLS)
+            out = self.turn.settle(natural=self.finish_reason in ENDS_OF_CALLS)
         else:
             thoughts = [] if self.thoughts is None else self.thoughts.settle()
             out = thoughts + self._take_filed() + self.answer.settle(by_itself=self.finish_reason == "stop")
@@ -336,25 +336,20 @@ class Choice:
             self._end_calls(self.turn, used_up=used_up)
         elif self.stopped is not None or not self.calls.show_cuts:
             return
-        elif self.finish_reason in _ENDS_OF_CALLS and (used_up or self.calls.are_broken):
+        elif self.finish_reason in ENDS_OF_CALLS and (used_up or self.calls.are_broken):
             self.finish_reason, self.hides_cut = "length", True
 
     def _end_calls(self, turn: Turn, *, used_up: bool) -> None:
-        """Judge the end of a round that continues the tool calls: they are whole, cut again, or not continued."""
-        if self.current.stopped not in (None, Stopped.REFUSED) or turn.is_lost:
+        """Take the end of a round that continues the tool calls."""
+        if self.current.stopped not in (None, Stopped.REFUSED):
             turn.fail()
-        elif self.finish_reason not in (*_ENDS_OF_CALLS, "length"):
+            self.finish_reason = "length"
             return
-        elif self.finish_reason in _ENDS_OF_CALLS:
-            if turn.is_whole and not (used_up and self.finish_reason != "stop" and not self.reads_calls):
-                self.finish_reason = "tool_calls"
-                return
-            if used_up and turn.was_read and turn.is_closed:
-                # Its parser may have closed what was cut, so the text that is sent begins anew with the arguments.
-                self.turn, self.hides_cut = None, True
-            elif not turn.is_cut(used_up=used_up):
-                turn.fail()
-        self.finish_reason = "length"
+        self.finish_reason = turn.judged(self.finish_reason, used_up=used_up, trusted=self.reads_calls)
+        if self.finish_reason == "closed":
+            # The text that is sent begins anew with the arguments.
+            self.turn, self.former_turn = None, turn
+            self.finish_reason, self.hides_cut = "length", True
 
     def book_round(self, used: int, context: int | None, *, finished: bool, counted: bool = False) -> None:
         """

@@ -214,8 +214,9 @@ def _merged(item: Json, choice: Choice) -> Json:
     message = {**item["message"], **choice.fields.of_message}
     if choice.answer.text or message.get("content"):
         message["content"] = choice.answer.text
-    if choice.turn is not None:
-        message.update(_calls(choice, choice.turn, message))
+    turn = choice.turn or choice.former_turn
+    if turn is not None:
+        message.update(_calls(choice, turn, message))
     if choice.thoughts is not None:
         # Some servers give them under both names.
         message.update({name: choice.thoughts.text for name in reasoning.FIELDS if as_string(message.get(name))})

@@ -145,10 +145,12 @@ class Prefill:
         marks, message, sent = self._formed(sent, thoughts, inline, thinking=thinking, held=bool(held), empty=not text)
         open_answer = not (thinking or inline.thinking)
         streamed = bool(body.get("stream"))
+        # Blanks between words that are held back by default may always come back changed.
+        exact_blanks = streamed and (ends_token or self.hold is Hold.TO_WORD)
         met = Seam(
             held=held,
             # In a whole answer, blanks between words may come back changed, and are kept if they do not come back.
-            exact=self._exact(hold, inline) and (streamed or bool(held.strip())),
+            exact=self._exact(hold, inline) and (exact_blanks or bool(held.strip())),
             replaces=not streamed and not self._is_prefilled(),
             trims=self._trims,
             echo=self._echo(sent, streamed=streamed),

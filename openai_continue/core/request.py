@@ -9,6 +9,7 @@ from .. import call_syntaxes, families
 from ..call_syntaxes import CallSyntax
 from ..providers import Provider
 from ..settings import Continuation
+from .call_tools import Tools
 from .choice import Choice
 from .choices import Choices
 from .jsons import Json, as_object
@@ -17,7 +18,7 @@ from .limit import Limit
 from .prefill import Hold, Prefill
 from .structured import Format, without_format
 from .tools import is_forced
-from .turn import Tools, Turn, may_be_calls
+from .turn import Turn
 
 # vLLM: the template has changed the message that was sent back, so the block before it is to blame and not the mark.
 _TEMPLATE_CHANGES = "does not appear in the chat"
@@ -92,8 +93,11 @@ class Requests:
         tools = Tools(self._calls, self._body.get("tools"), self._body.get("parallel_tool_calls") is False)
         if choice.calls:
             choice.turn = Turn.of_calls(tools, choice.calls, text, streamed=self._streamed, trusted=self._trusted)
-        elif not self._streamed and may_be_calls(self._calls, text):
+        elif not self._streamed and tools.may_open(text):
             choice.turn = Turn.of_text(tools, choice.calls, text)
+        if choice.turn is None and choice.former_turn is not None:
+            # What the server closed does not go on.
+            choice.former_turn.fail()
 
     @property
     def is_closed(self) -> bool:

@@ -17,18 +17,21 @@ from .tools import Call, is_json
 
 class Returned:
     """
-    The calls of one round. ``calls``: those so far; ``is_open``: whether the last of them was cut.
+    The calls of one round. ``calls``: those so far; ``is_open``: whether the text that was sent ends within the last.
 
     ``reader``: a new one. ``before``: the text of the model up to the arguments of that call. ``sent``: the text that
-    was sent back.
+    was sent back. ``closes``: the rest of that call, if all of it is known; what was held back of its end.
     """
 
-    def __init__(self, reader: Reader, calls: Sequence[Call], before: str, sent: str, *, is_open: bool) -> None:
+    def __init__(  # noqa: PLR0913
+        self, reader: Reader, calls: Sequence[Call], before: str, sent: str, *, is_open: bool, closes: str | None = None
+    ) -> None:
         self._syntax = syntax = reader.syntax
         self._earlier = [call.arguments for call in (calls[:-1] if is_open else calls)]
         self._cut = calls[-1].name
         self._before = before
         self._sent = sent
+        self._closes = closes
         self._known = _arguments_in(sent, reader, len(calls)) if syntax.parameters else sent[len(before) :]
         #: The ids of calls that are new, in order.
         self.ids: list[str | None] = []
@@ -53,6 +56,11 @@ class Returned:
         """Whether the server gave any call of this round as one."""
         return self._key is not None
 
+    @property
+    def has_half(self) -> bool:
+        """Whether a further call has come to its name, and no text of it is known yet."""
+        return self._key is not None and self._kind is None and self._is_further
+
     def take(self, calls: Sequence[Json], *, is_open: bool) -> str:
         """Take calls of a message or delta; return the text. ``is_open``: whether the cut call is still open."""
         self._is_open = self._is_open and is_open
@@ -75,10 +83,17 @@ class Returned:
         if self._kind == "open" and is_json(self._arguments) and not self._is_whole:
             # A call of its own.
             self.is_broken = True
-        return out + (self._syntax.tail if self._kind is not None and self._is_whole else "")
+        return out + (self._tail() if self._kind is not None and self._is_whole else "")
+
+    def _tail(self) -> str:
+        """Return the text after the arguments, as far as it was not sent."""
+        is_known = self._kind == "open" and self._writer is None and self._closes is not None
+        return self._closes or "" if is_known else self._rest(self._syntax.tail)
 
     @property
     def _is_whole(self) -> bool:
+        if self._kind == "open" and self._closes is not None and not self._arguments:
+            return True
         from_start = self._is_again or self._kind == "new"
         return is_json(self._arguments if from_start else self._known + self._arguments)
 
@@ -87,17 +102,35 @@ class Returned:
         out = "" if self._key is None else self._settle()
         if self._kind is not None:
             self.is_broken = self.is_broken or not self._is_whole
-            out += self._syntax.tail
+            out += self._tail()
         index = key[0] if isinstance(key[0], int) else 0
         self._place = max(self._place + 1, min(index, len(self._earlier)))
         self._key, self._name, self._arguments, self._kind = key, name, "", None
-        return out
+        return out + self._passed() if self._place >= len(self._earlier) else out
+
+    def _passed(self) -> str:
+        """Return the rest of the cut call, if a parser has found no more arguments of it and gives the next one."""
+        index = 0 if self._key is None or not isinstance(self._key[0], int) else self._key[0]
+        is_next = index > len(self._earlier) or self._name not in ("", self._cut)
+        if not self._is_open or self._closes is None or not is_next:
+            return ""
+        self._is_open = False
+        return self._closes
 
     def _pour(self, arguments: str) -> str:
         self._arguments += arguments
-        if self.is_broken or (self._kind is None and (self._is_earlier() or not self._arguments)):
+        if self.is_broken or (self._kind is None and (self._is_earlier() or not (self._arguments or self._is_new))):
             return ""
         return self._written(arguments)
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether this is a further call whose beginning is known from its name, before any of its arguments."""
+        return self._is_further and not self._syntax.head.endswith("{name}")
+
+    @property
+    def _is_further(self) -> bool:
+        return bool(self._name) and not self._is_open and self._place >= len(self._earlier)
 
     def _is_earlier(self) -> bool:
         """Whether this may be an earlier call once more."""
@@ -109,8 +142,9 @@ class Returned:
         return self._written("") if self._kind is not None or not self._is_earlier() else ""
 
     def _written(self, arguments: str) -> str:
+        passed = self._passed() if self._kind is None else ""
         if self._kind is None and not self._is_open:
-            return self._begun()
+            return passed + self._begun()
         if self._writer is not None:
             return self._rest(self._writer.feed(arguments))
         self._kind, self._is_open = "open", False
@@ -136,6 +170,8 @@ class Returned:
             return None
         if came.lstrip().startswith("{"):
             again = self._before + Writer(self._syntax).feed(came)
+            if self._sent.startswith(again) and is_json(came):
+                again += self._syntax.tail
             self._is_again = again.startswith(self._sent)
             if self._is_again:
                 return came

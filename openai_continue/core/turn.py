@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 
-from ..call_syntaxes import CallSyntax
-from .call_reader import Event, Reader, first_mark
+from .call_reader import Event, Reader
+from .call_tools import Tools
 from .call_writer import Writer, head
 from .characters import CUT_CHARACTER, has_lone_surrogates, paired
 from .chunks import delta_of, has_lists, text_of
-from .jsons import Json, as_object, as_string
+from .jsons import Json, as_string
 from .returned import Returned
-from .schema import conforms
 from .seam import Seam
 from .text import Text
-from .tools import Call, Calls, calls_in, functions_in, is_json
+from .tools import Call, Calls, calls_in, is_json
 
 # An escape in a JSON string, and what it stands for.
 _ESCAPE = re.compile(r"\\(.)")
@@ -27,15 +25,8 @@ _COMPACT = re.compile(r'\{"(?:[^"\\]|\\.)*":[^ ]')
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What a request says of its tools, and how the model calls them."""
-
-    syntax: CallSyntax
-    #: The request's list.
-    listed: object
-    #: Whether the caller wants one call only (``parallel_tool_calls``). Servers drop further ones.
-    wants_one: bool = False
+#: How servers end an answer with tool calls.
+ENDS_OF_CALLS = ("tool_calls", "function_call", "stop")
 
 
 class Turn:
@@ -49,8 +40,7 @@ class Turn:
 
     def __init__(self, tools: Tools, calls: Calls, raw: str, strings: Sequence[Mapping[str, bool]] = ()) -> None:
         self._syntax = tools.syntax
-        self._tools = tools.listed
-        self._wants_one = tools.wants_one
+        self._tools = tools
         self._calls = calls
         #: The answer as the model writes it.
         self.raw = Text("content")
@@ -86,7 +76,7 @@ class Turn:
         self._is_over = False
 
     def _new_reader(self) -> Reader:
-        return Reader(self._syntax, self._tools, strings=self._strings, compact=self._is_compact)
+        return Reader(self._syntax, self._tools.listed, strings=self._strings, compact=self._is_compact)
 
     @classmethod
     def of_calls(cls, tools: Tools, calls: Calls, text: str, *, streamed: bool, trusted: bool) -> Turn | None:
@@ -99,12 +89,12 @@ class Turn:
         for call in calls:
             call.arguments = paired(call.arguments)
         # A parser may give the half of a name.
-        known = all(call.is_json and call.is_listed and call.name in _names(tools.listed) for call in calls)
+        known = all(call.is_json and call.is_listed and tools.has(call.name) for call in calls)
         if not known or cut.arguments.endswith(CUT_CHARACTER) or has_lone_surrogates(cut.arguments):
             return None
         if is_json(cut.arguments) and not trusted:
             return None
-        raw, writer, start = _opened(syntax, text), Writer(syntax), 0
+        raw, writer, start = tools.after(text), Writer(syntax), 0
         strings: list[Mapping[str, bool]] = []
         for place, call in enumerate(calls):
             raw += head(syntax, call.name, place)
@@ -181,9 +171,23 @@ class Turn:
         calls = list(self._calls)
         is_open = self._reader.is_in_call
         if calls:
-            self._returned = Returned(self._new_reader(), calls, raw[: self._start], sent, is_open=is_open)
+            # What was held back may be what closes the last call.
+            reopened = not is_open and self._ends_within_call(sent)
+            self._returned = Returned(
+                self._new_reader(),
+                calls,
+                raw[: self._start],
+                sent,
+                is_open=is_open or reopened,
+                closes=seam.held if reopened else None,
+            )
         self._last, self._has_text, self.has_failed = None, False, False
         self._was_closed = not is_open
+
+    def _ends_within_call(self, text: str) -> bool:
+        reader = self._new_reader()
+        reader.feed(text)
+        return reader.is_in_call
 
     def take(self, chunk: Json) -> list[Json]:
         """Take a chunk of the round; return the chunks for the caller, whose deltas are of tool calls."""
@@ -202,7 +206,7 @@ class Turn:
         """Take calls that the server has read; text that came before them has come to its end."""
         out = self._shown(self.raw.settle()) if self._has_text else []
         is_open, between = self._reader.is_in_call, self._syntax.between
-        text = returned.take(calls, is_open=is_open)
+        text = returned.take(calls, is_open=is_open or not self._has_text)
         self._is_broken = self._is_broken or returned.is_broken
         is_parted = self.raw.text.endswith(between) and (self._has_text or not self.raw.seam.held)
         if not is_open and between.isspace() and text.startswith(between) and is_parted:
@@ -263,7 +267,7 @@ class Turn:
             # The beginning of the cut call was held back, and comes again.
             self._is_broken = event.text != self._calls.last.name
             return
-        if self._wants_one and len(self._calls):
+        if self._tools.wants_one and len(self._calls):
             self._is_over = True
             return
         self._was_closed = False
@@ -334,32 +338,37 @@ class Turn:
         if self._is_broken or not len(self._calls):
             return False
         is_open = (self._reader.is_in_call and not self._reader.has_arguments) or self._reader.has_rest
-        return (self._is_over or not is_open) and all(self._fits(call) for call in self._calls)
+        is_open = is_open or self._has_half
+        return (self._is_over or not is_open) and all(self._tools.fits(call) for call in self._calls)
 
     @property
-    def is_closed(self) -> bool:
+    def _is_closed(self) -> bool:
         """Whether the arguments of the last call are JSON, whole or closed."""
         return bool(len(self._calls)) and is_json(self._calls.last.arguments)
 
+    def judged(self, finish_reason: str | None, *, used_up: bool, trusted: bool) -> str | None:
+        """
+        Return how a round ended: its calls are whole, cut, or not continued; then they are as they were before it.
+
+        ``used_up``: whether the round used all tokens that it could. ``trusted``: whether the server knows where calls
+        end. Returns "closed" if it has perhaps closed a call that was cut.
+        """
+        ended = finish_reason in ENDS_OF_CALLS
+        if not self._is_broken and not ended:
+            return finish_reason
+        if not self._is_broken and self.is_whole and (not used_up or finish_reason == "stop" or trusted):
+            return "tool_calls"
+        if not self._is_broken and used_up and self.was_read and self._is_closed:
+            return "closed"
+        # Half arguments that the server has read show that they were cut.
+        is_cut = used_up or self._has_half or (self.was_read and not self._is_closed)
+        if self._is_broken or not is_cut:
+            self.fail()
+        return "length"
+
     @property
-    def is_lost(self) -> bool:
-        """Whether the text of the round is no continuation of the calls."""
-        return self._is_broken
-
-    def is_cut(self, *, used_up: bool) -> bool:
-        """
-        Whether calls that are not whole were cut, though the server says that the answer has ended.
-
-        ``used_up``: whether the round used all tokens that it could. Half arguments that the server has read show it
-        too.
-        """
-        return used_up or (self.was_read and not self.is_closed)
-
-    def _fits(self, call: Call) -> bool:
-        if not is_json(call.arguments):
-            return False
-        schema = _schema_of(self._tools, call.name)
-        return schema is None or conforms(json.loads(call.arguments, strict=False), schema)
+    def _has_half(self) -> bool:
+        return self._returned is not None and self._returned.has_half and not self._tools.wants_one
 
     def fail(self) -> None:
         """Give up: the calls are as they were before the running round, as far as the caller has not seen more."""
@@ -370,27 +379,3 @@ class Turn:
         self.raw = Text("content")
         self.raw.add(raw)
         self.has_failed = True
-
-
-def may_be_calls(syntax: CallSyntax, text: str) -> bool:
-    """Whether a text has what opens a call of this syntax."""
-    mark = first_mark(syntax)
-    return text.lstrip().startswith("{") if mark.startswith("{") else mark in text
-
-
-def _opened(syntax: CallSyntax, text: str) -> str:
-    """Return the text before the first call, with what parts the two."""
-    if not text:
-        return ""
-    ends = len(text) - len(text.rstrip("\n"))
-    return text + syntax.gap[min(ends, len(syntax.gap)) :]
-
-
-def _names(tools: object) -> list[object]:
-    return [function.get("name") for function in functions_in(tools)]
-
-
-def _schema_of(tools: object, name: str) -> Json | None:
-    """Return the schema of a tool's parameters, or None."""
-    found: Json = next((function for function in functions_in(tools) if function.get("name") == name), {})
-    return as_object(found.get("parameters"))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from openai_continue import providers
 from openai_continue.core.characters import paired
 from openai_continue.core.round import Failure, Request
 from openai_continue.core.rounds import Rounds
+from openai_continue.testing.emulator.tokens import tokenize
 from tests.support.answers import Answer
 from tests.support.bodies import ask
-from tests.support.calls import Writes, dumped, row, tool, written
+from tests.support.calls import Tokens, Writes, dumped, row, tool, written
 from tests.support.driving import DRIVES, Drive, drives, rounds_of, streamed, whole
 from tests.support.script import Said, Script, cut, said, usage
 
@@ -31,6 +33,9 @@ ONE, BOTH = [("save", SAVE)], [("save", SAVE), ("run", RUN)]
 HERMES, CODER, KIMI, LLAMA = "Qwen/Qwen3-8B", "Qwen/Qwen3-Coder-Next", "moonshotai/Kimi-K2-Instruct", "Llama-3.1-8B"
 VLLM, LLAMA_CPP, DEEPINFRA = ({"provider": name} for name in ("vllm", "llama.cpp", "deepinfra"))
 TAIL = "}\n</tool_call>"
+#: All that a model writes whose mark before the arguments ends in the name.
+GLM = written(row("glm-4.7"), *BOTH)
+READS = replace(providers.named("llama.cpp"), call_syntaxes=("hermes", "kimi-k2", "deepseek-v3.1"))
 SECOND = f'\n<tool_call>\n{{"name": "run", "arguments": {RUN}{TAIL}'
 
 
@@ -60,6 +65,29 @@ def pieces(text: str, size: int = 3) -> list[str]:
 def after(syntax: str, begun: str, *called: Called, text: str = "") -> str:
     """Return what a model writes after a beginning that ends with ``begun``."""
     return written(row(syntax), *called, text=text).partition(begun)[2]
+
+
+def on(raw: str = "", end: int | None = None) -> Callable[[str], str]:
+    """Return a round that goes on from where the text that was sent ends, up to ``end`` of all that the model writes."""
+    raw = raw or written(row("hermes"), *ONE)
+
+    def rest(sent: str) -> str:
+        assert raw.startswith(sent), f"the model did not write {sent!r}"
+        return raw[len(sent) : end]
+
+    return rest
+
+
+def new(arguments: str, *deltas: Json, id_: str | None = "call-7") -> Callable[[str], Json]:
+    """Return a round of a server that has read the prefill: what is new of these arguments, and further calls."""
+
+    def rest(sent: str) -> Json:
+        _, begun, known = sent.partition('"arguments": ')
+        assert begun
+        assert arguments.startswith(known)
+        return calls(call(arguments[len(known) :], id_=id_), *deltas)
+
+    return rest
 
 
 @dataclass(frozen=True)
@@ -115,9 +143,19 @@ GOES_ON: dict[str, Case] = {
     "the rest as text": Case([CUT, end(REST + TAIL)]),
     "the rest as text, in pieces": Case([CUT, end(*pieces(REST + TAIL))], drives=[streamed]),
     "in three rounds": Case([CUT, cut(REST[:6]), end(REST[6:] + TAIL)]),
-    "cut before the first character": Case([cut(call("")), end(SAVE + TAIL)]),
-    "cut before it, and the prompt has more tokens": Case([cut(call("")), end(SAVE + TAIL, usage=usage(20, 9))]),
-    "cut after the arguments": Case([cut(call(SAVE)), end(TAIL)]),
+    "cut before the first character": Case([cut(call("")), end(on())]),
+    "cut before it, and the prompt has more tokens": Case([cut(call("")), end(on(), usage=usage(20, 9))]),
+    "cut before it, and the quotes before it are not written again": Case(
+        [cut(call("")), cut(SAVE + TAIL), end(SAVE + TAIL)]
+    ),
+    "cut after the arguments": Case([cut(call(SAVE)), end(on())]),
+    "cut after the arguments, a further call": Case([cut(call(SAVE)), end(on() , SECOND)], BOTH),
+    "cut after the arguments, and the mark never comes": Case([cut(call(SAVE)), end(on(end=-len(TAIL) + 1))]),
+    "cut in an escape": Case([cut(call(SAVE[: SAVE.index("n  Four")])), end(on())]),
+    "cut in an escape that the server keeps back": Case([cut(call(SAVE[: SAVE.index("\\n  Four")])), end(on())]),
+    "cut in punctuation, then again": Case(
+        [cut(call(SAVE[: SAVE.index(' "content"')])), cut(on(end=-len('.\\n  Four"' + TAIL))), end(on())]
+    ),
     "the mark after it never comes": Case([CUT, end(REST + "}")]),
     "half of the mark after it": Case([CUT, end(REST + TAIL[:-3])]),
     "a further call of no tool": Case([CUT, end(REST + TAIL + SECOND.replace("run", "rm"))], [*ONE, ("rm", RUN)]),
@@ -134,6 +172,29 @@ GOES_ON: dict[str, Case] = {
     ),
     "a further call as a call, cut before it": Case(
         [CUT, cut(REST + TAIL), end(call(RUN, "run", id_="call-9"), finish="tool_calls")], BOTH
+    ),
+    "a further call as a call, cut before its arguments": Case(
+        [CUT, cut(REST + TAIL + "\n", call("", "run", id_="call-9")), end(on(written(row("hermes"), *BOTH)))],
+        BOTH,
+        ids=["call-1", "call-9"],
+    ),
+    "a further call as a call, cut before its arguments, and called calls": Case(
+        [
+            CUT,
+            said(REST + TAIL + "\n", call("", "run", id_="call-9"), finish="tool_calls"),
+            end(on(written(row("hermes"), *BOTH))),
+        ],
+        BOTH,
+        ids=["call-1", "call-9"],
+    ),
+    "a further call as a call, cut before its arguments, whose name ends the mark": Case(
+        [
+            CUT,
+            said(on(GLM, GLM.index("run<")), call("", "run", id_="call-9"), finish="tool_calls"),
+            end(on(GLM)),
+        ],
+        BOTH,
+        known={**VLLM, "continue_tool_calls": "glm-4.7"},
     ),
     "a further call is cut too": Case(
         [CUT, cut(REST + TAIL + "\n", call(RUN[:9], "run", id_="call-9")), end(RUN[9:] + TAIL)],
@@ -171,6 +232,37 @@ GOES_ON: dict[str, Case] = {
         known=LLAMA_CPP,
         ids=["call-1", "call-2"],
     ),
+    **{
+        f"cut after the arguments, {name}, {syntax}": Case(
+            [cut(call(SAVE)), end(*deltas, finish="tool_calls")],
+            BOTH if "further" in name else ONE,
+            known={"provider": READS, "continue_tool_calls": syntax},
+            ids=["call-1", "y"] if "further" in name else ["call-1"],
+        )
+        for name, deltas, syntax in [
+            ("the rest", [new(SAVE)], "hermes"),
+            ("the rest and a further call", [new(SAVE, call(RUN, "run", 1, "y"))], "hermes"),
+            *((name, deltas, syntax) for syntax in ("hermes", "kimi-k2", "deepseek-v3.1") for name, deltas in [
+                ("the whole call again", [call(SAVE, id_="x")]),
+                ("all and a further call", [calls(call(SAVE, id_="x"), call(RUN, "run", 1, "y"))]),
+                ("a further call", [call(RUN, "run", 1, "y")]),
+            ]),
+            ("nothing new and a further call", [calls(call("", id_="x"), call(RUN, "run", 1, "y"))], "kimi-k2"),
+            ("nothing new", [call("", id_="x")], "kimi-k2"),
+        ]
+    },
+    "cut after the arguments of the second call, all calls": Case(
+        [
+            cut(calls(call(SAVE), call(RUN, "run", 1, "call-2"))),
+            end(calls(call(SAVE, id_="x"), call(RUN, "run", 1, "y")), finish="tool_calls"),
+        ],
+        BOTH,
+        known=LLAMA_CPP,
+        ids=["call-1", "call-2"],
+    ),
+    "cut after the arguments, twice": Case(
+        [cut(call(SAVE)), cut(new(SAVE)), end(call(SAVE, id_="z"), finish="tool_calls")], known=LLAMA_CPP
+    ),
     "the second call, with the index 0": Case(
         [cut(calls(call(SAVE), call(RUN[:9], "run", 1, "call-2"))), end(call(RUN, "run", 0, "y"), finish="tool_calls")],
         BOTH,
@@ -197,8 +289,8 @@ GOES_ON: dict[str, Case] = {
     "parameters, what is new": Case(
         [CUT, end(call(REST, id_="call-7"), finish="tool_calls")], model=CODER, known=LLAMA_CPP, ids=["call-1"]
     ),
-    "parameters, cut in a name": Case([cut(call('{"path": "a.txt", "cont')), end(after("qwen3-coder", "a.txt\n</parameter>\n", *ONE))], model=CODER),
-    "parameters, cut before them": Case([cut(call("")), end(after("qwen3-coder", "<function=save>\n", *ONE))], model=CODER),
+    "parameters, cut in a name": Case([cut(call('{"path": "a.txt", "cont')), end(on(written(row("qwen3-coder"), *ONE)))], model=CODER),
+    "parameters, cut before them": Case([cut(call("")), end(on(written(row("qwen3-coder"), *ONE)))], model=CODER),
     "parameters that only the server knows": Case(
         [cut(call('{"path": "12", "content": "on')), end("e\n</parameter>\n</function>\n</tool_call>")],
         [("save", '{"path": "12", "content": "one"}')],
@@ -362,6 +454,45 @@ def test_raw_syntax(model: str, known: Json) -> None:
         assert all(one["id"].startswith("call_") for one in answer.tool_calls)
 
 
+#: Tokens with a part of an escape or of a mark: '\", ")\ and >\n.
+CODE = 'print("\\n\'")\n<b>x</b>\n\t# \\ é "two"\n'
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["text", "read"])
+@pytest.mark.parametrize("name", ["hermes", "qwen3-coder"])
+@drives
+def test_parser_that_keeps_back_a_part_of_a_token(name: str, reads: bool, drive: Drive) -> None:
+    """Whatever token is the last: what goes back ends where a token did, so that the model goes on as it would have."""
+    expected = [("save", dumped({"path": "a", "content": CODE})), ("run", RUN)]
+    raw = written(row(name), *expected)
+    tokens = tokenize(raw)
+    begun = len(tokenize(raw.partition("content")[0]))
+    for place in range(begun, len(tokens)):
+        # A round that is shorter than what is held back would bring nothing.
+        server = Tokens(row(name), TOOLS, raw, [place, 25, 1000], reads=reads)
+        known = LLAMA_CPP if reads else VLLM
+        answer = drive(server, ask(model=HERMES if name == "hermes" else CODER, tools=TOOLS), **known)
+        got = [(one["function"]["name"], one["function"]["arguments"]) for one in answer.tool_calls]
+        assert (expected, "tool_calls") == (got, answer.finish_reason), tokens[place - 3 : place]
+
+
+@drives
+def test_half_of_an_escape_that_was_kept_back(drive: Drive) -> None:
+    r"""The model wrote the token ``'\``, and n is next. Its parser shows the quote, which goes back only with the rest."""
+    arguments = dumped({"path": "a", "content": "x = 'one'\ny"})
+    raw = written(row("hermes"), ("save", arguments))
+    shown = arguments[: arguments.index("\\ny")]
+    server = Script(cut(call(shown)), end(on(raw)))
+    answer = drive(server, ask(model=HERMES, tools=TOOLS), **VLLM)
+
+    assert shown.endswith("one'")
+    assert [raw[: raw.index("'\\ny")]] == server.sent_back
+    assert [(arguments, "tool_calls", 1)] == [
+        (one["function"]["arguments"], answer.finish_reason, answer.rounds[1]["seam"]["dropped"])
+        for one in answer.tool_calls
+    ]
+
+
 @pytest.mark.parametrize("rest", ["Sorry.", '"}, that is all'])
 def test_raw_syntax_that_does_not_go_on(rest: str) -> None:
     """Then the answer is the text that the server gave."""
@@ -401,8 +532,16 @@ LIES: dict[str, Case] = {
     "twice, half arguments that were read": Case(
         [
             said(call(HALF), finish="tool_calls"),
-            said(call(REST[:6], id_="x"), finish="tool_calls"),
-            said(call(REST[6:], id_="y"), finish="tool_calls"),
+            said(new(HALF + REST[:6]), finish="tool_calls"),
+            said(new(SAVE, id_="y"), finish="tool_calls"),
+        ],
+        known=LLAMA_CPP,
+    ),
+    "twice, half arguments that were read, without the half of an escape": Case(
+        [
+            said(call(HALF), finish="tool_calls"),
+            said(new(HALF + REST[:5]), finish="tool_calls"),
+            said(new(SAVE, id_="y"), finish="tool_calls"),
         ],
         known=LLAMA_CPP,
     ),
@@ -413,13 +552,13 @@ LIES: dict[str, Case] = {
     "whole at the limit, called stop": Case([CUT, end(REST + TAIL, usage=usage(10, 5))], known=ROUND),
     "whole at the limit, called length": Case([CUT, cut(REST + TAIL), end("")], known=ROUND),
     "whole at the limit, read": Case(
-        [CUT, said(call(SAVE, id_="x"), finish="tool_calls", usage=usage(10, 5)), end(TAIL)], known=ROUND
+        [CUT, said(call(SAVE, id_="x"), finish="tool_calls", usage=usage(10, 5)), end(on())], known=ROUND
     ),
     "a further call that the server has closed": Case(
         [
             CUT,
             said(after("qwen3-coder", 'two "thr', *ONE) + "\n", call("{}", "log", id_="x"), finish="tool_calls", usage=usage(10, 5)),
-            end("<parameter=text>\na\n</parameter>\n</function>\n</tool_call>"),
+            end(on(written(row("qwen3-coder"), *ONE, ("log", '{"text": "a"}')))),
         ],
         [*ONE, ("log", '{"text": "a"}')],
         body={"tools": [*TOOLS, LOG]},
@@ -515,19 +654,17 @@ def test_bodies(name: str, drive: Drive) -> None:
 @drives
 def test_report(drive: Drive) -> None:
     """Usage is the sum, and the report has each round with its seam."""
-    # The blank is held back.
+    # What follows the word is held back.
     so_far = SAVE[: SAVE.index('"content"')]
-    rounds = [cut(call(so_far)), cut(' "content": "One', usage=usage(15, 5)), end(SAVE.partition("One")[2] + TAIL, usage=usage(20, 3))]  # fmt: skip
+    raw = written(row("hermes"), *ONE)
+    rounds = [cut(call(so_far)), cut(on(end=raw.index(" two")), usage=usage(15, 5)), end(on(), usage=usage(20, 3))]
     answer, server = Case(rounds).check(drive)
 
     assert usage(45, 13) == answer.usage
     assert ["length", "length", "tool_calls"] == [one["finish_reason"] for one in answer.rounds]
     assert [0, 0, 0] == [one["choice"] for one in answer.rounds]
-    assert [1, 0] == [one["seam"]["held_back"] for one in answer.rounds[1:]]
-    assert [True, True] == [
-        sent.endswith(so_far.rstrip() + more)
-        for sent, more in zip(server.sent_back, ("", ' "content": "One'), strict=True)
-    ]
+    assert [3, 0] == [one["seam"]["held_back"] for one in answer.rounds[1:]]
+    assert [raw[: raw.index('", "content"')], raw[: raw.index(" two")]] == server.sent_back
 
 
 # Several choices.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,8 +15,11 @@ from openai_continue import call_syntaxes
 from openai_continue.call_syntaxes import SYNTAXES, CallSyntax
 from openai_continue.core.call_reader import Reader
 from openai_continue.core.call_writer import Writer, head
+from openai_continue.testing.emulator.tokens import tokenize
 
 Json = dict[str, Any]
+# The beginning of an escape, which a parser keeps back until it is whole.
+_HALF_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:u[0-9a-fA-F]{0,3})?\Z")
 #: The emulator's name of each syntax, and the library's.
 EMULATED = {
     "hermes": "hermes",
@@ -94,6 +98,7 @@ class Writes:
     ) -> None:
         self._syntax, self._tools, self._raw, self._shows_raw = syntax, tools, raw, shows_raw
         self._sizes = [*sizes]
+        self._reads = False
         self.bodies: list[Json] = []
 
     def _next(self, body: Json) -> tuple[str, str]:
@@ -105,13 +110,18 @@ class Writes:
         size = self._sizes.pop(0) if len(self._sizes) > 1 else self._sizes[0]
         return self._raw[len(sent) : len(sent) + size], "stop" if len(sent) + size >= len(self._raw) else "length"
 
+    @property
+    def _is_read(self) -> bool:
+        """Whether the running answer shows calls as such."""
+        return self._reads or (len(self.bodies) == 1 and not self._shows_raw)
+
     def _parsed(self, text: str) -> tuple[str, list[tuple[str, str]]]:
         return read(Reader(self._syntax, self._tools), [text])
 
     def completion(self, body: Json) -> Json:
         text, finish = self._next(body)
         message: Json = {"role": "assistant", "content": text}
-        if len(self.bodies) == 1 and not self._shows_raw:
+        if self._is_read:
             message["content"], called = self._parsed(text)
             calls = [{"id": f"call-{place}", "type": "function", "function": {"name": name, "arguments": arguments}} for place, (name, arguments) in enumerate(called)]  # fmt: skip
             message |= {"tool_calls": calls} if calls else {}
@@ -119,7 +129,7 @@ class Writes:
 
     def chunks(self, body: Json) -> list[Json]:
         text, finish = self._next(body)
-        if len(self.bodies) > 1:
+        if not self._is_read:
             deltas: list[Json] = [{"content": text[start : start + 3]} for start in range(0, len(text), 3)]
         else:
             said, called = self._parsed(text)
@@ -130,3 +140,39 @@ class Writes:
                 deltas += [{"tool_calls": [{"index": place, "function": {"arguments": arguments[start : start + 4]}}]} for start in range(0, len(arguments), 4)]  # fmt: skip
         ends = [*((delta, None) for delta in deltas), ({}, finish)]
         return [{"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in ends]
+
+
+class Tokens(Writes):
+    """
+    The same with a model that writes tokens, so many a round, and derails after half of one.
+
+    Its parser keeps back what may be half an escape or half a mark. ``reads``: it reads the prefill too, and gives all
+    calls of the turn.
+    """
+
+    def __init__(
+        self, syntax: CallSyntax, tools: list[Json], raw: str, sizes: Iterable[int], *, reads: bool = False
+    ) -> None:
+        super().__init__(syntax, tools, raw, sizes)
+        self._reads = reads
+        self._ends = [0]
+        for token in tokenize(raw):
+            self._ends.append(self._ends[-1] + len(token.decode()))
+        self._sent = ""
+
+    def _next(self, body: Json) -> tuple[str, str]:
+        self.bodies.append(copy.deepcopy(body))
+        last = body["messages"][-1]
+        self._sent = sent = last["content"] if last["role"] == "assistant" else ""
+        size = self._sizes.pop(0) if len(self._sizes) > 1 else self._sizes[0]
+        if not self._raw.startswith(sent) or len(sent) not in self._ends:
+            return "derailed", "stop"
+        end = min(self._ends.index(len(sent)) + size, len(self._ends) - 1)
+        finish = "length" if end < len(self._ends) - 1 else "tool_calls" if self._reads else "stop"
+        return self._raw[len(sent) : self._ends[end]], finish
+
+    def _parsed(self, text: str) -> tuple[str, list[tuple[str, str]]]:
+        said, calls = super()._parsed(self._sent + text)
+        if calls and not calls[-1][1].endswith("}"):
+            calls[-1] = calls[-1][0], _HALF_ESCAPE.sub(r"\1", calls[-1][1])
+        return said, calls

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.support.ways import http
@@ -15,22 +15,26 @@ Json = dict[str, Any]
 
 @dataclass
 class Said:
-    """One round of a script: its pieces, as a stream brings them."""
+    """
+    One round of a script: its pieces, as a stream brings them.
 
-    pieces: Sequence[str | Json]
+    A piece may be a function of the text that was sent back, for what depends on how much of it was held back.
+    """
+
+    pieces: Sequence[str | Json | Callable[[str], str | Json]]
     finish: str | None = "length"
     usage: Json | None = field(default_factory=lambda: usage(10, 5))
     #: Fields of the choice, next to message and finish_reason.
     more: Json = field(default_factory=dict[str, Any])
 
 
-def said(*pieces: str | Json, finish: str | None = "length", **more: Any) -> Said:
+def said(*pieces: str | Json | Callable[[str], str | Json], finish: str | None = "length", **more: Any) -> Said:
     """Return a round: strings are content, dicts are whole deltas."""
     counted = more.pop("usage", usage(10, 5))
     return Said(pieces, finish, counted, more)
 
 
-def cut(*pieces: str | Json, **more: Any) -> Said:
+def cut(*pieces: str | Json | Callable[[str], str | Json], **more: Any) -> Said:
     """Return a round that the server's cap cuts."""
     return said(*pieces, finish="length", **more)
 
@@ -61,7 +65,11 @@ class Script(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc,
 
     def _next(self, body: Json) -> Any:
         self.bodies.append(copy.deepcopy(body))
-        return next(self._rounds, None)
+        this = next(self._rounds, None)
+        if not isinstance(this, Said):
+            return this
+        pieces = [piece(body["messages"][-1]["content"]) if callable(piece) else piece for piece in this.pieces]
+        return replace(this, pieces=pieces)
 
     @property
     def sent_back(self) -> list[Any]:
@@ -138,7 +146,8 @@ def _with_calls(calls: list[Json], deltas: list[Json]) -> list[Json]:
     return calls
 
 
-def _delta(piece: str | Json) -> Json:
+def _delta(piece: str | Json | Callable[[str], str | Json]) -> Json:
+    assert not callable(piece)
     return {"content": piece} if isinstance(piece, str) else piece
 
 
