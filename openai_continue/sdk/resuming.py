@@ -66,7 +66,8 @@ class Journal:
             lock.acquire(timeout=0)
         except Timeout:
             return None
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:
+            # NotImplementedError: the file system knows no locks.
             _warn(f"the journal in {folder} cannot be used ({type(error).__name__})")
             return None
         recorded = _read(path)
