@@ -77,8 +77,7 @@ class Call:
     def report_end(self) -> None:
         """Log the end of a call that was cut."""
         self.report_rounds()
-        if self.progress is not None:
-            self.progress.close()
+        self.close_progress()
         if self.journal is not None:
             # After an error the same request goes on from here.
             (self.journal.leave if self.rounds.answer.stopped_by == "error" else self.journal.finish)()
@@ -89,6 +88,11 @@ class Call:
             )
         if self.rounds.continued:
             logger.info("continued: %d rounds, stopped by %s", len(self.rounds.answer.history), self.rounds.stopped_by)
+
+    def close_progress(self) -> None:
+        """Take the progress bar away, if there is one."""
+        if self.progress is not None:
+            self.progress.close()
 
     def _report_one(self, number: int, round_: Round) -> None:
         tokens = (round_.usage or {}).get("completion_tokens")

@@ -25,8 +25,10 @@ def folded(call: Call, response: Any, *, is_unread: bool) -> Any:
     """Return a response with the whole answer. ``is_unread``: the caller reads the body."""
     if not _is_stream(response):
         # The server does not stream.
-        raw = b"".join(response.iter_raw())
-        return merged_whole(*_unstreamed(call, response, raw, is_unread=is_unread), is_unread=is_unread)
+        # A hook may have read it.
+        is_read = response.is_stream_consumed
+        content = response.content if is_read else decoded(response, b"".join(response.iter_raw()))
+        return merged_whole(*_unstreamed(call, response, content, is_unread=is_unread), is_unread=is_unread)
     stream, folding = Stream(call, response), _Folding(call, response)
     stream.response = response
     try:
@@ -42,8 +44,9 @@ def folded(call: Call, response: Any, *, is_unread: bool) -> Any:
 async def afolded(call: Call, response: Any, *, is_unread: bool) -> Any:
     """Async twin of ``folded``."""
     if not _is_stream(response):
-        raw = b"".join([piece async for piece in response.aiter_raw()])
-        return await amerged_whole(*_unstreamed(call, response, raw, is_unread=is_unread), is_unread=is_unread)
+        is_read = response.is_stream_consumed
+        content = response.content if is_read else decoded(response, b"".join([p async for p in response.aiter_raw()]))
+        return await amerged_whole(*_unstreamed(call, response, content, is_unread=is_unread), is_unread=is_unread)
     stream, folding = AsyncStream(call, response), _Folding(call, response)
     stream.response = response
     try:
@@ -97,7 +100,7 @@ def _is_stream(response: Any) -> bool:
     return "event-stream" in response.headers.get("content-type", "")
 
 
-def _unstreamed(call: Call, response: Any, raw: bytes, *, is_unread: bool) -> tuple[Call, Any]:
+def _unstreamed(call: Call, response: Any, content: bytes, *, is_unread: bool) -> tuple[Call, Any]:
     """Return the call without streamed rounds, and its first response with the body that was read."""
-    made = with_content(response, decoded(response, raw), read=not is_unread)
+    made = with_content(response, content, read=not is_unread)
     return Call(call.client, call.options, replace(call.plan, settings=call.plan.unfolded), response.request), made

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 from functools import lru_cache
 from hashlib import sha256
@@ -66,7 +67,8 @@ class Journal:
             lock.acquire(timeout=0)
         except Timeout:
             return None
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:
+            # NotImplementedError: the file system knows no locks.
             _warn(f"the journal in {folder} cannot be used ({type(error).__name__})")
             return None
         recorded = _read(path)
@@ -128,7 +130,11 @@ class Journal:
         with self._guarded() as writer:
             writer.close()
         self._writer = None
-        self._release()
+        if os.path.exists(self._path):
+            self._release()
+        else:
+            # Nothing came that could be kept; only the lock's file is there.
+            self.finish()
 
     def _let_go(self) -> None:
         writer, self._writer = self._writer, None

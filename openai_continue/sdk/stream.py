@@ -180,8 +180,7 @@ class _Streaming:
 
     def _end_call(self) -> None:
         """End what is open beside the stream."""
-        if self._call.progress is not None:
-            self._call.progress.close()
+        self._call.close_progress()
         if self._journal is not None:
             self._journal.leave()
 

@@ -46,32 +46,38 @@ def merged_whole(call: Call, response: Any, *, is_unread: bool) -> Any:
     """Return the response, or if it was cut, one with the merged answer. ``is_unread``: the caller reads the body."""
     raw = b"".join(response.iter_raw()) if is_unread else None
     merging = _Merging(call, response, raw)
-    request = merging.start()
-    while request is not None:
-        try:
-            reply = send(call, request, stream=False)
-        except Exception as error:
-            merging.fail(request, error)
-        else:
-            merging.receive(request, reply)
-        request = merging.next_request()
-    return merging.response()
+    try:
+        request = merging.start()
+        while request is not None:
+            try:
+                reply = send(call, request, stream=False)
+            except Exception as error:
+                merging.fail(request, error)
+            else:
+                merging.receive(request, reply)
+            request = merging.next_request()
+        return merging.response()
+    finally:
+        call.close_progress()
 
 
 async def amerged_whole(call: Call, response: Any, *, is_unread: bool) -> Any:
     """Async twin of ``merged_whole``."""
     raw = b"".join([piece async for piece in response.aiter_raw()]) if is_unread else None
     merging = _Merging(call, response, raw)
-    request = merging.start()
-    while request is not None:
-        try:
-            reply = await asend(call, request, stream=False)
-        except Exception as error:
-            merging.fail(request, error)
-        else:
-            merging.receive(request, reply)
-        request = merging.next_request()
-    return merging.response()
+    try:
+        request = merging.start()
+        while request is not None:
+            try:
+                reply = await asend(call, request, stream=False)
+            except Exception as error:
+                merging.fail(request, error)
+            else:
+                merging.receive(request, reply)
+            request = merging.next_request()
+        return merging.response()
+    finally:
+        call.close_progress()
 
 
 class _Merging:

@@ -1,0 +1,597 @@
+"""The journal: what has arrived outlives an error, a closed stream, and the process; nothing of it ever costs a call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from openai_continue import Continuation
+from openai_continue.sdk import resuming
+from openai_continue.testing import Emulator, Habits
+from tests.support.answers import Answer, joined, live, outcome
+from tests.support.bodies import ask
+from tests.support.engine import Engine, Wire
+from tests.support.ways import OUR_ASYNC, SYNC, Way, http, listed, settled, sync_and_async
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+QWEN = "Qwen/Qwen3-32B"
+BODY = ask("Write 150 tokens.", model=QWEN)
+CAP = 40
+CALLER = Path(__file__).parents[1] / "killed" / "caller.py"
+WAYS = ("whole", "streamed", "streamed rounds")
+how = pytest.mark.parametrize("how", WAYS)
+TOOLS = [{"type": "function", "function": {"name": "save", "parameters": {"type": "object", "properties": {"title": {"type": "string"}}}}}]  # fmt: skip
+#: Kinds of answers: the habits of the server, and the body.
+KINDS: dict[str, tuple[Habits, dict[str, Any]]] = {
+    "text": (Habits(), BODY),
+    "several": (Habits(), {**BODY, "n": 2}),
+    "logprobs": (Habits(), {**BODY, "logprobs": True}),
+    "thoughts": (Habits(thinks="reasoning_content", template="qwen3", think_tokens=15), BODY),
+    "usage asked": (Habits(usage="asked"), BODY),
+    "call": (Habits(), ask("Write 110 tokens, then call the tool.", model=QWEN, tools=TOOLS)),
+    "document": (Habits(), ask("An object of 150 tokens.", model=QWEN, response_format={"type": "json_object"})),
+}
+
+
+class Lossy(Wire):
+    """A server, and the numbers of the requests that do not reach it; each request is kept."""
+
+    def __init__(self, engine: Engine, *lost: int) -> None:
+        super().__init__(engine)
+        self.lost = lost
+        self.bodies: list[dict[str, Any]] = []
+
+    def handle_request(self, request: Any) -> Any:
+        self.bodies.append(json.loads(request.content))
+        if len(self.bodies) in self.lost:
+            msg = "lost"
+            raise http.ConnectError(msg)
+        return super().handle_request(request)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "journal"
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
+    """Return what has been warned of; each thing is said once, in each test."""
+    resuming._warn.cache_clear()
+    yield lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    resuming._warn.cache_clear()
+
+
+def keeping(folder: Path, how: str, **settings: Any) -> Continuation:
+    known = {"provider": "deepinfra", "journal": str(folder), "stream_rounds": how == "streamed rounds"}
+    return Continuation(**{**known, **settings})
+
+
+async def asked(
+    way: Way, transport: Any, how: str, body: dict[str, Any], settings: Continuation, **more: Any
+) -> Answer:
+    """Ask with a new client."""
+    base_url = transport.base_url if isinstance(transport, Emulator) else "http://127.0.0.1"
+    network = {} if isinstance(transport, Emulator) else {"transport": transport}
+    client = way.client(base_url, continuation=settings, max_retries=0, **network)
+    answer = await live(client, body, streamed=how == "streamed", **more)
+    await settled(client.close())
+    return answer
+
+
+def resumed(answer: Answer) -> int:
+    return 0 if answer.report is None else answer.report.get("resumed", 0)
+
+
+def kept(folder: Path) -> list[str]:
+    """Return the files that hold answers."""
+    return [path.name for path in folder.iterdir() if path.suffix != ".lock"]
+
+
+def same(one: Answer, other: Answer) -> bool:
+    """Whether two answers are the same to a caller, but for the ids of calls."""
+    calls = [[{**call, "id": None} for call in answer.tool_calls] for answer in (one, other)]
+    return calls[0] == calls[1] and (one.text, one.thoughts, one.finish_reason, one.spelled) == (
+        other.text,
+        other.thoughts,
+        other.finish_reason,
+        other.spelled,
+    )
+
+
+# An answer goes on.
+
+
+@sync_and_async
+@how
+@pytest.mark.parametrize("kind", KINDS)
+async def test_after_an_error(kind: str, how: str, way: Way, folder: Path) -> None:
+    """The same request goes on after the rounds that came; none of them is asked for again, and usage counts them."""
+    habits, body = KINDS[kind]
+    settings = keeping(folder, how)
+    undisturbed = Lossy(Engine(habits=habits, cap=CAP))
+    expected = await asked(way, undisturbed, how, body, Continuation(provider="deepinfra", stream_rounds=settings.stream_rounds))  # fmt: skip
+    server = Lossy(Engine(habits=habits, cap=CAP), 3)
+    first = await asked(way, server, how, body, settings)
+    left = kept(folder)
+    again = await asked(way, server, how, body, settings)
+    sent = server.bodies
+    third = await asked(way, server, how, body, settings)
+
+    assert ("length", "error", 0, 1) == (first.finish_reason, first.stopped_by, resumed(first), len(left))
+    assert same(expected, again)
+    assert (expected.stopped_by, 2) == (again.stopped_by, resumed(again))
+    assert expected.usage == again.usage
+    assert [*undisturbed.bodies[:3], *undisturbed.bodies[2:]] == sent[: len(undisturbed.bodies) + 1]
+    # An answer that has ended is not kept.
+    assert (0, []) == (resumed(third), kept(folder))
+    assert same(expected, third)
+    assert 2 * len(undisturbed.bodies) + 1 == len(server.bodies)
+    assert [] == list(folder.iterdir())
+
+
+@sync_and_async
+@how
+async def test_again_and_again(how: str, way: Way, folder: Path) -> None:
+    """Each try adds its rounds."""
+    server = Lossy(Engine(cap=20), 2, 4, 5, 7)
+    answers = [await asked(way, server, how, BODY, keeping(folder, how)) for _ in range(5)]
+
+    assert [0, 1, 2, 2, 3] == list(map(resumed, answers))
+    assert [*["error"] * 4, "stop"] == [answer.stopped_by for answer in answers]
+    assert Engine().uncapped(BODY).text == answers[-1].text
+    assert [] == kept(folder)
+
+
+@sync_and_async
+@how
+async def test_raised_error(how: str, way: Way, folder: Path) -> None:
+    """After an error that was raised, the same call goes on, too."""
+    settings = keeping(folder, how, on_error="raise")
+    server = Lossy(Engine(cap=CAP), 3)
+    client = way.client("http://127.0.0.1", transport=server, continuation=settings, max_retries=0)
+    first = await outcome(client, streamed=how == "streamed", **BODY)
+    again = await live(client, BODY, streamed=how == "streamed")
+    await settled(client.close())
+
+    assert isinstance(first.error, openai.APIConnectionError)
+    assert (Engine().uncapped(BODY).text, "stop", "stop", 2) == (*again.said, resumed(again))
+
+
+@sync_and_async
+@pytest.mark.parametrize("size", [30, 200, 300])
+async def test_closed_stream(size: int, way: Way, folder: Path) -> None:
+    """A stream that the caller closes in any round is begun again from its beginning, and goes on where it was."""
+    with Emulator(cap=CAP, token_delay=0.0005, chunk_tokens=1, events_per_write=1) as emulator:
+        client = way.client(emulator.base_url, continuation=keeping(folder, "streamed"), max_retries=0)
+        stream = await settled(client.chat.completions.create(**BODY, stream=True))
+        text = ""
+        if way.is_async:
+            async for chunk in stream:
+                text += joined([chunk])
+                if len(text) > size:
+                    break
+        else:
+            for chunk in stream:
+                text += joined([chunk])
+                if len(text) > size:
+                    break
+        await settled(stream.close())
+        requests = len(emulator.requests)
+        again = await live(client, BODY, streamed=True)
+        await settled(client.close())
+
+        assert (emulator.uncapped(BODY), "stop", "stop") == again.said
+        assert again.text.startswith(text)
+        assert resumed(again) == requests
+        assert 1 == sum(len(logged.body["messages"]) == 1 for logged in emulator.requests)
+        # All of the round that was closed is used.
+        assert emulator.derailed == 0
+
+
+@how
+async def test_cancelled(how: str, folder: Path) -> None:
+    """A task that is cancelled leaves what arrived."""
+    with Emulator(cap=CAP, token_delay=0.002, chunk_tokens=1, events_per_write=1) as emulator:
+        settings = keeping(folder, how)
+        task = asyncio.create_task(asked(OUR_ASYNC, emulator, how, BODY, settings))
+        while len(emulator.requests) < 3:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        again = await asked(OUR_ASYNC, emulator, how, BODY, settings)
+
+        assert (emulator.uncapped(BODY), "stop", "stop") == again.said
+        assert resumed(again) >= 2
+        assert 1 == sum(len(logged.body["messages"]) == 1 for logged in emulator.requests)
+
+
+@how
+@pytest.mark.parametrize("number", [2, 4])
+def test_killed(number: int, how: str, folder: Path) -> None:
+    """A process that is killed in any round is followed by one that goes on."""
+    prompt = BODY["messages"][0]["content"]
+    with Emulator(cap=CAP, token_delay=0.004, chunk_tokens=1, events_per_write=1) as emulator:
+        command = [sys.executable, str(CALLER), emulator.base_url, str(folder), prompt, how]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        until = time.monotonic() + 20
+        while len(emulator.requests) < number and time.monotonic() < until:
+            time.sleep(0.002)
+        process.kill()
+        text, _ = process.communicate()
+        left = kept(folder)
+        again = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+
+        assert (b"", 1) == (text, len(left))
+        assert emulator.uncapped(BODY) == again.decode()
+        assert 1 == sum(len(logged.body["messages"]) == 1 for logged in emulator.requests)
+        assert [] == kept(folder)
+
+
+# Another answer is begun.
+
+
+@how
+@pytest.mark.parametrize(
+    ("fields", "settings"),
+    [
+        ({"messages": [{"role": "user", "content": "Write 151 tokens."}]}, {}),
+        ({"model": "another"}, {}),
+        ({"temperature": 0.5}, {}),
+        ({"seed": 7}, {}),
+        ({"extra_body": {"top_k": 5}}, {}),
+        ({}, {"round_tokens": 30}),
+    ],
+    ids=["prompt", "model", "temperature", "seed", "extra_body", "settings"],
+)
+async def test_another_request(fields: dict[str, Any], settings: dict[str, Any], how: str, folder: Path) -> None:
+    """Any other request, or one that other settings change, is begun anew."""
+    server = Lossy(Engine(cap=CAP), 3)
+    await asked(SYNC, server, how, BODY, keeping(folder, how))
+    body = {**BODY, **fields}
+    answer = await asked(SYNC, server, how, body, keeping(folder, how, **settings))
+    sent = {name: value for name, value in body.items() if name != "extra_body"}
+
+    assert (Engine().uncapped(sent).text, "stop", "stop", 0) == (*answer.said, resumed(answer))
+
+
+@how
+async def test_settings_of_one_call(how: str, folder: Path) -> None:
+    """One call may have a journal, another none; a wish about anything else is no other request."""
+    server = Lossy(Engine(cap=CAP), 3, 6)
+    plain = Continuation(provider="deepinfra", stream_rounds=how == "streamed rounds")
+    await asked(SYNC, server, how, BODY, plain)
+    assert not folder.exists()
+    wish = {"extra_body": {"continuation": {"journal": str(folder)}}}
+    await asked(SYNC, server, how, {**BODY, **wish}, plain)
+    off = await asked(SYNC, server, how, {**BODY, "extra_body": {"continuation": False}}, keeping(folder, how))
+    again = await asked(SYNC, server, how, BODY, keeping(folder, how, max_rounds=20))
+
+    assert ("length", None) == (off.finish_reason, off.report)
+    assert (Engine().uncapped(BODY).text, "stop", "stop", 2) == (*again.said, resumed(again))
+
+
+@sync_and_async
+@how
+async def test_answer_of_one_round(how: str, way: Way, folder: Path) -> None:
+    """An answer that needs no further round leaves nothing, and comes as ever."""
+    server = Lossy(Engine())
+    answer = await asked(way, server, how, BODY, keeping(folder, how))
+
+    assert (Engine().uncapped(BODY).text, "stop", None) == answer.said
+    assert [] == kept(folder)
+
+
+@sync_and_async
+@how
+async def test_first_round_fails(how: str, way: Way, folder: Path) -> None:
+    """An answer that never began has nothing to keep."""
+    server = Lossy(Engine(cap=CAP), *range(1, 9))
+    client = way.client("http://127.0.0.1", transport=server, continuation=keeping(folder, how), max_retries=0)
+    answer = await outcome(client, streamed=how == "streamed", **BODY)
+    assert [] == list(folder.iterdir())
+    server.lost = ()
+    again = await live(client, BODY, streamed=how == "streamed")
+    await settled(client.close())
+
+    assert isinstance(answer.error, openai.APIConnectionError)
+    assert (Engine().uncapped(BODY).text, 0, []) == (again.text, resumed(again), kept(folder))
+
+
+# Damaged files.
+
+TEXT = "One  two\n\nthree 日本 🦊 and four."
+
+
+class Tiny(http.BaseTransport):  # type: ignore[misc, name-defined]
+    """The least that is a server: eight characters of one text in each response."""
+
+    def __init__(self, *lost: int) -> None:
+        self.lost, self.requests = lost, 0
+
+    def handle_request(self, request: Any) -> Any:
+        self.requests += 1
+        if self.requests in self.lost:
+            msg = "lost"
+            raise http.ConnectError(msg)
+        body = json.loads(request.content)
+        last = body["messages"][-1]
+        sent = last["content"] if last["role"] == "assistant" else ""
+        assert TEXT.startswith(sent), sent
+        piece = TEXT[len(sent) : len(sent) + 8]
+        finish = "length" if len(sent) + 8 < len(TEXT) else "stop"
+        if not body.get("stream"):
+            return http.Response(
+                200, json={"choices": [{"index": 0, "message": {"content": piece}, "finish_reason": finish}]}
+            )
+        chunks = [({"content": piece[:3]}, None), ({"content": piece[3:]}, finish)]
+        events = [{"choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in chunks]
+        content = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+        return http.Response(200, headers={"content-type": "text/event-stream"}, text=content)
+
+
+async def broken(folder: Path, how: str) -> Path:
+    """Return the file that a call has left after its second round."""
+    await asked(SYNC, Tiny(3), how, ask(), keeping(folder, how))
+    (name,) = kept(folder)
+    return folder / name
+
+
+@pytest.mark.parametrize("how", WAYS[:2])
+async def test_file_cut_anywhere(how: str, folder: Path) -> None:
+    """Cut at any byte, a file gives the rounds that are whole in it, and the answer is right."""
+    path = await broken(folder, how)
+    whole = path.read_bytes()
+    server = Tiny()
+    client = SYNC.client("http://127.0.0.1", transport=server, continuation=keeping(folder, how), max_retries=0)
+    seen: set[int] = set()
+    for length in range(len(whole) + 1):
+        path.write_bytes(whole[:length])
+        server.requests = 0
+        answer = await live(client, ask(), streamed=how == "streamed")
+        assert (TEXT, "stop", "stop") == answer.said, length
+        # A round that was cut may be gone on with.
+        assert how != "whole" or 4 == server.requests + resumed(answer), length
+        assert resumed(answer) in (0, 1, 2), length
+        assert [] == kept(folder), length
+        seen.add(resumed(answer))
+    client.close()
+
+    assert {0, 1, 2} == seen
+
+
+GARBAGE: dict[str, Callable[[bytes], bytes]] = {
+    "bytes": lambda _: bytes(range(256)) * 20 + b"\n",
+    "another format": lambda raw: raw.replace(b'"format": 1', b'"format": 2'),
+    "no head": lambda raw: raw[raw.index(b"\n") + 1 :],
+    "list": lambda raw: b"[1, 2]\n" + raw,
+    "number": lambda raw: raw + b"7\n",
+    "line within": lambda raw: raw.replace(b"\n", b"\nx\n", 2),
+    "nested": lambda raw: raw + b"[" * 100_000 + b"\n",
+    "no round": lambda raw: raw[: raw.index(b"\n") + 1] + b'{"data": "x"}\n',
+    "another type": lambda raw: raw.replace(b'"headers": {', b'"headers": 3, "x": {'),
+}
+
+
+@how
+@pytest.mark.parametrize("name", GARBAGE)
+async def test_damaged_file(name: str, how: str, folder: Path, warnings: Callable[[], list[str]]) -> None:
+    """A file that is no journal is set aside, with one warning, and the answer is begun anew."""
+    path = await broken(folder, how)
+    bad = GARBAGE[name](path.read_bytes())
+    path.write_bytes(bad)
+    answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
+
+    assert (TEXT, "stop", "stop", 0) == (*answer.said, resumed(answer))
+    (warning,) = warnings()
+    assert "damaged" in warning
+    assert [path.with_suffix(".unreadable").name] == kept(folder)
+    assert bad == path.with_suffix(".unreadable").read_bytes()
+
+
+@how
+async def test_empty_file(how: str, folder: Path, warnings: Callable[[], list[str]]) -> None:
+    """A file without a whole line is that of a process that has just begun."""
+    path = await broken(folder, how)
+    path.write_bytes(b"")
+    answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
+
+    assert (TEXT, "stop", "stop", 0, []) == (*answer.said, resumed(answer), warnings())
+
+
+@how
+async def test_data_of_another_answer(how: str, folder: Path, warnings: Callable[[], list[str]]) -> None:
+    """Rounds whose data does not lead to the requests of the next ones are not used."""
+    path = await broken(folder, how)
+    path.write_bytes(path.read_bytes().replace(b"One", b"Six"))
+    answer = await asked(SYNC, Strict(), how, ask(), keeping(folder, how))
+
+    assert (TEXT, "stop", "stop") == ("One" + answer.text[3:], *answer.said[1:])
+    assert resumed(answer) <= 1
+    assert [] == warnings()
+
+
+class Strict(Tiny):
+    """A server that goes on with what begins otherwise, too."""
+
+    def handle_request(self, request: Any) -> Any:
+        content = request.content.replace(b"Six", b"One")
+        return super().handle_request(http.Request("POST", request.url, content=content))
+
+
+# A folder that cannot be used.
+
+
+def a_file(folder: Path, _: pytest.MonkeyPatch) -> None:
+    folder.parent.mkdir(parents=True)
+    folder.write_text("mine")
+
+
+def below_a_file(folder: Path, _: pytest.MonkeyPatch) -> None:
+    folder.parent.write_text("mine")
+
+
+def read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir(parents=True)
+    folder.chmod(0o500)
+    opened = os.open
+
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> int:
+        # Root may write in spite of the mode.
+        if Path(path).parent == folder:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+def full(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("openai_continue.journal.os.fsync", fsync)
+
+
+def full_later(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, sync = [0], os.fsync
+
+    def fsync(descriptor: int) -> None:
+        calls[0] += 1
+        if calls[0] > 2:
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr("openai_continue.journal.os.fsync", fsync)
+
+
+def no_files(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def fail(path: Any, *args: Any, **kwargs: Any) -> int:
+        if str(path).endswith(".answer"):
+            raise OSError(24, "Too many open files")
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", fail)
+
+
+def no_locks(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def acquire(*_: Any, **__: Any) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", acquire)
+
+
+def no_filelock(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "filelock", None)
+
+
+TROUBLES = {each.__name__: each for each in (a_file, below_a_file, read_only, full, full_later, no_files, no_locks, no_filelock)}  # fmt: skip
+
+
+@sync_and_async
+@how
+@pytest.mark.parametrize("trouble", TROUBLES)
+async def test_trouble(
+    trouble: str,
+    how: str,
+    way: Way,
+    folder: Path,
+    warnings: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a folder, a disk or a lock the call goes on without its journal, and one warning says so."""
+    folder.parent.parent.mkdir(exist_ok=True)
+    TROUBLES[trouble](folder, monkeypatch)
+    server = Lossy(Engine(cap=CAP))
+    answers = [await asked(way, server, how, BODY, keeping(folder, how)) for _ in range(2)]
+
+    assert [(Engine().uncapped(BODY).text, "stop", "stop")] * 2 == [answer.said for answer in answers]
+    (warning,) = warnings()
+    assert "goes on without it" in warning
+
+
+# Calls at the same time.
+
+
+@sync_and_async
+async def test_streams_at_the_same_time(way: Way, folder: Path) -> None:
+    """While one call has the journal, another one of the same request is begun anew; both are right."""
+    await asked(way, Lossy(Engine(cap=CAP), 3), "streamed", BODY, keeping(folder, "streamed"))
+    server = Lossy(Engine(cap=CAP))
+    client = way.client("http://127.0.0.1", transport=server, continuation=keeping(folder, "streamed"), max_retries=0)
+    one, other = [await settled(client.chat.completions.create(**BODY, stream=True)) for _ in range(2)]
+    other, one = await listed(other), await listed(one)
+    await settled(client.close())
+
+    assert Engine().uncapped(BODY).text == joined(one) == joined(other)
+    assert 2 == one[-1].continuation["resumed"]
+    assert "resumed" not in other[-1].continuation
+    assert [] == kept(folder)
+
+
+@pytest.mark.parametrize("how", ["whole", "streamed rounds"])
+async def test_calls_at_the_same_time(how: str, folder: Path) -> None:
+    """So it is with whole answers."""
+    with Emulator(cap=CAP, token_delay=0.001) as emulator:
+        client = OUR_ASYNC.client(emulator.base_url, continuation=keeping(folder, how), max_retries=0)
+        answers = await asyncio.gather(*(live(client, BODY, streamed=False) for _ in range(5)))
+        await client.close()
+
+        assert [(emulator.uncapped(BODY), "stop", "stop", 0)] * 5 == [
+            (*answer.said, resumed(answer)) for answer in answers
+        ]
+        assert [] == kept(folder)
+
+
+# What others see.
+
+
+@how
+async def test_modes(how: str, folder: Path) -> None:
+    """Only their owner reads the files."""
+    umask = os.umask(0)
+    try:
+        path = await broken(folder, how)
+    finally:
+        os.umask(umask)
+
+    assert 0o700 == stat.S_IMODE(folder.stat().st_mode)
+    assert {0o600} == {stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()}
+    assert path.exists()
+
+
+@how
+async def test_secrets(how: str, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither key nor headers are in the file, and nothing of the text is in its name, or logged."""
+    caplog.set_level(logging.DEBUG)
+    body = {**ask("canary of a prompt"), "extra_headers": {"X-Secret": "canary of a header"}}
+    for lost in ((3,), ()):
+        await asked_with_key("sk-canary", Tiny(*lost), how, body, folder)
+        for path in folder.iterdir():
+            assert "canary" not in path.name
+            assert "canary" not in path.read_text()
+    said = [f"{record.getMessage()} {record.args}" for record in caplog.records if record.name == "openai_continue"]
+
+    assert said
+    assert not [line for line in said if "canary" in line or "three" in line]
+
+
+async def asked_with_key(key: str, transport: Any, how: str, body: dict[str, Any], folder: Path) -> None:
+    client = SYNC.client("http://127.0.0.1", transport=transport, api_key=key, continuation=keeping(folder, how), max_retries=0)  # fmt: skip
+    await live(client, body, streamed=how == "streamed")
+    client.close()
