@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -54,18 +55,18 @@ class Journal:
         if plan.settings.journal is None:
             return None
         try:
-            from filelock import FileLock, Timeout
+            import filelock
         except ImportError:
             _warn("the journal needs filelock: pip install 'openai-continue[journal]'")
             return None
         folder = Path(plan.settings.journal)
         path = folder / f"{_digest([address, plan.own_body])}{journal.SUFFIX}"
         # It may be released by another thread than the one that takes it.
-        lock = FileLock(path.with_suffix(".lock"), mode=0o600, thread_local=False)
+        lock: Any = filelock.FileLock(path.with_suffix(".lock"), mode=0o600, thread_local=False)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock.acquire(timeout=0)
-        except Timeout:
+        except filelock.Timeout:
             return None
         except (OSError, NotImplementedError) as error:
             # NotImplementedError: the file system knows no locks.
@@ -100,21 +101,19 @@ class Journal:
             return
         self._recording = request.number
         headers = {name: response.headers[name] for name in _HEADERS if name in response.headers}
-        with self._guarded() as writer:
-            writer.begin(request.number, _digest(request.body), response.status_code, headers)
+        digest = _digest(request.body)
+        self._write(lambda writer: writer.begin(request.number, digest, response.status_code, headers))
 
     def add(self, data: bytes) -> None:
         """Record a piece of the response."""
         if self._recording is not None and data:
-            with self._guarded() as writer:
-                writer.add(data)
+            self._write(lambda writer: writer.add(data))
 
     def end(self, tokens: int) -> None:
         """End the round that is recorded. ``tokens``: output tokens of the answer so far."""
         if self._recording is not None:
             self._recording = None
-            with self._guarded() as writer:
-                writer.end(tokens)
+            self._write(lambda writer: writer.end(tokens))
 
     def finish(self) -> None:
         """Remove the file: the answer has ended."""
@@ -127,8 +126,7 @@ class Journal:
 
     def leave(self) -> None:
         """Leave the file as it is: the answer has not ended."""
-        with self._guarded() as writer:
-            writer.close()
+        self._write(journal.Writer.close)
         self._writer = None
         if os.path.exists(self._path):
             self._release()
@@ -146,27 +144,15 @@ class Journal:
         with contextlib.suppress(OSError):
             self._lock.release(force=True)
 
-    @contextlib.contextmanager
-    def _guarded(self) -> Any:
-        """Give the writer; do without it from the first error on."""
+    def _write(self, act: Callable[[journal.Writer], None]) -> None:
+        """Let the writer act; do without it from the first error on."""
         if self._writer is None:
-            yield _NOWHERE
             return
         try:
-            yield self._writer
+            act(self._writer)
         except OSError as error:
             _warn(f"the journal {self._path.name} cannot be written ({type(error).__name__})")
             self._let_go()
-
-
-class _Nowhere:
-    """A writer that writes nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
-
-
-_NOWHERE = _Nowhere()
 
 
 def _digest(value: object) -> str:
