@@ -17,6 +17,8 @@ from openai_continue.cli import main
         (["write", "x", "--model", "m", "-o", "a", "--resume", "b"], "leave out -o"),
         (["write", "x", "--model", "m", "--resume", "/nonexistent/file"], "there is no file /nonexistent/file"),
         (["write", "x", "--model", "m", "--file", "y"], "not both"),
+        (["write", "x", "--model", "m", "--max-seconds", "long"], "--max-seconds: invalid float value: 'long'"),
+        (["write", "x", "--model", "m", "--max-cost", "$1"], "--max-cost: invalid float value: '$1'"),
         (["demo", "--live"], "--live needs --model"),
         (["demo", "--tokens", "0"], "--tokens: got 0"),
         (["run", "-m"], "name a package"),
@@ -29,6 +31,18 @@ def test_bad_arguments_are_refused(arguments: list[str], complaint: str, capsys:
         main(arguments)
 
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("amount", ["0", "-1", "nan", "inf"])
+@pytest.mark.parametrize("name", ["max-seconds", "max-cost"])
+def test_bad_budgets(
+    name: str, amount: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A budget that is no amount is refused before anything is sent."""
+    monkeypatch.setenv("DEEPINFRA_API_KEY", "key")
+
+    assert main(["write", "x", "--model", "m", f"--{name}={amount}"]) != 0
+    assert f"{name.replace('-', '_')}: got" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["demo", "write", "doctor", "run"])

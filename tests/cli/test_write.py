@@ -60,6 +60,44 @@ def test_write_says_by_its_exit_code_that_an_answer_is_cut(write: Callable[..., 
     assert write("Write it.", "-o", str(tmp_path / "cut"), "--max-tokens", "120") == 3
 
 
+@pytest.mark.parametrize(
+    ("arguments", "stopped_by", "rounds"),
+    [
+        (["--max-seconds", "1e-9"], "max_seconds", 1),
+        (["--max-cost", "2e-5"], "max_cost", 2),
+        (["--max-cost", "1e-9", "--max-seconds", "100"], "max_cost", 1),
+        (["--max-cost", "1", "--max-seconds", "100"], "stop", 5),
+    ],
+)
+def test_write_keeps_to_its_budgets(
+    arguments: list[str],
+    stopped_by: str,
+    rounds: int,
+    write: Callable[..., int],
+    emulator: Emulator,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An answer that a budget ends is not whole; what was written is its beginning."""
+    code = write("Write it.", "--json", *arguments)
+    said, expected = json.loads(capsys.readouterr().out), truth(emulator, "Write it.")
+
+    assert (0 if stopped_by == "stop" else 3, stopped_by, rounds) == (code, said["stopped_by"], said["rounds"])
+    assert expected.startswith(said["text"])
+    assert (stopped_by == "stop") == (expected == said["text"])
+    assert rounds == len(emulator.requests)
+
+
+@pytest.mark.parametrize("name", ["MAX_SECONDS", "MAX_COST"])
+def test_write_takes_its_budgets_from_the_environment(
+    name: str, write: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable holds unless an argument says otherwise."""
+    monkeypatch.setenv(f"OPENAI_CONTINUE_{name}", "1e-9")
+    argument = "--" + name.lower().replace("_", "-")
+
+    assert [3, 0] == [write("x", "-o", str(tmp_path / "a")), write("x", "-o", str(tmp_path / "b"), argument, "100")]
+
+
 def test_write_prints_json_for_scripts(
     write: Callable[..., int], emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
