@@ -35,6 +35,11 @@ class Folded:
         """Whether no choice has come."""
         return not self._choices
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a choice has no ``finish_reason``, because the stream just ended."""
+        return any(choice.is_open for choice in self._choices.values())
+
     def completion(self) -> Json:
         """Return the completion."""
         choices = [choice.folded(index) for index, choice in sorted(self._choices.items())]
@@ -51,6 +56,11 @@ class _Choice:
         self._calls: list[Json] = []
         self._arguments: list[list[str]] = []
         self._old: Json = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its end has not come."""
+        return not self._fields.get("finish_reason")
 
     def take(self, item: Json) -> None:
         """Take the choice of one chunk."""

@@ -105,8 +105,6 @@ class Repairs:
         self._requests = requests
         self._learned = learned
         self._settings = settings
-        #: How often the first round was sent again.
-        self.beginnings = 0
 
     def shrinks(self, running: Running, overflow: Overflow | TooMany) -> bool:
         """Whether the round is asked for again with fewer tokens: the number was too large, and not the prompt."""
@@ -132,19 +130,6 @@ class Repairs:
             # The rounds that follow must fit, too.
             self._requests.limit = self._requests.limit.knowing(overflow.context_length)
         return room is not None
-
-    def can_begin_again(self, running: Running) -> bool:
-        """
-        Whether a first round that broke off before its text may be sent again, as the SDK does with a whole answer.
-
-        A caller who reads the stream gets the error, as without us.
-        """
-        if running.choice is not None or not self._requests.folds or self.beginnings >= MAX_HEALS:
-            return False
-        if any(choice.added or choice.calls for choice in self._choices):
-            return False
-        self.beginnings += 1
-        return True
 
     def can_heal(self, running: Running) -> bool:
         """Whether a stream that broke off can go on from the text that has arrived."""

@@ -337,19 +337,12 @@ class Rounds:
             return self._again()
         if failure.broke_off and self._repairs.can_heal(running):
             return self._heal(running)
-        if failure.broke_off and self._repairs.can_begin_again(running):
-            return Decision(after=self._again_after())
         return self._end_failed(running, failure, full=isinstance(overflow, Overflow))
 
     def _again(self) -> Decision:
         """Send the running round once more, as its changed state now writes it."""
         self._running, self._number = None, self._number - 1
         return Decision()
-
-    def _again_after(self) -> float:
-        """Send the first round once more, of which nothing came; return the seconds to wait before it."""
-        self._again()
-        return wait_before_heal(self._repairs.beginnings)
 
     def _end_failed(self, running: Running, failure: Failure, *, full: bool) -> Decision:
         """End the answer with what has arrived. ``full``: its context is full."""

@@ -33,6 +33,16 @@ class Call:
         #: The progress bar, if there is one.
         self.progress = Progress.of(self.rounds, plan.settings)
 
+    def again(self) -> Call:
+        """Return the same call from its beginning."""
+        return Call(self.client, self.options, self.plan, self._http_request)
+
+    def first_request(self) -> Request:
+        """Return the request of the first round, to send it again."""
+        request = self.plan.rounds().next_request()
+        assert request is not None  # noqa: S101 - there is always a first one
+        return request
+
     def options_of(self, request: Request) -> Any:
         """Return the SDK's options for a further round."""
         return later_options(self.client, self.options, request.body)

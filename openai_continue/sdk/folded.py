@@ -7,56 +7,78 @@ has arrived is kept when the connection breaks. The chunks are folded into one c
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
+
+import anyio
+import openai
 
 from ..core.chunks import choices_of
 from ..core.folding import Folded
 from ..core.jsons import Json, as_object, dump, load
+from ..core.recovery import wait_before_heal
 from .call import Call
-from .errors import frame_error, invalid_response, transport_error
+from .connection import asend, send
+from .errors import broken_off, frame_error, invalid_response, transport_error
 from .response import decoded, with_content
 from .sse import DONE, EventReader
 from .stream import AsyncStream, Stream
 from .whole import amerged_whole, merged_whole
 
+# Statuses after which the SDK tries again, besides those from 500 on: a timeout, a conflict, too many requests.
+_PASSING = (408, 409, 429)
+
 
 def folded(call: Call, response: Any, *, is_unread: bool) -> Any:
     """Return a response with the whole answer. ``is_unread``: the caller reads the body."""
-    if not _is_stream(response):
-        # The server does not stream.
-        # A hook may have read it.
-        is_read = response.is_stream_consumed
-        content = response.content if is_read else decoded(response, b"".join(response.iter_raw()))
-        return merged_whole(*_unstreamed(call, response, content, is_unread=is_unread), is_unread=is_unread)
-    stream, folding = Stream(call, response), _Folding(call, response)
-    stream.response = response
-    try:
-        for piece in stream:
-            folding.take(piece)
-    except Exception as error:
-        raise folding.translated(error) from error
-    finally:
-        stream.close()
-    return folding.response(is_unread=is_unread)
+    tries = 0
+    while _is_stream(response):
+        stream, folding = Stream(call, response), _Folding(call, response)
+        stream.response = response
+        try:
+            for piece in stream:
+                folding.take(piece)
+            return folding.response(is_unread=is_unread)
+        except Exception as error:
+            raised = folding.translated(error)
+            if not folding.may_begin_again(raised, tries):
+                raise raised from error
+        finally:
+            stream.close()
+        tries += 1
+        time.sleep(wait_before_heal(tries))
+        call = call.again()
+        response = send(call, call.first_request(), stream=True)
+    # The server does not stream. A hook may have read its answer.
+    is_read = response.is_stream_consumed
+    content = response.content if is_read else decoded(response, b"".join(response.iter_raw()))
+    return merged_whole(*_unstreamed(call, response, content, is_unread=is_unread), is_unread=is_unread)
 
 
 async def afolded(call: Call, response: Any, *, is_unread: bool) -> Any:
     """Async twin of ``folded``."""
-    if not _is_stream(response):
-        is_read = response.is_stream_consumed
-        content = response.content if is_read else decoded(response, b"".join([p async for p in response.aiter_raw()]))
-        return await amerged_whole(*_unstreamed(call, response, content, is_unread=is_unread), is_unread=is_unread)
-    stream, folding = AsyncStream(call, response), _Folding(call, response)
-    stream.response = response
-    try:
-        async for piece in stream:
-            folding.take(piece)
-    except Exception as error:
-        raise folding.translated(error) from error
-    finally:
-        await stream.aclose()
-    return folding.response(is_unread=is_unread)
+    tries = 0
+    while _is_stream(response):
+        stream, folding = AsyncStream(call, response), _Folding(call, response)
+        stream.response = response
+        try:
+            async for piece in stream:
+                folding.take(piece)
+            return folding.response(is_unread=is_unread)
+        except Exception as error:
+            raised = folding.translated(error)
+            if not folding.may_begin_again(raised, tries):
+                raise raised from error
+        finally:
+            await stream.aclose()
+        tries += 1
+        await anyio.sleep(wait_before_heal(tries))
+        call = call.again()
+        response = await asend(call, call.first_request(), stream=True)
+    is_read = response.is_stream_consumed
+    content = response.content if is_read else decoded(response, b"".join([p async for p in response.aiter_raw()]))
+    return await amerged_whole(*_unstreamed(call, response, content, is_unread=is_unread), is_unread=is_unread)
 
 
 class _Folding:
@@ -83,10 +105,23 @@ class _Folding:
         """Return the SDK's error for one that reading raised, as a request for a whole answer raises it."""
         return transport_error(error, self._first)
 
+    def may_begin_again(self, error: Exception, tries: int) -> bool:
+        """
+        Whether the first request is sent again after ``tries`` times, as the SDK does for a whole answer.
+
+        Nobody has seen what came of it.
+        """
+        status = error.status_code if isinstance(error, openai.APIStatusError) else None
+        passing = isinstance(error, openai.APIConnectionError) or (status or 0) >= 500 or status in _PASSING
+        most = self._call.options.get_max_retries(self._call.client.max_retries)
+        return passing and tries < most and not self._call.rounds.continued
+
     def response(self, *, is_unread: bool) -> Any:
         """Return the response with the whole answer."""
         if self._folded.is_empty:
             raise invalid_response(self._first)
+        if self._folded.is_open:
+            raise broken_off(self._first)
         return _as_json(self._first, self._folded.completion(), is_unread=is_unread)
 
 

@@ -214,7 +214,8 @@ async def test_break(kind: Any, number: int, tokens: int, way: Way) -> None:
     fault = Fault(kind, round=number, after_tokens=tokens)
     with Emulator(cap=60, faults=[fault], chunk_tokens=1, events_per_write=1) as emulator:
         times = http.Timeout(5, read=0.3)
-        client = way.client(emulator.base_url, continuation=folding(), timeout=times, max_retries=0)
+        # Before any text there is nothing to go on from. Then the SDK's number of retries counts, as without the setting.
+        client = way.client(emulator.base_url, continuation=folding(), timeout=times, max_retries=int(tokens == 0))
         answer = await live(client, TEXT, streamed=False)
         await settled(client.close())
         truth, size = emulator.uncapped(TEXT), emulator.tokens_of(TEXT)
@@ -237,6 +238,8 @@ async def test_error_in_place_of_a_chunk(kind: Any, number: int, way: Way) -> No
         answer = await outcome(client, streamed=False, **TEXT)
         await settled(client.close())
         truth = emulator.uncapped(TEXT)
+
+        assert number > 1 or len(emulator.requests) == 1
 
     if number == 1:
         assert isinstance(answer.error, openai.APIStatusError)
@@ -391,3 +394,25 @@ class Refusing(Script):
         response = super().handle_request(request)
         response.headers["content-type"] = "text/event-stream" if body.get("stream") else "application/json"
         return response
+
+
+AGAIN: list[tuple[str, int, dict[str, Any]]] = [
+    *[(kind, tokens, TEXT) for kind in ("error_event", "error_frame") for tokens in (0, 20)],
+    ("reset", 20, {**TEXT, "response_format": {"type": "json_object"}}),
+]
+
+
+@sync_and_async
+@pytest.mark.parametrize(("kind", "tokens", "body"), AGAIN, ids=[f"{kind} at {tokens}" for kind, tokens, _ in AGAIN])
+async def test_first_request_is_sent_again(kind: Any, tokens: int, body: Any, way: Way) -> None:
+    """What the SDK tries again for a whole answer is tried again here, as often as ``max_retries`` says."""
+    for retries in (0, 2):
+        with Emulator(cap=500, faults=[Fault(kind, round=1, after_tokens=tokens)]) as emulator:
+            client = way.client(emulator.base_url, continuation=folding(heal_streams=False), max_retries=retries)
+            answer = await outcome(client, streamed=False, **body)
+            await settled(client.close())
+            asked, truth = len(emulator.requests), emulator.uncapped(body)
+
+        assert (1 if retries == 0 else 2) == asked
+        assert (answer.error is not None) == (retries == 0)
+        assert retries == 0 or (truth, "stop") == answer.said[:2]
