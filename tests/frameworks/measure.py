@@ -44,7 +44,7 @@ FRAMEWORKS = {
     "autogen": ("autogen-ext[openai]==0.7.5", "autogen-agentchat==0.7.5"),
     "semantic-kernel": ("semantic-kernel==1.45.0",),
     "agno": ("agno==3.1.10", "openai"),
-    "ray": ("ray[data]",),
+    "ray": ("ray[data]", "filelock", "psutil"),
 }
 
 #: Packages whose lowest version is ignored, since a mirror of the registry may not have it yet. None matters here: the

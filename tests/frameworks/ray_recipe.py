@@ -17,7 +17,7 @@ class Write:
         return {**row, "text": choice.message.content, "end": choice.finish_reason, **completion.usage.to_dict()}
 
 
-variables = ("OPENAI_CONTINUE", "OPENAI_BASE_URL", "OPENAI_API_KEY")
-ray.init(runtime_env={"env_vars": {name: os.environ[name] for name in variables}})
+variables = {name: value for name, value in os.environ.items() if name.startswith("OPENAI_")}
+ray.init(runtime_env={"env_vars": variables})
 prompts = ray.data.read_json("prompts.jsonl")
 prompts.map(Write, compute=ray.data.ActorPoolStrategy(size=2), num_cpus=0.1).write_parquet("answers")
