@@ -72,6 +72,7 @@ def checked(emulator: Emulator, way: str, rows: list[dict[str, Any]], lost: int)
         "rounds": len(requests) > ROWS and not emulator.derailed,
         "usage": used <= paid <= used + lost,
         "opt_out": None,
+        "file": None,
     }
     reason = "" if False not in result.values() else f"{right} of {ROWS} whole, {used} tokens reported, {paid} paid"
     return {**result, "reason": reason}
