@@ -8,6 +8,7 @@ written is dropped. The text of answers is in these files: they are readable by 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -100,9 +101,16 @@ class Writer:
         self._file: BinaryIO | None = None
         self._pending: list[bytes] = []
         self._written_at = 0.0
+        self._is_closed = False
+
+    def keep(self, length: int) -> None:
+        """Keep only so many bytes of the file, if nothing was written yet."""
+        self._keep = length
 
     def begin(self, number: int, request: str, status: int, headers: Mapping[str, str]) -> None:
         """Begin a round."""
+        # What is left of a round that broke off belongs to that round.
+        self._flush()
         self._written_at = time.monotonic()
         self._put({"round": number, "request": request, "status": status, "headers": dict(headers)})
 
@@ -116,15 +124,19 @@ class Writer:
         """End the round; write all of it. ``tokens``: output tokens of the answer so far."""
         self._flush(last={"ended": True, "tokens": tokens})
 
-    def close(self) -> None:
-        """Write what is left, and close the file."""
-        if self._pending:
+    def close(self, *, drop: bool = False) -> None:
+        """Write what is left, unless ``drop`` says not to, and close the file."""
+        if self._pending and not drop and not self._is_closed:
             self._flush()
+        self._is_closed = True
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def _put(self, entry: Mapping[str, Any]) -> None:
+        if self._is_closed:
+            msg = "the file is closed"
+            raise OSError(msg)
         if self._file is None:
             self._file = self._opened()
         self._file.write(json.dumps(entry).encode() + b"\n")
@@ -145,16 +157,22 @@ class Writer:
         if last is not None:
             self._put(last)
         if self._file is not None:
+            # A process that is killed loses nothing that the system has; a machine that stops loses one round.
             self._file.flush()
-            os.fsync(self._file.fileno())
+            if last is not None:
+                os.fsync(self._file.fileno())
         self._written_at = time.monotonic()
 
 
 def unfinished(folder: Path) -> Iterator[tuple[Path, Contents | None, float]]:
     """Yield each file of a folder, what it holds (None: unreadable), and its age in seconds; the oldest first."""
-    files = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
-    for path in files:
-        age = time.time() - path.stat().st_mtime
+    found: list[tuple[float, Path]] = []
+    for path in folder.glob(f"*{SUFFIX}"):
+        # An answer may end meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            found.append((path.stat().st_mtime, path))
+    for written_at, path in sorted(found):
+        age = time.time() - written_at
         try:
             yield path, read(path), age
         except (UnreadableError, OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,11 +41,13 @@ def run(folder: Path, *, older_than: float | None, as_json: bool) -> int:
     if not folder.is_dir():
         print(f"openai-continue journal: there is no folder {folder}", file=sys.stderr)
         return 1
+    if older_than is not None:
+        _remove_set_aside(folder, older_than)
     entries: list[_Entry] = []
     for path, contents, age in unfinished(folder):
         removed = older_than is not None and age >= older_than * _DAY
         if removed:
-            for each in (path, path.with_suffix(".lock"), path.with_suffix(BAD)):
+            for each in (path, path.with_suffix(".lock")):
                 each.unlink(missing_ok=True)
         entries.append(_entry(path, contents, age, removed=removed))
     if as_json:
@@ -52,6 +55,12 @@ def run(folder: Path, *, older_than: float | None, as_json: bool) -> int:
     else:
         print("\n".join(entry.line() for entry in entries) or "no unfinished answers")
     return 0
+
+
+def _remove_set_aside(folder: Path, days: float) -> None:
+    for path in folder.glob(f"*{BAD}"):
+        if time.time() - path.stat().st_mtime >= days * _DAY:
+            path.unlink(missing_ok=True)
 
 
 def _entry(path: Path, contents: Contents | None, age: float, *, removed: bool) -> _Entry:

@@ -163,6 +163,9 @@ class Rounds:
             running.book(parties, self.limit)
             self.answer.note(running, None)
             cut = [choice for choice in parties if choice.finish_reason == "length"]
+            # Ends of other choices were kept until it is known whether a round follows.
+            out += self.answer.part_kept(goes_on=False)
+            out += [chunk for choice in parties if choice not in cut for chunk in choice.end_texts(goes_on=False)]
             ended = cut + [choice for choice in ended if choice not in cut]
         self.answer.drop_kept()
         self.answer.stopped_by = reason

@@ -35,6 +35,8 @@ class Call:
 
     def again(self) -> Call:
         """Return the same call from its beginning."""
+        if self.journal is not None:
+            self.journal.again()
         return Call(self.client, self.options, self.plan, self._http_request)
 
     def first_request(self) -> Request:
@@ -49,7 +51,9 @@ class Call:
 
     def recorded(self, request: Request, *, read: bool) -> Any:
         """Return the response to a request that the journal has, or None. ``read``: whether its body is read."""
-        response = None if self.journal is None else self.journal.response(request.number, self._http_request)
+        response = (
+            None if self.journal is None else self.journal.response(request.number, self._http_request, request.body)
+        )
         self._note_resumed()
         if response is not None and read:
             response.read()
@@ -90,7 +94,8 @@ class Call:
         self.close_progress()
         if self.journal is not None:
             # After an error the same request goes on from here.
-            (self.journal.leave if self.rounds.answer.stopped_by == "error" else self.journal.finish)()
+            fails = self.rounds.answer.stopped_by == "error" and self.rounds.number > self.journal.resumed
+            (self.journal.leave if fails else self.journal.finish)()
         limit = self.rounds.own_limit
         if limit is not None and self.plan.learned.is_news(limit):
             logger.info(

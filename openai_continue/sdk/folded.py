@@ -48,8 +48,10 @@ def folded(call: Call, response: Any, *, is_unread: bool) -> Any:
             stream.close()
         tries += 1
         time.sleep(wait_before_heal(tries))
-        call = call.again()
+        # The first request says how the caller wants the answer.
+        call, first = call.again(), response.request
         response = send(call, call.first_request(), stream=True)
+        response.request = first
     # The server does not stream. A hook may have read its answer.
     is_read = response.is_stream_consumed
     content = response.content if is_read else decoded(response, b"".join(response.iter_raw()))
@@ -74,8 +76,9 @@ async def afolded(call: Call, response: Any, *, is_unread: bool) -> Any:
             await stream.aclose()
         tries += 1
         await anyio.sleep(wait_before_heal(tries))
-        call = call.again()
+        call, first = call.again(), response.request
         response = await asend(call, call.first_request(), stream=True)
+        response.request = first
     is_read = response.is_stream_consumed
     content = response.content if is_read else decoded(response, b"".join([p async for p in response.aiter_raw()]))
     return await amerged_whole(*_unstreamed(call, response, content, is_unread=is_unread), is_unread=is_unread)
@@ -137,5 +140,6 @@ def _is_stream(response: Any) -> bool:
 
 def _unstreamed(call: Call, response: Any, content: bytes, *, is_unread: bool) -> tuple[Call, Any]:
     """Return the call without streamed rounds, and its first response with the body that was read."""
+    call.close_progress()
     made = with_content(response, content, read=not is_unread)
     return Call(call.client, call.options, replace(call.plan, settings=call.plan.unfolded), response.request), made

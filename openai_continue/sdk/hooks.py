@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import openai
+from openai._compat import model_copy
 
 from ..core.rounds import REFUSED
 from ..settings import Continuation
@@ -53,9 +54,10 @@ def request(
     """
     options, plan = journaled(client, options, settings)
     with _Journaled(plan):
-        resumed = None if plan is None else _resumed(client, plan, cast_to, options, **kwargs)
-        if resumed is not None:
-            return client._process_response(**resumed)
+        if _has_rounds(plan):
+            # The SDK gets a key from a function here.
+            ready = client._prepare_options(model_copy(options))
+            return client._process_response(**_resumed(client, plan, cast_to, ready, **kwargs))
         attempts = _Attempts(options)
         while attempts.error is None:
             with attempts:
@@ -69,9 +71,9 @@ async def arequest(
     """Async twin of ``request``."""
     options, plan = journaled(client, options, settings)
     with _Journaled(plan):
-        resumed = None if plan is None else _resumed(client, plan, cast_to, options, **kwargs)
-        if resumed is not None:
-            return await client._process_response(**resumed)
+        if _has_rounds(plan):
+            ready = await client._prepare_options(model_copy(options))
+            return await client._process_response(**_resumed(client, plan, cast_to, ready, **kwargs))
         attempts = _Attempts(options)
         while attempts.error is None:
             with attempts:
@@ -79,12 +81,14 @@ async def arequest(
         raise attempts.error
 
 
+def _has_rounds(plan: Plan | None) -> bool:
+    return plan is not None and plan.journal is not None and plan.journal.has_rounds
+
+
 def _resumed(  # noqa: PLR0913
-    client: Any, plan: Plan, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None, **_: Any
-) -> dict[str, Any] | None:
-    """Return the arguments of ``_process_response`` for the first response in the journal, or None if it has none."""
-    if plan.journal is None or not plan.journal.has_rounds:
-        return None
+    client: Any, plan: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None, **_: Any
+) -> dict[str, Any]:
+    """Return the arguments of ``_process_response`` for the first response in the journal."""
     built = client._build_request(options, retries_taken=0)
     response = plan.journal.response(1, built)
     cast_to = client._maybe_override_cast_to(cast_to, options)

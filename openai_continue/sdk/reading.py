@@ -21,10 +21,7 @@ from .call import Call
 from .errors import frame_error, is_error_frame
 from .flow import Flow
 from .response import request_id_of
-from .sse import DONE, Event, EventReader, write_event
-
-# The data of events that only keep the connection open.
-_KEEP_ALIVES = (b"", b"null", b"{}")
+from .sse import DONE, KEEP_ALIVES, Event, EventReader, write_event
 
 
 class Chunk(dict[str, Any]):
@@ -115,7 +112,7 @@ class Reading:
 
     def _take_event(self, request: Request, event: Event) -> bytes:
         data = event.data
-        if data is not None and data.strip() in _KEEP_ALIVES:
+        if data is not None and data.strip() in KEEP_ALIVES:
             return self._pass_on(request, event)
         is_done = data is not None and data.startswith(DONE)
         chunk = None if data is None or is_done else as_object(load(data))

@@ -13,7 +13,9 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -21,17 +23,20 @@ from typing import TYPE_CHECKING, Any
 
 from .. import journal
 from ..core.chunks import chunk_choices
-from ..core.jsons import as_object, load
+from ..core.jsons import Json, as_object, load
 from ..core.round import Failure, Request
 from ..core.rounds import Rounds
 from ..journal import Recorded
-from .sse import DONE, EventReader
+from .errors import is_error_frame
+from .sse import DONE, KEEP_ALIVES, EventReader
 
 if TYPE_CHECKING:
     from .options import Plan
 
 logger = logging.getLogger("openai_continue")
 
+# Fields of a body that a refusal changes; they do not change what the answer goes on from.
+_NEGOTIATED = ("max_tokens", "max_completion_tokens", "stream_options")
 # Headers of a response that are recorded: what reads it, and what the SDK shows of it.
 _HEADERS = ("content-type", "x-request-id")
 
@@ -42,6 +47,9 @@ class Journal:
     def __init__(self, path: Path, lock: Any, model: str, recorded: list[Recorded], keep: int) -> None:
         self._path = path
         self._lock = lock
+        self._model = model
+        # A stream may be closed by another thread than the one that reads it.
+        self._writing = threading.RLock()
         self._recorded = recorded
         self._writer: journal.Writer | None = journal.Writer(path, model, keep=keep)
         #: How many rounds came from the file.
@@ -82,12 +90,20 @@ class Journal:
         """Whether another process has begun the answer."""
         return bool(self._recorded)
 
-    def response(self, number: int, request: Any) -> Any:
-        """Return the recorded response of a round, or None. ``request``: the HTTP request that it answers."""
+    def response(self, number: int, request: Any, body: Json | None = None) -> Any:
+        """
+        Return the recorded response of a round, or None.
+
+        ``request``: the HTTP request that it answers. ``body``: what would be sent; another one was not answered so.
+        """
         if number != self.resumed + 1 or number > len(self._recorded):
             return None
-        self.resumed += 1
         recorded = self._recorded[number - 1]
+        if body is not None and _digest_of(body) != recorded.request:
+            self._recorded = self._recorded[: number - 1]
+            self._write(lambda writer: writer.keep(recorded.place))
+            return None
+        self.resumed += 1
         module = sys.modules[type(request).__module__.partition(".")[0]]
         stream = module.ByteStream(recorded.data)
         return module.Response(recorded.status, headers=recorded.headers, stream=stream, request=request)
@@ -101,7 +117,7 @@ class Journal:
             return
         self._recording = request.number
         headers = {name: response.headers[name] for name in _HEADERS if name in response.headers}
-        digest = _digest(request.body)
+        digest = _digest_of(request.body)
         self._write(lambda writer: writer.begin(request.number, digest, response.status_code, headers))
 
     def add(self, data: bytes) -> None:
@@ -115,6 +131,13 @@ class Journal:
             self._recording = None
             self._write(lambda writer: writer.end(tokens))
 
+    def again(self) -> None:
+        """Begin anew: the first request is sent once more."""
+        with contextlib.suppress(Exception):
+            self._lock.acquire(timeout=0)
+            self.resumed, self._recorded = 0, []
+            self._writer = journal.Writer(self._path, self._model, keep=0)
+
     def finish(self) -> None:
         """Remove the file: the answer has ended."""
         self._let_go()
@@ -126,8 +149,9 @@ class Journal:
 
     def leave(self) -> None:
         """Leave the file as it is: the answer has not ended."""
-        self._write(journal.Writer.close)
-        self._writer = None
+        with self._writing:
+            self._write(journal.Writer.close)
+            self._writer = None
         if os.path.exists(self._path):
             self._release()
         else:
@@ -135,10 +159,11 @@ class Journal:
             self.finish()
 
     def _let_go(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            with contextlib.suppress(OSError):
-                writer.close()
+        with self._writing:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                with contextlib.suppress(OSError):
+                    writer.close(drop=True)
 
     def _release(self) -> None:
         with contextlib.suppress(OSError):
@@ -146,17 +171,23 @@ class Journal:
 
     def _write(self, act: Callable[[journal.Writer], None]) -> None:
         """Let the writer act; do without it from the first error on."""
-        if self._writer is None:
-            return
-        try:
-            act(self._writer)
-        except OSError as error:
-            _warn(f"the journal {self._path.name} cannot be written ({type(error).__name__})")
-            self._let_go()
+        with self._writing:
+            if self._writer is None:
+                return
+            try:
+                act(self._writer)
+            except OSError as error:
+                _warn(f"the journal {self._path.name} cannot be written ({type(error).__name__})")
+                self._let_go()
 
 
 def _digest(value: object) -> str:
     return sha256(json.dumps(value, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _digest_of(body: Json) -> str:
+    """Return the digest of a round's body, without what a server may have refused in the process before."""
+    return _digest({name: value for name, value in body.items() if name not in _NEGOTIATED})
 
 
 def _length(path: Path) -> int:
@@ -183,10 +214,11 @@ def _read(path: Path) -> list[Recorded]:
 
 def _usable(plan: Plan, recorded: list[Recorded]) -> int:
     """Return how many of the recorded rounds lead to a next request."""
-    rounds, used = plan.rounds(), 0
+    # What a trial shows is learnt when the rounds are taken.
+    rounds, used = replace(plan, learned=replace(plan.learned)).rounds(), 0
     for number, one in enumerate(recorded, start=1):
         request = rounds.next_request()
-        if request is None or request.number != number or _digest(request.body) != one.request:
+        if request is None or request.number != number or _digest_of(request.body) != one.request:
             break
         _replay(rounds, request, one)
         if not rounds.goes_on:
@@ -203,10 +235,18 @@ def _replay(rounds: Rounds, request: Request, one: Recorded) -> None:
     done = False
     for event in EventReader().feed(one.data):
         data = event.data
-        done = done or (data is not None and data.startswith(DONE))
-        chunk = None if data is None else as_object(load(data))
+        if data is None or data.strip() in KEEP_ALIVES:
+            continue
+        done = data.startswith(DONE)
+        chunk = None if done else as_object(load(data))
+        fails = chunk is not None and bool(chunk.get("error"))
+        if not done and (fails or is_error_frame(chunk, first=request.number == 1)):
+            # The round has failed, so it is asked for again.
+            return
         if chunk is not None and chunk_choices(chunk) is not None:
             rounds.feed(request, chunk)
+        if done or rounds.enough:
+            break
     if rounds.finished or rounds.enough or (done and rounds.ends_with_stream):
         rounds.end_of_stream(request)
     else:

@@ -15,6 +15,8 @@ _LONGEST_END = 4
 #: The data of the event that ends a stream.
 DONE = b"[DONE]"
 DONE_EVENT = b"data: " + DONE + b"\n\n"
+#: The data of events that only keep the connection open.
+KEEP_ALIVES = (b"", b"null", b"{}")
 #: Most bytes of an event. A chunk of a stream has a few hundred.
 MAX_EVENT = 64 * 1024 * 1024
 

@@ -17,9 +17,9 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue import Continuation
+from openai_continue import Continuation, journal
 from openai_continue.sdk import resuming
-from openai_continue.testing import Emulator, Habits
+from openai_continue.testing import Emulator, Fault, Habits
 from tests.support.answers import Answer, joined, live, outcome
 from tests.support.bodies import ask
 from tests.support.engine import Engine, Wire
@@ -247,23 +247,22 @@ def test_killed(number: int, how: str, folder: Path) -> None:
 
 @how
 @pytest.mark.parametrize(
-    ("fields", "settings"),
+    "fields",
     [
-        ({"messages": [{"role": "user", "content": "Write 151 tokens."}]}, {}),
-        ({"model": "another"}, {}),
-        ({"temperature": 0.5}, {}),
-        ({"seed": 7}, {}),
-        ({"extra_body": {"top_k": 5}}, {}),
-        ({}, {"round_tokens": 30}),
+        {"messages": [{"role": "user", "content": "Write 151 tokens."}]},
+        {"model": "another"},
+        {"temperature": 0.5},
+        {"seed": 7},
+        {"extra_body": {"top_k": 5}},
     ],
-    ids=["prompt", "model", "temperature", "seed", "extra_body", "settings"],
+    ids=["prompt", "model", "temperature", "seed", "extra_body"],
 )
-async def test_another_request(fields: dict[str, Any], settings: dict[str, Any], how: str, folder: Path) -> None:
-    """Any other request, or one that other settings change, is begun anew."""
+async def test_another_request(fields: dict[str, Any], how: str, folder: Path) -> None:
+    """Any other request is begun anew."""
     server = Lossy(Engine(cap=CAP), 3)
     await asked(SYNC, server, how, BODY, keeping(folder, how))
     body = {**BODY, **fields}
-    answer = await asked(SYNC, server, how, body, keeping(folder, how, **settings))
+    answer = await asked(SYNC, server, how, body, keeping(folder, how))
     sent = {name: value for name, value in body.items() if name != "extra_body"}
 
     assert (Engine().uncapped(sent).text, "stop", "stop", 0) == (*answer.said, resumed(answer))
@@ -595,3 +594,79 @@ async def asked_with_key(key: str, transport: Any, how: str, body: dict[str, Any
     client = SYNC.client("http://127.0.0.1", transport=transport, api_key=key, continuation=keeping(folder, how), max_retries=0)  # fmt: skip
     await live(client, body, streamed=how == "streamed")
     client.close()
+
+
+@sync_and_async
+@how
+async def test_error_of_the_server_does_not_come_again(how: str, way: Way, folder: Path) -> None:
+    """A round that the server ended with an error is asked for again, not taken from the file."""
+    with Emulator(cap=CAP, faults=[Fault("error_event", round=2, after_tokens=10)]) as emulator:
+        first = await asked(way, emulator, how, BODY, keeping(folder, how))
+        before = len(emulator.requests)
+        again = await asked(way, emulator, how, BODY, keeping(folder, how))
+        truth, after = emulator.uncapped(BODY), len(emulator.requests)
+
+    assert ("length", "error") == first.said[1:]
+    assert (truth, "stop", "stop") == again.said
+    assert after > before
+
+
+@sync_and_async
+async def test_key_that_is_asked_for_at_each_request(way: Way, folder: Path) -> None:
+    """A key from a function is there when an answer is resumed."""
+
+    async def later() -> str:
+        return "key"
+
+    key: Any = later if way.is_async else lambda: "key"
+    with Emulator(cap=CAP, faults=[Fault("500", round=3)]) as emulator:
+        client = way.client(emulator.base_url, continuation=keeping(folder, "whole"), max_retries=0, api_key=key)
+        first = await live(client, BODY, streamed=False)
+        again = await live(client, BODY, streamed=False)
+        await settled(client.close())
+        truth = emulator.uncapped(BODY)
+
+    assert "error" == first.stopped_by
+    assert (truth, "stop", "stop") == again.said
+
+
+async def test_limit_that_the_server_refused(folder: Path) -> None:
+    """Rounds with a smaller limit than the caller's, which the server had refused, are not paid for again."""
+    body = {**BODY, "max_tokens": 5000}
+    with Emulator(cap=CAP, habits=Habits(over_cap="openai"), faults=[Fault("500", round=4)]) as emulator:
+        first = await asked(SYNC, emulator, "whole", body, keeping(folder, "whole"))
+        again = await asked(SYNC, emulator, "whole", body, keeping(folder, "whole"))
+        truth = emulator.uncapped(BODY)
+
+    assert ("error", 2) == (first.stopped_by, resumed(again))
+    assert (truth, "stop", "stop") == again.said
+
+
+async def test_first_round_that_is_sent_again(folder: Path) -> None:
+    """After a first try that broke, the rounds are recorded; the caller gets the kind of object that was asked for."""
+    settings = keeping(folder, "streamed rounds", heal_streams=False)
+    faults = [Fault("reset", round=1, after_tokens=5), Fault("500", round=4)]
+    with Emulator(cap=CAP, faults=faults) as emulator:
+        client = SYNC.client(emulator.base_url, continuation=settings, max_retries=1)
+        raw = client.chat.completions.with_raw_response.create(**BODY, extra_headers={"x-stainless-retry-count": "0"})
+        client.close()
+        truth = emulator.uncapped(BODY)
+
+    assert truth == raw.parse().choices[0].message.content
+    assert kept(folder) == []
+
+
+def test_bytes_of_a_round_that_broke_off_stay_with_it(tmp_path: Path) -> None:
+    """What was not written yet when the next round begins is written before it."""
+    path = tmp_path / "one.answer"
+    writer = journal.Writer(path, "model", keep=0)
+    writer.begin(1, "a", 200, {})
+    writer.add(b"half")
+    writer.begin(2, "b", 200, {})
+    writer.add(b"whole")
+    writer.end(7)
+    writer.close()
+
+    assert [("a", b"half", False), ("b", b"whole", True)] == [
+        (one.request, one.data, one.ended) for one in journal.read(path).rounds
+    ]
