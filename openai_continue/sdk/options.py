@@ -121,10 +121,13 @@ def journaled(client: Any, options: Any, base: Continuation | None) -> tuple[Any
 
     Else return the options as they are, and None.
     """
+    has_one = base is not None and base.journal is not None
+    if not has_one and KEY not in (options.extra_json or ()) and KEY not in (options.json_data or ()):
+        # Asked at every request.
+        return options, None
     body = body_of(options)
     wish = None if body is None else body.get(KEY)
-    may_have = (base is not None and base.journal is not None) or isinstance(wish, (Mapping, Continuation))
-    if body is None or not may_have or isinstance(wish, Plan):
+    if body is None or isinstance(wish, Plan) or not (has_one or isinstance(wish, (Mapping, Continuation))):
         return options, None
     plan = plan_of(client, options, body, base)
     opened = None if plan is None else Journal.open(plan, f"{client.base_url} {options.url}")

@@ -197,7 +197,8 @@ async def test_closed_stream(size: int, way: Way, folder: Path) -> None:
         assert (emulator.uncapped(BODY), "stop", "stop") == again.said
         assert again.text.startswith(text)
         assert resumed(again) == requests
-        assert 1 == sum(len(logged.body["messages"]) == 1 for logged in emulator.requests)
+        # A request that was cancelled while it was sent has no body.
+        assert 1 == sum(len(logged.body.get("messages") or ()) == 1 for logged in emulator.requests)
         # All of the round that was closed is used.
         assert emulator.derailed == 0
 
@@ -217,7 +218,8 @@ async def test_cancelled(how: str, folder: Path) -> None:
 
         assert (emulator.uncapped(BODY), "stop", "stop") == again.said
         assert resumed(again) >= 2
-        assert 1 == sum(len(logged.body["messages"]) == 1 for logged in emulator.requests)
+        # A request that was cancelled while it was sent has no body.
+        assert 1 == sum(len(logged.body.get("messages") or ()) == 1 for logged in emulator.requests)
 
 
 @how
@@ -238,7 +240,8 @@ def test_killed(number: int, how: str, folder: Path) -> None:
 
         assert (b"", 1) == (text, len(left))
         assert emulator.uncapped(BODY) == again.decode()
-        assert 1 == sum(len(logged.body["messages"]) == 1 for logged in emulator.requests)
+        # A request that was cancelled while it was sent has no body.
+        assert 1 == sum(len(logged.body.get("messages") or ()) == 1 for logged in emulator.requests)
         assert [] == kept(folder)
 
 
