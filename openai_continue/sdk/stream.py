@@ -219,28 +219,33 @@ class Stream(_Streaming):
         self._pieces: Iterator[bytes] = pieces(response)
 
     def __iter__(self) -> Iterator[bytes]:
-        while not self._over:
-            try:
-                for piece in self._pieces:
-                    self._note(piece)
-                    out = self._reading.take(piece)
-                    if self._reading.is_over or self._is_spent():
-                        self._ready.append(out)
-                        break
-                    if out:
-                        yield out
-                    if self._over:
-                        return
+        try:
+            while not self._over:
+                try:
+                    for piece in self._pieces:
+                        self._note(piece)
+                        out = self._reading.take(piece)
+                        if self._reading.is_over or self._is_spent():
+                            self._ready.append(out)
+                            break
+                        if out:
+                            yield out
+                        if self._over:
+                            return
+                    else:
+                        self._over = self._over or self._request is None
+                except Exception as error:
+                    request = self._break(error)
                 else:
-                    self._over = self._over or self._request is None
-            except Exception as error:
-                request = self._break(error)
-            else:
-                request = self._end_round()
-            self._go_on(request)
-            if out := self._pop():
-                yield out
-        self._raise_error()
+                    request = self._end_round()
+                self._go_on(request)
+                if out := self._pop():
+                    yield out
+            self._raise_error()
+        except BaseException:
+            # Cancelled, or left: nobody may close it.
+            self._end_call()
+            raise
 
     def _end_round(self) -> Request | None:
         """Take the end of a round, whose bytes may still be on their way; return the request of the next one."""
@@ -295,28 +300,33 @@ class AsyncStream(_Streaming):
         self._pieces: AsyncIterator[bytes] = apieces(response)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while not self._over:
-            try:
-                async for piece in self._pieces:
-                    self._note(piece)
-                    out = self._reading.take(piece)
-                    if self._reading.is_over or self._is_spent():
-                        self._ready.append(out)
-                        break
-                    if out:
-                        yield out
-                    if self._over:
-                        return
+        try:
+            while not self._over:
+                try:
+                    async for piece in self._pieces:
+                        self._note(piece)
+                        out = self._reading.take(piece)
+                        if self._reading.is_over or self._is_spent():
+                            self._ready.append(out)
+                            break
+                        if out:
+                            yield out
+                        if self._over:
+                            return
+                    else:
+                        self._over = self._over or self._request is None
+                except Exception as error:
+                    request = self._break(error)
                 else:
-                    self._over = self._over or self._request is None
-            except Exception as error:
-                request = self._break(error)
-            else:
-                request = await self._end_round()
-            await self._go_on(request)
-            if out := self._pop():
-                yield out
-        self._raise_error()
+                    request = await self._end_round()
+                await self._go_on(request)
+                if out := self._pop():
+                    yield out
+            self._raise_error()
+        except BaseException:
+            # Cancelled, or left: nobody may close it.
+            self._end_call()
+            raise
 
     async def _end_round(self) -> Request | None:
         """Take the end of a round, whose bytes may still be on their way; return the request of the next one."""
