@@ -40,7 +40,9 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def serialize(cassette: Json) -> str:
     """Return a cassette, as a dict of VCR's form, as YAML."""
     packed = {**cassette, "interactions": [_packed(one) for one in cassette["interactions"]]}
-    text: str = yaml.dump(packed, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=120)
+    # Some stubs of PyYAML do not know a type in it.
+    dump: Any = cast("Any", yaml).dump
+    text: str = dump(packed, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=120)
     return text
 
 
