@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..journal import BAD, Contents, unfinished
 
@@ -45,16 +46,31 @@ def run(folder: Path, *, older_than: float | None, as_json: bool) -> int:
         _remove_set_aside(folder, older_than)
     entries: list[_Entry] = []
     for path, contents, age in unfinished(folder):
-        removed = older_than is not None and age >= older_than * _DAY
-        if removed:
-            for each in (path, path.with_suffix(".lock")):
-                each.unlink(missing_ok=True)
+        removed = older_than is not None and age >= older_than * _DAY and _is_removed(path)
         entries.append(_entry(path, contents, age, removed=removed))
     if as_json:
         print(json.dumps([asdict(entry) for entry in entries]))
     else:
         print("\n".join(entry.line() for entry in entries) or "no unfinished answers")
     return 0
+
+
+def _is_removed(path: Path) -> bool:
+    """Remove a file, unless a running call has it; return whether it is gone."""
+    try:
+        from filelock import FileLock, Timeout
+    except ImportError:
+        # Without it no call of this environment has a journal.
+        path.unlink(missing_ok=True)
+        return True
+    lock: Any = FileLock(path.with_suffix(".lock"))
+    try:
+        with lock.acquire(timeout=0):
+            path.unlink(missing_ok=True)
+            path.with_suffix(".lock").unlink(missing_ok=True)
+    except Timeout:
+        return False
+    return True
 
 
 def _remove_set_aside(folder: Path, days: float) -> None:

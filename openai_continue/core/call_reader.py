@@ -76,7 +76,6 @@ class Reader:
         self._new = 0
         self._place = 0
         self._state: Callable[[list[Event]], bool] = self._text
-        self._events: list[Event] = []
         self._seen_text = False
         self._name = ""
         self._document = Document()
@@ -187,7 +186,7 @@ class Reader:
         return True
 
     def _tail(self, events: list[Event]) -> bool:
-        found = re.compile(r"\s*" + _pattern(self.syntax.tail.strip()).pattern).match(self._buffer)
+        found = _pattern(" " + self.syntax.tail.strip()).match(self._buffer)
         if found is None:
             self.is_broken = not "".join(self.syntax.tail.split()).startswith("".join(self._buffer.split()))
             return False
@@ -206,7 +205,7 @@ class Reader:
             self._take(len(self._buffer) - len(bare) + len(closes))
             self._state = self._after
             return True
-        following = _pattern(r" " + self.syntax.between + self.syntax.head).match(self._buffer)
+        following = _pattern(" " + self.syntax.between + self.syntax.head).match(self._buffer)
         if following is not None:
             return self._begin(events, following)
         start = first_mark(self.syntax) if not self.syntax.opens else self.syntax.head.partition("{")[0].strip()
@@ -233,14 +232,14 @@ class Reader:
         return parameters
 
     def _parameter(self, events: list[Event]) -> bool:
-        tail = re.compile(r"\s*" + _pattern(self.syntax.tail.strip()).pattern).match(self._buffer)
+        tail = _pattern(" " + self.syntax.tail.strip()).match(self._buffer)
         if tail is not None:
             self._put(events, "arguments", "}" if self._count else "{}")
             self._state = self._tail
             return True
         bare = self._parameters.opens.removesuffix("\n")
         between = self._parameters.between if self._count else ""
-        found = re.compile(r"\s*" + _pattern(between + bare).pattern).match(self._buffer)
+        found = _pattern(" " + between + bare).match(self._buffer)
         newline = bare != self._parameters.opens
         # What follows shows whether the value begins with the newline of the mark, or with a quote.
         if found is None or len(self._buffer) - found.end() < max(len(self._parameters.quote), newline):

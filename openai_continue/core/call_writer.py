@@ -6,7 +6,7 @@ import json
 import re
 
 from ..call_syntaxes import CallSyntax, Parameters
-from .call_values import UNIT, ValueEnd, unescaped, written_value
+from .call_values import UNIT, ValueEnd, escaped, unescaped, written_value
 
 # The bracket of the object or a comma, and the name of a parameter. What follows shows whether its value is a string.
 _KEY = re.compile(r'\s*[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*(?=\S)')
@@ -77,7 +77,7 @@ class Writer:
             return None
         text = unescaped(found[0])
         if parameters.escapes:
-            text = json.dumps(text, ensure_ascii=False)[1:-1]
+            text = escaped(text)
         return self._take(found.end(), "string", text)
 
     def _value(self, parameters: Parameters) -> str | None:

@@ -24,7 +24,6 @@ _ESCAPE = re.compile(r"\\(.)")
 _COMPACT = re.compile(r'\{"(?:[^"\\]|\\.)*":[^ ]')
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
-
 #: How servers end an answer with tool calls.
 ENDS_OF_CALLS = ("tool_calls", "function_call", "stop")
 
@@ -56,8 +55,6 @@ class Turn:
         self.text = ""
         #: Whether the last round did not continue the calls. Then they are as they were before it.
         self.has_failed = False
-        #: Whether more was sent than the model has written: the mark before arguments that had not begun.
-        self.is_ahead = False
         # How many calls were read. Arguments of the last one that the caller has, and that the reader has yet to show.
         self._read = 0
         self._owed = ""
@@ -155,13 +152,18 @@ class Turn:
         """
         return self.shows_raw if self._returned is None else not self._returned.has_calls and self._has_text
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether more was sent than the model has written: the mark before arguments that had not begun."""
+        count, arguments, _ = self._before
+        return count > 0 and arguments.strip() in ("", "{")
+
     # The running round.
 
     def start_round(self, seam: Seam) -> None:
         """Begin a round that continues this turn."""
         raw = self.raw.text
         self._before = len(self._calls), self._calls.last.arguments if len(self._calls) else "", raw
-        self.is_ahead = self._before[0] > 0 and self._before[1].strip() in ("", "{")
         again = (head(self._syntax, self._calls.last.name, 0).strip(),) if len(self._calls) else ()
         before = seam.before
         if self._syntax.parameters is None or self._syntax.parameters.escapes:

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any
 
+from ..core.jsons import Json
 from ..core.round import Request
 from ..report import Round
 from .options import Plan, later_options
@@ -69,6 +70,11 @@ class Call:
             self.journal.begin(request, response)
             self.journal.add(content)
             self.journal.end(self.rounds.tokens)
+
+    def stop_if_spent(self) -> list[Json]:
+        """End an answer that is to go on, if a budget is spent; return the chunks to give out."""
+        spent = self.over_budget() if self.rounds.goes_on else None
+        return [] if spent is None else self.rounds.stop(spent)
 
     def over_budget(self) -> str | None:
         """Return which budget is spent, or None."""

@@ -13,13 +13,13 @@ from functools import lru_cache
 from typing import Any
 
 
-def module_of(response: object) -> Any:
-    """Return the module that the response belongs to, httpx or httpx2. Raise TypeError for any other."""
-    for kind in type(response).__mro__:
+def module_of(message: object) -> Any:
+    """Return the module that a response or request belongs to, httpx or httpx2. Raise TypeError for any other."""
+    for kind in type(message).__mro__:
         name = kind.__module__.partition(".")[0]
         if name in ("httpx", "httpx2"):
             return sys.modules[name]
-    msg = f"got a response of {type(response)!r}, accepted are responses of httpx and httpx2"
+    msg = f"got a response of {type(message)!r}, accepted are responses of httpx and httpx2"
     raise TypeError(msg)
 
 

@@ -12,7 +12,6 @@ import contextlib
 import json
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +27,7 @@ from ..core.round import Failure, Request
 from ..core.rounds import Rounds
 from ..journal import Recorded
 from .errors import is_error_frame
+from .response import module_of
 from .sse import DONE, KEEP_ALIVES, EventReader
 
 if TYPE_CHECKING:
@@ -80,9 +80,10 @@ class Journal:
             # NotImplementedError: the file system knows no locks.
             _warn(f"the journal in {folder} cannot be used ({type(error).__name__})")
             return None
-        recorded = _read(path)
+        contents = _read(path)
+        recorded = contents.rounds
         used = _usable(plan, recorded)
-        end = recorded[used].place if used < len(recorded) else _length(path)
+        end = recorded[used].place if used < len(recorded) else contents.length
         return cls(path, lock, str(plan.body.get("model")), recorded[:used], end if used else 0)
 
     @property
@@ -104,7 +105,7 @@ class Journal:
             self._write(lambda writer: writer.keep(recorded.place))
             return None
         self.resumed += 1
-        module = sys.modules[type(request).__module__.partition(".")[0]]
+        module = module_of(request)
         stream = module.ByteStream(recorded.data)
         return module.Response(recorded.status, headers=recorded.headers, stream=stream, request=request)
 
@@ -190,26 +191,19 @@ def _digest_of(body: Json) -> str:
     return _digest({name: value for name, value in body.items() if name not in _NEGOTIATED})
 
 
-def _length(path: Path) -> int:
+def _read(path: Path) -> journal.Contents:
+    """Return what a file holds, or nothing. One that cannot be read is set aside."""
     try:
-        return journal.read(path).length
-    except (journal.UnreadableError, OSError):
-        return 0
-
-
-def _read(path: Path) -> list[Recorded]:
-    """Return the rounds in a file. One that cannot be read is set aside."""
-    try:
-        return journal.read(path).rounds
+        return journal.read(path)
     except FileNotFoundError:
-        return []
+        pass
     except OSError as error:
         _warn(f"the journal {path.name} cannot be read ({type(error).__name__})")
     except journal.UnreadableError:
         _warn(f"the journal {path.name} is damaged; it is set aside")
         with contextlib.suppress(OSError):
             path.replace(path.with_suffix(journal.BAD))
-    return []
+    return journal.Contents()
 
 
 def _usable(plan: Plan, recorded: list[Recorded]) -> int:

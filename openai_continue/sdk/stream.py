@@ -141,9 +141,7 @@ class _Streaming:
         as_it_came = self._reading.end + self._reading.rest()
         # Until the next round is opened, and after the last one, whatever comes is passed on.
         self._reading = Reading(self._call, self._first, None)
-        spent = self._call.over_budget() if self._rounds.goes_on else None
-        if spent is not None:
-            self._put(self._rounds.stop(spent))
+        self._put(self._call.stop_if_spent())
         self._request = self._rounds.next_request()
         self._call.report_rounds()
         if self._request is None:

@@ -44,9 +44,9 @@ def is_plainly_whole(content: bytes, body: Json) -> bool:
 
 def merged_whole(call: Call, response: Any, *, is_unread: bool) -> Any:
     """Return the response, or if it was cut, one with the merged answer. ``is_unread``: the caller reads the body."""
-    raw = b"".join(response.iter_raw()) if is_unread else None
-    merging = _Merging(call, response, raw)
     try:
+        raw = b"".join(response.iter_raw()) if is_unread else None
+        merging = _Merging(call, response, raw)
         request = merging.start()
         while request is not None:
             try:
@@ -63,9 +63,9 @@ def merged_whole(call: Call, response: Any, *, is_unread: bool) -> Any:
 
 async def amerged_whole(call: Call, response: Any, *, is_unread: bool) -> Any:
     """Async twin of ``merged_whole``."""
-    raw = b"".join([piece async for piece in response.aiter_raw()]) if is_unread else None
-    merging = _Merging(call, response, raw)
     try:
+        raw = b"".join([piece async for piece in response.aiter_raw()]) if is_unread else None
+        merging = _Merging(call, response, raw)
         request = merging.start()
         while request is not None:
             try:
@@ -116,9 +116,7 @@ class _Merging:
 
     def next_request(self) -> Request | None:
         """Return the request of the next round, or None if the answer has ended."""
-        spent = self._call.over_budget() if self._rounds.goes_on else None
-        if spent is not None:
-            self._rounds.stop(spent)
+        self._call.stop_if_spent()
         request = self._rounds.next_request()
         self._call.report_rounds()
         return request

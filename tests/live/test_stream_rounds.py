@@ -416,3 +416,20 @@ async def test_first_request_is_sent_again(kind: Any, tokens: int, body: Any, wa
         assert (1 if retries == 0 else 2) == asked
         assert (answer.error is not None) == (retries == 0)
         assert retries == 0 or (truth, "stop") == answer.said[:2]
+
+
+@sync_and_async
+async def test_limit_of_whole_answers_is_none(way: Way) -> None:
+    """Fireworks refuses a whole answer of more than its cap, and gives a stream of any length: one request is enough."""
+    body = {**TEXT, "max_tokens": 5000}
+    asked = []
+    for folds in (False, True):
+        with Emulator(cap=60, habits=Habits(over_cap="stream")) as emulator:
+            settings = Continuation(provider="fireworks", stream_rounds=folds)
+            client = way.client(emulator.base_url, continuation=settings, max_retries=0)
+            answer = await live(client, body, streamed=False)
+            await settled(client.close())
+            asked.append(len(emulator.requests))
+            assert (emulator.uncapped(body), "stop") == answer.said[:2]
+
+    assert asked[0] > asked[1] == 1
