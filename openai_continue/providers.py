@@ -7,7 +7,7 @@ To add a provider, add a row here, with the source of each fact, and its request
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -74,6 +74,28 @@ class Provider:
     resells: bool = False
     #: Whether the server may file the answer of a continuation as thoughts.
     misfiles: bool = False
+    #: Fields of the body that ask for an answer without thoughts. None: it is not known how.
+    answer_fields: Mapping[str, Any] | None = None
+    #: Whether the thoughts go with that request, in ``thought_field``; else the answer is written without them.
+    answers_beside: bool = False
+    #: Whether ``/completions`` goes on from a text as it is, so that text completions are continued, and chat
+    #: completions too if the setting ``template`` is given.
+    continues_text: bool = False
+    #: Output tokens to ask for in a later round there if the request names no limit. Set if the default is small.
+    text_asks: int | None = None
+    #: Whether a prompt there may be ids of tokens with a text after them.
+    mixes_prompts: bool = False
+    #: Fields of the body of a chat answer that goes on there, so that the prompt is read as it is.
+    raw_fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    #: Whether it puts the token that begins a text before every prompt.
+    adds_bos: bool = False
+    #: Whether the server's parser strips the whitespace around thoughts and answer. None: it is seen from what came.
+    strips_thoughts: bool | None = None
+
+    @property
+    def for_text(self) -> Provider:
+        """The row for text completions, which have one name for the limit and no thoughts."""
+        return replace(self, limit_names=_ONE_LIMIT, asks=self.text_asks or self.asks, misfiles=False, echoes=None)
 
 
 _PREFIX = {"prefix": True}
@@ -81,6 +103,11 @@ _PARTIAL = {"partial": True}
 _ONE_LIMIT = ("max_tokens",)
 # The marks around tool calls are special tokens of some models, which servers leave out of a text.
 _MARKS_SHOWN = {"skip_special_tokens": False}
+# The switches of chat templates: Qwen3 and GLM read the first, DeepSeek V3.1 the second.
+_NO_THINKING = {"chat_template_kwargs": {"enable_thinking": False, "thinking": False}}
+# Engines put the token that begins a text before a prompt, unless they are told not to. Tags around thoughts are
+# special tokens of some models.
+_RAW = {"add_special_tokens": False, **_MARKS_SHOWN}
 
 PROVIDERS: tuple[Provider, ...] = (
     # https://deepinfra.com/docs/advanced/max_tokens_limit: 16384 output tokens "for most models"; a trailing assistant
@@ -96,6 +123,9 @@ PROVIDERS: tuple[Provider, ...] = (
         resells=True,
         closed_block="<think>\n\n</think>\n\n",
         streams_usage=True,
+        # https://docs.deepinfra.com/chat/reasoning; https://docs.deepinfra.com/apis/completions
+        answer_fields={"reasoning_effort": "none"},
+        continues_text=True,
     ),
     # vLLM 0.32, measured: without both fields the server takes the trailing message as a finished turn and begins a new
     # one. Thoughts sent with an answer reach the chat template, which would close thoughts that were cut.
@@ -109,6 +139,14 @@ PROVIDERS: tuple[Provider, ...] = (
         # and would keep the marks of some models if they were not told to leave them out.
         call_syntaxes=("hermes", "qwen3-coder"),
         call_fields=_MARKS_SHOWN,
+        # Measured: with the thoughts beside an empty answer, templates like Qwen3's and GLM's close the block.
+        answer_fields={},
+        answers_beside=True,
+        # vllm/entrypoints/openai/completion/protocol.py: max_tokens is 16 by default.
+        continues_text=True,
+        text_asks=16384,
+        raw_fields=_RAW,
+        strips_thoughts=False,
     ),
     # SGLang 0.5.23, serving_chat.py: without the field a trailing assistant message becomes a user message. With it the
     # text is put after the generation prompt, so inside the think block if the prompt opens one.
@@ -120,6 +158,11 @@ PROVIDERS: tuple[Provider, ...] = (
         # So does its detector of DeepSeek-R1's thoughts.
         misfiles=True,
         call_fields=_MARKS_SHOWN,
+        answer_fields=_NO_THINKING,
+        # protocol.py, CompletionRequest: max_tokens is 16 by default.
+        continues_text=True,
+        text_asks=16384,
+        raw_fields=_RAW,
     ),
     # llama-server at 0c1e570, measured: whole answers begin with a copy of the message; streams do so only without
     # these fields. Thoughts that were cut are continued if continue_final_message names their field.
@@ -134,6 +177,14 @@ PROVIDERS: tuple[Provider, ...] = (
         # common/chat.cpp: calls are read from the prefill and the new text. Measured with two templates.
         call_syntaxes=("hermes", "qwen3-coder"),
         reads_calls=True,
+        # Measured: "content" closes the block; without it the thoughts go on.
+        answer_fields={"continue_final_message": "content"},
+        answers_beside=True,
+        # tools/server: a prompt may mix ids and texts; without a limit it goes on to the end of the context.
+        continues_text=True,
+        mixes_prompts=True,
+        adds_bos=True,
+        strips_thoughts=True,
     ),
     # TGI at db931fc, router/src/infer/chat_template.rs: a trailing assistant message is continued after its end is
     # trimmed.

@@ -61,6 +61,13 @@ class Continuation:
     #: Whether tool calls that were cut in their arguments are continued. None: where the provider's row says that it is
     #: exact. A name of a row in call_syntaxes.py says how the model writes calls, if its own name does not.
     continue_tool_calls: bool | str | None = None
+    #: What is done if an answer is cut within its thoughts. "continue": the thoughts go on, if the server can do that.
+    #: "answer": one more request asks for the answer, without further thoughts. "stop": the answer ends.
+    on_reasoning_cut: str = "continue"
+    #: The chat template of the model: the path of a file, or "auto" for the model's own on the Hugging Face Hub. With
+    #: it, later rounds of a chat go to ``/completions`` as text: the prompt, and all that the model has generated.
+    #: None: they go to ``/chat/completions``.
+    template: str | os.PathLike[str] | None = None
     #: A folder in which unfinished answers are kept, with their text. The same request, made again after a crash, goes
     #: on from there. None: no such folder.
     journal: str | os.PathLike[str] | None = None
@@ -90,6 +97,10 @@ class Continuation:
         _accept("usage", self.usage, self.usage in ("billed", "one_call"), "'billed' or 'one_call'")
         trims = getattr(self, "trims")  # noqa: B009 (type checkers say that the check below always holds)
         _accept("trims", trims, trims is None or isinstance(trims, bool), "True, False or None")
+        cut = self.on_reasoning_cut
+        _accept("on_reasoning_cut", cut, cut in ("continue", "answer", "stop"), "'continue', 'answer' or 'stop'")
+        template = self.template
+        _accept("template", template, template is None or _is_path(template), "'auto', the path of a file, or None")
         folder = self.journal
         _accept("journal", folder, folder is None or _is_path(folder), "the path of a folder, or None")
         _accept("progress", self.progress, self.progress in (True, False, "always"), "True, False or 'always'")
@@ -228,6 +239,8 @@ _ENV_FORMS: dict[str, Callable[[str], Any]] = {
     "heal_streams": _read_flag,
     "stream_rounds": _read_flag,
     "continue_tool_calls": _read_flag_or_name,
+    "on_reasoning_cut": str,
+    "template": str,
     "journal": str,
     "progress": _read_flag_or_name,
 }

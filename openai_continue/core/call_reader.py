@@ -98,6 +98,10 @@ class Reader:
             pass
         return events
 
+    def rest(self) -> str:
+        """Return text that may have been the beginning of a call, and was none: the answer has ended."""
+        return self._take(len(self._buffer)) if self._state == self._text else ""
+
     @property
     def is_in_call(self) -> bool:
         """Whether a call has begun and not ended."""

@@ -11,6 +11,7 @@ from .chunks import delta_of, text_of
 from .jsons import Json, as_object
 from .logprobs import add_logprobs, logprobs_of
 from .prefill import RESTART_EVIDENCE, Hold
+from .raw_check import is_same_prompt
 from .seam import Seam, Stopped, evidence
 from .text import Text
 from .tools import Calls
@@ -18,7 +19,13 @@ from .turn import ENDS_OF_CALLS, Turn
 from .whole_fields import WholeFields
 
 #: Nothing of such a round is part of the answer.
-NOT_CONTINUED = (Stopped.RESTARTED, Stopped.THOUGHT_ANEW, Stopped.REFUSED, Stopped.WITHOUT_THOUGHTS)
+NOT_CONTINUED = (
+    Stopped.RESTARTED,
+    Stopped.THOUGHT_ANEW,
+    Stopped.REFUSED,
+    Stopped.WITHOUT_THOUGHTS,
+    Stopped.WRONG_PROMPT,
+)
 # Characters of a token, roughly, of thoughts whose tokens the server does not count.
 _TOKEN = 8
 
@@ -69,6 +76,12 @@ class Choice:
     reads_calls: bool = False
     #: Whether the server may file the answer of a continuation as thoughts.
     misfiles: bool = False
+    #: Whether its thoughts were cut, and the answer was asked for without more of them.
+    answers: bool = False
+    #: Whether the running round asks for it.
+    closes_thoughts: bool = False
+    #: Whether the running round has a raw prompt.
+    is_raw: bool = False
     #: Whether the first round was one of another process, so that only its answer is known.
     is_resumed: bool = False
     #: The tool calls that came.
@@ -158,7 +171,12 @@ class Choice:
             return
         if self.calling and self.turn is not None and self.turn.is_ahead:
             return
-        if restart.opens_turn(prompt_tokens, self.context, held=self.current.seam.held):
+        if self.is_raw:
+            held, closes = self.current.seam.held, self.closes_thoughts
+            if not is_same_prompt(prompt_tokens, self.context, self.last_used, held=held, closes=closes):
+                self.current.refuse_round(Stopped.WRONG_PROMPT)
+            return
+        if not self.closes_thoughts and restart.opens_turn(prompt_tokens, self.context, held=self.current.seam.held):
             self.current.suspect_turn()
         elif self.current.seam.with_thoughts:
             missing = self.context - prompt_tokens
@@ -244,6 +262,8 @@ class Choice:
         if later and not self.thinking:
             # A server that files answers as thoughts would have filed the first round there.
             files = self.misfiles and (self.thoughts is not None or self.is_resumed)
+            is_clear = not self.closes_thoughts or self.answer.seam.with_thoughts
+            files = files and is_clear and not self.is_raw
             return self._take_text_filed_as_thoughts(chunk, name) if files else self._take_new_thoughts(chunk)
         item, delta = chunk["choices"][0], delta_of(chunk)
         rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}

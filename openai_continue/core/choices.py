@@ -8,6 +8,7 @@ from typing import Any
 from ..providers import Provider
 from .choice import Choice
 from .prefill import Hold
+from .prompts import choices_per_prompt, is_text, prompts_of
 from .stops import keeps_stops, stop_strings
 from .text import Text
 
@@ -58,5 +59,5 @@ class Choices:
 
 def choices_wanted(body: Mapping[str, Any]) -> int:
     """Return how many choices a request asks for."""
-    wanted = body.get("n")
-    return wanted if isinstance(wanted, int) and wanted > 0 else 1
+    each = choices_per_prompt(body)
+    return each * len(prompts_of(body)) if is_text(body) else each

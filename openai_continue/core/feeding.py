@@ -31,7 +31,8 @@ class Feeding:
         if running.choice is None:
             self._answer.take_names(chunk)
         else:
-            chunk = _without_prompt(chunk)
+            chunk = running.read(_without_prompt(chunk), "delta")
+            items = choices_of(chunk) or items
         running.note(chunk, request_id)
         running.check_prompt()
         if usage_of(chunk) is not None and not self._shows_usage(running, items):
@@ -132,7 +133,7 @@ class Feeding:
         item = items[0]
         news = [name for name, value in delta_of(chunk).items() if value and name != "role"]
         choice = self._choices.get(index_of(item)) if running.choice is None else running.choice
-        if choice is None or choice.calling or len(news) != 1:
+        if choice is None or choice.calling or running.reader is not None or len(news) != 1:
             return None
         if item.get("finish_reason") or item.get("logprobs") is not None:
             return None

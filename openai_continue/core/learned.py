@@ -33,6 +33,8 @@ class Learned:
     closes_block: bool | None = None
     #: Whether it refuses a trailing assistant message.
     refuses_prefill: bool = False
+    #: Whether ``/completions`` refuses raw prompts, or took another prompt than the chat template of the setting gives.
+    refuses_raw: bool = False
     #: Whether the answer was begun by another process, so that nothing is known of the first round but its answer.
     resumed: bool = False
     # Whether it has continued an answer. Then it refuses something else.

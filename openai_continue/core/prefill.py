@@ -37,6 +37,9 @@ class Prefill:
     beginning of the answer, which grows.
     """
 
+    #: Whether it writes a prompt for ``/completions`` instead (raw_prompt.py).
+    is_raw = False
+
     def __init__(
         self,
         body: Mapping[str, Any],
@@ -127,14 +130,21 @@ class Prefill:
         first: bool,
         confirmed: int = 0,
         ends_token: bool = True,
+        answers: bool = False,
     ) -> tuple[Json, Seam]:
         """
         Return the body with the text so far as its last message, and the seam where the next round meets the text.
 
         ``content``, ``thoughts``: the answer, and the thoughts in a field of their own. ``first``: whether no text was
         continued yet, so that the server may still show that it begins again. ``confirmed``: the characters of the tail
-        that the model has written again. ``ends_token``: whether the text ends where a token did.
+        that the model has written again. ``ends_token``: whether the text ends where a token did. ``answers``: whether
+        the thoughts were cut, and the answer is written without them.
         """
+        if answers and (not content or not self._provider.answers_beside):
+            body = self._without_thinking(body)
+            if not content:
+                return self._closed_thoughts(body, thoughts, first=first)
+            thoughts = ""
         inline = self.part(content, thoughts)
         thinking = bool(thoughts) and not content
         text = self._continued(inline, content, thoughts)
@@ -161,6 +171,29 @@ class Prefill:
             with_thoughts=bool(thoughts) and not thinking and bool(message.get(self._provider.thought_field or "")),
         )
         return {**body, **marks, "messages": [*self._history(), message]}, met
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether an answer can be asked for without thoughts."""
+        return self._provider.answer_fields is not None and not self._is_prefilled()
+
+    def _closed_thoughts(self, body: Json, thoughts: str, *, first: bool) -> tuple[Json, Seam]:
+        """Return the body that asks for the answer to thoughts that were cut, and its seam."""
+        if not self._provider.answers_beside:
+            return body, Seam()
+        message = self._message("", **{str(self._provider.thought_field): thoughts.strip("\n")})
+        marks = {name: value for name, value in self._provider.body_marks.items() if name not in body}
+        body = {**body, **marks, "messages": [*self._history(), message]}
+        return body, Seam(with_thoughts=True, first=first)
+
+    def _without_thinking(self, body: Json) -> Json:
+        """Return a body that asks for an answer without thoughts."""
+        fields = dict(self._provider.answer_fields or {})
+        for name, value in fields.items():
+            known = as_object(body.get(name))
+            if known is not None and isinstance(value, Mapping):
+                fields[name] = {**known, **cast("Mapping[str, Any]", value)}
+        return {**body, **fields}
 
     def _formed(  # noqa: PLR0913
         self, sent: str, thoughts: str, inline: Inline, *, thinking: bool, held: bool, empty: bool

@@ -148,6 +148,9 @@ class Repairs:
             return False
         if running.choice is None:
             return self._requests.concedes_first(failure.words)
+        if running.reader is not None:
+            self._requests.gives_up_raw()
+            return True
         if self._requests.concedes(failure.words):
             return True
         self._learned.take_refusal(failure.words)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from .. import call_syntaxes, families
 from ..call_syntaxes import CallSyntax
@@ -16,6 +16,9 @@ from .jsons import Json, as_object
 from .learned import Learned
 from .limit import Limit
 from .prefill import Hold, Prefill
+from .prompts import choices_per_prompt, is_text, prompts_of
+from .raw_prompt import RawPrompt, Rendered
+from .raw_reader import RawReader
 from .structured import Format, without_format
 from .tools import is_forced
 from .turn import Turn
@@ -28,17 +31,27 @@ _TEMPLATE_CHANGES = "does not appear in the chat"
 _USAGE_NAMES = ("stream_options", "include_usage", "Extra inputs")
 
 
-class Requests:
-    """Writes the bodies of one call. The caller's body is never changed."""
+#: Returns what the chat template makes of a body, or None if it cannot be said.
+Render: TypeAlias = Callable[[Mapping[str, Any]], "Rendered | None"]
 
-    def __init__(
+
+class Requests:
+    """
+    Writes the bodies of one call. The caller's body is never changed.
+
+    ``render``: the chat template, if later rounds go to ``/completions``.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917
         self,
         body: Mapping[str, Any],
         provider: Provider,
         settings: Continuation,
         learned: Learned | None = None,
         limit: Limit | None = None,
+        render: Render | None = None,
     ) -> None:
+        provider = provider.for_text if is_text(body) else provider
         #: Whether a whole answer is made of streamed rounds.
         self.folds = settings.stream_rounds and not body.get("stream")
         body = {**body, "stream": True} if self.folds else body
@@ -51,15 +64,20 @@ class Requests:
         self.format = Format.of(body)
         trims = provider.trims if settings.trims is None else settings.trims
         trims = families.trims(body.get("model")) if trims is None else trims
-        #: The author of the last message of every later round.
+        #: The author of the last message of every later round of a chat.
         self.prefill = Prefill(
             body, provider, trims=trims, structured=self.format is not None, closes=self._learned.closes_block
         )
         #: Whether the request offers tools, and whether the model must call one.
         self.offers_tools = bool(body.get("tools"))
         self.forces_call = self.offers_tools and is_forced(body)
+        # The authors of the prompts, one for each; of a chat, if there is a template, one at its first use.
+        self._texts = [RawPrompt(body, provider, start) for start in prompts_of(body)] if is_text(body) else []
+        self._render = render if provider.continues_text else None
+        self._raw: RawPrompt | None = None
+        self._on_cut = settings.on_reasoning_cut
         # How the model writes tool calls, if those that were cut are continued; else None.
-        self._calls = _call_syntax(body, provider, settings)
+        self._calls = _call_syntax(body, provider, settings, is_raw=self._render is not None)
         self._call_fields: Json = {} if self._calls is None else dict(provider.call_fields)
         if self._calls is not None and not provider.reads_calls:
             self._call_fields["tool_choice"] = self._calls.choice
@@ -85,14 +103,54 @@ class Requests:
         """Return the choices of an answer to these requests, before any has begun."""
         return Choices(self._body, self.prefill.hold, self._provider, resumed=self._learned.resumed)
 
+    def author(self, choice: Choice) -> Prefill:
+        """Return the author of the later rounds of this choice."""
+        if self._texts:
+            return self._texts[min(choice.index // choices_per_prompt(self._body), len(self._texts) - 1)]
+        if self._render is not None and self._raw is None:
+            rendered = None if self.offers_tools and self._calls is None else self._render(self._body)
+            self._raw = None if rendered is None else RawPrompt.of_chat(self._body, self._provider, rendered)
+            self._render = self._render if self._raw is not None else None
+        return self.prefill if self._raw is None or self._learned.refuses_raw else self._raw
+
+    def is_raw(self, choice: Choice) -> bool:
+        """Whether the later rounds of this choice of a chat have raw prompts."""
+        return not self._texts and self.author(choice).is_raw
+
+    def bar(self, choice: Choice, content: str, thoughts: str) -> str | None:
+        """Return why this text of a choice cannot go on (a value of ``Report.stopped_by``), or None if it can."""
+        author = self.author(choice)
+        if (thoughts and not content) or self.prefill.part(content, thoughts).thinking:
+            if self._on_cut == "answer" and not content and not choice.answers and author.can_answer:
+                return None
+            if self._on_cut != "continue":
+                return "reasoning"
+        return author.bar(content, "" if choice.answers and not author.is_raw else thoughts)
+
+    def reader(self, choice: Choice) -> RawReader | None:
+        """Return the reader of the running round of a choice, if that has a raw prompt; else None."""
+        if not choice.is_raw:
+            return None
+        tools = None if choice.calling or self._calls is None else self._tools(self._calls)
+        return RawReader(
+            thinking=choice.thinking,
+            opens_answer=choice.closes_thoughts,
+            drops_gap=self._raw is not None and self._raw.drops_gap,
+            tools=tools,
+        )
+
+    def _tools(self, syntax: CallSyntax) -> Tools:
+        return Tools(syntax, self._body.get("tools"), self._body.get("parallel_tool_calls") is False)
+
     def prepare(self, choice: Choice) -> None:
         """Give a choice that was cut in a tool call its turn, if the call can go on."""
         if self._calls is None or choice.turn is not None or choice.finish_reason not in (None, "length"):
             return
         text = choice.answer.text
-        tools = Tools(self._calls, self._body.get("tools"), self._body.get("parallel_tool_calls") is False)
+        tools = self._tools(self._calls)
         if choice.calls:
-            choice.turn = Turn.of_calls(tools, choice.calls, text, streamed=self._streamed, trusted=self._trusted)
+            trusted = self._trusted or choice.is_raw
+            choice.turn = Turn.of_calls(tools, choice.calls, text, streamed=self._streamed, trusted=trusted)
         elif not self._streamed and tools.may_open(text):
             choice.turn = Turn.of_text(tools, choice.calls, text)
         if choice.turn is None and choice.former_turn is not None:
@@ -115,9 +173,11 @@ class Requests:
 
     def later(self, choice: Choice) -> Json:
         """Return the body of a round that continues this choice, and begin the round on it."""
+        author = self.author(choice)
         body = self.limit.on_later(self.first(), self.asked(choice))
-        body = _of_one_round(body if self._keeps_format else without_format(body), choice.used, self.served_by)
-        body.update(self._optional_marks)
+        keeps_format = self._keeps_format and not author.is_raw
+        body = _of_one_round(body if keeps_format else without_format(body), choice.used, self.served_by)
+        body.update({} if author.is_raw else self._optional_marks)
         if self._checks_prompt and not choice.joined:
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
         content, thoughts = choice.answer.text, choice.thoughts_text
@@ -126,8 +186,12 @@ class Requests:
             body.update(self._call_fields)
         ends_token = choice.turn is None or choice.turn.ends_token
         # A text that may end within a token goes back up to a word, whatever is known of the tokenizer.
-        hold = choice.hold if ends_token or choice.hold is not self.prefill.hold else Hold.TO_WORD
-        body, seam = self.prefill.write(
+        hold = choice.hold if ends_token or choice.hold is not author.hold else Hold.TO_WORD
+        thinking = bool(thoughts) and not content
+        answers = thinking and self._on_cut == "answer"
+        choice.answers, choice.closes_thoughts = choice.answers or answers, answers
+        choice.is_raw = self.is_raw(choice)
+        body, seam = author.write(
             body,
             content,
             thoughts,
@@ -135,12 +199,13 @@ class Requests:
             first=not choice.joined,
             confirmed=choice.confirmed,
             ends_token=ends_token,
+            answers=choice.answers,
         )
         document = None
         if self.format is not None and self.format.is_json and choice.turn is None:
             inline = self.prefill.part(content, thoughts)
             document = None if inline.thinking else self.prefill.own(inline.answer) + inline.answer
-        choice.start_round(seam, thinking=bool(thoughts) and not content, document=document)
+        choice.start_round(seam, thinking=thinking and not answers, document=document)
         return body
 
     def concedes_first(self, said: str) -> bool:
@@ -156,6 +221,10 @@ class Requests:
         """Ask for ``most`` tokens at most from now on, in this call and the next ones: the server refuses more."""
         self.limit = self.limit.taking(most)
         self._learned.take_most(most, streamed=self._streamed)
+
+    def gives_up_raw(self) -> None:
+        """Go on without raw prompts: the server does not take them, or reads another prompt than the first one."""
+        self._learned.refuses_raw = True
 
     def concedes(self, said: str) -> bool:
         """
@@ -186,14 +255,16 @@ class Requests:
         return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _call_syntax(body: Mapping[str, Any], provider: Provider, settings: Continuation) -> CallSyntax | None:
+def _call_syntax(
+    body: Mapping[str, Any], provider: Provider, settings: Continuation, *, is_raw: bool
+) -> CallSyntax | None:
     """Return how the model writes tool calls, or None if those that were cut are not continued."""
     wish = settings.continue_tool_calls
     if wish is False or not body.get("tools") or body.get("logprobs"):
         # The logprobs of a call are those of the model's own text, of which the caller sees a part.
         return None
     known = call_syntaxes.named(wish) if isinstance(wish, str) else call_syntaxes.of_model(str(body.get("model")))
-    sure = known is not None and (wish is not None or known.name in provider.call_syntaxes)
+    sure = known is not None and (is_raw or wish is not None or known.name in provider.call_syntaxes)
     return known if sure else None
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from .choice import Choice
 from .chunks import choices_of
 from .estimate import fits, tokens_of
 from .jsons import Json, as_object, as_string
 from .limit import Limit
+from .raw_reader import RawReader
+from .text_shape import as_chat
 from .usage import usage_of
 
 
@@ -21,6 +24,8 @@ class Request:
     choice: int | None
     #: The JSON body of the HTTP request.
     body: Json = field(repr=False)
+    #: Whether a chat goes on at ``/completions``.
+    is_raw: bool = False
 
 
 @dataclass(slots=True, repr=False)
@@ -32,6 +37,8 @@ class Running:
     choice: Choice | None
     #: The token limit that the request names, in tokens; None if it names none.
     asked: int | None
+    #: Reads what comes after a raw prompt; None for any other round.
+    reader: RawReader | None = None
     id: str | None = None
     request_id: str | None = None
     #: The model that the server names.
@@ -55,6 +62,18 @@ class Running:
         self.id = self.id or as_string(answer.get("id")) or None
         self.model = self.model or as_string(answer.get("model")) or None
         self.usage = usage_of(answer) or self.usage
+
+    def read(self, answer: Json, holder: str) -> Json:
+        """Return a completion or chunk of a raw prompt as that of a chat; any other as it is."""
+        if self.reader is None:
+            return answer
+        shaped = cast(Json, as_chat(answer, holder=holder))
+        if len(choices_of(shaped) or ()) != 1:
+            return shaped
+        shaped = self.reader.completion(shaped) if holder == "message" else self.reader.chunk(shaped)
+        if self.reader.is_broken and self.choice is not None:
+            self.choice.barred = "tool_call"
+        return shaped
 
     def take_end(self, choice: Choice, item: Json) -> bool:
         """Note the ``finish_reason`` of a choice or chunk; return whether it has one."""

@@ -25,13 +25,15 @@ from .merged import MergedAnswer
 from .overflow import Overflow
 from .overflow import read as read_overflow
 from .recovery import Repairs, wait_before_heal
-from .request import Requests
+from .request import Render, Requests
 from .round import Decision, Failure, Request, Running
 from .seam import Stopped
 from .verdict import NATURAL_ENDS, verdict
 
 #: HTTP statuses of a server that does not take a request as it is.
 REFUSED = (400, 413, 422)
+#: HTTP statuses of a server that has no such endpoint.
+NOT_THERE = (404, 405, 501)
 
 
 class Rounds:
@@ -40,9 +42,10 @@ class Rounds:
 
     ``body``: the caller's request body; it is not changed. ``learned``: what is known of this model's server from
     earlier calls; what this call shows is added to it. ``limit``: the token limit, if the server has refused another.
+    ``render``: the chat template, if later rounds go to ``/completions``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         body: Mapping[str, Any],
         provider: Provider,
@@ -50,10 +53,11 @@ class Rounds:
         learned: Learned | None = None,
         *,
         limit: Limit | None = None,
+        render: Render | None = None,
     ) -> None:
         self._settings = settings
         self._learned = Learned() if learned is None else learned
-        self._requests = Requests(body, provider, settings, self._learned, limit)
+        self._requests = Requests(body, provider, settings, self._learned, limit, render)
         self._choices = self._requests.choices()
         #: The merged answer, with the history of the rounds and the report.
         self.answer = MergedAnswer(self._choices, usage=settings.usage)
@@ -74,8 +78,9 @@ class Rounds:
             self._running = Running(request, None, self._requests.limit.asked_first)
         elif self._queue:
             choice = self._queue[0]
-            request = Request(self._number + 1, choice.index, self._requests.later(choice))
-            self._running = Running(request, choice, self._requests.asked(choice))
+            body = self._requests.later(choice)
+            request = Request(self._number + 1, choice.index, body, is_raw=choice.is_raw)
+            self._running = Running(request, choice, self._requests.asked(choice), self._requests.reader(choice))
         else:
             return None
         self._number += 1
@@ -183,7 +188,7 @@ class Rounds:
         distinct = items is not None and len({index_of(item) for item in items}) == len(items)
         if items is None or not distinct or not (items or running.choice is None):
             said = "" if running.choice is None else _said(completion)
-            return self.fail(request, Failure("APIResponseValidationError", request_id=request_id, text=said))
+            return self._failed(request, Failure("APIResponseValidationError", request_id=request_id, text=said))
         answer = cast(Json, completion)
         running.note(answer, request_id)
         if running.choice is None:
@@ -194,6 +199,8 @@ class Rounds:
                 running.take_end(choice, item)
         else:
             running.check_prompt()
+            answer = running.read(answer, "message")
+            items = choices_of(answer) or items
             answer, item, fault = without_errors(answer, items[0])
             running.choice.take_item(item, later=True, sent=self.answer.sent_ids(answer))
             running.take_end(running.choice, item)
@@ -203,7 +210,7 @@ class Rounds:
                 running.choice.drop_cut_character()
                 running.choice.book_round(0, running.choice.context, finished=False)
                 kind = "APIResponseValidationError" if fault is None else "APIError"
-                decision = self.fail(request, Failure(kind, status_of(fault), request_id=request_id))
+                decision = self._failed(request, Failure(kind, status_of(fault), request_id=request_id))
                 running.choice.collect(decision.chunks)
                 return decision
         for choice, chunks in self._close(running):
@@ -313,7 +320,11 @@ class Rounds:
             choice.hold = found.hold
             if choice.current.stopped is Stopped.REFUSED:
                 # The model may refuse at each seam, and each time costs a round.
-                self._requests.prefill.hold = found.hold
+                self._requests.author(choice).hold = found.hold
+        if choice.stopped is Stopped.WRONG_PROMPT:
+            self._requests.gives_up_raw()
+            choice.context, choice.is_counted = None, False
+            self.answer.error = {"type": "template_mismatch", "status": None, "request_id": None}
         if found.stopped_by is None:
             self._queue.append(choice)
             if choice.stopped is Stopped.THOUGHT_ANEW:
@@ -328,6 +339,9 @@ class Rounds:
 
         What has arrived stays. If no further round can repair it, it ends in "length".
         """
+        return self._failed(request, failure)
+
+    def _failed(self, request: Request, failure: Failure) -> Decision:
         running = self._expect(request)
         running.request_id = running.request_id or failure.request_id
         if running.choice is not None:
@@ -337,6 +351,9 @@ class Rounds:
         if overflow is not None and self._repairs.shrinks(running, overflow):
             return self._again()
         if overflow is None and failure.status in REFUSED and self._repairs.concedes(running, failure):
+            return self._again()
+        if request.is_raw and failure.status in NOT_THERE and not running.began:
+            self._requests.gives_up_raw()
             return self._again()
         if failure.broke_off and self._repairs.can_heal(running):
             return self._heal(running)

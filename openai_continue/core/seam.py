@@ -39,6 +39,8 @@ class Stopped(Enum):
     REFUSED = "refused"
     #: The server's chat template left out the thoughts that were sent with the answer.
     WITHOUT_THOUGHTS = "without thoughts"
+    #: The prompt was not that of the first round: its chat template is another one.
+    WRONG_PROMPT = "wrong prompt"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -44,9 +44,12 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned
     if ended is not None:
         return Verdict(ended)
     most = "max_rounds" if choice.rounds >= max_rounds else None
+    author = requests.author(choice)
     if stopped is Stopped.THOUGHT_ANEW:
-        return Verdict(most if requests.prefill.has_other_form else "restart")
-    hold = None if stopped is not None else requests.prefill.hold
+        return Verdict(most if author.has_other_form else "restart")
+    if stopped is Stopped.WRONG_PROMPT:
+        return Verdict(most)
+    hold = None if stopped is not None else author.hold
     room = None
     if not first and choice.added <= 0 and not choice.heals and not _got_on(choice):
         room = None if choice.turn is not None and choice.turn.was_read else _fewer(choice)
@@ -67,8 +70,10 @@ def _ended(choice: Choice, stopped: Stopped | None, requests: Requests) -> str |
         return "tool_call"
     if stopped is Stopped.RESTARTED:
         return "restart"
-    if stopped is Stopped.WITHOUT_THOUGHTS:
+    if stopped is Stopped.WITHOUT_THOUGHTS or (stopped is Stopped.THOUGHT_ANEW and choice.answers):
         return "reasoning"
+    if stopped is Stopped.WRONG_PROMPT and choice.added > 0:
+        return "unsupported"
     if requests.limit.reached(choice.used):
         return "max_tokens"
     room = requests.limit.room(choice.context)
@@ -88,7 +93,7 @@ def bar(choice: Choice, requests: Requests) -> str | None:
     if any(map(has_lone_surrogates, texts)):
         # JSON cannot carry it, so servers refuse it or change it.
         return "unsupported"
-    return choice.barred or _request_bar(requests) or _call_bar(choice, requests) or requests.prefill.bar(*texts)
+    return choice.barred or _request_bar(requests) or _call_bar(choice, requests) or requests.bar(choice, *texts)
 
 
 def _request_bar(requests: Requests) -> str | None:
@@ -125,14 +130,15 @@ def _less(choice: Choice, requests: Requests) -> Hold | None:
 
     The round brought nothing new: the held-back text filled all of it, or the model wrote something else.
     """
-    return requests.prefill.less(choice.hold) if choice.current.seam.held else None
+    return requests.author(choice).less(choice.hold) if choice.current.seam.held else None
 
 
 def _natural(choice: Choice, requests: Requests, *, first: bool) -> Verdict:
     """Return how an answer ended that the model ended itself. A joined document must be of the format asked for."""
     if first or requests.format is None or choice.finish_reason != "stop":
         return Verdict(choice.finish_reason or "error")
-    answer = requests.prefill.part(choice.answer.text, choice.thoughts_text).answer
-    if requests.format.fits(requests.prefill.own(answer) + answer):
+    author = requests.prefill
+    answer = author.part(choice.answer.text, choice.thoughts_text).answer
+    if requests.format.fits(author.own(answer) + answer):
         return Verdict("stop")
     return Verdict("error", invalid=True)

@@ -48,7 +48,7 @@ class Call:
 
     def options_of(self, request: Request) -> Any:
         """Return the SDK's options for a further round."""
-        return later_options(self.client, self.options, request.body)
+        return later_options(self.client, self.options, request.body, is_raw=request.is_raw)
 
     def recorded(self, request: Request, *, read: bool) -> Any:
         """Return the response to a request that the journal has, or None. ``read``: whether its body is read."""

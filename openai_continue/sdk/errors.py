@@ -118,10 +118,12 @@ def _fault_of(chunk: Json) -> Json | None:
 def with_partial(error: Exception, client: Any, rounds: Rounds, response: Any) -> Exception:
     """Set ``partial_completion`` on an error that is to be raised, if the answer was continued. Return the error."""
     if rounds.continued:
+        from openai.types import Completion
         from openai.types.chat import ChatCompletion
 
         data = rounds.completion()
-        partial = client._process_response_data(data=data, cast_to=ChatCompletion, response=response)
+        kind = Completion if data.get("object") == "text_completion" else ChatCompletion
+        partial = client._process_response_data(data=data, cast_to=kind, response=response)
         error.partial_completion = partial  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     return error
 

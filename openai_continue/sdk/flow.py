@@ -23,7 +23,7 @@ from .sse import data_of, write_event
 # The C function with which json reads strings: from a text and the place after an opening quote, to the string and the
 # place after its closing quote. The SDK reads these events with it right after us.
 _scan = cast("Callable[[str, int], tuple[str, int]]", decoder.scanstring)  # type: ignore[attr-defined]  # pyright: ignore
-_OPENINGS = {field: re.compile(rf'"{field}": ?"') for field in ("content", "reasoning_content", "reasoning")}
+_OPENINGS = {field: re.compile(rf'"{field}": ?"') for field in ("content", "reasoning_content", "reasoning", "text")}
 # Replaces the text of an event that is tried out. It has no character that JSON would escape.
 _MARK = "<openai-continue: text>"
 
@@ -155,4 +155,6 @@ def _shape(raw: bytes, field: str) -> tuple[str, str] | None:
 def _marked(chunk: Json, field: str) -> Json:
     """Return the chunk with the mark as its text."""
     item = chunk["choices"][0]
-    return {**chunk, "choices": [{**item, "delta": {**delta_of(chunk), field: _MARK}}]}
+    # A text completion has its text in the choice.
+    marked = {field: _MARK} if field in item else {"delta": {**delta_of(chunk), field: _MARK}}
+    return {**chunk, "choices": [{**item, **marked}]}

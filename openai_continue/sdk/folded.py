@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import openai
@@ -18,6 +18,7 @@ from ..core.chunks import choices_of
 from ..core.folding import Folded
 from ..core.jsons import Json, as_object, dump, load
 from ..core.recovery import wait_before_heal
+from ..core.text_shape import TextShape, as_chat
 from .call import Call
 from .connection import asend, send
 from .errors import broken_off, frame_error, invalid_response, transport_error
@@ -102,7 +103,7 @@ class _Folding:
                 continue
             if chunk.get("error") and choices_of(chunk) is None:
                 raise frame_error(self._call.client, chunk, self._first)
-            self._folded.take(chunk)
+            self._folded.take(cast(Json, as_chat(chunk, holder="delta")) if self._call.plan.is_text else chunk)
 
     def translated(self, error: Exception) -> Exception:
         """Return the SDK's error for one that reading raised, as a request for a whole answer raises it."""
@@ -125,7 +126,10 @@ class _Folding:
             raise invalid_response(self._first)
         if self._folded.is_open:
             raise broken_off(self._first)
-        return _as_json(self._first, self._folded.completion(), is_unread=is_unread)
+        completion = self._folded.completion()
+        if self._call.plan.is_text:
+            completion = TextShape().of(completion, "message")
+        return _as_json(self._first, completion, is_unread=is_unread)
 
 
 def _as_json(response: Any, completion: Json, *, is_unread: bool) -> Any:

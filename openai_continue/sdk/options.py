@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 
@@ -22,13 +23,18 @@ from .. import providers, settings, switches
 from ..core.jsons import Json, as_object, copied
 from ..core.learned import Learned
 from ..core.limit import Limit, is_limited
+from ..core.prompts import is_text, may_go_on
+from ..core.raw_prompt import Rendered
 from ..core.request import first_body
 from ..core.rounds import REFUSED, Rounds
+from ..core.text_rounds import TextRounds
 from ..families import is_closed
 from ..providers import Provider
 from ..settings import Continuation
+from .chat_template import Template
 from .errors import failure_of
 from .resuming import Journal
+from .template_files import template_of
 
 logger = logging.getLogger("openai_continue")
 
@@ -37,13 +43,14 @@ KEY = "continuation"
 _EXTENSION = "openai_continue"
 # Headers that belong to the caller's own request: a server refuses a second body under the same idempotency key.
 _OF_FIRST_REQUEST = ("x-stainless-raw-response", "idempotency-key", "x-idempotency-key", "idempotency_key")
+_CHAT, _TEXT = "/chat/completions", "/completions"
 # The attribute of an HTTP client that holds what it has learnt of the servers of its models.
 _LEARNED = "_openai_continue_learned"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a chat completion is continued: the caller's request, the provider's row, and the settings."""
+    """How a completion is continued: the caller's request, the provider's row, and the settings."""
 
     #: The body of the caller's request, with our key.
     body: Json = field(repr=False)
@@ -53,6 +60,10 @@ class Plan:
     learned: Learned
     #: The token limit, if the server has refused another one in this call.
     limit: Limit | None = None
+    #: The chat template of the model, if later rounds go to ``/completions``.
+    template: Template | None = field(default=None, compare=False, repr=False)
+    #: What the template takes for today: the server wrote the day of the first round into the prompt.
+    day: datetime = field(default_factory=datetime.now, compare=False)
     #: Where its responses are recorded, or None.
     journal: Journal | None = field(default=None, compare=False, repr=False)
     #: When the call began, by the clock of ``time.monotonic()``.
@@ -60,7 +71,18 @@ class Plan:
 
     def rounds(self) -> Rounds:
         """Return the rounds of this call."""
-        return Rounds(_without_ours(self.body), self.provider, self.settings, self.learned, limit=self.limit)
+        if self.is_text:
+            return TextRounds(self.own_body, self.provider, self.settings, self.learned, limit=self.limit)
+        render = None if self.template is None else self._render
+        return Rounds(self.own_body, self.provider, self.settings, self.learned, limit=self.limit, render=render)
+
+    def _render(self, body: Mapping[str, Any]) -> Rendered | None:
+        return None if self.template is None else self.template.render(body, self.day)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the call asks for a text completion, and not for a chat completion."""
+        return is_text(self.body)
 
     @property
     def own_body(self) -> Json:
@@ -111,8 +133,12 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     if is_closed(model, resold=provider.resells):
         _log_closed(model)
         return None
+    if is_text(body) and not (provider.continues_text and may_go_on(body)):
+        return None
+    has_template = wanted.template is not None and provider.continues_text and not is_text(body)
+    template = template_of(wanted.template, model) if has_template and wanted.template else None
     # The caller may change its messages while the answer is written, as chat interfaces do.
-    return Plan(copied(body), provider, wanted, _learned(client, model))
+    return Plan(copied(body), provider, wanted, _learned(client, model), template=template)
 
 
 def journaled(client: Any, options: Any, base: Continuation | None) -> tuple[Any, Plan | None]:
@@ -166,14 +192,20 @@ def first_options(options: Any, body: Json, plan: Plan | None) -> Any:
     return _overlaid(options, body, {**kept, **changes})
 
 
-def later_options(client: Any, options: Any, body: Json) -> Any:
-    """Return the options of a further round: answered by the bare HTTP response, with retries of its own."""
+def later_options(client: Any, options: Any, body: Json, *, is_raw: bool) -> Any:
+    """
+    Return the options of a further round: answered by the bare HTTP response, with retries of its own.
+
+    ``is_raw``: whether a chat goes on at ``/completions``.
+    """
     later = _overlaid(options, body_of(options) or {}, body)
     given = cast("Mapping[str, Any] | NotGiven", later.headers)
     headers = {} if isinstance(given, NotGiven) else {name: given[name] for name in given if not _is_of_first(name)}
     # An Omit takes out a header of the client: with_options(default_headers=...).
     headers.update({name: Omit() for name in client._custom_headers if _is_of_first(name)})
     later.headers = headers or NotGiven()
+    if is_raw:
+        later.url = later.url.replace(_CHAT, _TEXT)
     later.post_parser = NotGiven()
     later.idempotency_key = None
     return later
@@ -208,9 +240,9 @@ def is_own(plan: Plan) -> bool:
 
 
 def body_of(options: Any) -> Json | None:
-    """Return the JSON body that the options describe, or None if they are not those of a chat completion."""
+    """Return the JSON body that the options describe, or None if they are not those of a completion."""
     path = str(options.url).partition("?")[0]
-    if not path.endswith("/chat/completions") or options.method.lower() != "post":
+    if not path.endswith(_TEXT) or options.method.lower() != "post":
         return None
     json_data = {} if options.json_data is None else as_object(options.json_data)
     if json_data is None or not (json_data or options.extra_json):

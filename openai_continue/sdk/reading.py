@@ -134,7 +134,7 @@ class Reading:
         """Take an error frame, and before it the text that it carries."""
         items = [without_error(item)[0] for item in choices_of(frame) or []]
         out = b""
-        if any(delta_of({"choices": [item]}) for item in items):
+        if any(delta_of({"choices": [item]}) or item.get("text") for item in items):
             chunk = {name: value for name, value in frame.items() if name != "error"}
             out = written(self._rounds.feed(request, {**chunk, "choices": items}))
         self._fail(frame)

@@ -345,7 +345,6 @@ async def test_stored_completions(client: Any, emulator: Emulator) -> None:
 
 OTHERS: dict[str, Callable[[Any], Any]] = {
     "/embeddings": lambda client: client.embeddings.create(model="m", input="x", extra_body=MINE),
-    "/completions": lambda client: client.completions.create(model="m", prompt="x", max_tokens=20_000, extra_body=MINE),
     "/responses": lambda client: client.responses.create(model="m", input="x", extra_body=MINE),
     "/moderations": lambda client: client.moderations.create(input="x", extra_body=MINE),
     "/chat/completions": lambda client: client.delete("/chat/completions", cast_to=object, body=MINE),

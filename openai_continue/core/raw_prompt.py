@@ -1,0 +1,223 @@
+"""The prompt of a later round that goes to ``/completions``: the first prompt, and all that was generated after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..providers import Provider
+from .jsons import Json
+from .prefill import Hold, Prefill
+from .prompts import Start
+from .reasoning import CLOSE, OPEN, Inline
+from .seam import Seam
+
+#: Fields of a chat request that ``/completions`` does not have, or has in another form.
+_OF_CHAT = frozenset(
+    (
+        *("messages", "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format"),
+        *("logprobs", "top_logprobs", "max_completion_tokens", "reasoning_effort", "reasoning", "include_reasoning"),
+        *("chat_template", "chat_template_kwargs", "add_generation_prompt", "continue_final_message", "thinking"),
+        *("modalities", "audio", "prediction", "web_search_options", "documents", "reasoning_format"),
+        *("enable_thinking", "separate_reasoning", "return_token_ids"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a chat template makes of a request."""
+
+    #: The prompt, up to where the model begins to write.
+    prompt: str = field(repr=False)
+    #: What the model writes before its thoughts, and between them and its answer.
+    opening: str
+    closing: str
+    #: Whether the template shows these two, and not only the models that are known.
+    shows_thoughts: bool
+    #: The token that begins each text, if the prompt begins with it, else "".
+    bos: str
+    #: Whether the prompt lacks that token, because nothing says what it is.
+    lacks_bos: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkForm:
+    """
+    What stands around the thoughts in the model's own text.
+
+    Servers' parsers differ in the whitespace that they leave out (measured): vLLM's leave out none, but GLM's puts what
+    is before the tag at the head of the thoughts; llama-server leaves out what its template writes.
+    """
+
+    #: What the model writes before its thoughts, if the prompt does not open the block; between them and the answer.
+    opening: str
+    closing: str
+    #: What the prompt ends in after the opening tag; None if the prompt does not open the block.
+    opened: str | None
+    #: Whether the server's parser leaves out what its template writes. None: it is seen from what came.
+    strips: bool | None
+    #: Whether the template shows this form, and not only the models that are known.
+    is_shown: bool
+
+    def written(self, thoughts: str, answer: str, *, closed: bool) -> str:
+        """Return thoughts and an answer as the model writes them. ``closed``: whether the thoughts have ended."""
+        strips = self._strips(thoughts, answer) if self.strips is None else self.strips
+        text = self._begun(thoughts, strips=strips)
+        if not closed:
+            return text
+        if not answer or (self.strips is None and strips):
+            return text + self._closing(text) + answer
+        gap = self.closing.partition(CLOSE)[2] if strips and not answer[:1].isspace() else ""
+        return f"{text}{CLOSE}{gap}{answer}"
+
+    def _begun(self, thoughts: str, *, strips: bool) -> str:
+        if self.opened is not None:
+            return thoughts.removeprefix(self.opened) if self.strips and not self.is_shown else thoughts
+        if strips:
+            return self.opening + thoughts
+        lead = self.opening.partition(OPEN)[0]
+        return self.opening.rstrip() + (thoughts.removeprefix(lead) if lead else thoughts)
+
+    def _closing(self, text: str) -> str:
+        """Return what closes the block after this text, which may end in the beginning of it."""
+        before, _, after = self.closing.partition(CLOSE)
+        return f"{'' if before and text.endswith(before) else before}{CLOSE}{after}"
+
+    def _strips(self, thoughts: str, answer: str) -> bool:
+        inside = thoughts[:1].isspace() or thoughts[-1:].isspace()
+        return not (inside or answer[:1].isspace())
+
+    @property
+    def drops_gap(self) -> bool:
+        """Whether the server leaves out the whitespace between the thoughts and the answer."""
+        return bool(self.strips) and self.is_shown
+
+    def is_within(self, content: str) -> bool:
+        """Whether a text is what stands before thoughts, so that they have begun though the server shows none."""
+        if self.opened is not None:
+            return not content.strip()
+        return self.opening.startswith(content) or content.strip() == OPEN
+
+
+class RawPrompt(Prefill):
+    """
+    Writes the prompts of later rounds.
+
+    ``start``: the first prompt, as text or as ids. ``think``: how the model writes thoughts; None for a text
+    completion, which has none.
+    """
+
+    is_raw = True
+
+    def __init__(
+        self,
+        body: Mapping[str, Any],
+        provider: Provider,
+        start: Start,
+        think: ThinkForm | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(body, provider, trims=False, structured=False)
+        self._start = start
+        self._think = think
+        self._provider = provider
+        # Fields of the body that make the server read the prompt as it is.
+        self._fields = fields or {}
+
+    @classmethod
+    def of_chat(cls, body: Mapping[str, Any], provider: Provider, rendered: Rendered) -> RawPrompt | None:
+        """Return the author for a chat request, or None if the server would not read the same prompt as it did."""
+        start = rendered.prompt.removeprefix(rendered.bos) if provider.adds_bos else rendered.prompt
+        fields = dict(provider.raw_fields)
+        if rendered.lacks_bos and not provider.adds_bos and fields.pop("add_special_tokens", None) is None:
+            return None
+        bare = rendered.prompt.rstrip()
+        opened = rendered.prompt[len(bare) :] if bare.endswith(OPEN) else None
+        strips, shown = provider.strips_thoughts, rendered.shows_thoughts
+        form = ThinkForm(rendered.opening, rendered.closing, opened, strips, shown)
+        return cls(body, provider, start, form, fields)
+
+    @property
+    def drops_gap(self) -> bool:
+        """Whether the server leaves out the whitespace between the thoughts and the answer."""
+        return self._think is not None and self._think.drops_gap
+
+    def part(self, content: str, thoughts: str = "") -> Inline:  # noqa: ARG002
+        """Return content as it is: whatever block it has is a part of the prompt."""
+        return Inline(False, "", content)
+
+    def own(self, content: str) -> str:  # noqa: ARG002
+        """Return "": the answer has no beginning of the caller's."""
+        return ""
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether an answer can be asked for without further thoughts."""
+        return self._think is not None
+
+    def bar(self, content: str, thoughts: str) -> str | None:
+        """Return why this text cannot go on (a value of ``Report.stopped_by``), or None if it can."""
+        if self._think is not None and not thoughts and content and self._think.is_within(content):
+            return "reasoning"
+        return None if content or thoughts else "empty"
+
+    def write(  # noqa: PLR0913
+        self,
+        body: Json,
+        content: str,
+        thoughts: str,
+        hold: Hold,
+        *,
+        first: bool,
+        confirmed: int = 0,
+        ends_token: bool = True,
+        answers: bool = False,
+    ) -> tuple[Json, Seam]:
+        """
+        Return the body with the prompt so far, and the seam where the next round meets the text.
+
+        ``answers``: whether thoughts without an answer are closed, so that the answer begins.
+        """
+        thinking = bool(thoughts) and not content and not answers
+        text = thoughts if thinking else content
+        inline = Inline(False, "", text)
+        held = self._held(text, inline, hold, ends_token=ends_token)
+        held = held[confirmed:] if self._exact(hold, inline) else held
+        sent = text[: len(text) - len(held)]
+        streamed = bool(body.get("stream"))
+        exact_blanks = streamed and (ends_token or self.hold is Hold.TO_WORD)
+        seam = Seam(
+            held=held,
+            exact=self._exact(hold, inline) and (exact_blanks or bool(held.strip())),
+            replaces=not streamed,
+            trims=self._trims,
+            first=first,
+        )
+        return self._with_prompt(body, self._generated(sent, thoughts, thinking=thinking)), seam
+
+    def _generated(self, sent: str, thoughts: str, *, thinking: bool) -> str:
+        """Return what the model has generated, as far as it is sent."""
+        if self._think is None or not thoughts:
+            return sent
+        return self._think.written(sent if thinking else thoughts, "" if thinking else sent, closed=not thinking)
+
+    def _with_prompt(self, body: Json, generated: str) -> Json:
+        if self._think is None:
+            return {**body, "prompt": self._joined(generated)}
+        kept = {name: value for name, value in body.items() if name not in _OF_CHAT}
+        if body.get("logprobs"):
+            kept["logprobs"] = body.get("top_logprobs") or 1
+        asked = body.get("max_completion_tokens", body.get("max_tokens"))
+        if asked is None:
+            asked = self._provider.text_asks
+        if asked is not None:
+            kept["max_tokens"] = asked
+        return {**kept, **self._fields, "prompt": self._joined(generated)}
+
+    def _joined(self, generated: str) -> Start | list[Any]:
+        if not isinstance(self._start, str):
+            return [*self._start, generated]
+        echoed = bool(self._body.get("echo")) and generated.startswith(self._start)
+        return generated if echoed and self._think is None else self._start + generated

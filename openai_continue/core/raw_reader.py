@@ -1,0 +1,122 @@
+"""What a model writes after a raw prompt, read as servers read it: thoughts, the answer, tool calls."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from .call_reader import Event, Reader
+from .call_tools import Tools
+from .chunks import delta_of
+from .jsons import Json, as_object, as_string
+from .reasoning import CLOSE
+
+_THOUGHTS = "reasoning_content"
+
+
+class RawReader:
+    """
+    Reads the text of one round.
+
+    ``thinking``: whether it begins within the thoughts; ``opens_answer``: right after them. ``drops_gap``: whether the
+    whitespace between the two is left out. ``tools``: those that the model may call, or None. What may be half a tag or
+    half of a call's beginning is kept; the model writes it again if the round is cut there.
+    """
+
+    def __init__(self, *, thinking: bool, opens_answer: bool, drops_gap: bool, tools: Tools | None) -> None:
+        self._thinking = thinking
+        self._drops_gap = drops_gap
+        self._tools = tools
+        self._calls = None if tools is None else Reader(tools.syntax, tools.listed)
+        # Text that may be the beginning of a closing tag.
+        self._waiting = ""
+        # Whether the answer begins, so that its leading whitespace may be left out.
+        self._opens_answer = opens_answer
+        self._id = ""
+        self._count = 0
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the model began a call that cannot be read."""
+        return self._calls is not None and self._calls.is_broken
+
+    def chunk(self, chunk: Json) -> Json:
+        """Return a chunk of raw text as a chat chunk."""
+        item = chunk["choices"][0]
+        self._id = str(chunk.get("id"))
+        return {**chunk, "choices": [self._choice(item, delta_of(chunk), "delta")]}
+
+    def completion(self, completion: Json) -> Json:
+        """Return a whole answer of raw text as a chat completion."""
+        item: Json = completion["choices"][0]
+        self._id = str(completion.get("id"))
+        shaped = self._choice(item, as_object(item.get("message")) or {}, "message")
+        for call in shaped["message"].get("tool_calls", ()):
+            del call["index"]
+        return {**completion, "choices": [shaped]}
+
+    def _choice(self, item: Json, holder: Json, name: str) -> Json:
+        reason = item.get("finish_reason")
+        delta = self._delta(as_string(holder.get("content")) or "", ends=reason not in (None, "", "length"))
+        if self.is_broken and reason:
+            reason = "length"
+        elif reason == "stop" and self._count:
+            reason = "tool_calls"
+        return {**item, name: {**holder, "content": None, **delta}, "finish_reason": reason}
+
+    def _delta(self, text: str, *, ends: bool) -> Json:
+        """Return what a piece of text adds. ``ends``: whether the answer ends with it, by itself."""
+        delta: Json = {}
+        if self._thinking:
+            thoughts, text = self._thoughts(text, ends=ends)
+            if thoughts:
+                delta[_THOUGHTS] = thoughts
+        if self._opens_answer:
+            text = text.lstrip() if self._drops_gap else text
+            self._opens_answer = not text
+        if self._calls is None:
+            return {**delta, "content": text} if text else delta
+        for event in self._calls.feed(text):
+            self._take(event, delta)
+        rest = self._calls.rest() if ends else ""
+        if rest:
+            delta["content"] = delta.get("content", "") + rest
+        return delta
+
+    def _thoughts(self, text: str, *, ends: bool) -> tuple[str, str]:
+        """Return what a piece adds to the thoughts, and what of it follows them."""
+        text = self._waiting + text
+        thoughts, closed, after = text.partition(CLOSE)
+        self._waiting = ""
+        if closed:
+            self._thinking, self._opens_answer = False, True
+        elif not ends:
+            thoughts, self._waiting = _parted(text)
+        return thoughts, after
+
+    def _take(self, event: Event, delta: Json) -> None:
+        if event.kind == "text":
+            delta["content"] = delta.get("content", "") + event.text
+        elif event.kind == "name":
+            self._count += 1
+            index = self._count - 1
+            seed = f"{self._id} {index}"
+            made = f"call_{sha256(seed.encode('utf-8', 'replace')).hexdigest()[:24]}"
+            function = {"name": event.text, "arguments": ""}
+            call: Json = {"index": index, "id": made, "type": "function", "function": function}
+            delta.setdefault("tool_calls", []).append(call)
+        elif event.kind == "arguments":
+            self._grow(event.text, delta.setdefault("tool_calls", []))
+
+    def _grow(self, arguments: str, calls: list[Json]) -> None:
+        index = self._count - 1
+        if calls and calls[-1]["index"] == index:
+            calls[-1]["function"]["arguments"] += arguments
+        else:
+            calls.append({"index": index, "function": {"arguments": arguments}})
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """Return text as what may be shown, and the end of it that may be a part of the closing tag."""
+    sizes = range(min(len(CLOSE) - 1, len(text)), 0, -1)
+    size = next((size for size in sizes if text.endswith(CLOSE[:size])), 0)
+    return text[: len(text) - size], text[len(text) - size :]

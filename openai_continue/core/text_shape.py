@@ -1,0 +1,152 @@
+"""
+The shape of text completions (``/completions``) as that of chat completions, and back.
+
+The core knows one shape, that of chat: a text completion is a chat completion whose message is nothing but content.
+What came is never changed, and is given back as the same object if the core did not change it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+from .chunks import choices_of, index_of
+from .jsons import Json, as_object, as_string
+
+_LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
+_BYTES = "bytes:"
+
+
+class AsChat(dict[str, Any]):
+    """A text completion, or a chunk of one, in the shape of chat, with the object that came."""
+
+    __slots__ = ("original",)
+
+    def __init__(self, shaped: Json, original: Json) -> None:
+        super().__init__(shaped)
+        self.original = original
+
+
+def as_chat(answer: object, *, holder: str) -> object:
+    """
+    Return a text completion, or a chunk of one, in the shape of chat; anything else as it is.
+
+    ``holder``: where chat has the text: "message", or "delta" in a chunk.
+    """
+    items = choices_of(answer)
+    if items is None:
+        return answer
+    original = cast(Json, answer)
+    return AsChat({**original, "choices": [_choice_as_chat(item, holder) for item in items]}, original)
+
+
+def _choice_as_chat(item: Json, holder: str) -> Json:
+    shaped = {name: value for name, value in item.items() if name != "text"}
+    shaped[holder] = {"content": as_string(item.get("text")) or ""}
+    if as_object(item.get("logprobs")) is not None:
+        shaped["logprobs"] = logprobs_as_chat(item["logprobs"])
+    return shaped
+
+
+def logprobs_as_chat(logprobs: Json) -> Json:
+    """Return the logprobs of a text completion in the shape of chat. llama.cpp gives them in that shape."""
+    tokens = logprobs.get("tokens")
+    if not isinstance(tokens, list):
+        return logprobs
+    several = [_list(logprobs, name, len(cast("list[Any]", tokens))) for name in _LISTS]
+    content: list[Json] = []
+    for token, logprob, top, offset in zip(*several, strict=True):
+        others = as_object(top)
+        listed = None if others is None else [_token(name, value) for name, value in others.items()]
+        content.append({**_token(token, logprob), "top_logprobs": listed, "text_offset": offset})
+    return {**{name: value for name, value in logprobs.items() if name not in _LISTS}, "content": content}
+
+
+def _list(logprobs: Json, name: str, length: int) -> list[Any]:
+    found = logprobs.get(name)
+    values = cast("list[Any]", found) if isinstance(found, list) else []
+    return (values + [None] * length)[:length]
+
+
+def _token(token: object, logprob: object) -> Json:
+    text = as_string(token) or ""
+    return {"token": text, "logprob": logprob, "bytes": list(_bytes_of(text))}
+
+
+def _bytes_of(token: str) -> bytes:
+    if not token.startswith(_BYTES):
+        return token.encode("utf-8", "surrogatepass")
+    # OpenAI's spelling of a token that is no whole character: bytes:\\xe2\\x82
+    return bytes(int(digits, 16) for digits in re.findall(r"\\x([0-9a-f]{2})", token))
+
+
+class TextShape:
+    """Gives the answers of one call back in the shape of text completions."""
+
+    def __init__(self) -> None:
+        # By index of the choice: where the next token begins in its text, as far as logprobs say.
+        self._offsets: dict[int, int] = {}
+
+    def of_chunks(self, chunks: list[Json]) -> list[Json]:
+        """Return chunks in the shape of text completions."""
+        return [self.of(chunk, "delta") for chunk in chunks]
+
+    def of(self, answer: Json, holder: str) -> Json:
+        """Return a completion or chunk in the shape of text completions; the object that came, if it is unchanged."""
+        if isinstance(answer, AsChat):
+            for item in choices_of(answer) or []:
+                self._numbered(item)
+            return answer.original
+        items = choices_of(answer)
+        if items is None:
+            return answer
+        return {**answer, "object": "text_completion", "choices": [self._choice(item, holder) for item in items]}
+
+    def _choice(self, item: Json, holder: str) -> Json:
+        shaped = {name: value for name, value in item.items() if name != holder}
+        shaped["text"] = as_string((as_object(item.get(holder)) or {}).get("content")) or ""
+        content = self._numbered(item)
+        if content is not None:
+            logprobs = {name: value for name, value in item["logprobs"].items() if name != "content"}
+            shaped["logprobs"] = {**logprobs, **_columns(content)}
+        return shaped
+
+    def _numbered(self, item: Json) -> list[Json] | None:
+        """Return the tokens of a choice, each with the place where it begins; None if they came in another shape."""
+        content = (as_object(item.get("logprobs")) or {}).get("content")
+        tokens = cast("list[Json]", content) if isinstance(content, list) else []
+        if content is None or any("text_offset" not in token for token in tokens):
+            return None
+        numbered: list[Json] = []
+        for token in tokens:
+            given = token["text_offset"]
+            place = given if isinstance(given, int) else self._offsets.get(index_of(item), 0)
+            self._offsets[index_of(item)] = place + len(token["token"])
+            numbered.append({**token, "text_offset": place})
+        return numbered
+
+
+def _columns(content: list[Json]) -> Json:
+    """Return tokens as the four lists of a text completion."""
+    return {
+        "tokens": [token["token"] for token in content],
+        "token_logprobs": [token.get("logprob") for token in content],
+        "top_logprobs": [_by_token(token.get("top_logprobs")) for token in content],
+        "text_offset": [token["text_offset"] for token in content],
+    }
+
+
+def _by_token(listed: object) -> Json | None:
+    if not isinstance(listed, list):
+        return None
+    return {token["token"]: token["logprob"] for token in cast("list[Json]", listed)}
+
+
+def without_offsets(answer: object) -> object:
+    """Return an answer in the shape of chat, in which no token says where it begins in the text of its round."""
+    for item in choices_of(answer) or []:
+        content = (as_object(item.get("logprobs")) or {}).get("content")
+        for token in cast("list[Json]", content) if isinstance(content, list) else []:
+            if "text_offset" in token:
+                token["text_offset"] = None
+    return answer
