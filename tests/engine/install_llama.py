@@ -27,6 +27,8 @@ COMMAND = FOLDER / "llama-server"
 HERE = Path(__file__).resolve().parent
 MODEL = HERE / "model"
 CALLS_MODEL = HERE / "calls_model"
+THOUGHTS_MODEL = HERE / "thoughts_model"
+NAMES = {MODEL: "tinylist", CALLS_MODEL: "tinycalls", THOUGHTS_MODEL: "tinythinker"}
 
 FLAGS = (
     "-DCMAKE_BUILD_TYPE=Release",
@@ -42,11 +44,11 @@ FLAGS = (
 def gguf(model: Path = MODEL) -> Path:
     """Return where a model in llama.cpp's format is, or is to be: other weights have another name."""
     digest = hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()
-    return FOLDER / f"{'tinylist' if model == MODEL else 'tinycalls'}-{digest[:12]}.gguf"
+    return FOLDER / f"{NAMES[model]}-{digest[:12]}.gguf"
 
 
 def installed() -> bool:
-    return COMMAND.is_file() and gguf().is_file() and gguf(CALLS_MODEL).is_file()
+    return COMMAND.is_file() and all(gguf(model).is_file() for model in NAMES)
 
 
 def install() -> None:
@@ -59,7 +61,7 @@ def install() -> None:
     subprocess.run([bin_ / "python", "-m", "pip", "--quiet", "install", f"gguf=={GGUF}", "cmake", "ninja"], check=True)
     if not COMMAND.is_file():
         build(bin_)
-    for model in (MODEL, CALLS_MODEL):
+    for model in NAMES:
         new = gguf(model).with_suffix(".new")
         subprocess.run([bin_ / "python", HERE / "to_gguf.py", model, new], check=True)
         new.replace(gguf(model))

@@ -1,5 +1,5 @@
 """
-Train a test model anew: ``make_model.py OUT_DIR [--minutes 8] [--calls]``.
+Train a test model anew: ``make_model.py OUT_DIR [--minutes 8] [--calls | --thoughts]``.
 
 A Llama of 1.1 million parameters that at temperature 0 writes long, varied, awkward and deterministic text. The item's
 number decides all, so greedy decoding is unambiguous. It knows:
@@ -8,10 +8,11 @@ number decides all, so greedy decoding is unambiguous. It knows:
 - "JSON items from 7.": one object ``{"items": [...]}``, up to the next multiple of 50;
 - "Think, then list items from 7.": ``<think>`` ... ``</think>`` and the list.
 
-With ``--calls`` it is a smaller one, of 0.7 million parameters, which writes the tool calls of ``call_texts.py``.
+With ``--calls`` it is a smaller one, of 0.7 million parameters, which writes the tool calls of ``call_texts.py``; with
+``--thoughts`` one of the same size, which thinks as in ``think_texts.py``.
 
-Stages go by the clock, so another run gives other weights, and other texts at the seams: keep the ones in ``model/`` and
-``calls_model/``. The tokenizer is taken from there too. It was trained on Python's own library and on the words below, split as Qwen2
+Stages go by the clock, so another run gives other weights, and other texts at the seams: keep the ones in ``model/``,
+``calls_model/`` and ``thoughts_model/``. The tokenizer is taken from there too. It was trained on Python's own library and on the words below, split as Qwen2
 does, without the emoji and the CJK, which stay cut into bytes.
 Needs torch, transformers and tokenizers, which vLLM's environment has.
 """
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING
 
 import call_texts
 import jinja2
+import think_texts
 import torch
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 MODEL = Path(__file__).resolve().parent / "model"
 CALLS_MODEL = MODEL.parent / "calls_model"
+THOUGHTS_MODEL = MODEL.parent / "thoughts_model"
 LAST = 300
 ADJECTIVES = ["quiet", "crimson", "hollow", "bright", "ancient", "gentle", "frozen", "hidden", "restless", "golden"]
 NOUNS = ["harbour", "lantern", "mountain", "engine", "garden", "mirror", "compass", "library", "orchard", "signal"]
@@ -50,6 +53,7 @@ OPENING = "<|im_start|>assistant\n"
 #: Length of a row, rows in a batch, share of the time.
 STAGES = ((256, 16, 0.45), (1024, 4, 0.25), (4096, 1, 0.2), (10240, 1, 0.1))
 CALL_STAGES = ((256, 16, 0.5), (1024, 4, 0.3), (1536, 3, 0.2))
+THOUGHT_STAGES = ((256, 12, 0.5), (512, 6, 0.5))
 RATE = 3e-3
 
 
@@ -121,16 +125,54 @@ def calls(dice: random.Random) -> str:
     return TEMPLATES[syntax].render(messages=messages, tools=call_texts.TOOLS if dice.random() < 0.5 else None)
 
 
-def templates() -> dict[str, jinja2.Template]:
+def thinking(dice: random.Random) -> tuple[str, str]:
+    """Return a prompt as a template renders it, and what follows: thoughts or none, and the answer."""
+    first = dice.choice([dice.randint(1, think_texts.LAST), dice.randrange(0, think_texts.LAST, 5) + 1])
+    syntax = dice.choice(["qwen3", "qwen3", "r1", "glm", "glm", "plain"])
+    thinks = dice.random() < 0.7
+    messages = [{"role": "system", "content": "You are a helpful assistant."}] * (dice.random() < 0.3)
+    if dice.random() < 0.2:
+        earlier = dice.randint(1, think_texts.LAST)
+        wanted = dice.choice([think_texts.plain_prompt, think_texts.thinking_prompt])(earlier)
+        messages.append({"role": "user", "content": wanted})
+        messages.append({"role": "assistant", "content": think_texts.answer(earlier)})
+    wanted = (think_texts.thinking_prompt if thinks else think_texts.plain_prompt)(first)
+    messages.append({"role": "user", "content": wanted})
+    answer = think_texts.answer(first)
+    if syntax == "plain":
+        template = dice.choice(["plain", "trim"])
+        text = think_texts.raw("qwen3", first) if thinks else answer
+        return THOUGHT_TEMPLATES[template].render(messages=messages, add_generation_prompt=True), text
+    opening, closing, gap = think_texts.SEAMS[syntax]
+    way = dice.random()
+    if way < 0.15 and syntax != "r1":
+        prompt = THOUGHT_TEMPLATES[syntax].render(messages=messages, add_generation_prompt=True, enable_thinking=False)
+        return prompt, ("\n" if syntax == "glm" else "") + answer
+    prompt = THOUGHT_TEMPLATES[syntax].render(messages=messages, add_generation_prompt=True)
+    if way < 0.3:
+        # Thoughts that somebody else cut and closed.
+        thoughts = think_texts.thoughts(first)
+        cut = thoughts[: dice.randrange(len(thoughts))]
+        tag = {"qwen3": "<think>", "r1": "", "glm": "\n<think>"}[syntax]
+        return prompt + tag + (opening if tag else "") + cut + closing + "</think>", gap + answer
+    if thinks or syntax == "r1":
+        return prompt, think_texts.raw(syntax, first)
+    return prompt, ("\n<think></think>\n" if syntax == "glm" else "") + answer
+
+
+def templates(folder: Path) -> dict[str, jinja2.Template]:
     environment = jinja2.Environment()
     environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
     return {
-        syntax: environment.from_string((CALLS_MODEL / f"template_{syntax}.jinja.txt").read_text(encoding="utf-8"))
-        for syntax in call_texts.SYNTAXES
+        path.name.removeprefix("template_").removesuffix(".jinja.txt"): environment.from_string(
+            path.read_text(encoding="utf-8")
+        )
+        for path in folder.glob("template_*.jinja.txt")
     }
 
 
-TEMPLATES = templates()
+TEMPLATES = templates(CALLS_MODEL)
+THOUGHT_TEMPLATES = templates(THOUGHTS_MODEL)
 
 
 class Rows:
@@ -140,6 +182,11 @@ class Rows:
         self._tokenizer = tokenizer
         self._conversation = conversation
         self._dice = random.Random(1)
+
+    def batch(self, length: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return rows of tokens, and the same as what is to be learned."""
+        rows = torch.tensor([self.row(length) for _ in range(count)])
+        return rows, rows
 
     def row(self, length: int) -> list[int]:
         """Return a conversation's opening, or a window from its middle, filled up with further ones."""
@@ -165,6 +212,41 @@ class Rows:
         return [token for a, b in pairwise(edges) if b > a for token in self._tokens(text[a:b])]
 
 
+class Answers:
+    """Rows of tokens of which only the answers are to be learned: other prompts stay as likely as these."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._dice = random.Random(1)
+
+    def batch(self, length: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return rows of tokens, and what is to be learned of them, which is -100 in prompts."""
+        rows = [self._row(length) for _ in range(count)]
+        return torch.tensor([ids for ids, _ in rows]), torch.tensor([wanted for _, wanted in rows])
+
+    def _row(self, length: int) -> tuple[list[int], list[int]]:
+        ids: list[int] = []
+        wanted: list[int] = []
+        while len(ids) < length:
+            prompt, text = thinking(self._dice)
+            before, after = self._tokens(prompt), self._pieces(text + "<|im_end|>")
+            ids += before + after
+            wanted += [-100] * len(before) + after
+        return ids[:length], wanted[:length]
+
+    def _tokens(self, text: str) -> list[int]:
+        found: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return found
+
+    def _pieces(self, text: str) -> list[int]:
+        """Make tokens; of half of the texts as they are where a cut text was sent back: piece by piece."""
+        if self._dice.random() < 0.5:
+            return self._tokens(text)
+        end = len(text) - len("<|im_end|>")
+        cuts = sorted(self._dice.randint(1, end) for _ in range(self._dice.randint(1, 6)))
+        return [token for a, b in pairwise([0, *cuts, len(text)]) if b > a for token in self._tokens(text[a:b])]
+
+
 def untrained(tokenizer: Tokenizer, heads: int = 4) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -187,7 +269,7 @@ def untrained(tokenizer: Tokenizer, heads: int = 4) -> LlamaForCausalLM:
 
 
 def train(
-    model: LlamaForCausalLM, rows: Rows, minutes: float, stages: tuple[tuple[int, int, float], ...] = STAGES
+    model: LlamaForCausalLM, rows: Rows | Answers, minutes: float, stages: tuple[tuple[int, int, float], ...] = STAGES
 ) -> None:
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
@@ -195,10 +277,10 @@ def train(
     for length, count, share in stages:
         end_of_stage += share
         while (done := (time.monotonic() - began) / (minutes * 60)) < end_of_stage:
-            batch = torch.tensor([rows.row(length) for _ in range(count)])
+            batch, labels = rows.batch(length, count)
             warm, cooled = min(1.0, (step + 1) / 50), 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
             optimizer.param_groups[0]["lr"] = RATE * warm * cooled
-            loss = model(input_ids=batch, labels=batch).loss
+            loss = model(input_ids=batch, labels=labels).loss
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -224,13 +306,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=8)
-    parser.add_argument("--calls", action="store_true", help="the model that writes tool calls")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--calls", action="store_true", help="the model that writes tool calls")
+    kind.add_argument("--thoughts", action="store_true", help="the model that thinks")
     wanted = parser.parse_args()
-    source = CALLS_MODEL if wanted.calls else MODEL
+    source = CALLS_MODEL if wanted.calls else THOUGHTS_MODEL if wanted.thoughts else MODEL
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
     if wanted.calls:
         model = untrained(tokenizer, heads=3)
         train(model, Rows(tokenizer, calls), wanted.minutes, CALL_STAGES)
+    elif wanted.thoughts:
+        model = untrained(tokenizer, heads=3)
+        train(model, Answers(tokenizer), wanted.minutes, THOUGHT_STAGES)
     else:
         model = untrained(tokenizer)
         train(model, Rows(tokenizer), wanted.minutes)

@@ -1,8 +1,8 @@
 """
 Real engines that serve a test model or a real chat model on loopback, each for a ``with`` block.
 
-Both give the ``base_url`` of an OpenAI client; the models are called ``MODEL``, ``CHAT_MODEL`` and as in
-``CALLS_MODELS``.
+Both give the ``base_url`` of an OpenAI client; the models are called ``MODEL``, ``CHAT_MODEL``, ``THOUGHTS_MODEL`` and
+as in ``CALLS_MODELS``.
 """
 
 from __future__ import annotations
@@ -31,17 +31,23 @@ MODEL = "tinylist"
 CHAT_MODEL = "chat"
 #: The model that writes tool calls, once for each syntax, which its name gives away.
 CALLS_MODELS = {"hermes": "qwen2.5-tiny", "coder": "qwen3-coder-tiny"}
+#: The model that thinks, with a template for each way to do it. Its name must not give away the family, either.
+THOUGHTS_MODEL = "tinythinker"
 HERE = Path(__file__).resolve().parent
 FILES = HERE / "model"
 CALLS_FILES = HERE / "calls_model"
+THOUGHTS_FILES = HERE / "thoughts_model"
 #: The folder with the chat templates of each model.
 TEMPLATES = {
     MODEL: FILES,
     CHAT_MODEL: HERE / "chat_model",
     **dict.fromkeys(CALLS_MODELS.values(), CALLS_FILES),
+    THOUGHTS_MODEL: THOUGHTS_FILES,
 }
 #: vLLM's parser for each of them. llama-server takes its own from the template.
 TOOL_PARSERS = {CALLS_MODELS["hermes"]: "hermes", CALLS_MODELS["coder"]: "qwen3_coder"}
+#: vLLM's parser of the thoughts for the templates of ``THOUGHTS_MODEL``. llama-server takes its own from the template.
+REASONING_PARSERS = {"qwen3": "qwen3", "r1": "deepseek_r1", "glm": "glm45"}
 #: Seconds; vLLM takes 40 to 150 on two shared cores.
 MOST_TO_START = 300.0
 MOST_TO_END = 20.0
@@ -75,7 +81,9 @@ def vllm(
     """
     Serve a model with vLLM.
 
-    ``template``: "plain" (the default), "trim", "r1" or "r1rc"; a model that writes tool calls has its own. ``override_generation_config={"max_new_tokens": 256}``
+    ``template``: "plain" (the default), "trim", "r1" or "r1rc"; a model that writes tool calls has its own, and
+    ``THOUGHTS_MODEL`` has "qwen3" (the default), "r1" and "glm", with their parsers, "plain" and "trim".
+    ``override_generation_config={"max_new_tokens": 256}``
     caps every answer on the server's side, as DeepInfra does.
     """
     if not install_vllm.installed():
@@ -92,6 +100,8 @@ def vllm(
         command += ["--chat-template", _template(template, model)]
     if model in TOOL_PARSERS:
         command += ["--enable-auto-tool-choice", "--tool-call-parser", TOOL_PARSERS[model]]
+    if model == THOUGHTS_MODEL:
+        reasoning_parser = reasoning_parser or REASONING_PARSERS.get(template or "qwen3")
     if reasoning_parser is not None:
         command += ["--reasoning-parser", reasoning_parser]
     if override_generation_config is not None:
@@ -148,7 +158,8 @@ def _syntax(model: str) -> str | None:
 def _template(name: str, model: str) -> Path:
     path = TEMPLATES[model] / f"template_{name}.jinja.txt"
     if not path.is_file():
-        known = sorted(found.name.split("_")[1].split(".")[0] for found in TEMPLATES[model].glob("template_*"))
+        files = TEMPLATES[model].glob("template_*")
+        known = sorted(found.name.removeprefix("template_").split(".")[0] for found in files)
         msg = f"template: got {name!r}, accepted are {', '.join(known)}"
         raise EngineError(msg)
     return path
