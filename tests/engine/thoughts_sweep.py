@@ -114,7 +114,9 @@ def questions(template: str) -> list[Asked]:
             {"role": "user", "content": think_texts.plain_prompt(first + 1)},
             {"role": "assistant", "content": think_texts.answer(first + 1)},
         )
-        found.append(Asked(thinking, thoughts, answer, history=earlier))
+        if template != "glm":
+            # vLLM's parser tells GLM's turns apart by GLM's own headers, which this model does not know.
+            found.append(Asked(thinking, thoughts, answer, history=earlier))
         if template != "r1":
             found.append(Asked(thinking, "", answer, extra={"chat_template_kwargs": {"enable_thinking": False}}))
     return found
@@ -277,7 +279,7 @@ def main() -> int:
                 jobs=chosen.jobs,
                 reports=chosen.report,
             )
-        print(f"{engine}, {template}: {time.monotonic() - began:.0f} s")
+        print(f"{engine}, {template}: {time.monotonic() - began:.0f} s, {tally.equal} of {tally.asked} equal")
         for line in (*(f"stopped: {each}" for each in tally.stopped), *(f"SILENT: {each}" for each in tally.silent)):
             print(f"  {line}", flush=True)
         silent += len(tally.silent)
