@@ -69,8 +69,7 @@ class ThinkForm:
             return text
         if not answer or (self.strips is None and strips):
             return text + self._closing(text) + answer
-        gap = self.closing.partition(CLOSE)[2] if strips and not answer[:1].isspace() else ""
-        return f"{text}{CLOSE}{gap}{answer}"
+        return f"{text}{CLOSE}{self.gap}{answer}"
 
     def _begun(self, thoughts: str, *, strips: bool) -> str:
         if self.opened is not None:
@@ -90,9 +89,9 @@ class ThinkForm:
         return not (inside or answer[:1].isspace())
 
     @property
-    def drops_gap(self) -> bool:
-        """Whether the server leaves out the whitespace between the thoughts and the answer."""
-        return bool(self.strips) and self.is_shown
+    def gap(self) -> str:
+        """The whitespace between the thoughts and the answer that the server leaves out."""
+        return self.closing.partition(CLOSE)[2] if self.strips and self.is_shown else ""
 
     def is_within(self, content: str) -> bool:
         """Whether a text is what stands before thoughts, so that they have begun though the server shows none."""
@@ -140,9 +139,9 @@ class RawPrompt(Prefill):
         return cls(body, provider, start, form, fields)
 
     @property
-    def drops_gap(self) -> bool:
-        """Whether the server leaves out the whitespace between the thoughts and the answer."""
-        return self._think is not None and self._think.drops_gap
+    def gap(self) -> str:
+        """The whitespace between the thoughts and the answer that the server leaves out."""
+        return "" if self._think is None else self._think.gap
 
     def part(self, content: str, thoughts: str = "") -> Inline:  # noqa: ARG002
         """Return content as it is: whatever block it has is a part of the prompt."""

@@ -17,20 +17,19 @@ class RawReader:
     """
     Reads the text of one round.
 
-    ``thinking``: whether it begins within the thoughts; ``opens_answer``: right after them. ``drops_gap``: whether the
-    whitespace between the two is left out. ``tools``: those that the model may call, or None. What may be half a tag or
-    half of a call's beginning is kept; the model writes it again if the round is cut there.
+    ``thinking``: whether it begins within the thoughts. ``gap``: what is left out between them and the answer.
+    ``tools``: those that the model may call, or None. What may be half a tag or half of a call's beginning is kept; the
+    model writes it again if the round is cut there.
     """
 
-    def __init__(self, *, thinking: bool, opens_answer: bool, drops_gap: bool, tools: Tools | None) -> None:
+    def __init__(self, *, thinking: bool, gap: str, tools: Tools | None) -> None:
         self._thinking = thinking
-        self._drops_gap = drops_gap
+        # What may still come of it.
+        self._gap = gap if thinking else ""
         self._tools = tools
         self._calls = None if tools is None else Reader(tools.syntax, tools.listed)
         # Text that may be the beginning of a closing tag.
         self._waiting = ""
-        # Whether the answer begins, so that its leading whitespace may be left out.
-        self._opens_answer = opens_answer
         self._id = ""
         self._count = 0
 
@@ -70,9 +69,8 @@ class RawReader:
             thoughts, text = self._thoughts(text, ends=ends)
             if thoughts:
                 delta[_THOUGHTS] = thoughts
-        if self._opens_answer:
-            text = text.lstrip() if self._drops_gap else text
-            self._opens_answer = not text
+        while not self._thinking and self._gap and text:
+            text, self._gap = (text[1:], self._gap[1:]) if text[0] == self._gap[0] else (text, "")
         if self._calls is None:
             return {**delta, "content": text} if text else delta
         for event in self._calls.feed(text):
@@ -88,7 +86,7 @@ class RawReader:
         thoughts, closed, after = text.partition(CLOSE)
         self._waiting = ""
         if closed:
-            self._thinking, self._opens_answer = False, True
+            self._thinking = False
         elif not ends:
             thoughts, self._waiting = _parted(text)
         return thoughts, after

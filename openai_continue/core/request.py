@@ -134,8 +134,7 @@ class Requests:
         tools = None if choice.calling or self._calls is None else self._tools(self._calls)
         return RawReader(
             thinking=choice.thinking,
-            opens_answer=choice.closes_thoughts,
-            drops_gap=self._raw is not None and self._raw.drops_gap,
+            gap="" if self._raw is None or choice.closes_thoughts else self._raw.gap,
             tools=tools,
         )
 
