@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 from openai_continue.testing import Habits
+from openai_continue.testing.emulator.chat_replies import Completion, compose
 from openai_continue.testing.emulator.checks import Refused, granted_tokens, stop_strings
 from openai_continue.testing.emulator.habits import DEEPINFRA
 from openai_continue.testing.emulator.model import Model
-from openai_continue.testing.emulator.replies import DONE, Completion, compose, dump, event
+from openai_continue.testing.emulator.replies import DONE, dump, event
 from openai_continue.testing.emulator.template import rendered
 from tests.support.answers import Answer, Json
 from tests.support.ways import http

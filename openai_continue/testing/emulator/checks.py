@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from .habits import Habits
 
 #: A JSON object that is only read: the body of a request, or a message in it.
 Body: TypeAlias = Mapping[str, Any]
+#: What a path answers: chat requests, or text completions.
+Endpoint: TypeAlias = Literal["chat", "text"]
 
 # https://deepinfra.com/docs/openapi: ChatCompletionsIn.max_tokens and n.
 _MOST_TOKENS = 1_000_000
@@ -55,7 +57,7 @@ class ContextOverflow(Refused):
     """Prompt and answer do not fit into the context."""
 
 
-def validated(raw: bytes) -> dict[str, Any]:
+def validated(raw: bytes, endpoint: Endpoint) -> dict[str, Any]:
     """Return the body of a request as an object. Raises ``Refused`` if a server would not take it."""
     try:
         read: Any = json.loads(raw)
@@ -66,16 +68,20 @@ def validated(raw: bytes) -> dict[str, Any]:
             [], "Input should be a valid dictionary or object to extract fields from", "model_attributes_type"
         )
     body = cast("dict[str, Any]", read)
-    for name in ("model", "messages"):
+    for name in ("model", "messages") if endpoint == "chat" else ("model",):
         if body.get(name) is None:
             raise Invalid([name], "Field required")
     if "continuation" in body:
         # The key of this library: its client should have removed it.
         msg = "Unknown field: continuation"
         raise Refused(msg, kind="invalid_request_error", param="continuation")
-    _check_messages(body["messages"])
+    if endpoint == "chat":
+        _check_messages(body["messages"])
+        _check_number(body, "top_logprobs", 0, 20)
+    else:
+        _check_prompt(body.get("prompt"))
+        _check_number(body, "logprobs", 0, 20)
     _check_number(body, "n", 1, _MOST_CHOICES)
-    _check_number(body, "top_logprobs", 0, 20)
     if len(stop_strings(body)) > _MOST_STOPS:
         raise Invalid(["stop"], f"List should have at most {_MOST_STOPS} items after validation", "too_long")
     return body
@@ -91,6 +97,25 @@ def _check_messages(value: object) -> None:
             raise Invalid(["messages", at, "role"], "Field required")
         if not isinstance(cast("Body", message).get("content"), str | list | None):
             raise Invalid(["messages", at, "content"], "Input should be a valid string", "string_type")
+
+
+def _check_prompt(value: object) -> None:
+    """Refuse what is no prompt of a text completion. Raises ``Refused``."""
+    if value is None or value == []:
+        msg = "Either prompt or prompt_embeds must be provided and non-empty."
+        raise Refused(msg, param="prompt")
+    if not isinstance(value, str) and not _is_list(value, str) and not _is_list(value, int):
+        lists = cast("Sequence[object]", value) if isinstance(value, list) else [value]
+        if not all(one and _is_list(one, int) for one in lists):
+            msg = "prompt must be a string, array of strings, array of tokens, or array of token arrays"
+            raise Refused(msg, kind="invalid_request_error", param="prompt")
+
+
+def _is_list(value: object, kind: type) -> bool:
+    """Whether a value is a list of strings, or of integers."""
+    if not isinstance(value, list):
+        return False
+    return all(isinstance(one, kind) and not isinstance(one, bool) for one in cast("Sequence[object]", value))
 
 
 def _check_number(body: Body, name: str, least: int, most: int) -> None:
@@ -137,7 +162,8 @@ def granted_tokens(body: Body, prompt: int, *, cap: int, context: int, habits: H
     _check_cap(body, requested, cap=cap, habits=habits)
     if habits.over_cap == "stream" and body.get("stream"):
         cap = context
-    return token_limit(requested, prompt, cap=cap, context=context, habits=habits)
+    default = (habits.default_text_tokens if "prompt" in body else None) or habits.default_tokens
+    return token_limit(requested, prompt, cap=cap, context=context, habits=habits, default=default)
 
 
 def _check_options(body: Body, habits: Habits) -> None:
@@ -160,17 +186,19 @@ def _check_cap(body: Body, requested: int | None, *, cap: int, habits: Habits) -
         raise Refused(_OVER_CAP[habits.over_cap].format(asked=requested, cap=cap), kind="invalid_request_error")
 
 
-def token_limit(requested: int | None, prompt: int, *, cap: int, context: int, habits: Habits) -> int:
+def token_limit(  # noqa: PLR0913 - all are given by name
+    requested: int | None, prompt: int, *, cap: int, context: int, habits: Habits, default: int | None
+) -> int:
     """
     Return how many tokens the answer may have.
 
-    The cap is silent: a request for more tokens gets ``cap`` tokens. All numbers are tokens. Raises ``ContextOverflow``
-    with vLLM's messages.
+    The cap is silent: a request for more tokens gets ``cap`` tokens. ``default`` is for a request without a limit. All
+    numbers are tokens. Raises ``ContextOverflow`` with vLLM's messages.
     """
     room = context - prompt
     _check_room(requested, room, context)
     if requested is None:
-        return min(habits.default_tokens or cap, cap, room)
+        return min(default or cap, cap, room)
     if requested > room and habits.overflow != "clamp":
         # vLLM stops reading a prompt that is one token too long, so it can only say "at least".
         least = context - requested + 1

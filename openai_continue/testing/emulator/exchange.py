@@ -13,14 +13,17 @@ from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from .checks import ContextOverflow, Refused, granted_tokens, stop_strings, validated
+from .chat_replies import compose
+from .checks import ContextOverflow, Endpoint, Refused, granted_tokens, stop_strings, validated
 from .faults import Fault, Kind
 from .habits import Habits
 from .ledger import Ledger, Line
 from .model import Model
-from .replies import DONE, Completion, StreamEvent, compose, dump, event
+from .replies import DONE, Response, StreamEvent, dump, event
 from .sender import Sender
-from .template import rendered
+from .template import Prompt, rendered
+from .text_prompts import text_prompts
+from .text_replies import compose_text
 
 _HANG_SECONDS = 30.0
 _SERVER_ERRORS: dict[str, str] = {
@@ -62,6 +65,7 @@ class Exchange:
         compresses = server.habits.gzip and "gzip" in headers.get("accept-encoding", "")
         self._sender = Sender(send, line, self._logged, compresses=compresses)
         self._fault: Fault | None = None
+        self._endpoint: Endpoint = "chat" if scope["path"].endswith("/chat/completions") else "text"
 
     @property
     def _kind(self) -> Kind | None:
@@ -93,7 +97,7 @@ class Exchange:
 
     async def _answer(self, raw: bytes) -> None:
         try:
-            body = validated(raw)
+            body = validated(raw, self._endpoint)
             self._logged.body = body
             # A busy server turns requests away before it reads the prompt.
             self._fault = self._ledger.strike(self._logged)
@@ -116,26 +120,48 @@ class Exchange:
         else:
             await self._whole(completion)
 
-    def _completion(self, body: dict[str, Any]) -> Completion:
+    def _completion(self, body: dict[str, Any]) -> Response:
         """Have the model answer. Raises ``Refused``."""
-        server, model, habits = self._server, self._server.model, self._server.habits
-        prompt = rendered(body, habits)
-        self._logged.prompt_tokens = prompt.tokens
-        limit = granted_tokens(body, prompt.tokens, cap=server.cap, context=server.context, habits=habits)
-        if self._kind == "thinks_anew" and prompt.is_continued:
+        model, habits = self._server.model, self._server.habits
+        prompts = self._prompts(body)
+        self._logged.prompt_tokens = sum(prompt.tokens for prompt in prompts)
+        limits = [self._limit(body, prompt) for prompt in prompts]
+        if self._kind == "thinks_anew" and any(prompt.is_continued for prompt in prompts):
             habits = replace(habits, thinks=habits.thinks or "reasoning_content")
-            model, prompt = replace(model, habits=habits), replace(prompt, prefill="", thought="")
-        elif self._fault is not None and self._kind == "choice_error" and not body.get("stream"):
-            limit = min(limit, self._fault.after_tokens)
-        replies = model.replies(body, prompt, limit, stop_strings(body))
+            model = replace(model, habits=habits)
+            prompts = [replace(prompt, prefill="", thought="", tail=b"") for prompt in prompts]
+        replies = [
+            reply
+            for prompt, limit in zip(prompts, limits, strict=True)
+            for reply in model.replies(body, prompt, limit, stop_strings(body))
+        ]
         self._ledger.went_off(sum(reply.turn.is_derailed for reply in replies))
-        cached = self._ledger.cached_tokens(body["messages"])
-        completion = compose(body, prompt, replies, habits=habits, cached_tokens=cached)
+        cached = self._ledger.cached_tokens(prompts, habits)
+        if self._endpoint == "text":
+            response: Response = compose_text(body, prompts, replies, habits=habits, cached_tokens=cached)
+        else:
+            response = compose(body, prompts[0], replies, habits=habits, cached_tokens=cached)
         if self._kind == "other_model":
-            completion.head["model"] = "another/model"
-        return completion
+            response.head["model"] = "another/model"
+        return response
 
-    async def _whole(self, completion: Completion) -> None:
+    def _prompts(self, body: dict[str, Any]) -> list[Prompt]:
+        """Return the prompts of a request: one of a chat, or those of text completions. Raises ``Refused``."""
+        if self._endpoint == "chat":
+            return [rendered(body, self._server.habits)]
+        prompts = text_prompts(body, self._server.model, self._ledger.texts)
+        self._ledger.began_texts(prompts)
+        return prompts
+
+    def _limit(self, body: dict[str, Any], prompt: Prompt) -> int:
+        """Return how many tokens an answer may have. Raises ``Refused``."""
+        server = self._server
+        limit = granted_tokens(body, prompt.tokens, cap=server.cap, context=server.context, habits=server.habits)
+        if self._fault is not None and self._kind == "choice_error" and not body.get("stream"):
+            return min(limit, self._fault.after_tokens)
+        return limit
+
+    async def _whole(self, completion: Response) -> None:
         """Answer with a whole completion."""
         if self._kind in {"error_frame", "error_event"}:
             await self._fail(500, {"error": {"message": "The engine died", "type": "InternalServerError", "code": 500}})
@@ -150,7 +176,7 @@ class Exchange:
             await self._sender.start(200, "text/html")
             await self._sender.write(b"<html><body>502 Bad Gateway</body></html>", more=False)
             return
-        data = self._sender.packed(dump(_spoilt(completion.whole(), self._kind)))
+        data = self._sender.packed(dump(_spoilt(completion, self._kind)))
         await self._sender.start(200, "application/json", length=len(data))
         if self._kind in _CUT_SHORT:
             await self._cut_short(data)
@@ -168,11 +194,11 @@ class Exchange:
         await self._sender.pause(_HANG_SECONDS if self._kind == "hang" else 0)
         await self._sender.close()
 
-    def _finish(self, completion: Completion) -> None:
+    def _finish(self, completion: Response) -> None:
         self._logged.completion_tokens = sum(reply.completion_tokens for reply in completion.replies)
         self._logged.finish_reasons = completion.finishes
 
-    async def _stream(self, completion: Completion) -> None:
+    async def _stream(self, completion: Response) -> None:
         """Answer with a stream."""
         await self._sender.start(200, "text/event-stream; charset=utf-8")
         spoilt = self._spoilt_stream(completion)
@@ -182,13 +208,13 @@ class Exchange:
             self._finish(completion)
             await self._sender.write(b"" if self._kind == "no_done" else DONE, more=False)
 
-    def _spoilt_stream(self, completion: Completion) -> bytes | None:
+    def _spoilt_stream(self, completion: Response) -> bytes | None:
         """Return all of a stream that has no text because of a fault, or None if there is no such fault."""
         if self._kind == "not_json":
             return b"data: <html><body>502 Bad Gateway</body></html>\n\n"
-        delta = {"role": "assistant", "content": ""}
+        blank = {"index": 0, **completion.blank(), "logprobs": None, "finish_reason": "length"}
         choices: dict[Kind | None, list[object] | None] = {
-            "empty": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": "length"}],
+            "empty": [blank],
             "no_choices": [],
             "null_choices": None,
         }
@@ -196,7 +222,7 @@ class Exchange:
             return None
         return event({**completion.head, "choices": choices[self._kind]}) + DONE
 
-    async def _send_events(self, completion: Completion) -> bool:
+    async def _send_events(self, completion: Response) -> bool:
         """Send the events of a stream at the pace of the model. Return whether they were all sent."""
         delay, fault = self._server.token_delay, self._fault
         most = 1 if delay or fault else self._server.events_per_write
@@ -229,7 +255,7 @@ class Exchange:
         await self._sender.write(b"".join(batch))
         return True
 
-    async def _break(self, following: StreamEvent, completion: Completion) -> None:
+    async def _break(self, following: StreamEvent, completion: Response) -> None:
         """Break a stream off before an event."""
         if self._kind == "reset":
             await self._sender.reset()
@@ -241,7 +267,7 @@ class Exchange:
         elif self._kind == "early_end":
             await self._sender.write(b"", more=False)
         elif self._kind == "choice_error":
-            choice = {"index": 0, "delta": {"content": ""}, **_CHOICE_ERROR}
+            choice = {"index": 0, **completion.blank(), **_CHOICE_ERROR}
             await self._sender.write(event({**completion.head, "choices": [choice]}) + DONE, more=False)
         else:
             error = {"error": {"message": "The engine died", "type": "InternalServerError", "param": None, "code": 500}}
@@ -261,11 +287,12 @@ class Exchange:
         await self._sender.write(data, more=False)
 
 
-def _spoilt(completion: dict[str, Any], fault: Kind | None) -> dict[str, Any]:
-    """Return a completion without what the fault removes."""
+def _spoilt(response: Response, fault: Kind | None) -> dict[str, Any]:
+    """Return a whole answer without what the fault removes."""
+    completion = response.whole()
     if fault == "empty":
         for choice in completion["choices"]:
-            choice.update(message={"role": "assistant", "content": ""}, finish_reason="length")
+            choice.update(**response.blank(), finish_reason="length")
     elif fault == "choice_error":
         for choice in completion["choices"]:
             choice.update(_CHOICE_ERROR)

@@ -69,6 +69,9 @@ class Habits:
     #: The token limit if the request has none (Moonshot 1024, Fireworks 2048). None: what fits, up to the cap.
     default_tokens: int | None = None
 
+    #: The same of a request for a text completion (16: OpenAI, vLLM). None: as of a chat request (DeepInfra).
+    default_text_tokens: int | None = None
+
     #: What happens if the prompt and ``max_tokens`` together exceed the context. ``"400"``: an error (vLLM until
     #: mid-2026). ``"frame"``: in a stream, HTTP 200 with one SSE frame ``{"error_type", "error_message"}``.
     #: ``"clamp"``: as many tokens as fit (vLLM 0.32 and later). None: ``"frame"`` in a stream and ``"400"`` in a whole
@@ -104,8 +107,18 @@ class Habits:
     #: open block in the content; goes on with a bare answer; does not read ``reasoning_content``. ``"qwen3"``: goes on
     #: with a bare answer; reads ``reasoning_content``, and goes on with the thoughts if there is no content; doubles an
     #: open ``<think>`` in the content, so that the model derails. ``"raises"``: as ``"r1"``, but a closed block in the
-    #: content is a 400 (DeepSeek-R1 distills, GLM 4.6, on vLLM).
-    template: Literal["r1", "qwen3", "raises"] = "r1"
+    #: content is a 400 (DeepSeek-R1 distills, on vLLM). ``"glm"``: as ``"raises"``, but the model writes the opening
+    #: tag itself, and no newline after it, nor one before the closing tag (GLM 4.6, on vLLM).
+    template: Literal["r1", "qwen3", "raises", "glm"] = "r1"
+
+    #: What the parser makes of the blanks around thoughts. ``"kept"``: they belong to the thoughts and to the answer
+    #: (vLLM). ``"stripped"``: it removes them, at the end of thoughts that are cut too (llama.cpp). None: it removes
+    #: those that belong to the tags.
+    think_blanks: Literal["kept", "stripped"] | None = None
+
+    #: What in a request makes the model answer without thoughts: ``reasoning_effort`` if it is ``"none"``,
+    #: ``chat_template_kwargs`` with ``enable_thinking`` false, or either. None: nothing.
+    thinking_switch: Literal["reasoning_effort", "enable_thinking", "both"] | None = None
 
     #: When a continued answer arrives as reasoning, with null content (the deepseek_r1 parser of vLLM): ``"whole"`` (in
     #: whole answers), or ``"both"`` (in streams too). None: never.

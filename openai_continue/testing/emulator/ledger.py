@@ -5,7 +5,6 @@ What a server has seen and done. Tests read it from other threads.
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import struct
 import threading
@@ -13,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from .checks import Body
 from .faults import Fault
-from .template import conversation_tokens
+from .habits import Habits
+from .template import Prompt, length
 
 #: Host and port.
 Address: TypeAlias = "tuple[str, int]"
@@ -88,6 +87,7 @@ class Ledger:
         self._requests: list[Logged] = []
         self._struck = [0] * len(faults)
         self._prefixes: set[int] = set()
+        self._texts: set[str] = set()
         self._lines: dict[Address, Line] = {}
         #: How many connections were accepted, how many requests are being answered, how many prefills derailed.
         self.connections = 0
@@ -168,13 +168,23 @@ class Ledger:
                     return fault
             return None
 
-    def cached_tokens(self, messages: Sequence[Body]) -> int:
-        """Return how many tokens of the conversation were in the prompt of an earlier request."""
+    def cached_tokens(self, prompts: Sequence[Prompt], habits: Habits) -> int:
+        """Return how many tokens of the prompts were in an earlier request, without what the model wrote."""
         with self._lock:
             known = 0
-            for end in (len(messages), len(messages) - 1):
-                key = hash(json.dumps(messages[:end], sort_keys=True, default=str))
-                if not known and end and key in self._prefixes:
-                    known = conversation_tokens(messages[:end])
-                self._prefixes.add(key)
+            for prompt in prompts:
+                if hash(prompt.opening) in self._prefixes:
+                    known += length(prompt.opening, habits)
+                self._prefixes.add(hash(prompt.opening))
             return known
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The prompts of text completions that began a new text, the shortest ones first. ``clear()`` keeps them."""
+        with self._lock:
+            return tuple(sorted(self._texts, key=len))
+
+    def began_texts(self, prompts: Sequence[Prompt]) -> None:
+        """Remember the prompts of text completions."""
+        with self._lock:
+            self._texts.update(prompt.opening for prompt in prompts if prompt.source == "text")

@@ -8,30 +8,25 @@ these documents to the letter. It answers any other prefill with a text that can
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from . import texts
 from .arguments import planned
 from .calls import Calls, written
+from .chatml import plain
 from .checks import Body
 from .habits import DEEPINFRA, Habits
-from .template import THINK_END, CalledTools, Prompt, called_tools, wants_json, wished_tokens
-from .tokens import shown, tokenize
+from .segments import PartKind, Segment, after
+from .template import CalledTools, Prompt, called_tools, wants_json, wished_tokens
+from .thinking import THINK, THINK_END, Block, block
+from .tokens import following, shown
 
 #: The answer to every request, or a function that gets the body (without prefill) and the index of the choice.
 TextSource: TypeAlias = "str | Callable[[Body, int], str]"
-#: "hidden" text costs tokens, but the server's parsers remove it: the tags around thoughts. "calls" is what the model
-#: writes to call tools.
-PartKind: TypeAlias = Literal["content", "reasoning", "calls", "hidden"]
-#: A stretch of an answer.
-Segment: TypeAlias = tuple[PartKind, str]
-
 # More than DeepInfra's limit of `n`, so that any choice can be continued.
 _CANDIDATES = 8
-_OPEN = "<think>\n"
-_CLOSE = f"\n{THINK_END}\n\n"
 _CHATTER = "\n\nHope this helps!"
 _DERAILED = "⟦derailed: the prompt ends in a text that this model did not write⟧"
 _CALL_AFTER_TEXT_TOKENS = 40
@@ -53,6 +48,8 @@ class Turn:
     key: str = ""
     #: Whether the prefill is not the beginning of any text of this model.
     is_derailed: bool = False
+    #: The beginning of the first character, if the prompt ends within it.
+    tail: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,8 @@ class Reply:
     #: Hidden tokens and the end token are counted too.
     completion_tokens: int
     turn: Turn
+    #: Whether the model has written its end token.
+    is_ended: bool
 
     def text(self, kind: PartKind) -> str | None:
         """Return the text of one kind, or None if the model did not get that far."""
@@ -102,7 +101,7 @@ class Model:
     def turn(self, body: Body, prompt: Prompt, choice: int = 0) -> Turn:
         """Return what the model would write after a prompt."""
         if not prompt.is_continued:
-            return self._turn(body, prompt, self._answer(body, prompt, choice))
+            return self._turn(body, prompt, self._whole(body, prompt, choice, as_json=wants_json(body)))
         if wants_json(body) and not self.habits.grammar_follows:
             return self._turn(body, prompt, self._written(body, prompt, choice, as_json=True))
         for candidate in (choice, *(other for other in range(_CANDIDATES) if other != choice)):
@@ -110,65 +109,72 @@ class Model:
                 rest = self._rest(body, prompt, candidate, as_json=as_json)
                 if rest is not None:
                     return self._turn(body, prompt, rest)
-        return Turn((("content", _DERAILED),), is_derailed=True)
+        return Turn((Segment("content", _DERAILED),), is_derailed=True)
 
-    def _answer(self, body: Body, prompt: Prompt, choice: int) -> list[Segment]:
-        """Return a new answer."""
-        segments = self._block(prompt, body, choice)
+    def _whole(self, body: Body, prompt: Prompt, choice: int, *, as_json: bool) -> list[Segment]:
+        """Return a new answer, without the part of its think block that is in the prompt."""
+        written = self._written(body, prompt, choice, as_json=as_json)
+        thoughts = self._block(prompt, body, choice)
+        if thoughts is None or prompt.block == "all":
+            return written
         # R1's template has opened the think block in the prompt, so its parser never sees the opening tag. Without a
         # parser, the server puts the tag into the text.
-        if self.habits.thinks not in {None, "inline"} and self.habits.template != "qwen3":
-            segments = segments[1:]
-        return [*segments, *self._written(body, prompt, choice, as_json=wants_json(body))]
+        is_opened = prompt.block == "opening"
+        return [*(() if is_opened else thoughts.opening), *thoughts.opened, *written]
 
     def _written(self, body: Body, prompt: Prompt, choice: int, *, as_json: bool) -> list[Segment]:
         """Return the answer after the thoughts: the document, the calls, or both."""
-        called = called_tools(body, prompt.messages)
+        called = called_tools(prompt)
         segments: list[Segment] = []
         if called is None or called.is_after_text:
-            segments.append(("content", self._document(body, prompt, choice, as_json=as_json)))
+            segments.append(Segment("content", self._document(body, prompt, choice, as_json=as_json)))
         if self.habits.chatters_after_json and prompt.is_continued and not wants_json(body):
-            segments.extend([("content", _CHATTER)] if segments and _is_json_object(segments[0][1]) else ())
+            segments.extend([Segment("content", _CHATTER)] if segments and _is_json_object(segments[0].text) else ())
         if called is not None:
-            segments.append(("calls", self._calls(body, prompt, called).raw))
+            segments.append(Segment("calls", self._calls(body, prompt, called).raw))
         return segments
 
-    def _block(self, prompt: Prompt, body: Body, choice: int) -> list[Segment]:
-        """Return the think block, or nothing if the model does not think."""
-        if self.habits.thinks is None:
-            return []
+    def _block(self, prompt: Prompt, body: Body, choice: int) -> Block | None:
+        """Return the think block, or None if the model does not think."""
+        if self.habits.thinks is None or prompt.source == "text":
+            return None
         key = _key(body, prompt, choice)
-        thought = texts.thought(key, self.habits.think_tokens, byte_fallback=self._byte_fallback)
-        if self.habits.thinks == "inline":
-            return [("content", _OPEN), ("content", thought), ("content", _CLOSE)]
-        return [("hidden", _OPEN), ("reasoning", thought), ("hidden", _CLOSE)]
+        return block(self.habits, texts.thought(key, self.habits.think_tokens, byte_fallback=self._byte_fallback))
 
     def _rest(self, body: Body, prompt: Prompt, choice: int, *, as_json: bool) -> list[Segment] | None:
         """Return what follows the prefill in one document, or None if the document does not begin with the prefill."""
+        if prompt.source != "chat":
+            return after(self._whole(body, prompt, choice, as_json=as_json), prompt.prefill, prompt.tail)
         written = self._written(body, prompt, choice, as_json=as_json)
-        if self.habits.thinks is None:
-            return _after(written, prompt.prefill)
-        block = self._block(prompt, body, choice)
+        thoughts = self._block(prompt, body, choice)
+        if thoughts is None:
+            return after(written, prompt.prefill)
         if prompt.thought and not prompt.prefill:
-            return _after([*block[1:], *written], prompt.thought)
+            return after([*thoughts.opened, *written], prompt.thought.lstrip("\n"))
         thought, end, answer = prompt.prefill.partition(THINK_END)
         if end:
             # The thoughts do not matter once the block is closed: DeepInfra's own example sends none.
-            newlines = len(answer) - len(answer.lstrip("\n"))
-            rest = _after(written, answer[newlines:])
-            missing: Segment = (block[-1][0], "\n\n"[newlines:])
-            return rest if rest is None or answer[newlines:] else [missing, *rest]
-        if thought.startswith("<think>") and self.habits.template != "qwen3":
-            return _after([*block, *written], prompt.prefill)
-        return _after(written, prompt.prefill)
+            bare = answer.lstrip("\n")
+            missing = thoughts.closing[-1]
+            missing = missing._replace(text="\n\n"[len(answer) - len(bare) :])
+            rest = after(written, bare)
+            return rest if rest is None or bare else [missing, *rest]
+        if thought.startswith(THINK) and self.habits.template != "qwen3":
+            return after([*thoughts.opening, *thoughts.opened, *written], prompt.prefill)
+        # A parser that keeps blanks has given the answer those that follow the block.
+        kept = self.habits.think_blanks == "kept"
+        return after(written, prompt.prefill.lstrip("\n") if kept else prompt.prefill)
 
     def _turn(self, body: Body, prompt: Prompt, segments: list[Segment]) -> Turn:
         """Return segments as a turn."""
-        called = called_tools(body, prompt.messages)
+        if prompt.source != "chat":
+            # No parser reads a text completion.
+            return Turn(tuple(one._replace(kind="content") for one in segments), tail=prompt.tail)
+        called = called_tools(prompt)
         if called is None:
             return Turn(tuple(segments))
         calls = self._calls(body, prompt, called)
-        left = sum(len(text) for kind, text in segments if kind == "calls")
+        left = sum(len(one.text) for one in segments if one.kind == "calls")
         return Turn(tuple(segments), "tool_calls", calls, len(calls.raw) - left, _key(body, prompt, 0))
 
     def _calls(self, body: Body, prompt: Prompt, called: CalledTools) -> Calls:
@@ -200,7 +206,7 @@ class Model:
 
         A stop string must be in the new text: no server looks for one that begins in the prefill.
         """
-        parts, used = self._within(turn.segments, limit)
+        parts, used = self._within(turn, limit)
         finish: str = "length" if limit is not None and used >= limit else turn.finish
         stopped = _stopped(parts, stops)
         if stopped is not None:
@@ -208,20 +214,20 @@ class Model:
             used = sum(len(part.tokens) for part in parts)
         elif finish == "length":
             parts = self._with_cut_character(parts)
-        else:
-            used += 1
-        return Reply(tuple(parts), finish, used, turn)
+        is_ended = stopped is None and finish != "length"
+        return Reply(tuple(parts), finish, used + is_ended, turn, is_ended)
 
-    def _within(self, segments: Iterable[Segment], limit: int | None) -> tuple[list[Part], int]:
+    def _within(self, turn: Turn, limit: int | None) -> tuple[list[Part], int]:
         """Return the parts within a limit, and how many tokens they have."""
         parts: list[Part] = []
-        used = 0
-        for kind, text in segments:
-            tokens = tokenize(text, byte_fallback=self._byte_fallback)
+        used, tail = 0, turn.tail
+        for kind, text, before in turn.segments:
+            tokens = following(before, text, tail, byte_fallback=self._byte_fallback)
+            pieces, tail = shown(tokens, tail), b""
             room = len(tokens) if limit is None else min(limit - used, len(tokens))
             # The empty rest of a text is content too: "", not null.
             if room > 0 or (not tokens and (limit is None or used < limit)):
-                parts.append(Part(kind, tokens[:room], shown(tokens)[:room]))
+                parts.append(Part(kind, tokens[:room], pieces[:room]))
                 used += room
         return parts, used
 
@@ -240,30 +246,7 @@ class Model:
 
 def _key(body: Body, prompt: Prompt, choice: int) -> str:
     """Return what decides on the text."""
-    return json.dumps([prompt.messages, body.get("seed"), choice], sort_keys=True, default=str)
-
-
-def _after(segments: list[Segment], beginning: str) -> list[Segment] | None:
-    """Return what follows a beginning of segments, or None if they do not begin so."""
-    rest: list[Segment] = []
-    left = beginning
-    for kind, whole in segments:
-        text, bare = whole, left.lstrip()
-        # The model goes on with a call whatever white space is before it.
-        if kind == "calls" and bare:
-            left, text = bare, whole.lstrip()
-        # If a segment ends where the beginning does, its empty end is kept: "" is not null.
-        if left.startswith(text) and left != text:
-            left = left[len(text) :]
-        elif text.startswith(left):
-            rest.append((kind, text[len(left) :]))
-            left = ""
-        elif kind == "calls" and not bare:
-            rest.append((kind, text.lstrip()))
-            left = ""
-        else:
-            return None
-    return None if left else rest
+    return json.dumps([plain(prompt.messages), body.get("seed"), choice], sort_keys=True, default=str)
 
 
 def _is_json_object(text: str) -> bool:

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .chatml import source
 from .checks import requested_tokens, stop_strings
 from .exchange import Exchange
 from .faults import Fault
@@ -26,6 +27,7 @@ from .habits import DEEPINFRA, Habits
 from .ledger import Ledger, Logged
 from .model import Model, Reply, TextSource
 from .template import rendered
+from .text_prompts import raw_prompt, text_prompts
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -179,7 +181,8 @@ class Emulator:
 
     def uncapped(self, body: Mapping[str, Any], choice: int = 0) -> str:
         """
-        Return the content that a server without cap and context limit would answer to a request.
+        Return the content that a server without cap and context limit would answer to a request. A body with a
+        ``prompt`` is one for a text completion.
 
         The token limit and the stop strings of the request itself apply. Raises ``Refused`` if the server would refuse
         the request. It works without ``start()``.
@@ -210,8 +213,39 @@ class Emulator:
         reply = self._uncapped(body, choice)
         return sum(len(part.tokens) for part in reply.parts)
 
+    def raw(self, body: Mapping[str, Any], choice: int = 0) -> str:
+        """
+        Return all that the model writes to answer a chat request: thoughts, tags, calls in its own syntax.
+
+        It is what ``uncapped({"prompt": prompt_of(body)})`` returns, but the limits of the request are not looked at.
+        """
+        turn = self.model.turn(body, raw_prompt(self.prompt_of(body), self.habits), choice)
+        return "".join(segment.text for segment in turn.segments)
+
+    def prompt_of(self, body: Mapping[str, Any]) -> str:
+        """Return the prompt that the chat template makes of a chat request. Raises ``Refused``."""
+        return rendered(body, self.habits).text
+
+    @property
+    def chat_template(self) -> str:
+        """
+        The chat template of the model, a text for Jinja. It renders what ``prompt_of()`` returns.
+
+        It is written to a file as it is, as ``chat_template.jinja``. Like those on the Hub, it reads ``messages``,
+        ``tools``, ``add_generation_prompt``, the words of ``chat_template_kwargs``, and the filter ``tojson`` of
+        ``transformers``, which escapes and sorts nothing. The arguments of calls are objects, as vLLM gives them.
+        """
+        return source(self.habits)
+
     def _uncapped(self, body: Mapping[str, Any], choice: int) -> Reply:
-        turn = self.model.turn(body, rendered(body, self.habits), choice)
+        if "prompt" in body:
+            prompts = text_prompts(body, self.model, self.ledger.texts)
+            self.ledger.began_texts(prompts)
+            at, choice = divmod(choice, body.get("n") or 1)
+            prompt = prompts[at]
+        else:
+            prompt = rendered(body, self.habits)
+        turn = self.model.turn(body, prompt, choice)
         return self.model.reply(turn, requested_tokens(body, self.habits), stop_strings(body))
 
     def _application(self) -> Starlette:
@@ -220,6 +254,7 @@ class Emulator:
         for root in _ROOTS:
             routes += [
                 Route(f"{root}/chat/completions", app, methods=["POST"]),
+                Route(f"{root}/completions", app, methods=["POST"]),
                 Route(f"{root}/chat/completions", _list_stored, methods=["GET"]),
                 Route(f"{root}/chat/completions/{{id}}", _get_stored, methods=["GET", "POST"]),
                 Route(f"{root}/chat/completions/{{id}}", _delete_stored, methods=["DELETE"]),
@@ -230,7 +265,7 @@ class Emulator:
 
 
 class _Completions:
-    """The endpoint of completions. It is a bare ASGI application because it has to break off answers."""
+    """The endpoints of completions. It is a bare ASGI application because it has to break off answers."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator

@@ -7,13 +7,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+from .chatml import content_text, opening
 from .checks import Body, Refused
 from .habits import Habits
+from .thinking import THINK_END, is_off, is_opened, tags
 from .tokens import count
-
-THINK_END = "</think>"
 
 _SIZE = re.compile(r"(\d[\d_,]*)\s*tokens")
 _CALL = re.compile(
@@ -24,32 +24,46 @@ _CALL = re.compile(
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the chat template makes of the messages."""
+    """What the model reads before it writes."""
 
-    #: The conversation without the prefill.
+    #: The conversation without the prefill, and the tools that it lists.
     messages: tuple[Body, ...]
+    tools: tuple[Body, ...]
+    #: All of the prompt, and how much of it comes before what the model writes.
+    text: str
+    opening: str
     #: The length of the prompt, in tokens.
     tokens: int
     #: The part of the answer at the end of the prompt.
     prefill: str = ""
     #: The thoughts before it, if the template reads them from a field.
     thought: str = ""
+    #: What is in the prompt of the think block of an answer that is not continued.
+    block: Literal["nothing", "opening", "all"] = "nothing"
+    #: Where the prompt is from. ``"chat"``: the messages of a request. Else it is the text that a request has, in which
+    #: the prefill has all that the model has written, tags too: ``"raw"``: a conversation in the form of the chat
+    #: template. ``"text"``: any text, to which the model thinks nothing.
+    source: Literal["chat", "raw", "text"] = "chat"
+    #: The beginning of a character after the prefill.
+    tail: bytes = b""
+    #: The token ids that the request has in place of a text.
+    ids: tuple[int, ...] | None = None
 
     @property
     def is_continued(self) -> bool:
         """Whether the model has to go on with a text."""
-        return bool(self.prefill or self.thought)
+        return bool(self.prefill or self.thought or self.tail)
 
 
 def rendered(body: Body, habits: Habits) -> Prompt:
     """
-    Return the prompt of a request. A trailing assistant message is its prefill, if this server takes it for one.
+    Return the prompt of a chat request. A trailing assistant message is its prefill, if the server takes it for one.
 
     Raises ``Refused`` if the template or the server would refuse the messages.
     """
     messages = tuple(cast("Sequence[Body]", body["messages"]))
     last, before = messages[-1], messages[:-1]
-    whole = Prompt(messages, conversation_tokens(messages))
+    whole = _fresh(body, messages, habits)
     if last.get("role") != "assistant" or last.get("tool_calls"):
         # With its flags set, vLLM leaves out the header of the answer, and the model goes on with the user's words.
         is_lost = habits.marker == "continue_final_message" and _is_flagged(body)
@@ -59,12 +73,26 @@ def rendered(body: Body, habits: Habits) -> Prompt:
         raise Refused(msg, kind="invalid_request_error")
     if habits.ignores_prefill:
         return replace(whole, messages=before)
-    if not _is_marked(body, last, habits):
-        return whole
+    return _continued(body, before, last, habits) if _is_marked(body, last, habits) else whole
+
+
+def _fresh(body: Body, messages: tuple[Body, ...], habits: Habits) -> Prompt:
+    """Return a prompt whose answer has not begun."""
+    tools = tuple(cast("Sequence[Body]", body.get("tools") or ()))
+    conversation, (opened, closed) = opening(messages, tools), tags(habits)
+    block: Literal["nothing", "opening", "all"] = "opening" if is_opened(habits) else "nothing"
+    if is_off(body, habits):
+        block = "all"
+    text = conversation + {"nothing": "", "opening": opened, "all": opened + closed}[block]
+    return Prompt(messages, tools, text, conversation, length(text, habits), block=block)
+
+
+def _continued(body: Body, before: tuple[Body, ...], last: Body, habits: Habits) -> Prompt:
+    """Return a prompt that ends in the message ``last``."""
     prefill, thought = content_text(last), ""
     if habits.thinks and habits.template == "qwen3":
         thought = str(last.get("reasoning_content") or last.get("reasoning") or "")
-    if habits.thinks and habits.template == "raises" and THINK_END in prefill:
+    if habits.thinks and habits.template in {"raises", "glm"} and THINK_END in prefill:
         msg = (
             "continue_final_message is set but the final message does not appear in the chat after applying the "
             "chat template! This can happen if the chat template deletes portions of the final message. "
@@ -73,7 +101,16 @@ def rendered(body: Body, habits: Habits) -> Prompt:
         raise Refused(msg)
     if habits.trims:
         prefill = prefill.rstrip()
-    return Prompt(before, conversation_tokens(before) + count(prefill) + count(thought), prefill, thought)
+    whole, (opened, closed) = _fresh(body, before, habits), tags(habits)
+    written = (opened + thought + (closed if prefill else "") if thought else "") + prefill
+    text = whole.opening + written
+    tokens = length(text, habits)
+    return Prompt(before, whole.tools, text, whole.opening, tokens, prefill=prefill, thought=thought)
+
+
+def length(text: str, habits: Habits) -> int:
+    """Return the number of tokens of a prompt."""
+    return count(text, byte_fallback=habits.cut_characters is not None)
 
 
 def _is_marked(body: Body, last: Body, habits: Habits) -> bool:
@@ -109,7 +146,7 @@ class CalledTools:
     size: int | None
 
 
-def called_tools(body: Body, messages: Sequence[Body]) -> CalledTools | None:
+def called_tools(prompt: Prompt) -> CalledTools | None:
     """
     Return the tools that the model calls, or None.
 
@@ -117,10 +154,10 @@ def called_tools(body: Body, messages: Sequence[Body]) -> CalledTools | None:
     "then call the tool" make it write a text first. The name of a tool may follow, then "twice" for two calls, of this
     tool and of the next one, and then "with 3000 tokens".
     """
-    asked = _CALL.search(last_user_text(messages))
-    if not body.get("tools") or asked is None or messages[-1].get("role") == "tool":
+    asked = _CALL.search(last_user_text(prompt.messages))
+    if not prompt.tools or asked is None or prompt.messages[-1].get("role") == "tool":
         return None
-    tools = [cast("Body", tool["function"]) for tool in body["tools"]]
+    tools = [cast("Body", tool["function"]) for tool in prompt.tools]
     first = next((at for at, tool in enumerate(tools) if tool["name"] == asked["name"]), 0)
     functions = [tools[first], tools[(first + 1) % len(tools)]] if asked["twice"] else [tools[first]]
     size = int(re.sub(r"\D", "", asked["size"])) if asked["size"] else None
@@ -139,21 +176,6 @@ def wants_json(body: Body) -> bool:
     return isinstance(wanted, Mapping) and cast("Body", wanted).get("type") in {"json_object", "json_schema", "regex"}
 
 
-def content_text(message: Body) -> str:
-    """Return the text of a message, whose content is a string, a list of parts, or null."""
-    content: object = message.get("content")
-    if isinstance(content, str) or content is None:
-        return content or ""
-    parts = cast("Sequence[Body]", content)
-    return "".join(str(part.get("text") or "") for part in parts)
-
-
 def last_user_text(messages: Sequence[Body]) -> str:
     """Return the text of the user's last message, or "" if there is none."""
     return next((content_text(message) for message in reversed(messages) if message.get("role") == "user"), "")
-
-
-def conversation_tokens(messages: Sequence[Body]) -> int:
-    """Return the number of tokens of messages and of the header of the answer."""
-    # Header and end of a message, as in ChatML: <|im_start|>, role, newline; <|im_end|>, newline.
-    return 3 + sum(5 + count(content_text(message)) for message in messages)

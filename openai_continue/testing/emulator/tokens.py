@@ -17,14 +17,13 @@ from functools import lru_cache
 _DENSE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 # Symbols, joiners and variation selectors: the parts of emoji.
 _SYMBOL = "\u200d\u20e3\u2600-\u27bf\ufe0f\U00010000-\U0010ffff"
-# The special tokens around tool calls: each is one token in the vocabulary of its family.
-_SPECIAL = r"""(?:<(?:/?(?:tool_call|arg_key|arg_value|minimax:tool_call)|\|[a-z_]+\||\|"\||\|tool_call|tool_call\|
-    |｜tool▁[a-z▁]+｜|escape|(?:start|end)_function_call)>|｜DSML｜)"""
+# The special tokens of messages, thoughts and tool calls: each is one token in the vocabulary of its family.
+_SPECIAL = r"""(?:<(?:/?(?:think|tool_call|arg_key|arg_value|minimax:tool_call)|\|[a-z_]+\||\|"\||\|tool_call
+    |tool_call\||｜tool▁[a-z▁]+｜|escape|(?:start|end)_function_call)>|｜DSML｜)"""
 
 _TOKEN = re.compile(
     rf"""
-      </?think>                                       # a special token of reasoning models
-    | {_SPECIAL}
+      {_SPECIAL}
     | [{_SYMBOL}]
     | '(?i:s|t|re|ve|m|ll|d)
     | [{_DENSE}]{{1,2}}
@@ -82,13 +81,43 @@ def _is_rare(character: str) -> bool:
 
 
 @lru_cache(maxsize=512)
-def count(text: str) -> int:
+def count(text: str, *, byte_fallback: bool = False) -> int:
     """Return the number of tokens of a text."""
+    if byte_fallback:
+        return len(tokenize(text, byte_fallback=True))
     return sum(1 for _ in _TOKEN.finditer(text))
 
 
 @lru_cache(maxsize=256)
-def shown(tokens: tuple[bytes, ...]) -> tuple[str, ...]:
-    """Return the text that each token completes: "" if the token ends inside a character."""
+def shown(tokens: tuple[bytes, ...], tail: bytes = b"") -> tuple[str, ...]:
+    """
+    Return the text that each token completes: "" if the token ends inside a character.
+
+    ``tail`` is the beginning of a character before the first token.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
+    decoder.decode(tail)
     return tuple(decoder.decode(token) for token in tokens)
+
+
+def following(before: str, text: str, tail: bytes = b"", *, byte_fallback: bool = False) -> tuple[bytes, ...]:
+    """
+    Return the tokens of a text that the model goes on with after ``before``.
+
+    They are those of the two texts together, if the cut is between two tokens. ``tail`` is a beginning of the first
+    character of the text that is written already.
+    """
+    left = len(before.encode("utf-8", "surrogatepass")) + len(tail)
+    whole = tokenize(before + text, byte_fallback=byte_fallback) if left else ()
+    for at, token in enumerate(whole):
+        if left <= 0:
+            return whole[at:] if left == 0 else _alone(text, tail, byte_fallback=byte_fallback)
+        left -= len(token)
+    return () if whole and left == 0 else _alone(text, tail, byte_fallback=byte_fallback)
+
+
+def _alone(text: str, tail: bytes, *, byte_fallback: bool) -> tuple[bytes, ...]:
+    """Return the tokens of a text without what is before it."""
+    if not tail:
+        return tokenize(text, byte_fallback=byte_fallback)
+    return text[0].encode()[len(tail) :], *tokenize(text[1:], byte_fallback=byte_fallback)
