@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from .checks import Body
 from .habits import Habits
@@ -27,6 +27,8 @@ class Completion(Response):
     misfiles: bool
     #: How many alternatives each token has in the logprobs; None if there are no logprobs.
     top_logprobs: int | None
+
+    ids_in_choices: ClassVar[bool] = False
 
     def blank(self) -> dict[str, Any]:
         """Return the empty message of a choice without any text."""

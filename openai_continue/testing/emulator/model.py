@@ -20,7 +20,7 @@ from .checks import Body
 from .habits import DEEPINFRA, Habits
 from .segments import PartKind, Segment, after
 from .template import CalledTools, Prompt, called_tools, wants_json, wished_tokens
-from .thinking import THINK, THINK_END, Block, block
+from .thinking import THINK, THINK_END, Block, block, unpadded
 from .tokens import following, shown
 
 #: The answer to every request, or a function that gets the body (without prefill) and the index of the choice.
@@ -115,6 +115,8 @@ class Model:
         """Return a new answer, without the part of its think block that is in the prompt."""
         written = self._written(body, prompt, choice, as_json=as_json)
         thoughts = self._block(prompt, body, choice)
+        if thoughts is not None and self.habits.think_blanks == "stripped":
+            written = unpadded(written)
         if thoughts is None or prompt.block == "all":
             return written
         # R1's template has opened the think block in the prompt, so its parser never sees the opening tag. Without a
@@ -213,7 +215,7 @@ class Model:
             parts, finish = stopped, "stop"
             used = sum(len(part.tokens) for part in parts)
         elif finish == "length":
-            parts = self._with_cut_character(parts)
+            parts = self._without_blanks(self._with_cut_character(parts))
         is_ended = stopped is None and finish != "length"
         return Reply(tuple(parts), finish, used + is_ended, turn, is_ended)
 
@@ -242,6 +244,17 @@ class Model:
                 break
             pending += len(token)
         return [*parts[:-1], replace(last, texts=(*last.texts[:-1], last.texts[-1] + "\ufffd" * pending))]
+
+    def _without_blanks(self, parts: list[Part]) -> list[Part]:
+        """Return parts without the blanks at the end of cut thoughts, if the server's parser removes them."""
+        if self.habits.think_blanks != "stripped" or not parts or parts[-1].kind != "reasoning":
+            return parts
+        left = len("".join(parts[-1].texts).rstrip())
+        kept: list[str] = []
+        for text in parts[-1].texts:
+            kept.append(text[:left])
+            left -= len(kept[-1])
+        return [*parts[:-1], replace(parts[-1], texts=tuple(kept))]
 
 
 def _key(body: Body, prompt: Prompt, choice: int) -> str:

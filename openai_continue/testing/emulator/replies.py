@@ -11,12 +11,14 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import Any, ClassVar, NamedTuple, TypedDict, cast
 
 from .checks import Body
 from .habits import Habits
 from .model import Part, Reply
 from .template import Prompt
+from .tokens import tokenize
+from .vocabulary import END, ids_of
 
 DONE = b"data: [DONE]\n\n"
 
@@ -82,6 +84,9 @@ class Response(ABC):
     #: The fields of the response before its choices: ``id``, ``object``, ``created``, ``model``, ...
     head: dict[str, Any]
 
+    #: Whether the token ids of a prompt are in its choices. If not, they are beside them.
+    ids_in_choices: ClassVar[bool]
+
     @property
     @abstractmethod
     def finishes(self) -> tuple[str, ...]:
@@ -105,12 +110,23 @@ class Response(ABC):
 
     def whole(self) -> dict[str, Any]:
         """Return the whole answer, an object of the API."""
-        body = {**self.head, "choices": [self.choice(index) for index in range(len(self.replies))]}
-        return body if self.habits.usage == "never" else {**body, "usage": self.usage}
+        choices = [self.choice(index) for index in range(len(self.replies))]
+        body = {**self.head, "choices": choices}
+        if self.habits.usage != "never":
+            body["usage"] = self.usage
+        for index, choice in enumerate(choices) if self._wants_ids else ():
+            parts = self.replies[index].parts
+            choice["token_ids"] = self._written_ids(
+                index, [token for part in parts for token in part.tokens], is_end=True
+            )
+            (choice if self.ids_in_choices else body)["prompt_token_ids"] = self._prompt_ids(index)
+        return body
 
     def events(self, chunk_tokens: int) -> Iterator[StreamEvent]:
         """Return the events of the stream, ``chunk_tokens`` tokens each, except ``[DONE]``. The choices take turns."""
         running = {index: self.pieces(index, chunk_tokens) for index in range(len(self.replies))}
+        # The choices whose prompts a chunk still has to show.
+        unshown = set(running) if self.ids_in_choices else {0}
         while running:
             for index, pieces in list(running.items()):
                 piece = next(pieces)
@@ -118,11 +134,31 @@ class Response(ABC):
                     del running[index]
                 choice = {"index": index, **piece.fields, "logprobs": piece.logprobs, "finish_reason": piece.finish}
                 chunk = {**self.head, "choices": [choice]}
+                if self._wants_ids:
+                    choice["token_ids"] = self._written_ids(index, piece.tokens, is_end=piece.finish is not None)
+                    if index in unshown:
+                        (choice if self.ids_in_choices else chunk)["prompt_token_ids"] = self._prompt_ids(index)
+                        unshown.remove(index)
                 if self.usage_on_finish and not running:
                     chunk["usage"] = self.usage
                 yield StreamEvent(event(chunk), len(piece.tokens), piece.finish is not None)
         if self.usage_after:
             yield StreamEvent(event({**self.head, "choices": [], "usage": self.usage}), is_end=True)
+
+    @property
+    def _wants_ids(self) -> bool:
+        return bool(self.body.get("return_token_ids"))
+
+    def _written_ids(self, index: int, tokens: Sequence[bytes], *, is_end: bool) -> list[int]:
+        """Return the ids of tokens that the model wrote. Like vLLM's, they have its end token."""
+        return ids_of([*tokens, END] if is_end and self.replies[index].is_ended else tokens)
+
+    def _prompt_ids(self, index: int) -> list[int]:
+        """Return the ids of the prompt of a choice."""
+        prompt = self.prompt(index)
+        if prompt.ids is not None:
+            return list(prompt.ids)
+        return ids_of(tokenize(prompt.text, byte_fallback=self.habits.cut_characters is not None))
 
 
 def common(

@@ -102,6 +102,10 @@ def _continued(body: Body, before: tuple[Body, ...], last: Body, habits: Habits)
     if habits.trims:
         prefill = prefill.rstrip()
     whole, (opened, closed) = _fresh(body, before, habits), tags(habits)
+    if thought and not prefill and body.get("continue_final_message") is True:
+        # The template closes the block to go on with the content.
+        text = whole.opening + opened + thought + closed
+        return replace(whole, text=text, tokens=length(text, habits), block="all")
     written = (opened + thought + (closed if prefill else "") if thought else "") + prefill
     text = whole.opening + written
     tokens = length(text, habits)

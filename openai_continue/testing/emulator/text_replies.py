@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .checks import Body
 from .habits import Habits
@@ -24,6 +24,8 @@ class TextCompletion(Response):
     echoes: bool
     #: How many alternatives each token has in the logprobs; None if there are no logprobs.
     top_logprobs: int | None
+
+    ids_in_choices: ClassVar[bool] = True
 
     @property
     def finishes(self) -> tuple[str, ...]:
@@ -69,7 +71,9 @@ class TextCompletion(Response):
                     last, waiting = _piece(text, entries.taken(), waiting), ()
         if last.tokens and (waiting or not self.habits.finish_with_text):
             yield last
-            last = _piece("", entries.taken() if waiting else None, waiting)
+            last = _piece("")
+        if waiting:
+            last = _piece("", entries.taken(), waiting)
         yield last._replace(finish=self.finishes[index])
 
     def _echo(self, index: int) -> tuple[tuple[bytes, ...], tuple[str, ...]]:

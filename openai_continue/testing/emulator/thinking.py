@@ -4,6 +4,7 @@ The think block: its tags, who writes them, and what a parser makes of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from .checks import Body
@@ -66,6 +67,14 @@ def block(habits: Habits, thought: str) -> Block:
         thoughts,
         _some(("reasoning", before), ("hidden", THINK_END), ("content", behind)),
     )
+
+
+def unpadded(answer: Sequence[Segment]) -> list[Segment]:
+    """Return an answer whose first blanks the server's parser removes."""
+    first, *others = answer
+    bare = first.text.lstrip()
+    blanks = Segment("hidden", first.text[: len(first.text) - len(bare)])
+    return [*answer] if first.kind != "content" or not blanks.text else [blanks, first._replace(text=bare), *others]
 
 
 def _some(*segments: tuple[PartKind, str]) -> tuple[Segment, ...]:

@@ -26,7 +26,7 @@ TOOL: dict[str, Any] = {
 CALL: dict[str, Any] = {
     **BODY,
     "tools": [TOOL],
-    "messages": [{**ASK, "content": "Write 20 tokens, then call the tool twice with 60 tokens."}],
+    "messages": [{**ASK, "content": "Write 20 tokens, then call the tool twice with 210 tokens."}],
 }
 SHORT: dict[str, Any] = {**BODY, "messages": [{**ASK, "content": "Write 90 tokens."}]}
 LONG: dict[str, Any] = {
@@ -120,7 +120,7 @@ def test_every_cut_of_calls(calls: CallSyntax) -> None:
         prompt, whole = rendered(emulator, CALL), emulator.raw(CALL)
         assert whole.endswith(emulator.uncapped_raw(CALL))
         assert [name for name, _ in emulator.uncapped_calls(CALL)] == ["save", "save"]
-        for cut in range(0, len(whole), 3):
+        for cut in range(0, len(whole), 5):
             assert completed(emulator, prompt + whole[:cut]) == (whole[cut:], "stop")
         assert emulator.derailed == 0
 
