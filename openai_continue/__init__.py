@@ -16,33 +16,41 @@ if TYPE_CHECKING:
     from .clients import AsyncOpenAI, OpenAI
     from .errors import SettingsError
     from .patching import is_patched, patch, unpatch
-    from .report import Round, SeamReport
+    from .report import ErrorReport, PromptTokens, Report, Round, SeamReport, report_of
     from .settings import Continuation
     from .switches import disabled
 
 _HOMES = {
     "AsyncOpenAI": "clients",
     "Continuation": "settings",
+    "ErrorReport": "report",
     "OpenAI": "clients",
+    "PromptTokens": "report",
+    "Report": "report",
     "Round": "report",
     "SeamReport": "report",
     "SettingsError": "errors",
     "disabled": "switches",
     "is_patched": "patching",
     "patch": "patching",
+    "report_of": "report",
     "unpatch": "patching",
 }
 
 __all__ = [
     "AsyncOpenAI",
     "Continuation",
+    "ErrorReport",
     "OpenAI",
+    "PromptTokens",
+    "Report",
     "Round",
     "SeamReport",
     "SettingsError",
     "disabled",
     "is_patched",
     "patch",
+    "report_of",
     "unpatch",
 ]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,19 +24,78 @@ class Round:
     """One request and its response. ``on_round`` is called with it, and the report lists it."""
 
     #: The ``id`` of the round's completion, if there is one.
-    id: str | None
+    id: str | None = None
     #: The response's ``x-request-id`` header, if there is one.
-    request_id: str | None
+    request_id: str | None = None
     #: The model that the server says it used. A gateway may use another one in a later round.
-    model: str | None
+    model: str | None = None
     #: Index of the choice that the round wrote, or None for the first round of a request with ``n > 1``.
-    choice: int | None
+    choice: int | None = None
     #: The server's own; "length" if any of several choices was cut; None if the round broke off.
-    finish_reason: str | None
+    finish_reason: str | None = None
     #: The server's own usage object, or None if it sent none. Tokens.
-    usage: dict[str, Any] | None
+    usage: dict[str, Any] | None = None
     #: Where this round meets the one before it; None for the first round.
-    seam: SeamReport | None
+    seam: SeamReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorReport:
+    """The error that ended an answer, if the caller got what had arrived instead of the exception."""
+
+    #: The name of the SDK's exception class, or "invalid_document" if the joined text is not the document asked for.
+    type: str = ""
+    #: The HTTP status, if the server answered.
+    status: int | None = None
+    #: The response's ``x-request-id`` header, if there is one.
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptTokens:
+    """The prompt tokens of the first and of the last round; None if the server did not count them."""
+
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What ``report_of()`` returns: the object ``continuation`` of an answer, with types."""
+
+    #: One for each request, in order.
+    rounds: tuple[Round, ...] = ()
+    #: Why the answer ends: the model's own end, such as "stop", or why it still ends in "length".
+    stopped_by: str = ""
+    #: The error that ended the answer, or None.
+    error: ErrorReport | None = None
+    #: The sum over all rounds, which was billed; None if the server reported none.
+    usage: dict[str, Any] | None = None
+    prompt_tokens: PromptTokens = PromptTokens()
+    #: How many rounds came from the journal of another process.
+    resumed: int = 0
+
+
+def report_of(answer: object) -> Report | None:
+    """
+    Return the report of an answer, or None if it has none because its first round was all.
+
+    ``answer``: a completion, whole or parsed; a chunk, of which the last one of a stream has the report; or one of them
+    as a dict. Keys that this version does not know are ignored, and those that are missing have their defaults.
+    """
+    found = answer.get("continuation") if isinstance(answer, Mapping) else getattr(answer, "continuation", None)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    shown = _object(found)  # pyright: ignore[reportUnknownArgumentType]
+    if shown is None:
+        return None
+    rounds, error, prompts = shown.get("rounds"), _object(shown.get("error")), _object(shown.get("prompt_tokens"))
+    return Report(
+        rounds=tuple(_round(each) for each in cast("list[object]", rounds)) if isinstance(rounds, list) else (),
+        stopped_by=_text(shown, "stopped_by") or "",
+        error=None if error is None else _error(error),
+        usage=_object(shown.get("usage")),
+        prompt_tokens=PromptTokens(first=_count(prompts or {}, "first"), last=_count(prompts or {}, "last")),
+        resumed=_count(shown, "resumed") or 0,
+    )
 
 
 def report(
@@ -78,3 +137,44 @@ def report(
 def _shown(value: Round | SeamReport) -> dict[str, Any]:
     # asdict() would copy each usage object deeply.
     return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _round(value: object) -> Round:
+    shown = _object(value) or {}
+    seam = _object(shown.get("seam"))
+    return Round(
+        id=_text(shown, "id"),
+        request_id=_text(shown, "request_id"),
+        model=_text(shown, "model"),
+        choice=_count(shown, "choice"),
+        finish_reason=_text(shown, "finish_reason"),
+        usage=_object(shown.get("usage")),
+        seam=None if seam is None else _seam(seam),
+    )
+
+
+def _seam(shown: dict[str, Any]) -> SeamReport:
+    return SeamReport(**{name: _count(shown, name) or 0 for name in ("held_back", "cut", "dropped")})
+
+
+def _error(shown: dict[str, Any]) -> ErrorReport:
+    return ErrorReport(
+        type=_text(shown, "type") or "", status=_count(shown, "status"), request_id=_text(shown, "request_id")
+    )
+
+
+# The answer may come from another version of this library, or from a server that has a field of the same name.
+
+
+def _object(value: object) -> dict[str, Any] | None:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def _text(shown: dict[str, Any], name: str) -> str | None:
+    value = shown.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _count(shown: dict[str, Any], name: str) -> int | None:
+    value = shown.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
