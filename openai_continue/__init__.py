@@ -11,14 +11,14 @@ from __future__ import annotations
 # Type checkers know the name; importing the module typing would cost more than the rest of this package.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from .clients import AsyncOpenAI, OpenAI
     from .errors import SettingsError
     from .patching import is_patched, patch, unpatch
     from .report import ErrorReport, PromptTokens, Report, Round, SeamReport, report_of
     from .settings import Continuation
     from .switches import disabled
+
+    __version__: str
 
 _HOMES = {
     "AsyncOpenAI": "clients",
@@ -55,17 +55,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+# Hidden from type checkers, which would take each misspelt name for one that it finds.
+if not TYPE_CHECKING:
 
-        return version("openai-continue")
-    if name in _HOMES:
-        from importlib import import_module
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version
 
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+            return version("openai-continue")
+        if name in _HOMES:
+            from importlib import import_module
+
+            return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:

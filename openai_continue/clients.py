@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import openai
+from typing_extensions import Self, Unpack
 
+from .client_options import AsyncClientOptions, AsyncCopyOptions, ClientOptions, CopyOptions
 from .errors import SettingsError
 from .sdk import hooks
 from .settings import Continuation
@@ -19,13 +22,13 @@ class OpenAI(hooks.ContinuesItself, openai.OpenAI):
     ``copy()`` and ``with_options()`` keep it and take it. Raises SettingsError if a setting is bad.
     """
 
-    def __init__(self, *, continuation: Continuation | bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, continuation: Continuation | bool = True, **options: Unpack[ClientOptions]) -> None:
         self._continuation = _settings_of(continuation)
-        super().__init__(**kwargs)
+        super().__init__(**options)
 
-    def copy(self, *, continuation: Continuation | bool | None = None, **kwargs: Any) -> OpenAI:
+    def copy(self, *, continuation: Continuation | bool | None = None, **options: Unpack[CopyOptions]) -> Self:
         """Return a client with other options."""
-        return super().copy(**_with_settings(self._continuation, continuation, kwargs))
+        return super().copy(**_with_settings(self._continuation, continuation, options))
 
     with_options = copy
 
@@ -46,13 +49,13 @@ class OpenAI(hooks.ContinuesItself, openai.OpenAI):
 class AsyncOpenAI(hooks.ContinuesItself, openai.AsyncOpenAI):
     """The async twin of ``OpenAI``."""
 
-    def __init__(self, *, continuation: Continuation | bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, continuation: Continuation | bool = True, **options: Unpack[AsyncClientOptions]) -> None:
         self._continuation = _settings_of(continuation)
-        super().__init__(**kwargs)
+        super().__init__(**options)
 
-    def copy(self, *, continuation: Continuation | bool | None = None, **kwargs: Any) -> AsyncOpenAI:
+    def copy(self, *, continuation: Continuation | bool | None = None, **options: Unpack[AsyncCopyOptions]) -> Self:
         """Return a client with other options."""
-        return super().copy(**_with_settings(self._continuation, continuation, kwargs))
+        return super().copy(**_with_settings(self._continuation, continuation, options))
 
     with_options = copy
 
@@ -82,9 +85,9 @@ def _settings_of(continuation: Continuation | bool) -> Continuation | None:
 
 
 def _with_settings(
-    kept: Continuation | None, given: Continuation | bool | None, kwargs: dict[str, Any]
+    kept: Continuation | None, given: Continuation | bool | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments of ``copy()`` with the settings among those that it hands to the new client."""
-    extra = {**kwargs.get("_extra_kwargs", {})}
+    extra = {**options.get("_extra_kwargs", {})}
     extra.setdefault("continuation", (kept or False) if given is None else given)
-    return {**kwargs, "_extra_kwargs": extra}
+    return {**options, "_extra_kwargs": extra}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import openai
 import pytest
 
 import openai_continue
-from openai_continue import Continuation, SettingsError
+from openai_continue import Continuation, SettingsError, client_options
 from openai_continue.testing import Emulator
 from tests.support.asking import ask_both, create, rounds_in
 from tests.support.bodies import ask
@@ -38,6 +39,27 @@ def test_client_is_the_sdks(way: Way) -> None:
     assert (7, "yes") == (client.max_retries, client.default_headers["x-mine"])
     with pytest.raises(TypeError):
         type(client)(True)
+
+
+#: What newer versions of the SDK take, and older ones do not.
+NEWER = {"_enforce_credentials", "admin_api_key", "data_residency", "provider", "workload_identity"}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (client_options.ClientOptions, openai.OpenAI),
+        (client_options.CopyOptions, openai.OpenAI.copy),
+        (client_options.AsyncClientOptions, openai.AsyncOpenAI),
+        (client_options.AsyncCopyOptions, openai.AsyncOpenAI.copy),
+    ],
+)
+def test_arguments_for_type_checkers(ours: Any, theirs: Any) -> None:
+    """Type checkers know each argument of the SDK's clients and of their copies."""
+    sdk = set(inspect.signature(theirs).parameters) - {"self"}
+
+    assert sdk <= ours.__optional_keys__
+    assert ours.__optional_keys__ - sdk <= NEWER
 
 
 @our_clients
