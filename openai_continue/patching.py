@@ -44,7 +44,7 @@ def unpatch() -> None:
     global _settings  # noqa: PLW0603
     with _lock:
         _settings = None
-        for owner, name, _ in _WRAPPED:
+        for owner, name, _ in WRAPPED:
             outermost = inspect.getattr_static(owner, name)
             if _is_ours(outermost):
                 setattr(owner, name, outermost.__wrapped__)
@@ -87,7 +87,7 @@ async def _aprocess_response(
     return await hooks.aprocess_response(wrapped, client, *args, **kwargs)
 
 
-_WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (SyncAPIClient, "request", _request),
     (AsyncAPIClient, "request", _arequest),
     (BaseClient, "_build_request", _build_request),
@@ -95,11 +95,11 @@ _WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (SyncAPIClient, "_process_response", _process_response),
     (AsyncAPIClient, "_process_response", _aprocess_response),
 )
-_WRAPPERS = frozenset(wrapper for _, _, wrapper in _WRAPPED)
+_WRAPPERS = frozenset(wrapper for _, _, wrapper in WRAPPED)
 
 
 def _wrap() -> None:
-    for owner, name, wrapper in _WRAPPED:
+    for owner, name, wrapper in WRAPPED:
         if not _is_wrapped(owner, name):
             wrapt.wrap_function_wrapper(owner, name, wrapper)
 

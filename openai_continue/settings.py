@@ -118,8 +118,8 @@ class Continuation:
         """
         Read the settings from the variables ``OPENAI_CONTINUE_<FIELD>``.
 
-        ``environ``: ``os.environ`` by default. Raises SettingsError for an unknown variable or a bad value, with the
-        variable, its value and the accepted forms.
+        ``environ``: ``os.environ`` by default. Raises SettingsError for an unknown variable, or for a bad value, with
+        the variable, its value and the accepted forms.
         """
         found = {
             name.removeprefix(_PREFIX).lower(): (name, text)
@@ -127,9 +127,10 @@ class Continuation:
             if name.startswith(_PREFIX)
         }
         known = {name: kind for name, kind in _ENV_FORMS.items() if name in found}
-        for field, (name, text) in found.items():
+        for field, (name, _) in found.items():
             if field not in _ENV_FORMS:
-                msg = f"{name}={text!r}: no such setting; accepted are " + ", ".join(
+                # Not its value, which may be a key.
+                msg = f"{name}: no such setting; accepted are " + ", ".join(
                     _PREFIX + known.upper() for known in sorted(_ENV_FORMS)
                 )
                 raise SettingsError(msg)

@@ -73,13 +73,17 @@ def _add_doctor(commands: Commands) -> None:
         "doctor",
         help="test how an endpoint continues, and print the settings that fit it",
         epilog="Exit codes: 0 if answers are continued; 3 if they cannot be; 1 if that is unknown, or if there is no "
-        "answer; 130 if you say no.",
+        "answer; 130 if you say no. With --env: 0 if continuation is on, or patch() would switch it on; 1 if something "
+        "keeps it from working.",
     )
-    doctor.add_argument("-m", "--model", required=True)
+    doctor.add_argument("-m", "--model", help="needed without --env")
+    doctor.add_argument(
+        "--env", action="store_true", help="ask nobody; say what is switched on in this Python, and why it is not"
+    )
     doctor.add_argument("--base-url", default=DEEPINFRA, help="default: %(default)s")
     doctor.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
     doctor.add_argument("-y", "--yes", action="store_true", help="spend tokens without asking first")
-    doctor.set_defaults(function=_doctor)
+    doctor.set_defaults(function=partial(_doctor, doctor))
 
 
 def _add_journal(commands: Commands) -> None:
@@ -171,7 +175,13 @@ def _prompt(chosen: argparse.Namespace) -> str:
     return sys.stdin.read() if chosen.prompt in (None, "-") else str(chosen.prompt)
 
 
-def _doctor(chosen: argparse.Namespace) -> int:
+def _doctor(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
+    if chosen.env:
+        from .environment import run
+
+        return run(as_json=chosen.as_json)
+    if chosen.model is None:
+        parser.error("name the model with --model; or look at this Python with --env")
     try:
         from . import doctor
     except ImportError as error:

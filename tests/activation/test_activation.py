@@ -224,3 +224,29 @@ def test_run_leaves_the_program_as_main(unread: Home, tmp_path: Path) -> None:
 def test_python_is_that_of_the_tests(home: Home) -> None:
     """The environments are of the Python that runs the tests."""
     assert list(sys.version_info[:3]) == home.told("-c", "import json, sys; print(json.dumps(sys.version_info[:3]))")
+
+
+LOOK = ["-m", "openai_continue", "doctor", "--env", "--json"]
+
+
+@pytest.mark.parametrize(("wish", "active"), [("1", True), (None, False)])
+def test_doctor_of_the_environment(home: Home, wish: str | None, active: bool) -> None:
+    """``doctor --env`` finds the line where the wheel put it, and whether Python has read it."""
+    found = home.told(*LOOK, wish=wish)
+
+    # The environment that runs the tests is searched for packages too.
+    assert (str(home.site / "openai_continue.pth"), True) == (found["lines"][0], found["line_read"])
+    assert (active, []) == (found["active"], found["problems"])
+
+
+def test_doctor_where_the_line_is_missing(spoilt: Home) -> None:
+    """If the line is gone, the variable does nothing, and ``doctor --env`` ends with 1 and says so."""
+    (spoilt.site / "openai_continue.pth").unlink()
+    done = spoilt.run(*LOOK, wish="1")
+
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert problem.startswith("OPENAI_CONTINUE is set, but ")
+    assert problem.endswith(". Use openai-continue run, or import openai_continue.auto.")
+    assert 1 == done.returncode
+    # "run" does what the line does.
+    assert 0 == spoilt.run("-m", "openai_continue", "run", *LOOK).returncode

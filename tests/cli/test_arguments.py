@@ -23,6 +23,7 @@ from openai_continue.cli import main
         (["demo", "--tokens", "0"], "--tokens: got 0"),
         (["run", "-m"], "name a package"),
         (["run"], "name a program"),
+        (["doctor"], "name the model with --model"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
