@@ -57,7 +57,7 @@ def _patch() -> None:
 
 def _not_patched(why: str) -> None:
     # Once: in a virtual environment .pth files are read twice.
-    complain(f"{why}; openai is NOT patched")
+    complain(f"{why}; openai is NOT patched (openai-continue doctor --env says more)")
 
 
 class _Finder:

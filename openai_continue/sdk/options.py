@@ -318,6 +318,10 @@ def _log_closed(model: str) -> None:
 @lru_cache(maxsize=256)
 def _log_unknown_host(host: str) -> None:
     """Say once for each host that its answers are left alone."""
-    what = f"{host} is in no row of the provider table; its answers are left as they are"
+    what = (
+        f"{host} is in no row of the provider table; its answers are left as they are. If its server continues, name "
+        f"the row in {switches.VARIABLE}_PROVIDER, such as vllm (openai-continue doctor --base-url URL --model MODEL "
+        "finds it out)"
+    )
     logger.info("%s", what)
-    _complain_if_strict(f"{what}. If the server continues, name its row in {switches.VARIABLE}_PROVIDER")
+    _complain_if_strict(what)

@@ -129,7 +129,8 @@ def test_startup_that_is_broken(spoilt: Home) -> None:
     done = spoilt.run("-c", "import openai; print(openai.OpenAI.__name__)", wish="1")
 
     assert (0, "OpenAI\n") == (done.returncode, done.stdout)
-    assert ["openai_continue: RuntimeError: broken; openai is NOT patched"] == done.stderr.splitlines()
+    said = "openai_continue: RuntimeError: broken; openai is NOT patched (openai-continue doctor --env says more)"
+    assert [said] == done.stderr.splitlines()
 
 
 # openai-continue run, where no .pth is read.

@@ -256,7 +256,7 @@ def test_init_when_the_word_is_unknown(
 
     (line,) = capsys.readouterr().err.splitlines()
     assert "openai_continue: OPENAI_CONTINUE='2': accepted are 1, true," in line
-    assert line.endswith("openai is NOT patched")
+    assert line.endswith("openai is NOT patched (openai-continue doctor --env says more)")
     assert [] == finders()
 
 
@@ -289,7 +289,7 @@ def test_bad_setting() -> None:
     assert (0, "False\n") == (done.returncode, done.stdout)
     (line,) = done.stderr.splitlines()
     assert "OPENAI_CONTINUE_MAX_ROUNDS='many'" in line
-    assert line.endswith("openai is NOT patched")
+    assert line.endswith("openai is NOT patched (openai-continue doctor --env says more)")
 
 
 @pytest.mark.parametrize("flags", [[], ["-E"], ["-I"]], ids=" ".join)
