@@ -52,6 +52,8 @@ class Provider:
     echoes: str | None = None
     #: The field of the last message in which thoughts are sent back.
     thought_field: str | None = None
+    #: Whether the answer goes on also if the chat template leaves these thoughts out.
+    thoughts_optional: bool = False
     #: Fields of the body, besides ``body_marks``, that continue thoughts which were cut. None: not in that field.
     thought_marks: Mapping[str, Any] | None = None
     #: A closed think block, to be sent before an answer whose thoughts are not sent back.
@@ -85,6 +87,8 @@ class Provider:
     text_asks: int | None = None
     #: Whether a prompt there may be ids of tokens with a text after them.
     mixes_prompts: bool = False
+    #: Fields of the body that ask for the ids of tokens, if a prompt of ids goes on by its ids.
+    ids_fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     #: Fields of the body of a chat answer that goes on there, so that the prompt is read as it is.
     raw_fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     #: Whether it puts the token that begins a text before every prompt.
@@ -120,6 +124,9 @@ PROVIDERS: tuple[Provider, ...] = (
         cap=16384,
         limit_names=_ONE_LIMIT,
         optional_marks={"continue_final_message": True},
+        # The schema has it for messages of the assistant; which models' templates read it is not known.
+        thought_field="reasoning_content",
+        thoughts_optional=True,
         resells=True,
         closed_block="<think>\n\n</think>\n\n",
         streams_usage=True,
@@ -145,6 +152,7 @@ PROVIDERS: tuple[Provider, ...] = (
         # vllm/entrypoints/openai/completion/protocol.py: max_tokens is 16 by default.
         continues_text=True,
         text_asks=16384,
+        ids_fields={"return_token_ids": True},
         raw_fields=_RAW,
         strips_thoughts=False,
     ),

@@ -74,6 +74,8 @@ class Report:
     prompt_tokens: PromptTokens = PromptTokens()
     #: How many rounds came from the journal of another process.
     resumed: int = 0
+    #: Whether thoughts were cut, and the answer was asked for without more of them (``on_reasoning_cut="answer"``).
+    answered_early: bool = False
 
 
 def report_of(answer: object) -> Report | None:
@@ -95,15 +97,18 @@ def report_of(answer: object) -> Report | None:
         usage=_object(shown.get("usage")),
         prompt_tokens=PromptTokens(first=_count(prompts or {}, "first"), last=_count(prompts or {}, "last")),
         resumed=_count(shown, "resumed") or 0,
+        answered_early=shown.get("answered_early") is True,
     )
 
 
-def report(
+def report(  # noqa: PLR0913
     rounds: Sequence[Round],
     stopped_by: str,
     error: dict[str, Any] | None,
     usage: dict[str, Any] | None,
+    *,
     resumed: int = 0,
+    answered_early: bool = False,
 ) -> dict[str, Any]:
     """
     Return the JSON object that the merged answer carries as ``continuation``.
@@ -124,14 +129,16 @@ def report(
 
     ``error``: ``{"type": ..., "status": ..., "request_id": ...}`` of the failure that ended the answer, or None.
     ``usage``: the sum over all rounds, which was billed, or None. ``prompt_tokens``: those of the first and of the last
-    round, in tokens; None if the server did not count them. ``resumed``: how many rounds came from the journal; the
-    object has it only if there are any.
+    round, in tokens; None if the server did not count them. ``resumed``: how many rounds came from the journal.
+    ``answered_early``: whether the answer was asked for before the thoughts had ended. The object has these two only if
+    there is something to say.
     """
     listed = [{**_shown(each), "seam": None if each.seam is None else _shown(each.seam)} for each in rounds]
     prompts = [(each.usage or {}).get("prompt_tokens") for each in rounds]
     ends = {"first": prompts[0], "last": prompts[-1]} if prompts else {"first": None, "last": None}
     shown = {"rounds": listed, "stopped_by": stopped_by, "error": error, "usage": usage, "prompt_tokens": ends}
-    return {**shown, "resumed": resumed} if resumed else shown
+    more = {"resumed": resumed, "answered_early": answered_early}
+    return {**shown, **{name: value for name, value in more.items() if value}}
 
 
 def _shown(value: Round | SeamReport) -> dict[str, Any]:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import reasoning, restart
+from . import reasoning
 from .chunks import delta_of, text_of
 from .jsons import Json, as_object
 from .logprobs import add_logprobs, logprobs_of
 from .prefill import RESTART_EVIDENCE, Hold
-from .raw_check import is_same_prompt
 from .seam import Seam, Stopped, evidence
 from .text import Text
 from .tools import Calls
@@ -26,8 +25,6 @@ NOT_CONTINUED = (
     Stopped.WITHOUT_THOUGHTS,
     Stopped.WRONG_PROMPT,
 )
-# Characters of a token, roughly, of thoughts whose tokens the server does not count.
-_TOKEN = 8
 
 
 @dataclass(slots=True, repr=False)
@@ -164,24 +161,6 @@ class Choice:
         if self.thoughts is not None:
             self.thoughts.start_round(seam if thinking else Seam())
         self.answer.start_round(Seam() if thinking else seam, document=document)
-
-    def check_prompt(self, prompt_tokens: int) -> None:
-        """Refuse the first continuation if its ``prompt_tokens`` show that the server did not go on from the text."""
-        if self.joined or self.stopped is not None or self.context is None or not self.is_counted:
-            return
-        if self.calling and self.turn is not None and self.turn.is_ahead:
-            return
-        if self.is_raw:
-            held, closes = self.current.seam.held, self.closes_thoughts
-            if not is_same_prompt(prompt_tokens, self.context, self.last_used, held=held, closes=closes):
-                self.current.refuse_round(Stopped.WRONG_PROMPT)
-            return
-        if not self.closes_thoughts and restart.opens_turn(prompt_tokens, self.context, held=self.current.seam.held):
-            self.current.suspect_turn()
-        elif self.current.seam.with_thoughts:
-            missing = self.context - prompt_tokens
-            if missing > max(len(self.thoughts_text) // _TOKEN, 8):
-                self.current.refuse_round(Stopped.WITHOUT_THOUGHTS)
 
     def take(self, chunk: Json, *, later: bool) -> list[Json]:
         """

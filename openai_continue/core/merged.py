@@ -56,7 +56,9 @@ class MergedAnswer:
     @property
     def report(self) -> Json:
         """The JSON object that the merged answer carries as ``continuation``."""
-        return report(self.history, self.stopped_by or "length", self.error, self.usage, self.resumed)
+        early = any(choice.answers for choice in self._choices)
+        stopped = self.stopped_by or "length"
+        return report(self.history, stopped, self.error, self.usage, resumed=self.resumed, answered_early=early)
 
     def take_completion(self, completion: Json) -> None:
         """Take the whole answer of a round that is a part of the answer."""

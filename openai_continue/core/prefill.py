@@ -168,9 +168,14 @@ class Prefill:
             first=first,
             block=reasoning.OPEN if open_answer and reasoning.OPEN not in inline.answer else "",
             before=text[: len(text) - len(held)][-CONTEXT:] if first and open_answer else "",
-            with_thoughts=bool(thoughts) and not thinking and bool(message.get(self._provider.thought_field or "")),
+            with_thoughts=self._needs_thoughts(message) and not thinking,
         )
         return {**body, **marks, "messages": [*self._history(), message]}, met
+
+    def _needs_thoughts(self, message: Json) -> bool:
+        """Whether the thoughts are sent in a field of the message, and the answer must not go on without them."""
+        field = self._provider.thought_field
+        return field is not None and bool(message.get(field)) and not self._provider.thoughts_optional
 
     @property
     def can_answer(self) -> bool:
@@ -274,7 +279,7 @@ class Prefill:
         """Return an answer, with its thoughts beside it or a closed block before it if the provider wants one."""
         if not thoughts and not inline.thoughts and not (self._changed and self._closes):
             return self._message(sent)
-        if self._provider.thought_field is not None:
+        if self._provider.thought_field is not None and not self._closes:
             # Templates set the newlines beside the tags, so those that came would be there twice.
             kept = thoughts.strip("\n") or inline.thoughts
             return self._message(sent.lstrip("\n"), **{self._provider.thought_field: kept})

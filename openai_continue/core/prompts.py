@@ -26,6 +26,11 @@ def prompts_of(body: Mapping[str, Any]) -> list[Start]:
     return items if known else []
 
 
+def has_ids(body: Mapping[str, Any]) -> bool:
+    """Whether a prompt of a text completion is ids of tokens."""
+    return is_text(body) and any(not isinstance(prompt, str) for prompt in prompts_of(body))
+
+
 def choices_per_prompt(body: Mapping[str, Any]) -> int:
     """Return how many choices a request asks for of each prompt."""
     wanted = body.get("n")

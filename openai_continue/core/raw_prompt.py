@@ -158,6 +158,8 @@ class RawPrompt(Prefill):
 
     def bar(self, content: str, thoughts: str) -> str | None:
         """Return why this text cannot go on (a value of ``Report.stopped_by``), or None if it can."""
+        if not isinstance(self._start, str) and not self._provider.mixes_prompts:
+            return "unsupported"
         if self._think is not None and not thoughts and content and self._think.is_within(content):
             return "reasoning"
         return None if content or thoughts else "empty"

@@ -149,8 +149,8 @@ class Repairs:
         if running.choice is None:
             return self._requests.concedes_first(failure.words)
         if running.reader is not None:
-            self._requests.gives_up_raw()
-            return True
+            # The raw prompt is given up.
+            return False
         if self._requests.concedes(failure.words):
             return True
         self._learned.take_refusal(failure.words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from .. import call_syntaxes, families
 from ..call_syntaxes import CallSyntax
@@ -12,11 +12,12 @@ from ..settings import Continuation
 from .call_tools import Tools
 from .choice import Choice
 from .choices import Choices
+from .ids_prompt import IdsPrompt
 from .jsons import Json, as_object
 from .learned import Learned
 from .limit import Limit
 from .prefill import Hold, Prefill
-from .prompts import choices_per_prompt, is_text, prompts_of
+from .prompts import Start, choices_per_prompt, has_ids, is_text, prompts_of
 from .raw_prompt import RawPrompt, Rendered
 from .raw_reader import RawReader
 from .structured import Format, without_format
@@ -52,8 +53,10 @@ class Requests:
         render: Render | None = None,
     ) -> None:
         provider = provider.for_text if is_text(body) else provider
+        # Whether the ids of all tokens are asked for.
+        self.asks_ids = asks_ids(body, provider)
         #: Whether a whole answer is made of streamed rounds.
-        self.folds = settings.stream_rounds and not body.get("stream")
+        self.folds = (settings.stream_rounds or self.asks_ids) and not body.get("stream")
         body = {**body, "stream": True} if self.folds else body
         self._body = dict(body)
         self._learned = Learned() if learned is None else learned
@@ -72,9 +75,12 @@ class Requests:
         self.offers_tools = bool(body.get("tools"))
         self.forces_call = self.offers_tools and is_forced(body)
         # The authors of the prompts, one for each; of a chat, if there is a template, one at its first use.
-        self._texts = [RawPrompt(body, provider, start) for start in prompts_of(body)] if is_text(body) else []
+        self._texts: list[Start] = prompts_of(body) if is_text(body) else []
+        self._authors: dict[int, Prefill] = {}
         self._render = render if provider.continues_text else None
         self._raw: RawPrompt | None = None
+        #: Whether this call has found out that raw prompts cannot be used.
+        self.gave_up_raw = False
         self._on_cut = settings.on_reasoning_cut
         # How the model writes tool calls, if those that were cut are continued; else None.
         self._calls = _call_syntax(body, provider, settings, is_raw=self._render is not None)
@@ -106,12 +112,28 @@ class Requests:
     def author(self, choice: Choice) -> Prefill:
         """Return the author of the later rounds of this choice."""
         if self._texts:
-            return self._texts[min(choice.index // choices_per_prompt(self._body), len(self._texts) - 1)]
+            return self._author_of_text(choice.index)
         if self._render is not None and self._raw is None:
             rendered = None if self.offers_tools and self._calls is None else self._render(self._body)
             self._raw = None if rendered is None else RawPrompt.of_chat(self._body, self._provider, rendered)
             self._render = self._render if self._raw is not None else None
         return self.prefill if self._raw is None or self._learned.refuses_raw else self._raw
+
+    def _author_of_text(self, index: int) -> Prefill:
+        """Return the author of a text completion; of ids each choice has its own."""
+        place = min(index // choices_per_prompt(self._body), len(self._texts) - 1)
+        start, key = self._texts[place], index if self.asks_ids else place
+        if key not in self._authors:
+            by_ids = self.asks_ids and not isinstance(start, str)
+            kind = IdsPrompt if by_ids else RawPrompt
+            self._authors[key] = kind(self._body, self._provider, cast("Any", start))
+        return self._authors[key]
+
+    def take_ids(self, index: int, ids: object, *, with_text: bool) -> None:
+        """Take the ids of the tokens of a chunk."""
+        author = self._author_of_text(index)
+        if isinstance(author, IdsPrompt):
+            author.take(ids, with_text=with_text)
 
     def is_raw(self, choice: Choice) -> bool:
         """Whether the later rounds of this choice of a chat have raw prompts."""
@@ -166,6 +188,7 @@ class Requests:
     def first(self) -> Json:
         """Return the body of the first round."""
         body = self.limit.on_first(self._body)
+        body.update(self._provider.ids_fields if self.asks_ids else {})
         if self.asks_usage:
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), "include_usage": True}
         return body
@@ -223,7 +246,7 @@ class Requests:
 
     def gives_up_raw(self) -> None:
         """Go on without raw prompts: the server does not take them, or reads another prompt than the first one."""
-        self._learned.refuses_raw = True
+        self._learned.refuses_raw = self.gave_up_raw = True
 
     def concedes(self, said: str) -> bool:
         """
@@ -252,6 +275,11 @@ class Requests:
         """Return the token limit to name in the next round of this choice, or None to name no limit."""
         limits = (self.limit.asked(choice.used), choice.room, self.limit.room(choice.context))
         return min((limit for limit in limits if limit is not None), default=None)
+
+
+def asks_ids(body: Mapping[str, Any], provider: Provider) -> bool:
+    """Whether a request asks for the ids of all tokens, because its prompt is ids that a text cannot follow."""
+    return bool(provider.ids_fields) and not provider.mixes_prompts and has_ids(body) and not body.get("echo")
 
 
 def _call_syntax(

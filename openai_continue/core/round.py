@@ -11,6 +11,7 @@ from .chunks import choices_of
 from .estimate import fits, tokens_of
 from .jsons import Json, as_object, as_string
 from .limit import Limit
+from .prompt_check import check_prompt
 from .raw_reader import RawReader
 from .text_shape import as_chat
 from .usage import usage_of
@@ -146,7 +147,7 @@ class Running:
         """Refuse a first continuation whose ``prompt_tokens`` show that the server did not go on from the text."""
         tokens = (self.usage or {}).get("prompt_tokens")
         if self.choice is not None and isinstance(tokens, int):
-            self.choice.check_prompt(tokens)
+            check_prompt(self.choice, tokens)
 
     def context(self, choice: Choice, used: int) -> int | None:
         """Return the tokens of prompt and answer after this round used ``used`` tokens, or None if nobody counts."""

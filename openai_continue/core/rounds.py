@@ -17,6 +17,7 @@ from ..settings import Continuation
 from .budget import cost_so_far, is_over_cost, is_over_time
 from .choice import NOT_CONTINUED, Choice
 from .chunks import choices_of, index_of, status_of, without_errors
+from .cut_off import cut_off
 from .feeding import Feeding
 from .jsons import Json, as_object
 from .learned import Learned
@@ -28,12 +29,12 @@ from .recovery import Repairs, wait_before_heal
 from .request import Render, Requests
 from .round import Decision, Failure, Request, Running
 from .seam import Stopped
-from .verdict import NATURAL_ENDS, verdict
+from .verdict import NATURAL_ENDS, bar, verdict
 
 #: HTTP statuses of a server that does not take a request as it is.
 REFUSED = (400, 413, 422)
-#: HTTP statuses of a server that has no such endpoint.
-NOT_THERE = (404, 405, 501)
+#: HTTP statuses of a server that has no ``/completions``, or does not take our request there.
+NOT_THERE = (*REFUSED, 404, 405, 501)
 
 
 class Rounds:
@@ -130,6 +131,11 @@ class Rounds:
         return self.answer.stopped_by or "length"
 
     @property
+    def gave_up_raw(self) -> bool:
+        """Whether this call has found out that raw prompts cannot be used."""
+        return self._requests.gave_up_raw
+
+    @property
     def number(self) -> int:
         """The number of the running round, from 1."""
         return self._number
@@ -157,27 +163,8 @@ class Rounds:
 
     def stop(self, reason: str) -> list[Json]:
         """End the answer in "length" with what has arrived; return the chunks to give out."""
-        running, out, ended = self._running, list[Json](), list(self._queue)
-        self._running, self._queue = None, []
-        if running is not None:
-            parties = list(self._choices) if running.choice is None else [running.choice]
-            for choice in parties:
-                out += choice.settle()
-                choice.finish_reason = choice.finish_reason or "length" if running.choice is None else "length"
-            running.finished = False
-            running.book(parties, self.limit)
-            self.answer.note(running, None)
-            cut = [choice for choice in parties if choice.finish_reason == "length"]
-            # Ends of other choices were kept until it is known whether a round follows.
-            out += self.answer.part_kept(goes_on=False)
-            out += [chunk for choice in parties if choice not in cut for chunk in choice.end_texts(goes_on=False)]
-            ended = cut + [choice for choice in ended if choice not in cut]
-        self.answer.drop_kept()
-        self.answer.stopped_by = reason
-        for choice in ended:
-            choice.drop_cut_character()
-            out += choice.end(reason)
-        return out
+        running, ended, self._running, self._queue = self._running, self._queue, None, []
+        return cut_off(running, ended, self._choices, self.answer, self.limit, reason)
 
     # Whole rounds.
 
@@ -307,6 +294,9 @@ class Rounds:
         """End a choice, or queue it for another round."""
         if not first:
             choice.drop_cut_character()
+        if choice.stopped is Stopped.WRONG_PROMPT:
+            self._requests.gives_up_raw()
+            choice.context, choice.is_counted = None, False
         self._requests.prepare(choice)
         rounds = self._settings.max_rounds
         found = verdict(choice, self._requests, first=first, learned=self._learned, max_rounds=rounds)
@@ -321,9 +311,7 @@ class Rounds:
             if choice.current.stopped is Stopped.REFUSED:
                 # The model may refuse at each seam, and each time costs a round.
                 self._requests.author(choice).hold = found.hold
-        if choice.stopped is Stopped.WRONG_PROMPT:
-            self._requests.gives_up_raw()
-            choice.context, choice.is_counted = None, False
+        if choice.stopped is Stopped.WRONG_PROMPT and found.stopped_by is not None:
             self.answer.error = {"type": "template_mismatch", "status": None, "request_id": None}
         if found.stopped_by is None:
             self._queue.append(choice)
@@ -352,33 +340,34 @@ class Rounds:
             return self._again()
         if overflow is None and failure.status in REFUSED and self._repairs.concedes(running, failure):
             return self._again()
-        if request.is_raw and failure.status in NOT_THERE and not running.began:
+        if running.reader is not None and running.choice is not None and failure.status in NOT_THERE:
             self._requests.gives_up_raw()
-            return self._again()
+            barred = bar(running.choice, self._requests)
+            return self._again() if barred is None else self._end_failed(running, failure, barred)
         if failure.broke_off and self._repairs.can_heal(running):
             return self._heal(running)
-        return self._end_failed(running, failure, full=isinstance(overflow, Overflow))
+        return self._end_failed(running, failure, "context" if isinstance(overflow, Overflow) else None)
 
     def _again(self) -> Decision:
         """Send the running round once more, as its changed state now writes it."""
         self._running, self._number = None, self._number - 1
         return Decision()
 
-    def _end_failed(self, running: Running, failure: Failure, *, full: bool) -> Decision:
-        """End the answer with what has arrived. ``full``: its context is full."""
+    def _end_failed(self, running: Running, failure: Failure, reason: str | None) -> Decision:
+        """End the answer with what has arrived. ``reason``: why this choice cannot go on, or None for any error."""
         self._running = None
         if running.choice is None:
             flushed = [out for choice in self._choices for out in choice.flush()]
             return Decision(raises=True, chunks=self.answer.part_kept(goes_on=False) + flushed)
         self.answer.note(running, None)
         # A full context concerns this choice. An error that the SDK's retries could not mend concerns every one.
-        ended = self._queue[:1] if full else self._queue
+        ended = self._queue if reason is None else self._queue[:1]
         self._queue = self._queue[len(ended) :]
         self.answer.drop_kept()
-        self.answer.stopped_by = "context" if full else "error"
-        if not full:
+        self.answer.stopped_by = reason or "error"
+        if reason is None:
             self.answer.error = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
-        raises = not full and self._settings.on_error == "raise"
+        raises = reason is None and self._settings.on_error == "raise"
         return Decision(raises, [out for choice in ended for out in choice.end(self.answer.stopped_by)])
 
     def _heal(self, running: Running) -> Decision:

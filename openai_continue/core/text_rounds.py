@@ -8,6 +8,8 @@ from typing import Any
 
 from ..providers import Provider
 from ..settings import Continuation
+from .chunks import choices_of, index_of
+from .ids_prompt import IDS, without_ids
 from .jsons import Json
 from .learned import Learned
 from .limit import Limit
@@ -34,6 +36,7 @@ class TextRounds(Rounds):
     ) -> None:
         super().__init__(body, provider, settings, learned, limit=limit)
         self._shape = TextShape()
+        self._wants_ids = bool(body.get("return_token_ids"))
 
     def receive(self, request: Request, completion: object, request_id: str | None = None) -> Decision:
         """Take the whole answer of a round, a JSON object. Anything else is a failed round."""
@@ -45,11 +48,13 @@ class TextRounds(Rounds):
 
     def feed(self, request: Request, chunk: Json, request_id: str | None = None) -> list[Json]:
         """Take one chunk of a round; return the chunks of the merged stream that may go out now."""
-        taken = self._taken(request, chunk, "delta")
+        taken = self._taken(request, self._with_ids(request, chunk), "delta")
         return self._shape.of_chunks(super().feed(request, taken, request_id))
 
     def flows(self, request: Request, chunk: Json) -> str | None:
         """Return the field ("text") if the chunk just fed carried nothing but text, else None."""
+        if self._requests.asks_ids:
+            return None
         return None if super().flows(request, self._taken(request, chunk, "delta")) is None else "text"
 
     def end_of_stream(self, request: Request) -> list[Json]:
@@ -67,6 +72,16 @@ class TextRounds(Rounds):
     def fail(self, request: Request, failure: Failure) -> Decision:
         """Take the failure of a round that brought no answer, or whose stream broke off."""
         return self._decided(super().fail(request, failure))
+
+    def _with_ids(self, request: Request, chunk: Json) -> Json:
+        """Take the ids of a chunk, if they were asked for; return the chunk as the caller gets it."""
+        items = choices_of(chunk) if self._requests.asks_ids else None
+        if items is None:
+            return chunk
+        for item in items:
+            index = index_of(item) if request.choice is None else request.choice
+            self._requests.take_ids(index, item.get(IDS), with_text=bool(item.get("text")))
+        return chunk if self._wants_ids else without_ids(chunk)
 
     def _taken(self, request: Request, answer: Any, holder: str) -> Any:
         shaped = as_chat(answer, holder=holder)

@@ -83,6 +83,15 @@ class Call:
             return None
         return self.rounds.over_budget(time.monotonic() - self.plan.started)
 
+    def _log_template(self) -> None:
+        """Log that the chat template is not used any more, if this call found out why."""
+        if self.plan.template is not None and self.rounds.gave_up_raw:
+            logger.warning(
+                "the setting template is not used for %s from now on: the server takes no raw prompt, or reads another "
+                "prompt than the template gives",
+                self.body.get("model"),
+            )
+
     def report_rounds(self) -> None:
         """Log the rounds that are new and give them to ``on_round``; do nothing if the call is not continued."""
         if self.progress is not None:
@@ -97,6 +106,7 @@ class Call:
     def report_end(self) -> None:
         """Log the end of a call that was cut."""
         self.report_rounds()
+        self._log_template()
         self.close_progress()
         if self.journal is not None:
             # After an error the same request goes on from here.

@@ -25,7 +25,7 @@ from ..core.learned import Learned
 from ..core.limit import Limit, is_limited
 from ..core.prompts import is_text, may_go_on
 from ..core.raw_prompt import Rendered
-from ..core.request import first_body
+from ..core.request import asks_ids, first_body
 from ..core.rounds import REFUSED, Rounds
 from ..core.text_rounds import TextRounds
 from ..families import is_closed
@@ -96,7 +96,8 @@ class Plan:
     @property
     def folds(self) -> bool:
         """Whether a whole answer is made of streamed rounds."""
-        return self.settings.stream_rounds and not self.body.get("stream")
+        folds = self.settings.stream_rounds or asks_ids(self.body, self.provider)
+        return folds and not self.body.get("stream")
 
     @property
     def unfolded(self) -> Continuation:
@@ -110,7 +111,7 @@ class Plan:
     @property
     def is_limited(self) -> bool:
         """Whether the first round may differ from the caller's request."""
-        return self.folds or is_limited(self.body, self.settings)
+        return self.folds or is_limited(self.body, self.settings) or asks_ids(self.body, self.provider)
 
 
 def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) -> Plan | None:
@@ -224,7 +225,7 @@ def options_that_fit(options: Any, plan: Plan, error: Exception) -> Any:
     failure = failure_of(error)
     if not rounds.fail(request, failure).raises and rounds.next_request() is not None:
         return _planned(options, replace(plan, limit=rounds.limit))
-    refuses_streams = plan.folds and failure.status in REFUSED
+    refuses_streams = plan.folds and plan.settings.stream_rounds and failure.status in REFUSED
     return _planned(options, replace(plan, settings=plan.unfolded)) if refuses_streams else None
 
 
