@@ -36,6 +36,7 @@ FULL = Report(
     usage={"prompt_tokens": 45, "completion_tokens": 5},
     prompt_tokens=PromptTokens(first=20, last=25),
     resumed=1,
+    answered_early=True,
 )
 #: What the rounds' machine hands to the writer.
 WRITTEN: dict[str, Any] = {
@@ -44,6 +45,7 @@ WRITTEN: dict[str, Any] = {
     "error": {"type": "RateLimitError", "status": 429, "request_id": "e"},
     "usage": FULL.usage,
     "resumed": 1,
+    "answered_early": True,
 }
 
 

@@ -106,8 +106,8 @@ def test_every_cut(thinks: Any, template: Any, misfiles: Any, drive: Drive) -> N
     [
         ("deepinfra", MODELS["r1"], {"content": "<think>\n\n</think>\n\none"}),
         ("deepinfra", "deepseek-ai/DeepSeek-R1-Distill-Llama-70B", {"content": "<think>\n\n</think>\n\none"}),
-        ("deepinfra", MODELS["qwen3"], {"content": "one"}),
-        ("deepinfra", "deepseek-ai/DeepSeek-V3.1", {"content": "one"}),
+        ("deepinfra", MODELS["qwen3"], {"content": "one", "reasoning_content": "well"}),
+        ("deepinfra", "deepseek-ai/DeepSeek-V3.1", {"content": "one", "reasoning_content": "well"}),
         ("vllm", MODELS["r1"], {"content": "one", "reasoning_content": "well"}),
         ("sglang", MODELS["r1"], {"content": "\n</think>\n\none"}),
         ("sglang", "MiniMaxAI/MiniMax-M2", {"content": "\n</think>\n\none"}),

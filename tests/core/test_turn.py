@@ -435,7 +435,7 @@ def test_before_the_call(case: Case, drive: Drive) -> None:
     gap = "" if not case.text or case.text.endswith("\n") else "\n"
     assert f"{case.text}{gap}<tool_call>\n" in last["content"]
     fields = {name for name in last if "reasoning" in name}
-    keeps = case.thoughts and case.known["provider"] != "deepinfra"
+    keeps = case.thoughts
     assert fields == ({"reasoning_content"} if keeps else set())
 
 

@@ -104,7 +104,10 @@ async def test_deepinfras_block(
 
     assert (expected, "stop", "stop", 3) == (*answer.said, len(answer.rounds))
     assert statuses == [logged.status for logged in emulator.requests]
-    assert all({"role", "content"} == set(message) for message in sent)
+    assert all(
+        ({"reasoning_content"} if not block else set()) == set(message) - {"role", "content"}
+        for block, message in zip(blocks, sent, strict=True)
+    )
     parts = [message["content"].rpartition("</think>\n\n") for message in sent]
     assert blocks == [block for block, _, _ in parts]
     assert all(expected.startswith(prefill) for _, _, prefill in parts)
