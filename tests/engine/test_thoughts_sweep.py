@@ -1,33 +1,124 @@
-"""A part of the sweep of thoughts (thoughts_sweep.py), whole and streamed, on both engines and with every template."""
+"""A part of the sweep of thoughts (thoughts_sweep.py), early answers, and text completions, on both engines."""
 
 from __future__ import annotations
 
-import dataclasses
+import json
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
 
 import install_llama
+import openai
 import pytest
+import servers
+import think_texts
 import thoughts_sweep
 
-from openai_continue import Continuation
+import openai_continue
+from openai_continue import Continuation, report_of
 
-KNOWN = any(field.name == "template" for field in dataclasses.fields(Continuation))
-pytestmark = [pytest.mark.engine, pytest.mark.skipif(not KNOWN, reason="there is no setting template yet")]
+pytestmark = pytest.mark.engine
 
 CAPS = {"llama.cpp": (5, 16, 33, 101), "vllm": (33, 101)}
 #: All kinds of questions with the first number, and one or more with the second.
 MOST = 4
+#: Numbers whose thoughts are longer than EARLY.
+LONG = (42, 6)
+EARLY = 20
+#: vLLM takes a minute for each template.
+SERVED = [("vllm", template) for template in ("qwen3", "glm")]
+SERVED += [("llama.cpp", template) for template in thoughts_sweep.TEMPLATES] if install_llama.installed() else []
 
 
-@pytest.mark.parametrize("template", thoughts_sweep.TEMPLATES)
-@pytest.mark.parametrize("engine", ["vllm", "llama.cpp"] if install_llama.installed() else ["vllm"])
-def test_thoughts_and_answers_equal_the_uncapped_ones(engine: str, template: str) -> None:
-    """Or the answer says that it is cut."""
-    asked = thoughts_sweep.questions(template)[:MOST]
+every_server = pytest.mark.parametrize("served", SERVED, ids=" ".join, indirect=True, scope="module")
+thinking_servers = pytest.mark.parametrize(
+    "served",
+    [each for each in SERVED if each[1] in thoughts_sweep.THINKING],
+    ids=" ".join,
+    indirect=True,
+    scope="module",
+)
+#: Text completions have no template.
+one_server_each = pytest.mark.parametrize(
+    "served", [each for each in SERVED if each[1] == "qwen3"], ids=" ".join, indirect=True, scope="module"
+)
+
+
+@pytest.fixture(scope="module")
+def served(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, str]]:
+    """An engine, the template it has, and its ``base_url``."""
+    engine, template = request.param
     with thoughts_sweep.server(engine, template) as base_url:
-        tally = thoughts_sweep.sweep(
-            base_url, engine, template, CAPS[engine], asked=asked, raw=True, jobs=len(asked) if engine == "vllm" else 1
-        )
+        yield engine, template, base_url
+
+
+@every_server
+def test_thoughts_and_answers_equal_the_uncapped_ones(served: tuple[str, str, str]) -> None:
+    """By raw prompts, at every cap; or the answer says that it is cut."""
+    engine, template, base_url = served
+    asked = thoughts_sweep.questions(template)[:MOST]
+    jobs = len(asked) if engine == "vllm" else 1
+    tally = thoughts_sweep.sweep(base_url, engine, template, CAPS[engine], asked=asked, raw=True, jobs=jobs)
 
     assert tally.asked == len(asked) * len(thoughts_sweep.WAYS) * len(CAPS[engine])
     assert tally.silent == []
     assert tally.equal > tally.asked // 2
+
+
+@thinking_servers
+@pytest.mark.parametrize("number", LONG)
+@pytest.mark.parametrize("way", thoughts_sweep.WAYS)
+@pytest.mark.parametrize("by", ["chat", "raw prompt"])
+def test_early_answers(served: tuple[str, str, str], by: str, way: str, number: int) -> None:
+    """Thoughts that were cut are closed, and the answer is the one that the model knows."""
+    engine, template, base_url = served
+    path = str(thoughts_sweep.template_file(template)) if by == "raw prompt" else None
+    settings = Continuation(
+        provider=engine, on_reasoning_cut="answer", round_tokens=EARLY, max_rounds=100, template=path
+    )
+    request = {
+        "model": servers.THOUGHTS_MODEL,
+        "messages": [{"role": "user", "content": think_texts.thinking_prompt(number)}],
+        "temperature": 0,
+    }
+    answer = thoughts_sweep.ask(way, base_url, request, settings)
+    report = report_of({"continuation": answer.report})
+
+    assert (think_texts.answer(number).strip(), "stop") == (answer.text.strip(), answer.finish_reason)
+    assert answer.thoughts.strip()
+    assert answer.thoughts.strip() in think_texts.thoughts(number)
+    assert report is not None
+    assert report.answered_early
+
+
+@one_server_each
+@pytest.mark.parametrize("cap", [5, 7, 16])
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("kind", ["text", "ids", "list"])
+def test_text_completions(served: tuple[str, str, str], kind: str, streamed: bool, cap: int) -> None:
+    """A text completion equals the uncapped one, whatever its prompt is."""
+    engine, _, base_url = served
+    text = f"<|im_start|>user\n{think_texts.thinking_prompt(42)}<|im_end|>\n<|im_start|>assistant\n"
+    prompt: Any = {"text": text, "ids": _ids(engine, base_url, text), "list": [text, text + "<think>"]}[kind]
+    request: dict[str, Any] = {"model": servers.THOUGHTS_MODEL, "prompt": prompt, "temperature": 0, "max_tokens": 400}
+    with openai.OpenAI(base_url=base_url, api_key="none") as plain:
+        right = {choice.index: choice.text for choice in plain.completions.create(**request).choices}
+    settings = Continuation(provider=engine, round_tokens=cap, max_rounds=400)
+    found = dict.fromkeys(right, "")
+    with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=settings) as client:
+        answer: Any = client.completions.create(**request, stream=streamed)
+        for part in answer if streamed else [answer]:
+            for choice in part.choices:
+                found[choice.index] += choice.text
+
+    assert right == found
+
+
+def _ids(engine: str, base_url: str, text: str) -> list[int]:
+    """Return the ids of the tokens of a text, as the engine knows them."""
+    body = {"content": text, "prompt": text, "model": servers.THOUGHTS_MODEL, "parse_special": True}
+    address = base_url.removesuffix("/v1") + "/tokenize"
+    request = urllib.request.Request(address, json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        ids: list[int] = json.load(response)["tokens"]
+    return ids
