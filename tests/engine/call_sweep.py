@@ -107,11 +107,17 @@ def sweep(
     asked: Iterable[str] | None = None,
     ways: Iterable[str] = WAYS,
     jobs: int = 1,
+    raw: bool = False,
     reports: bool = False,
 ) -> Tally:
-    """Ask for every prompt at every cap in every way. ``jobs``: how many prompts are asked at a time."""
+    """
+    Ask for every prompt at every cap in every way.
+
+    ``jobs``: how many prompts are asked at a time. ``raw``: whether the library knows the chat template.
+    """
     tally = Tally()
-    base = Continuation(provider=provider, max_rounds=4 * ENOUGH, **SETTINGS)
+    settings = {**SETTINGS, "template": str(servers.CALLS_FILES / f"template_{syntax}.jinja.txt")} if raw else SETTINGS
+    base = Continuation(provider=provider, max_rounds=4 * ENOUGH, **settings)
 
     def answers(prompt: str) -> list[tuple[Answer, Answer, str]]:
         return [
@@ -264,6 +270,7 @@ def main() -> int:
     parser.add_argument("--caps", type=int, nargs="+", help="the caps to ask at, in tokens")
     parser.add_argument("--prompts", type=int, help="how many of the prompts")
     parser.add_argument("--jobs", type=int, default=1, help="prompts asked at a time: more tokens a second on vLLM")
+    parser.add_argument("--raw", action="store_true", help="give the library the template")
     parser.add_argument("--report", action="store_true", help="print the rounds of each answer that is not equal")
     chosen = parser.parse_args()
     rows = [
@@ -283,6 +290,7 @@ def main() -> int:
                 asked=prompts(syntax)[: chosen.prompts],
                 ways=chosen.way or WAYS,
                 jobs=chosen.jobs,
+                raw=chosen.raw,
                 reports=chosen.report,
             )
         print(f"{engine}, {syntax}: {time.monotonic() - began:.0f} s")
