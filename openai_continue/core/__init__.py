@@ -17,7 +17,9 @@ Rules
 7. A continued document of a known format ends where the document ends, and in "length" if the join is not one
    (structured.py).
 8. A stream that breaks off goes on from the text that arrived (recovery.py).
-9. If it is not safe to go on, the answer ends in "length", as the server ended it, and the report says why
+9. A text completion, and a chat whose template is known, go on by a raw prompt: the first prompt and all that the
+   model has generated. What comes back is read as a server reads it (prompts.py, raw_prompt.py, raw_reader.py).
+10. If it is not safe to go on, the answer ends in "length", as the server ended it, and the report says why
    (verdict.py).
 
 Words
@@ -26,6 +28,7 @@ continuation  A round after the first. It continues one choice.
 choice        One of the ``n`` answers of a request.
 chunk, delta  One JSON object of a stream, and the part of it that adds to a choice.
 prefill       The last message of a continuation: the text so far, for the model to go on from.
+raw prompt    The prompt of a continuation at ``/completions``: text, or ids of tokens, that the server reads as it is.
 seam          The place where two rounds meet.
 held back     Of a text: its end, which is not sent in the prefill. Of a chunk: not given to the caller yet.
 kept end      The last chunk of a round, kept until it is known whether another round follows.

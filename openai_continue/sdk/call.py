@@ -16,7 +16,7 @@ logger = logging.getLogger("openai_continue")
 
 
 class Call:
-    """A chat completion that may be continued."""
+    """A completion, of a chat or of a text, that may be continued."""
 
     def __init__(self, client: Any, options: Any, plan: Plan, http_request: Any) -> None:
         self.client = client
