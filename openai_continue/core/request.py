@@ -53,8 +53,8 @@ class Requests:
         render: Render | None = None,
     ) -> None:
         provider = provider.for_text if is_text(body) else provider
-        # Whether the ids of all tokens are asked for.
-        self.asks_ids = asks_ids(body, provider)
+        #: Whether the ids of all tokens are asked for, and whether the caller does so too.
+        self.asks_ids, self.wants_ids = asks_ids(body, provider), bool(body.get("return_token_ids"))
         #: Whether a whole answer is made of streamed rounds.
         self.folds = (settings.stream_rounds or self.asks_ids) and not body.get("stream")
         body = {**body, "stream": True} if self.folds else body

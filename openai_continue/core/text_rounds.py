@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
-from ..providers import Provider
-from ..settings import Continuation
 from .chunks import choices_of, index_of
 from .ids_prompt import IDS, without_ids
 from .jsons import Json
-from .learned import Learned
-from .limit import Limit
 from .round import Decision, Failure, Request
 from .rounds import Rounds
 from .text_shape import TextShape, as_chat, without_offsets
@@ -25,18 +21,9 @@ class TextRounds(Rounds):
     They are taken in the shape of chat, in which the core works, and given out in their own.
     """
 
-    def __init__(
-        self,
-        body: Mapping[str, Any],
-        provider: Provider,
-        settings: Continuation,
-        learned: Learned | None = None,
-        *,
-        limit: Limit | None = None,
-    ) -> None:
-        super().__init__(body, provider, settings, learned, limit=limit)
-        self._shape = TextShape()
-        self._wants_ids = bool(body.get("return_token_ids"))
+    @cached_property
+    def _shape(self) -> TextShape:
+        return TextShape()
 
     def receive(self, request: Request, completion: object, request_id: str | None = None) -> Decision:
         """Take the whole answer of a round, a JSON object. Anything else is a failed round."""
@@ -81,7 +68,7 @@ class TextRounds(Rounds):
         for item in items:
             index = index_of(item) if request.choice is None else request.choice
             self._requests.take_ids(index, item.get(IDS), with_text=bool(item.get("text")))
-        return chunk if self._wants_ids else without_ids(chunk)
+        return chunk if self._requests.wants_ids else without_ids(chunk)
 
     def _taken(self, request: Request, answer: Any, holder: str) -> Any:
         shaped = as_chat(answer, holder=holder)
