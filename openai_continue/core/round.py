@@ -68,7 +68,7 @@ class Running:
         """Return a completion or chunk of a raw prompt as that of a chat; any other as it is."""
         if self.reader is None:
             return answer
-        shaped = cast(Json, as_chat(answer, holder=holder))
+        shaped = cast(Json, as_chat(answer, holder=holder, is_text=False))
         if len(choices_of(shaped) or ()) != 1:
             return shaped
         shaped = self.reader.completion(shaped) if holder == "message" else self.reader.chunk(shaped)

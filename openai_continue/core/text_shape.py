@@ -27,28 +27,29 @@ class AsChat(dict[str, Any]):
         self.original = original
 
 
-def as_chat(answer: object, *, holder: str) -> object:
+def as_chat(answer: object, *, holder: str, is_text: bool = True) -> object:
     """
     Return a text completion, or a chunk of one, in the shape of chat; anything else as it is.
 
-    ``holder``: where chat has the text: "message", or "delta" in a chunk.
+    ``holder``: where chat has the text: "message", or "delta" in a chunk. ``is_text``: whether it is to become a text
+    completion again, so that tokens keep the place where they begin.
     """
     items = choices_of(answer)
     if items is None:
         return answer
     original = cast(Json, answer)
-    return AsChat({**original, "choices": [_choice_as_chat(item, holder) for item in items]}, original)
+    return AsChat({**original, "choices": [_choice_as_chat(item, holder, is_text=is_text) for item in items]}, original)
 
 
-def _choice_as_chat(item: Json, holder: str) -> Json:
+def _choice_as_chat(item: Json, holder: str, *, is_text: bool) -> Json:
     shaped = {name: value for name, value in item.items() if name != "text"}
     shaped[holder] = {"content": as_string(item.get("text")) or ""}
     if as_object(item.get("logprobs")) is not None:
-        shaped["logprobs"] = logprobs_as_chat(item["logprobs"])
+        shaped["logprobs"] = _logprobs_as_chat(item["logprobs"], is_text=is_text)
     return shaped
 
 
-def logprobs_as_chat(logprobs: Json) -> Json:
+def _logprobs_as_chat(logprobs: Json, *, is_text: bool) -> Json:
     """Return the logprobs of a text completion in the shape of chat. llama.cpp gives them in that shape."""
     tokens = logprobs.get("tokens")
     if not isinstance(tokens, list):
@@ -57,8 +58,9 @@ def logprobs_as_chat(logprobs: Json) -> Json:
     content: list[Json] = []
     for token, logprob, top, offset in zip(*several, strict=True):
         others = as_object(top)
-        listed = None if others is None else [_token(name, value) for name, value in others.items()]
-        content.append({**_token(token, logprob), "top_logprobs": listed, "text_offset": offset})
+        listed = [_token(name, value) for name, value in (others or {}).items()]
+        made = {**_token(token, logprob), "top_logprobs": listed if others is not None or not is_text else None}
+        content.append({**made, "text_offset": offset} if is_text else made)
     return {**{name: value for name, value in logprobs.items() if name not in _LISTS}, "content": content}
 
 
