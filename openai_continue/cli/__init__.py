@@ -72,15 +72,21 @@ def _add_doctor(commands: Commands) -> None:
     doctor = commands.add_parser(
         "doctor",
         help="test how an endpoint continues, and print the settings that fit it",
-        epilog="Exit codes: 0 if answers are continued; 3 if they cannot be; 1 if that is unknown, or if there is no "
-        "answer; 130 if you say no. With --env: 0 if continuation is on, or patch() would switch it on; 1 if something "
-        "keeps it from working.",
+        epilog="Exit codes: 0 if answers are continued; 3 if they cannot be; 1 if that is unknown, if there is no "
+        "answer, or no such template; 130 if you say no. With --env: 0 if continuation is on, or patch() would switch "
+        "it on; 1 if something keeps it from working.",
     )
     doctor.add_argument("-m", "--model", help="needed without --env")
     doctor.add_argument(
         "--env", action="store_true", help="ask nobody; say what is switched on in this Python, and why it is not"
     )
     doctor.add_argument("--base-url", default=DEEPINFRA, help="default: %(default)s")
+    doctor.add_argument("--stream", action="store_true", help="ask for streams only (default: for whole answers too)")
+    doctor.add_argument(
+        "--template",
+        metavar="PATH|auto",
+        help="ask whether the setting template works, with this chat template, or with the model's own on the Hub",
+    )
     doctor.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
     doctor.add_argument("-y", "--yes", action="store_true", help="spend tokens without asking first")
     doctor.set_defaults(function=partial(_doctor, doctor))
@@ -186,7 +192,14 @@ def _doctor(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
         from . import doctor
     except ImportError as error:
         return _missing("doctor", error)
-    return doctor.run(base_url=chosen.base_url, model=chosen.model, as_json=chosen.as_json, yes=chosen.yes)
+    return doctor.run(
+        base_url=chosen.base_url,
+        model=chosen.model,
+        as_json=chosen.as_json,
+        yes=chosen.yes,
+        streamed=chosen.stream,
+        template=chosen.template,
+    )
 
 
 def _missing(command: str, error: ImportError) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 from .. import call_syntaxes
 from ..core.call_tools import Tools
-from ..core.rounds import Rounds
+from ..core.jsons import Json
 from ..core.tools import is_json
 from ..providers import Provider
 from ..settings import Continuation
+from .answering import Answer
+from .asking import message_of
 from .examination import TOKENS, Doctor
 
 #: The arguments are long, and the same each time.
@@ -26,11 +27,11 @@ TOOL = {
     "type": "function",
     "function": {"name": "write_file", "description": "Write a file.", "parameters": _PARAMETERS},
 }
-#: What each result means.
+#: What each result means, and what to do.
 SAID = {
     "continues": "A tool call that was cut goes on.",
     "differs": "A tool call that was cut goes on with other arguments than it would have had, so it is left as it is.",
-    "not continued": "A tool call that was cut does not go on.",
+    "not continued": "A tool call that was cut does not go on, so it is left as it is.",
     "closed": "This server closes the arguments of a call that was cut, so nobody can see where it was cut.",
     "no call": "The model called no tool, so it is unknown whether a call that was cut goes on.",
     "syntax unknown": (
@@ -39,8 +40,6 @@ SAID = {
     ),
     "failed": "The question about tool calls got no answer.",
 }
-#: What is known of the body by the SDK. The rest goes into its ``extra_body``.
-_KNOWN = ("model", "messages", "tools", "tool_choice", "max_tokens", "temperature")
 
 
 def examine_calls(doctor: Doctor, row: Provider) -> str:
@@ -53,45 +52,35 @@ def examine_calls(doctor: Doctor, row: Provider) -> str:
     if syntax is None:
         return "syntax unknown"
     messages = [{"role": "user", "content": PROMPT}]
-    body = {"model": doctor.model, "messages": messages, "tools": [TOOL], "max_tokens": 4 * TOKENS, "temperature": 0}
-    whole = doctor.send(body)
+    body = {"model": doctor.model, "messages": messages, "tools": [TOOL], "temperature": 0}
+    whole = doctor.endpoint.send({**body, "max_tokens": 4 * TOKENS})
     if whole is None:
         return "failed"
-    text, is_call = _written(whole)
+    text, is_call = _written(message_of(whole))
     if is_call and is_json(text) and whole["choices"][0].get("finish_reason") == "length":
         return "closed"
     cut = _cut(whole)
     if cut is None or not (is_call or Tools(syntax, [TOOL]).may_open(text)):
         return "no call"
-    without_limit = {name: value for name, value in body.items() if name != "max_tokens"}
-    rounds = Rounds(without_limit, row, Continuation(continue_tool_calls=True, trims=doctor.found.trims))
-    first = rounds.next_request()
-    if first is not None:
-        rounds.receive(first, cut)
-    later = rounds.next_request()
-    if later is None:
-        return "not continued"
-    fields = {**later.body, "max_tokens": TOKENS}
-    known = {name: fields.pop(name) for name in _KNOWN if name in fields}
-    reply = doctor.send({**known, "extra_body": fields})
-    if reply is None:
-        return "failed"
-    rounds.receive(later, reply)
-    return _judged(_written(whole)[0], _written(cut)[0], _written(rounds.completion())[0])
+    settings = Continuation(continue_tool_calls=True, trims=doctor.found.trims)
+    answer = Answer(doctor.endpoint, body, cut, row, settings)
+    outcome = answer.go_on()
+    if outcome != "sent":
+        return "not continued" if outcome == "no way" else "failed"
+    return _judged(text, _written(message_of(cut))[0], _written(answer.message)[0])
 
 
-def _written(reply: dict[str, Any]) -> tuple[str, bool]:
+def _written(message: Json) -> tuple[str, bool]:
     """Return the arguments of a call, or the content that shows it as text, and whether it is a call."""
-    message: dict[str, Any] = reply["choices"][0].get("message") or {}
-    calls: list[dict[str, Any]] = message.get("tool_calls") or []
+    calls: list[Json] = message.get("tool_calls") or []
     if calls:
         return str(calls[-1].get("function", {}).get("arguments") or ""), True
     return str(message.get("content") or ""), False
 
 
-def _cut(whole: dict[str, Any]) -> dict[str, Any] | None:
+def _cut(whole: Json) -> Json | None:
     """Return an answer whose call is cut at two thirds, at the end of a word; None if there is not enough to cut."""
-    text, is_call = _written(whole)
+    text, is_call = _written(message_of(whole))
     end = 2 * len(text) // 3
     while end and not text[end - 1].isalnum():
         end -= 1

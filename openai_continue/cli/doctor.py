@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
 
 import openai
 from rich.console import Console
 from rich.table import Table
 
-from .. import call_syntaxes, providers
-from ..providers import PROVIDERS, Provider
-from .call_examination import SAID, examine_calls
-from .examination import COST, Doctor, Findings, mark_of
-from .signs import SERVERS
+from .. import providers
+from ..errors import SettingsError
+from ..providers import PROVIDERS, Provider, at_address
+from ..sdk.chat_template import Template
+from ..sdk.template_files import template_of
+from ..switches import VARIABLE
+from .advice import Case, variable
+from .call_examination import examine_calls
+from .examination import COST, Doctor, mark_of
+from .findings import Findings
+from .template_examination import examine_template, rows_of
+from .thought_examination import cut_thoughts, examine_thoughts
 
-#: What to use instead of a server that cannot continue.
-INSTEAD = "To have long answers continued, serve the model with vLLM, llama-server or SGLang."
 #: The exit code if answers cannot be continued.
 CANNOT_CONTINUE = 3
+NOT_CONTINUED = " (does not continue; calls are left alone)"
 
 
 def matching_row(found: Findings, host: str, path: str) -> Provider | None:
@@ -38,6 +44,11 @@ def matching_row(found: Findings, host: str, path: str) -> Provider | None:
         # Any row that does not continue leaves calls alone.
         return providers.named(found.server or "openai") if found.cannot_continue else None
     way = found.good_marks[0]
+    if found.misfiles:
+        # A row that knows of it, if the server takes its marks.
+        for row in PROVIDERS:
+            if row.misfiles and mark_of(row) in found.good_marks:
+                return row
     fit = [
         row for row in PROVIDERS if row.continues and (mark_of(row) == way or (way == "nothing" and row.needs_no_marks))
     ]
@@ -47,25 +58,36 @@ def matching_row(found: Findings, host: str, path: str) -> Provider | None:
     return fit[0]
 
 
-def run(*, base_url: str, model: str, as_json: bool, yes: bool) -> int:
+def run(  # noqa: PLR0913 - each is an option of the command
+    *, base_url: str, model: str, as_json: bool, yes: bool, streamed: bool = False, template: str | None = None
+) -> int:
     """
     Examine an endpoint and print the findings.
 
-    Returns 0 if answers are continued, 3 if they cannot be, 1 if the endpoint gives no answer or it is unknown whether
-    they can be, or 130 if the user says no.
+    ``streamed``: whether every answer is asked for as a stream. ``template``: the chat template to try, or None.
+    Returns 0 if answers are continued, 3 if they cannot be, 1 if the endpoint gives no answer, if it is unknown whether
+    they can be, or if there is no such template, or 130 if the user says no.
     """
     key = os.environ.get("DEEPINFRA_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
     console = Console(stderr=as_json)
-    console.print(f"This asks {model} at {base_url} for {COST}.")
+    try:
+        read = None if template is None else template_of(template, model)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if template is not None and read is None:
+        print(f"template: the Hugging Face Hub has none for {model}; name a file", file=sys.stderr)
+        return 1
+    console.print(f"This asks {model} at {base_url} for {COST}.", markup=False)
     if not yes and sys.stdin.isatty() and input("Go on? [Y/n] ").strip().lower() not in ("", "y", "yes"):
         return 130
     client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=1)
     try:
-        doctor = Doctor(client, model)
+        doctor = Doctor(client, model, streamed=streamed)
         found = doctor.examine()
-        row = matching_row(found, client.base_url.host, client.base_url.path) if found.marks else None
-        if row is not None and row.continues and not found.cannot_continue:
-            found.tool_calls = examine_calls(doctor, row)
+        case = _examined_further(
+            doctor, Case(found, None, client.base_url.host, False, model, template, streamed), read
+        )
     except openai.OpenAIError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -74,35 +96,54 @@ def run(*, base_url: str, model: str, as_json: bool, yes: bool) -> int:
     if not found.marks:
         print(f"The endpoint gave no answer: {', '.join(found.errors)}", file=sys.stderr)
         return 1
-    at_host = providers.at_address(client.base_url.host, client.base_url.path)
-    settings = _settings(found, row, model, host_known=at_host is not None)
-    continues = row is not None and row.continues and not found.cannot_continue
+    row = case.row
     if as_json:
-        known = {"continues": None, "provider": None} if row is None else {"continues": continues, "provider": row.name}
-        print(json.dumps({**asdict(found), **known, "settings": settings}))
+        known = {"continues": None if row is None else case.continues, "provider": None if row is None else row.name}
+        print(json.dumps({**asdict(found), **known, "settings": case.settings, "advice": case.advice}))
     else:
         _show(console, found, row)
-        console.print(_verdict(found, row, host_known=at_host is not None, continues=continues), soft_wrap=True)
-        arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-        console.print(f"settings: Continuation({arguments})" if settings else "settings: none needed")
+        _say(console, case)
     if row is None:
         return 1
-    return 0 if continues else CANNOT_CONTINUE
+    return 0 if case.continues else CANNOT_CONTINUE
 
 
-def _settings(found: Findings, row: Provider | None, model: str, *, host_known: bool) -> dict[str, Any]:
-    """Return the fields of Continuation that the library would not set right by itself."""
-    settings: dict[str, Any] = {}
-    if row is None or not row.continues:
-        return settings
-    if not host_known:
-        settings["provider"] = row.name
-    if found.trims and not row.trims:
-        settings["trims"] = True
-    syntax = call_syntaxes.of_model(model)
-    if found.tool_calls == "continues" and syntax is not None and syntax.name not in row.call_syntaxes:
-        settings["continue_tool_calls"] = True
-    return settings
+def _examined_further(doctor: Doctor, case: Case, template: Template | None) -> Case:
+    """Ask about tool calls, thoughts and the template, as far as the row that fits allows; return what follows."""
+    found, address = doctor.found, doctor.endpoint.client.base_url
+    if not found.marks:
+        return case
+    row, host_known = (
+        matching_row(found, address.host, address.path),
+        at_address(address.host, address.path) is not None,
+    )
+    cut = cut_thoughts(doctor) if found.thinks_apart else None
+    if row is not None and row.continues and not found.cannot_continue:
+        found.tool_calls = examine_calls(doctor, row)
+        if cut is not None:
+            examine_thoughts(doctor, row, cut)
+    rows = rows_of(found, row, host_known=host_known)
+    if template is not None:
+        found.template = "no way"
+        for one in rows:
+            found.template = examine_template(doctor, one, template, cut)
+            row = one if found.template == "continues" else row
+            if found.template in ("continues", "not there"):
+                break
+    return replace(case, row=row, host_known=host_known, has_completions=bool(rows))
+
+
+def _say(console: Console, case: Case) -> None:
+    """Print which row fits, what to do, and the settings."""
+    row, settings = case.row, case.settings
+    lines = [] if row is None else [f"provider row: {row.name}{'' if row.continues else NOT_CONTINUED}"]
+    lines += [f"- {sentence}" for sentence in case.advice]
+    arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    lines.append(f"settings: Continuation({arguments})" if settings else "settings: none needed")
+    if settings:
+        assigned = [f"{VARIABLE}=1", *(shlex.quote(variable(*setting)) for setting in settings.items())]
+        lines.append(f"variables: {' '.join(assigned)}")
+    console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
 
 
 def _show(console: Console, found: Findings, row: Provider | None) -> None:
@@ -111,11 +152,18 @@ def _show(console: Console, found: Findings, row: Provider | None) -> None:
         table.add_row(f"trailing assistant message, marked by {name}", judged)
     unknown = "unknown"
     yes_no = {True: "yes", False: "no", None: unknown}
+    table.add_row("the same in a stream", found.streamed or unknown)
     table.add_row("a stream begins with a copy of that message", yes_no[found.echoes_stream])
     table.add_row("the end of that message is trimmed", yes_no[found.trims])
     table.add_row("thoughts", found.reasoning)
     if found.answer_arrives_in is not None:
         table.add_row("a continued answer arrives in", found.answer_arrives_in)
+    if found.thinks_apart:
+        table.add_row("thoughts that were cut", found.thoughts or "not asked")
+        table.add_row("the answer to thoughts that were cut", found.answer_after_thoughts or "not asked")
+    table.add_row("the chat template at /completions", found.template or "not asked")
+    table.add_row("answers that were cut and do not say so", found.hides_cuts or unknown)
+    table.add_row("answers that have ended say that they were cut", yes_no[found.claims_cuts])
     cap = f"{row.cap:,} (from the provider table)" if row is not None and row.cap else unknown
     table.add_row("most output tokens of one answer", cap)
     by_default = f"about {found.default_tokens}" if found.stops_at_default else "no limit seen"
@@ -127,18 +175,3 @@ def _show(console: Console, found: Findings, row: Provider | None) -> None:
     table.add_row("a tool call that was cut", found.tool_calls or "not asked")
     table.add_row("spent", f"{spent} in {found.requests} requests")
     console.print(table)
-
-
-def _verdict(found: Findings, row: Provider | None, *, host_known: bool, continues: bool) -> str:
-    """Return in words which row fits, and whether answers are continued."""
-    if row is None:
-        return "It could not be found out whether this server continues a trailing assistant message. Try again."
-    said = [f"provider row: {row.name}{'' if row.continues else ' (does not continue; calls are left alone)'}"]
-    if continues:
-        return "\n".join([*said, SAID[found.tool_calls]] if found.tool_calls else said)
-    if found.server == row.name:
-        said.append(f"This looks like {SERVERS[row.name]}.")
-    refused = set(found.marks.values()) == {"refused"}
-    way = "it refuses the text sent back" if refused else "it takes the text sent back as a finished turn"
-    said.append(f"This server cannot continue this model's answers: {way}.")
-    return "\n".join(said if host_known else [*said, INSTEAD])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import openai
 
-from .. import disabled
 from ..core import overflow
-from ..core.jsons import as_object
+from ..core.chunks import choices_of
+from ..core.jsons import Json, as_object
 from ..core.reasoning import CLOSE, OPEN, Inline, field_of
 from ..providers import PROVIDERS, Provider
+from .asking import Endpoint, deltas, folded, message_of, parts, text_of, usage_of
+from .findings import Findings
 from .signs import Signs, recognized
 
 #: The answer shows how far it has come, so a continuation and a restart look different.
@@ -25,14 +26,14 @@ FIRST_TOKENS = 3 * TOKENS
 THINKING_TOKENS = 400
 #: Chunks of text after which an answer without a limit is read no further.
 MOST_BY_DEFAULT = 300
+#: The answer to it ends by itself.
+SHORT_PROMPT = "Reply with OK and nothing else, in no more than 5 tokens."
 #: A prompt longer than the blocks in which servers cache prompts.
 LONG_PROMPT = "Reply with OK. " + "one two three four five six seven eight nine ten " * 130
 #: Tokens of the shortest prompt that is sure to fill a block: OpenAI's is the longest, 1,024 and 128 more.
 FILLS_A_BLOCK = 1152
-#: Statuses that say nothing about what was asked: a timeout, a conflict, too many requests.
-PASSING = (408, 409, 429)
 #: What an examination costs.
-COST = "500 to 1,000 output tokens and about 4,000 input tokens in 17 requests"
+COST = "500 to 1,500 output tokens and about 5,000 input tokens in 14 to 24 requests"
 
 
 def mark_of(row: Provider) -> str:
@@ -48,67 +49,24 @@ for _row in PROVIDERS:
         MARKS.setdefault(mark_of(_row), _row)
 
 
-@dataclass(slots=True)
-class Findings:
-    """What the endpoint does. A field that could not be found out keeps its default; printed as JSON by ``--json``."""
-
-    #: The row of a server that shows who it is. None: it does not show it, or it is one that continues.
-    server: str | None = None
-    #: For each way of MARKS: "continues", "echoes" (continues after a copy), "restarts", "new turn", "refused",
-    #: "failed" (an error that says nothing about the message) or "unknown" (the text fits several of these).
-    marks: dict[str, str] = field(default_factory=dict[str, str])
-    #: Whether a stream begins with a copy of the message sent back.
-    echoes_stream: bool | None = None
-    #: Whether the chat template trims the end of the message sent back.
-    trims: bool | None = None
-    #: Where thoughts arrive: "none", "inline, as <think>" or "in the field ...".
-    reasoning: str = "none"
-    #: The field in which the text of a continued answer arrives. Known only for a model that thinks.
-    answer_arrives_in: str | None = None
-    #: Tokens, as the server's error about too large a request names them.
-    context_length: int | None = None
-    #: Output tokens of a request without ``max_tokens``, counted up to MOST_BY_DEFAULT.
-    default_tokens: int = 0
-    #: Whether the server stopped that request at its own default limit.
-    stops_at_default: bool = False
-    #: Whether whole answers report usage. Numbers that are all zero are none.
-    reports_usage: bool | None = None
-    #: Whether streams report usage unasked: "never", "all zero", "on the last chunk" or "on a chunk of its own".
-    usage_in_streams: str = "never"
-    #: Whether the server caches the beginning of a prompt. None also if the prompt was too short to say "no".
-    caches_prefix: bool | None = None
-    #: What becomes of a cut tool call (call_examination.py). None: it was not asked.
-    tool_calls: str | None = None
-    #: Output tokens and requests that the examination took.
-    completion_tokens: int = 0
-    requests: int = 0
-    #: Type and status of each error.
-    errors: list[str] = field(default_factory=list[str])
-
-    @property
-    def good_marks(self) -> list[str]:
-        """The ways to mark a message that work, in the order of MARKS."""
-        return [name for name, judged in self.marks.items() if judged in ("continues", "echoes")]
-
-    @property
-    def cannot_continue(self) -> bool:
-        """Whether each way to mark a message was tried, and none works."""
-        return bool(self.marks) and not set(self.marks.values()) & {"continues", "echoes", "failed", "unknown"}
-
-
 class Doctor:
-    """Asks one endpoint about one model. ``found`` holds what is known so far."""
+    """
+    Asks one endpoint about one model. ``found`` holds what is known so far.
 
-    def __init__(self, client: openai.OpenAI, model: str) -> None:
-        self._client = client
-        #: The model that is asked.
-        self.model = model
-        self._signs = Signs()
-        #: Tokens of the prompts with the long text sent back, for each way of MARKS.
-        self._long: dict[str, int | None] = {}
-        #: What came of the last request if it brought no answer: "refused" or "failed".
-        self._refusal = "failed"
+    ``streamed``: whether every answer is asked for as a stream.
+    """
+
+    def __init__(self, client: openai.OpenAI, model: str, *, streamed: bool = False) -> None:
         self.found = Findings()
+        #: The model that is asked, and what sends the requests.
+        self.model = model
+        self.endpoint = Endpoint(client, self.found, streamed=streamed)
+        #: A long answer to PROMPT, and the same one cut after TOKENS tokens; None if there is none.
+        self.first: Json | None = None
+        self.begun: Json | None = None
+        self._signs = Signs()
+        # What came of the long text sent back, for each way of MARKS.
+        self._replies: dict[str, Json | None] = {}
 
     def examine(self) -> Findings:
         """
@@ -119,116 +77,138 @@ class Doctor:
         first = self._ask([], FIRST_TOKENS)
         if first is None:
             return self.found
-        usage = _usage(first)
+        usage = usage_of(first)
         self.found.reports_usage = any(usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
-        self.found.reasoning = _reasoning_form(self._message(first))
+        self.found.reasoning = _reasoning_form(message_of(first))
         if self.found.reasoning != "none":
             first = self._ask([], THINKING_TOKENS) or first
         cut = self._ask_marks(first)
         if self.found.reasoning == "none" and not self.found.good_marks:
             # If the chat template opens the think block, only the closing tag shows it, further into the answer.
             longer = self._ask([], THINKING_TOKENS) or first
-            self.found.reasoning = _reasoning_form(self._message(longer))
+            self.found.reasoning = _reasoning_form(message_of(longer))
             cut = self._ask_marks(longer) if self.found.reasoning != "none" else cut
-        way = self._best_way()
+        way = next(iter(self.found.good_marks), "nothing")
         self._ask_whitespace(way)
         self._ask_stream(cut, way)
+        self._ask_end()
         self._ask_limits()
         self._ask_default()
         self._ask_twice()
         self._ask_models()
+        self._signs.errors = self.endpoint.refusals
         self._signs.fingerprint = str(first.get("system_fingerprint") or "")
         self._signs.no_usage = self.found.reports_usage is False and bool(usage)
         self._signs.finish = str(first["choices"][0].get("finish_reason"))
         self.found.server = recognized(self._signs)
         return self.found
 
-    def _ask_marks(self, first: dict[str, Any]) -> str:
+    def _ask_marks(self, first: Json) -> str:
         """Send the beginning of an answer back in each way; return that beginning."""
-        whole = _answer(self._message(first)) or _text(self._message(first))
+        whole = _whole(first)
         cut = _cut(whole)
-        once_more = self._ask([], TOKENS)
-        begun = "" if once_more is None else _text(self._message(once_more))
+        self.first, self.begun = first, self._ask([], TOKENS)
+        begun = self._begun_text
         for name in MARKS:
-            reply = self._ask([cut], TOKENS, marks=name)
-            message = {} if reply is None else self._message(reply)
-            self._long[name] = _usage(reply).get("prompt_tokens")
-            self.found.marks[name] = self._refusal if reply is None else _judge(cut, whole, begun, _text(message))
+            reply = self._replies[name] = self._ask([cut], TOKENS, marks=name)
+            message = {} if reply is None else message_of(reply)
+            self.found.marks[name] = (
+                self.endpoint.outcome if reply is None else _judge(cut, whole, begun, text_of(message))
+            )
             if self.found.reasoning != "none" and name in self.found.good_marks:
                 self.found.answer_arrives_in = "content" if message.get("content") else field_of(message)
+        if self.begun is not None and _hides_cut(self.first, self.begun):
+            self.found.hides_cuts = "streamed" if self.endpoint.streamed else "whole"
         return cut
 
-    def _best_way(self) -> str:
-        return next(iter(self.found.good_marks), "nothing")
+    @property
+    def _begun_text(self) -> str:
+        return "" if self.begun is None else text_of(message_of(self.begun))
 
     def _ask_whitespace(self, way: str) -> None:
-        counts = [_usage(self._ask([text], 1, marks=way)).get("prompt_tokens") or 0 for text in ("a", "a\n\n\n")]
+        counts = [usage_of(self._ask([text], 1, marks=way)).get("prompt_tokens") or 0 for text in ("a", "a\n\n\n")]
+        long = usage_of(self._replies[way]).get("prompt_tokens") or 0
         # A server whose count does not grow with the message counts something else, or nothing.
-        if way in self.found.good_marks and min(counts) and (self._long.get(way) or 0) > max(counts):
+        if way in self.found.good_marks and min(counts) and long > max(counts):
             self.found.trims = counts[0] == counts[1]
 
     def _ask_stream(self, cut: str, way: str) -> None:
-        try:
-            with disabled():
-                stream = self._client.chat.completions.create(
-                    **cast("Any", self._request([cut], TOKENS, way)), stream=True
-                )
-                chunks = [chunk.to_dict() for chunk in cast("Any", stream)]
-        except openai.OpenAIError as error:
-            self._note(error)
+        """Ask for a continued stream, without any other wish, so that it shows what streams are like."""
+        chunks = self.endpoint.stream(self._request([cut], TOKENS, way))
+        if not chunks:
+            self.found.streamed = self.endpoint.outcome
             return
-        self.found.requests += 1
-        said = "".join(
-            choice["delta"].get("content") or ""
-            for chunk in chunks
-            for choice in cast("Any", chunk.get("choices") or [])
-        )
-        for chunk in cast("list[dict[str, Any]]", chunks):
-            if not (usage := chunk.get("usage")):
+        for chunk in chunks:
+            if not (usage := usage_of(chunk)):
                 continue
             where = "on the last chunk" if chunk.get("choices") else "on a chunk of its own"
             self.found.usage_in_streams = where if usage.get("prompt_tokens") else "all zero"
-            self.found.completion_tokens += usage.get("completion_tokens") or 0
+        reply = folded(chunks)
+        said = text_of(message_of(reply)) if reply["choices"] else ""
+        if self.found.reasoning != "none" and said:
+            message = message_of(reply)
+            self.found.stream_arrives_in = "content" if message.get("content") else field_of(message)
         self.found.echoes_stream = said.startswith(cut)
+        if self.first is not None:
+            self.found.streamed = _judge(cut, _whole(self.first), self._begun_text, said)
+        whole = self._replies[way]
+        if whole is None or self.endpoint.streamed:
+            self.found.hides_cuts = self.found.hides_cuts or "none"
+            return
+        # Two answers to the same request, with the same text, end alike.
+        same = text_of(message_of(whole)).removeprefix(cut).strip() == said.removeprefix(cut).strip() != ""
+        ends = [one["choices"][0].get("finish_reason") for one in (whole, reply)] if same else []
+        if self.found.hides_cuts is not None:
+            self.found.hides_cuts = "whole" if ends[1:] == ["length"] else "both"
+        else:
+            self.found.hides_cuts = "streamed" if same and ends[0] == "length" != ends[1] else "none"
+
+    def _ask_end(self) -> None:
+        """Ask for an answer that ends by itself, to see whether it says so."""
+        reply = self.endpoint.send({**self._request([], FIRST_TOKENS), "messages": _user(SHORT_PROMPT)})
+        if reply is None:
+            return
+        is_cut = reply["choices"][0].get("finish_reason") == "length"
+        written = "".join(parts(message_of(reply)))
+        # A token has a character or more, so that fewer characters are fewer tokens.
+        if not is_cut or (message_of(reply).get("content") and len(written) < FIRST_TOKENS):
+            self.found.claims_cuts = is_cut
 
     def _ask_limits(self) -> None:
         # The server either refuses so many tokens, naming its context, or ends the answer at the first stop string.
-        request = {**self._request([], 1_000_000), "stop": ["e", "\n", " ", "o"]}
-        try:
-            with disabled():
-                self._client.chat.completions.create(**cast("Any", request))
-        except openai.APIStatusError as error:
+        errors = len(self.found.errors)
+        came = self.endpoint.answers({**self._request([], 1_000_000), "stop": ["e", "\n", " ", "o"]})
+        error = self.endpoint.error
+        for chunk in came:
+            # DeepInfra refuses a stream in the stream.
+            said = overflow.read(str(chunk.get("error_message") or ""))
+            if isinstance(said, overflow.Overflow):
+                self.found.context_length = said.context_length
+        if isinstance(error, openai.APIStatusError):
+            # It was asked for.
+            del self.found.errors[errors:]
             said = overflow.read(f"{error.message} {error.body}")
             self.found.context_length = said.context_length if isinstance(said, overflow.Overflow) else None
-        except openai.OpenAIError as error:
-            self._note(error)
-        self.found.requests += 1
 
     def _ask_default(self) -> None:
         request = self._request([], 0)
         del request["max_tokens"]
-        try:
-            with disabled(), self._client.chat.completions.create(**cast("Any", request), stream=True) as stream:
-                for chunk in stream:
-                    for choice in chunk.choices:
-                        # Count a chunk as one token; a server that puts several into one is read a little further.
-                        self.found.default_tokens += any(_parts(choice.delta.to_dict()))
-                        self.found.stops_at_default = choice.finish_reason == "length"
-                    if self.found.default_tokens >= MOST_BY_DEFAULT:
-                        break
-        except openai.OpenAIError as error:
-            self._note(error)
-            return
-        self.found.requests += 1
-        self.found.completion_tokens += self.found.default_tokens
+        for chunk in self.endpoint.stream(request, most=MOST_BY_DEFAULT):
+            # Count a chunk as one token; a server that puts several into one is read a little further.
+            self.found.default_tokens += any(any(parts(delta)) for delta in deltas(chunk))
+            for choice in choices_of(chunk) or []:
+                self.found.stops_at_default = choice.get("finish_reason") == "length"
+        if self.found.stops_at_default:
+            limit = self.found.default_tokens
+            more = self.endpoint.stream(self._request([], 2 * limit + TOKENS), most=limit + TOKENS // 2)
+            self.found.is_cap = bool(more) and sum(any(map(any, map(parts, deltas(one)))) for one in more) <= limit
 
     def _ask_twice(self) -> None:
         """Ask two times with a long prompt, to see whether the second finds it cached."""
-        messages = [{"role": "user", "content": LONG_PROMPT}]
-        usage: dict[str, Any] = {}
+        usage: Json = {}
         for _ in range(2):
-            usage = _usage(self.send({**self._request([], 1), "messages": messages}))
-        details: dict[str, Any] = usage.get("prompt_tokens_details") or {}
+            usage = usage_of(self.endpoint.send({**self._request([], 1), "messages": _user(LONG_PROMPT)}))
+        details: Json = usage.get("prompt_tokens_details") or {}
         cached = details.get("cached_tokens")
         if cached:
             self.found.caches_prefix = True
@@ -238,7 +218,7 @@ class Doctor:
     def _ask_models(self) -> None:
         """Ask who owns the models; it costs no tokens. Servers without such a list are no error."""
         try:
-            listed: Any = self._client.get("/models", cast_to=object)
+            listed: Any = self.endpoint.client.get("/models", cast_to=object)
         # mlx_lm.server without a cache of models: 200 with nothing in it.
         except (openai.OpenAIError, ValueError):
             return
@@ -247,42 +227,40 @@ class Doctor:
         owners = [(as_object(model) or {}).get("owned_by") for model in models]
         self._signs.owners = frozenset(map(str, owners))
 
-    def _ask(self, beginnings: list[str], tokens: int, *, marks: str = "nothing") -> dict[str, Any] | None:
-        """Ask for a whole answer; return the completion, or None if the server refused or gave no choices."""
-        return self.send(self._request(beginnings, tokens, marks))
+    def _ask(self, beginnings: list[str], tokens: int, *, marks: str = "nothing") -> Json | None:
+        """Ask for an answer; return the completion, or None if the server refused or gave no choices."""
+        return self.endpoint.send(self._request(beginnings, tokens, marks))
 
-    def send(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        """Send a request; return the completion, or None if the server refused or gave no choices."""
-        self._refusal = "failed"
-        try:
-            with disabled():
-                completion = cast("Any", self._client.chat.completions.create)(**request)
-        except openai.APIStatusError as error:
-            self._note(error)
-            if error.status_code < 500 and error.status_code not in PASSING:
-                self._refusal = "refused"
-            self._signs.errors.append(f"{error.status_code} {error.message} {error.body}")
-            return None
-        self.found.requests += 1
-        reply: dict[str, Any] = completion.to_dict()
-        self.found.completion_tokens += _usage(reply).get("completion_tokens") or 0
-        return reply if reply.get("choices") else None
-
-    def _request(self, beginnings: list[str], tokens: int, marks: str = "nothing") -> dict[str, Any]:
-        """Return the arguments of ``create()`` for a request whose answer has one beginning, or none."""
+    def _request(self, beginnings: list[str], tokens: int, marks: str = "nothing") -> Json:
+        """Return the body of a request whose answer has one beginning, or none."""
         row = MARKS[marks]
-        messages: list[dict[str, Any]] = [{"role": "user", "content": PROMPT}]
+        messages = _user(PROMPT)
         messages += [{"role": "assistant", "content": text, **row.message_marks} for text in beginnings]
-        limits = {"max_tokens": tokens, "temperature": 0}
-        return {"model": self.model, "messages": messages, **limits, "extra_body": dict(row.body_marks)}
+        return {**self.body(), "messages": messages, "max_tokens": tokens, **row.body_marks}
 
-    def _message(self, reply: dict[str, Any]) -> dict[str, Any]:
-        return reply["choices"][0].get("message") or {}
+    def ask(self, tokens: int) -> Json | None:
+        """Ask for an answer of so many tokens; return the completion, or None if the server gave none."""
+        return self._ask([], tokens)
 
-    def _note(self, error: Exception) -> None:
-        self.found.requests += 1
-        status = error.status_code if isinstance(error, openai.APIStatusError) else ""
-        self.found.errors.append(f"{type(error).__name__} {status}".strip())
+    def body(self) -> Json:
+        """Return the body of a request without a limit."""
+        return {"model": self.model, "messages": _user(PROMPT), "temperature": 0}
+
+
+def _user(text: str) -> list[Json]:
+    return [{"role": "user", "content": text}]
+
+
+def _whole(reply: Json) -> str:
+    """Return the text of an answer that is sent back."""
+    return _answer(message_of(reply)) or text_of(message_of(reply))
+
+
+def _hides_cut(longer: Json, shorter: Json) -> bool:
+    """Whether the shorter one of two answers was cut, since the other goes on after it, and does not say so."""
+    long, short = ("".join(reversed(parts(message_of(one)))).strip() for one in (longer, shorter))
+    is_cut = bool(short) and long.startswith(short) and len(long) > len(short)
+    return is_cut and shorter["choices"][0].get("finish_reason") != "length"
 
 
 def _cut(whole: str) -> str:
@@ -306,40 +284,26 @@ def _judge(cut: str, whole: str, begun: str, reply: str) -> str:
     if fresh.startswith(cut.strip()):
         # The answer begun anew may be so long only if it is a short one. Then nothing shows which of the two it is.
         return "unknown" if begun.startswith(fresh) else "echoes"
-    continues, restarts = _agree(rest, fresh), _agree(whole, fresh)
+    continues, restarts = agree(rest, fresh), agree(whole, fresh)
     if continues and restarts:
         return "unknown"
     return "continues" if continues else "restarts" if restarts else "new turn"
 
 
-def _agree(one: str, other: str) -> bool:
+def agree(one: str, other: str) -> bool:
     """Whether two texts begin alike, as far as both go and up to a few words."""
     length = min(len(one), len(other), 12)
     return length > 0 and one[:length].strip() == other[:length].strip()
 
 
-def _answer(message: dict[str, Any]) -> str:
+def _answer(message: Json) -> str:
     """Return the content of a message without the thoughts between ``<think>`` tags in it."""
     return Inline.of(str(message.get("content") or "")).answer
 
 
-def _parts(message: dict[str, Any]) -> tuple[str, str]:
-    name = field_of(message)
-    return str(message.get("content") or ""), str(message.get(name) or "") if name else ""
-
-
-def _text(message: dict[str, Any]) -> str:
-    content, thoughts = _parts(message)
-    return content or thoughts
-
-
-def _reasoning_form(message: dict[str, Any]) -> str:
-    content, _ = _parts(message)
+def _reasoning_form(message: Json) -> str:
+    content, _ = parts(message)
     name = field_of(message)
     if name is not None:
         return f"in the field {name}"
     return "inline, as <think>" if OPEN in content or CLOSE in content else "none"
-
-
-def _usage(reply: dict[str, Any] | None) -> dict[str, Any]:
-    return (reply or {}).get("usage") or {}
