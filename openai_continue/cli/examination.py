@@ -33,7 +33,7 @@ LONG_PROMPT = "Reply with OK. " + "one two three four five six seven eight nine 
 #: Tokens of the shortest prompt that is sure to fill a block: OpenAI's is the longest, 1,024 and 128 more.
 FILLS_A_BLOCK = 1152
 #: What an examination costs.
-COST = "500 to 1,500 output tokens and about 5,000 input tokens in 14 to 24 requests"
+COST = "up to 1,500 output tokens and about 4,500 input tokens in 14 to 24 requests"
 
 
 def mark_of(row: Provider) -> str:
@@ -88,7 +88,7 @@ class Doctor:
             longer = self._ask([], THINKING_TOKENS) or first
             self.found.reasoning = _reasoning_form(message_of(longer))
             cut = self._ask_marks(longer) if self.found.reasoning != "none" else cut
-        way = next(iter(self.found.good_marks), "nothing")
+        way = self._best_way
         self._ask_whitespace(way)
         self._ask_stream(cut, way)
         self._ask_end()
@@ -115,11 +115,30 @@ class Doctor:
             self.found.marks[name] = (
                 self.endpoint.outcome if reply is None else _judge(cut, whole, begun, text_of(message))
             )
-            if self.found.reasoning != "none" and name in self.found.good_marks:
-                self.found.answer_arrives_in = "content" if message.get("content") else field_of(message)
+        self._find_new_turns()
+        best = self._replies[self._best_way]
+        if self.found.reasoning != "none" and self.found.good_marks and best is not None:
+            self.found.answer_arrives_in = _place_of(message_of(best))
         if self.begun is not None and _hides_cut(self.first, self.begun):
             self.found.hides_cuts = "streamed" if self.endpoint.streamed else "whole"
         return cut
+
+    def _find_new_turns(self) -> None:
+        """
+        Tell a new turn from a continuation by the tokens of the prompt.
+
+        A model may go on in a new turn, too: the end of the turn and the head of the next one are in the prompt then.
+        """
+        good = self.found.good_marks
+        counts = {name: usage_of(self._replies[name]).get("prompt_tokens") or 0 for name in good}
+        least = min((count for count in counts.values() if count), default=0)
+        for name in good:
+            if counts[name] > least + 1 > 1:
+                self.found.marks[name] = "new turn"
+
+    @property
+    def _best_way(self) -> str:
+        return next(iter(self.found.good_marks), "nothing")
 
     @property
     def _begun_text(self) -> str:
@@ -146,8 +165,7 @@ class Doctor:
         reply = folded(chunks)
         said = text_of(message_of(reply)) if reply["choices"] else ""
         if self.found.reasoning != "none" and said:
-            message = message_of(reply)
-            self.found.stream_arrives_in = "content" if message.get("content") else field_of(message)
+            self.found.stream_arrives_in = _place_of(message_of(reply))
         self.found.echoes_stream = said.startswith(cut)
         if self.first is not None:
             self.found.streamed = _judge(cut, _whole(self.first), self._begun_text, said)
@@ -249,6 +267,11 @@ class Doctor:
 
 def _user(text: str) -> list[Json]:
     return [{"role": "user", "content": text}]
+
+
+def _place_of(message: Json) -> str | None:
+    """Return the field in which the text of a message is."""
+    return "content" if message.get("content") else field_of(message)
 
 
 def _whole(reply: Json) -> str:

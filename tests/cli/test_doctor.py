@@ -242,6 +242,39 @@ def test_doctor_names_a_server_that_cannot_continue(server: NewTurns, row: str) 
     assert found.trims is None
 
 
+class GoesOn(http.BaseTransport):  # type: ignore[misc]
+    """A server whose model goes on in a new turn, too, like vLLM with a model that counts."""
+
+    def handle_request(self, request: Any) -> Any:
+        if request.url.path.endswith("/models"):
+            return http.Response(404)
+        body = json.loads(request.content)
+        last = body["messages"][-1]
+        sent = str(last["content"]).split() if last["role"] == "assistant" else []
+        first = int(sent[-1]) + 1 if sent and sent[-1].isdigit() else 1
+        content = " ".join(map(str, range(first, first + body.get("max_tokens", 400))))
+        head = {"id": "a", "created": 1, "model": "m"}
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "length"}
+        turn = 5 if sent and not body.get("continue_final_message") else 0
+        usage = {"prompt_tokens": 30 + len(sent) + turn, "completion_tokens": 24, "total_tokens": 99}
+        if body.get("stream"):
+            chunk = {**head, "object": "chat.completion.chunk", "choices": [{**choice, "delta": {"content": content}}]}
+            return http.Response(200, content=f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode())
+        choice["message"] = {"role": "assistant", "content": content}
+        return http.Response(200, json={**head, "object": "chat.completion", "choices": [choice], "usage": usage})
+
+
+def test_doctor_tells_a_new_turn_by_the_tokens_of_the_prompt() -> None:
+    """The model goes on as it would in the same turn, but the prompt is longer."""
+    with SYNC.plain_client("http://127.0.0.1:9/v1", transport=GoesOn(), max_retries=0) as client:
+        found = Doctor(client, "m").examine()
+
+    assert found.marks == {**dict.fromkeys(MARKS, "new turn"), "continue_final_message": "continues"}
+    matched = matching_row(found, "127.0.0.1", "/v1")
+    assert matched is not None
+    assert matched.name == "vllm"
+
+
 def test_doctor_does_not_conclude_from_a_passing_error() -> None:
     """A server that fails on one way to mark a message may be one that continues."""
     server = NewTurns(refuses="continue_final_message", status=503)
