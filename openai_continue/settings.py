@@ -25,7 +25,9 @@ class Continuation:
     The settings: how answers are continued.
 
     Each field is also an environment variable, ``OPENAI_CONTINUE_<FIELD>`` (except ``on_round``), and a key of
-    ``extra_body={"continuation": {...}}`` for one call. An unknown field or a bad value raises SettingsError.
+    ``extra_body={"continuation": {...}}`` for one call. That key is taken out of the request wherever the library is
+    switched on, also under ``OPENAI_CONTINUE=0``; without the library it goes to the server. An unknown field or a bad
+    value raises SettingsError.
     """
 
     #: Name of a row of the provider table. None finds the row by the host of ``base_url``; calls to a host that is in
@@ -56,7 +58,9 @@ class Continuation:
     #: Whether a stream that breaks off is continued.
     heal_streams: bool = True
     #: Whether whole answers are made of streamed requests, so that no read timeout meets a long answer, and what has
-    #: arrived is kept when the connection breaks. The caller gets the same completion.
+    #: arrived is kept when the connection breaks. The caller gets the same completion. Without it, the SDK gives up a
+    #: whole answer after 600 seconds and asks again, and each try is paid. It also helps where a server gives whole
+    #: answers fewer tokens than streams (Fireworks).
     stream_rounds: bool = False
     #: Whether tool calls that were cut in their arguments are continued. None: where the provider's row says that it is
     #: exact. A name of a row in call_syntaxes.py says how the model writes calls, if its own name does not.
@@ -69,7 +73,8 @@ class Continuation:
     #: None: they go to ``/chat/completions``.
     template: str | os.PathLike[str] | None = None
     #: A folder in which unfinished answers are kept, with their text. The same request, made again after a crash, goes
-    #: on from there. None: no such folder.
+    #: on from there. An answer that has ended is removed, and never given again. Only their owner may read the files.
+    #: ``openai-continue journal FOLDER`` lists them. None: no such folder.
     journal: str | os.PathLike[str] | None = None
     #: Whether a progress bar is shown, on stderr or in a notebook. True: if stderr is a terminal. "always": also if it
     #: is none.

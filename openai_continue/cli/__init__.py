@@ -51,7 +51,12 @@ def _add_demo(commands: Commands) -> None:
 
 
 def _add_write(commands: Commands) -> None:
-    write = commands.add_parser("write", help="write a long answer to stdout or a file")
+    write = commands.add_parser(
+        "write",
+        help="write a long answer to stdout or a file",
+        epilog="Tokens, rounds, speed and cost go to stderr. Exit codes: 0 if the answer is whole; 3 if it is cut; 1 "
+        "if there is none; 130 after Ctrl-C. The key is read from DEEPINFRA_API_KEY or OPENAI_API_KEY.",
+    )
     write.add_argument("prompt", nargs="?", help="the prompt; - or no prompt reads it from stdin")
     write.add_argument("-f", "--file", type=Path, help="read the prompt from this file")
     write.add_argument("-m", "--model", required=True)

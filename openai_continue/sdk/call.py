@@ -1,4 +1,9 @@
-"""One logical call: the rounds of one completion, their log lines, and ``on_round``."""
+"""
+One logical call: the rounds of one completion, their log lines, and ``on_round``.
+
+The logger ``openai_continue`` writes one INFO line for a continued call, one for each limit of the caller's own that
+ended an answer (once for each client and number), and a DEBUG line for each round; never content.
+"""
 
 from __future__ import annotations
 

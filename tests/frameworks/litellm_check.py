@@ -25,7 +25,7 @@ KEY = f"sk-{secrets.token_hex(32)}"
 #: The folder of OpenAI's package from npm, next to the environment.
 JAVASCRIPT = Path(sys.prefix) / "javascript"
 JAVASCRIPT_PACKAGE = "openai@6"
-#: The file of the README. The server's address is added.
+#: The file that tests/README.md names. The server's address is added.
 CONFIG = Path(__file__).with_name("litellm_proxy.yaml")
 MODEL = "deepseek-ai/DeepSeek-V3.2"
 PROGRAM = """

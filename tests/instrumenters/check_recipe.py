@@ -1,5 +1,5 @@
 """
-Runs in the environment of an OpenTelemetry instrumenter: the README's recipe, inside a span of the caller.
+Runs in the environment of an OpenTelemetry instrumenter: recipe.py, inside a span of the caller.
 
     python check_recipe.py with|without < what.json
 

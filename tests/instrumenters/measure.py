@@ -8,7 +8,7 @@ Run it from a checkout installed with ``pip install -e '.[test]'``, with uv on t
 virtual environment, with this checkout as a wheel. The environments are kept in
 ``~/.cache/openai-continue/instrumenters``, and each run installs only the wheel again: delete that folder to get the
 newest versions. Spans stay in memory and the server is the emulator, so nothing leaves loopback.
-The last line is about the README's recipe for a span event per round.
+The last line is about recipe.py, which notes a span event for each round.
 
 Exits with 1 if a cell says no.
 """
@@ -207,7 +207,7 @@ def row(name: str, python: Path, text: str, base_url: str) -> tuple[str, bool]:
 
 
 def recipe(python: Path, text: str, base_url: str) -> tuple[str, bool]:
-    """Run the README's recipe; return a line about it, and whether all is well."""
+    """Run the recipe; return a line about it, and whether all is well."""
     found: list[str] = []
     lines: list[str] = []
     for mode in ("without", "with"):
@@ -222,8 +222,6 @@ def recipe(python: Path, text: str, base_url: str) -> tuple[str, bool]:
             if len(way["spans"]) != ROUNDS or len(set(way["spans"])) != 1
         ]
         lines.append(f"{mode} an instrumenter on: " + ", ".join(f"{name}: {ways[name]['spans'][:1]}" for name in WAYS))
-    if (HERE / "recipe.py").read_text().strip() not in (ROOT / "README.md").read_text():
-        found.append("the README does not have it as in recipe.py")
     verdict = f"no: {'; '.join(found)}" if found else f"yes, {ROUNDS} of {ROUNDS}"
     return f"Recipe, a span event per round: {verdict}. Their spans, {'; '.join(lines)}.", not found
 

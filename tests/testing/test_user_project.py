@@ -23,7 +23,7 @@ STREAMED = """
 
 @pytest.mark.vcr
 async def test_streamed():
-    client = openai.AsyncOpenAI(base_url="{url}", api_key="none")
+    client = openai.AsyncOpenAI()
     stream = await client.chat.completions.create(
         model="m", messages=[{{"role": "user", "content": "{prompt}"}}], stream=True
     )
@@ -46,6 +46,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, recorded
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
     # The provider table does not know the emulator's host.
     monkeypatch.setenv("OPENAI_CONTINUE_PROVIDER", "deepinfra")
+    monkeypatch.setenv("OPENAI_BASE_URL", URL)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
     if not recorded:
         _record(pytester, monkeypatch)
         recorded.update((path, path.read_text(encoding="utf-8")) for path in Path().rglob("*test*.*"))
@@ -55,7 +57,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, recorded
 
     def run(name: str = "") -> Any:
         node = f"test_handbook.py::{name}" if name else "test_handbook.py"
-        return pytester.runpytest_inprocess("--block-network", node)
+        return pytester.runpytest_subprocess("--block-network", node)
 
     return run
 
@@ -65,11 +67,13 @@ def _record(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         (code,) = re.findall(rf"```python\n# {name}\n(.*?)```", README, re.DOTALL)
         Path(name).write_text(code, encoding="utf-8")
     with monkeypatch.context() as patch, Emulator(cap=48, tokens=120) as emulator:
-        patch.setenv("DEEPINFRA_API_KEY", SECRET)
+        patch.setenv("OPENAI_BASE_URL", emulator.base_url)
+        patch.setenv("OPENAI_API_KEY", SECRET)
         test = Path("test_handbook.py")
-        code = test.read_text(encoding="utf-8") + STREAMED.format(url=URL, prompt=PROMPT)
-        test.write_text(code.replace(URL, emulator.base_url), encoding="utf-8")
-        pytester.runpytest_inprocess("--record-mode=rewrite").assert_outcomes(passed=2)
+        test.write_text(test.read_text(encoding="utf-8") + STREAMED.format(prompt=PROMPT), encoding="utf-8")
+        pytester.runpytest_subprocess("--record-mode=rewrite").assert_outcomes(passed=2)
+    for path in CASSETTE.parent.iterdir():
+        changed(path, emulator.base_url, URL)
 
     assert [3, 3] == [len(cassette(path)["interactions"]) for path in CASSETTE.parent.iterdir()]
     assert emulator.derailed == 0

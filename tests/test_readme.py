@@ -1,0 +1,326 @@
+"""The README stays short, and what it shows is so: its code, commands, tables and links."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+import openai_continue
+from openai_continue import Continuation, OpenAI
+from openai_continue.cli import main
+from openai_continue.core.verdict import NATURAL_ENDS
+from openai_continue.providers import PROVIDERS
+from openai_continue.testing import Emulator, Fault, Habits
+from tests.support.asking import text_of
+from tests.support.ways import DEEPINFRA
+
+ROOT = Path(__file__).resolve().parents[1]
+README, OF_TESTS, OF_TESTING = ROOT / "README.md", ROOT / "tests/README.md", ROOT / "openai_continue/testing/README.md"
+TEXT = README.read_text(encoding="utf-8")
+HANDBOOK: dict[str, Any] = {
+    "model": "deepseek-ai/DeepSeek-V3.2",
+    "messages": [{"role": "user", "content": "Write the whole handbook."}],
+}
+
+
+def section(title: str, text: str = TEXT) -> str:
+    """Return what stands under a heading."""
+    (found,) = re.findall(rf"(?ms)^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", text)
+    return str(found)
+
+
+def blocks(language: str, text: str = TEXT) -> list[str]:
+    """Return the blocks of code in a language."""
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```", text)
+
+
+def spans(text: str) -> list[str]:
+    """Return what stands between backticks."""
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+# Its form.
+
+
+def test_length() -> None:
+    """It is read in three minutes, and what one needs first is above line 25."""
+    assert 200 <= TEXT.count("\n") <= 250
+    assert len(TEXT.split()) <= 1500
+    head = "\n".join(TEXT.splitlines()[:24])
+    assert ["pip install openai-continue\n"] == blocks("sh", head)
+    assert 1 == len(blocks("python", head))
+
+
+def slugs(path: Path) -> set[str]:
+    """Return the anchors of a file's headings, as GitHub makes them."""
+    headings = re.findall(r"(?m)^#+ (.+)$", re.sub(r"(?ms)^```.*?^```", "", path.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", [README, OF_TESTS, OF_TESTING], ids=lambda path: str(path.relative_to(ROOT)))
+def test_links(path: Path) -> None:
+    """The files and headings that are linked are there. The sdist has all files but those of real engines."""
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        assert file.exists(), target
+        assert not anchor or anchor in slugs(file), target
+
+
+def test_contents() -> None:
+    """The list of contents names each section that follows, in order."""
+    linked = re.findall(r"\(#([\w-]+)\)", section("Contents"))
+    headings = re.findall(r"(?m)^## (.+)$", TEXT.partition("## Contents\n")[2])
+
+    assert [heading.lower().replace(" ", "-") for heading in headings] == linked
+
+
+# Its code.
+
+
+@pytest.mark.parametrize("line", ["openai_continue.patch()  # the one new line\n", ""], ids=["with", "without"])
+def test_first_example(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example prints what it says, with its one line and without it."""
+    monkeypatch.setenv("OPENAI_CONTINUE_PROVIDER", "deepinfra")
+    code = blocks("python")[0].replace("openai_continue.patch()  # the one new line\n", line)
+    said, without = re.findall(r"# (\w+) \(without the library: (\w+)\)", code)[0]
+    with Emulator(cap=48, tokens=120) as emulator:
+        names: dict[str, Any] = {"DEEPINFRA_API_KEY": "key"}
+        exec(code.replace("https://api.deepinfra.com/v1/openai", emulator.base_url), names)
+        names["client"].close()
+
+    assert (said if line else without) + "\n" == capsys.readouterr().out
+
+
+def test_code_of_testing() -> None:
+    """The blocks of the testing README run, one after the other."""
+    first, second = blocks("python", OF_TESTING.read_text(encoding="utf-8"))
+    names: dict[str, Any] = {}
+
+    exec(first, names)
+    exec(second, names)
+
+
+def test_public_names() -> None:
+    """The README names nothing of the package that is not there, and most of what is."""
+    named = set(re.findall(r"openai_continue\.(\w+)", TEXT)) - {"pth"}
+    settings = {"Continuation", "Round", "AsyncOpenAI"}
+
+    assert named <= {*openai_continue.__all__, "auto"}
+    assert {"OpenAI", "disabled", "patch", "report_of", "unpatch"} <= named
+    assert all(name in TEXT for name in settings)
+
+
+def test_completions(emulator: Emulator) -> None:
+    """Text completions are continued."""
+    with OpenAI(base_url=emulator.base_url, api_key="key", continuation=DEEPINFRA) as client:
+        completion = client.completions.create(model="m", prompt="Once upon a time")
+
+    assert emulator.uncapped({"prompt": "Once upon a time"}) == completion.choices[0].text
+    assert "stop" == completion.choices[0].finish_reason
+
+
+def test_framework_that_sends_a_limit(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the variable, an answer goes on beyond the limit of its request."""
+    assert "OPENAI_CONTINUE_REQUEST_LIMIT=round" in section("My framework sends a limit")
+    monkeypatch.setenv("OPENAI_CONTINUE_REQUEST_LIMIT", "round")
+    monkeypatch.setenv("OPENAI_CONTINUE_PROVIDER", "deepinfra")
+    openai_continue.patch()
+    with openai.OpenAI(base_url=emulator.base_url, api_key="key") as client:
+        completion = client.chat.completions.create(**HANDBOOK, max_tokens=40)
+
+    assert emulator.uncapped(HANDBOOK) == text_of(completion)
+
+
+# Its tables and lists.
+
+
+def test_settings() -> None:
+    """Each setting is named once, with its default."""
+    listed = dict(re.findall(r"(?m)^- `(\w+)`(?:, `\w+`)? \(([^)]+)\)", section("Settings")))
+    pairs = re.findall(r"(?m)^- `\w+`, `(\w+)` \(([^)]+)\)", section("Settings"))
+    shown = {**listed, **dict(pairs)}
+
+    assert {field.name for field in fields(Continuation)} == set(shown)
+    for field in fields(Continuation):
+        said = shown[field.name].strip("`")
+        expected = str(field.default) if not isinstance(field.default, str) else f'"{field.default}"'
+        # In words, if the default is found out.
+        assert said == expected or (field.default is None and not re.fullmatch(r"[\d\"].*|True|False", said)), field
+
+
+def shape(value: Any) -> Any:
+    """Return the keys of an object, and of those in it; an object of usage differs from server to server."""
+    if isinstance(value, list):
+        return [shape(each) for each in value]
+    if isinstance(value, dict):
+        return {key: "usage" if key == "usage" else shape(each) for key, each in value.items()}
+    return type(value).__name__
+
+
+def test_report() -> None:
+    """A report has the form of the example, and the fields that are said of an error."""
+    example = json.loads(*blocks("json"))
+    thinks, fails = Habits(thinks="reasoning_content", template="qwen3"), [Fault("429", round=2)]
+
+    report = reported(Emulator(cap=20, habits=thinks))
+    error = reported(Emulator(cap=48, tokens=180, faults=fails))["error"]
+
+    assert (shape(example), example["stopped_by"]) == (shape(report), report["stopped_by"])
+    assert ("RateLimitError", 429) == (error["type"], error["status"])
+    assert openai_continue.report_of({"continuation": example}) is not None
+
+
+def reported(emulator: Emulator) -> dict[str, Any]:
+    """Return the report of an answer."""
+    with emulator, OpenAI(base_url=emulator.base_url, api_key="k", continuation=DEEPINFRA, max_retries=0) as client:
+        completion = client.chat.completions.create(**{**HANDBOOK, "model": "Qwen/Qwen3-32B"})
+        report: dict[str, Any] = completion.continuation  # type: ignore[attr-defined]
+        return report
+
+
+def test_reasons() -> None:
+    """Each reason in the table is one that the package gives."""
+    rows = re.findall(r"(?m)^(`.+`) \| ", section("What comes back"))
+    reasons = [name for row in rows[1:] for name in spans(row)]
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "openai_continue").rglob("*.py"))
+
+    assert {name for name in NATURAL_ENDS if name != "function_call"} == set(spans(rows[1]))
+    assert len(reasons) == len(set(reasons))
+    assert all(f'"{name}"' in source for name in reasons)
+    assert all(f'"{name}"' in source for name in ("invalid_document", "template_mismatch"))
+
+
+def test_providers() -> None:
+    """Each row of the provider table is named where it belongs."""
+    known, by_name, left = re.findall(r"(?m)^- [^:]+: (.+)\.$", section("Providers"))
+
+    def names(text: str) -> set[str]:
+        return {name.strip(' `"').lower() for name in re.split(r"[,;]", text.replace(" (`/beta`)", ""))}
+
+    assert {row.name for row in PROVIDERS if row.continues and row.hosts} == names(known)
+    assert {row.name for row in PROVIDERS if row.continues and not row.hosts} == names(by_name)
+    assert {row.name for row in PROVIDERS if not row.continues} == names(left) - {"azure"}
+
+
+def test_results() -> None:
+    """Each figure of the results stands in the section that is linked."""
+    rows = re.findall(r"(?m)^\[.+?\]\(tests/README\.md#([\w-]+)\) \| (.+)$", section("Results"))
+    text = OF_TESTS.read_text(encoding="utf-8")
+    titles = {title.lower().replace(" ", "-"): title for title in re.findall(r"(?m)^#+ (.+)$", text)}
+
+    assert 6 == len(rows)
+    for anchor, result in rows:
+        (under,) = re.findall(rf"(?ms)^## {titles[anchor]}\n(.*?)(?=^## |\Z)", text)
+        for figure in re.findall(r"\d[\d,.]*\d", result):
+            assert figure in under, (anchor, figure)
+
+
+# Its commands.
+
+
+def commands() -> set[str]:
+    """Return the commands in its blocks and in its lines."""
+    shown = [line for block in blocks("sh") for line in block.splitlines()]
+    shown += [
+        span for span in spans(TEXT) if re.match(r"(openai-continue|pip|pipx|uvx|OPENAI_CONTINUE=1 python) ", span)
+    ]
+    parts = (part for line in shown for part in re.split(r" && |  # ", line.partition("  # ")[0]))
+    return {part.strip() for part in parts}
+
+
+#: Where a command is run that is not run here: a file, and the words of the command in it.
+ELSEWHERE = {
+    "pip install openai-continue": (".ci/run", '"${wheels[0]}[cli]"'),
+    "pip install 'openai-continue[cli]'": (".ci/run", '"${wheels[0]}[cli]"'),
+    "pip install 'openai-continue[testing]'": (".ci/run", '"${wheels[0]}[cli]"'),
+    "pip install '.[cli]'": (".ci/run", '"${wheels[0]}[cli]"'),
+    "pip install -e '.[test]'": (".ci/run", "pip install --quiet -e '.[test]'"),
+    "pip install -e '.[dev]'": (".ci/run", "pip install --quiet -e '.[dev]'"),
+    "pytest": (".ci/run", "counted pytest\n"),
+    "ruff check": (".ci/run", "ruff check\n"),
+    "ruff format --check": (".ci/run", "ruff format --check\n"),
+    "mypy": (".ci/run", "  mypy\n"),
+    "pyright": (".ci/run", "  pyright\n"),
+    ".ci/run": (".ci/run", "#!/usr/bin/env bash"),
+    "OPENAI_CONTINUE=1 python app.py": (".ci/run", 'OPENAI_CONTINUE=1 "$scratch/user/bin/python"'),
+    "pipx inject llm openai-continue": ("tests/activation/test_installers.py", 'shop.tool("pipx", "inject", APP'),
+    "uvx --with openai-continue llm": ("tests/activation/test_installers.py", '["uvx", "--quiet", "--with"'),
+    "export OPENAI_BASE_URL=https://api.deepinfra.com/v1/openai OPENAI_API_KEY=...": (
+        "tests/testing/test_user_project.py",
+        "OPENAI_BASE_URL",
+    ),
+    "pytest --record-mode=rewrite": ("tests/testing/test_user_project.py", '"--record-mode=rewrite"'),
+    "pytest --block-network": ("tests/testing/test_user_project.py", '"--block-network"'),
+}
+
+
+def demo(command: list[str], _folder: Path) -> None:
+    assert main([*command, "--tokens", "17000"]) == 0
+
+
+def doctor(command: list[str], _folder: Path) -> None:
+    with Emulator(habits=Habits(marker="continue_final_message", usage="asked", limit_field="both")) as emulator:
+        command = [emulator.base_url if word.startswith("http:") else word for word in command]
+        assert main([*command, "--yes"]) == 0
+
+
+def of_environment(command: list[str], _folder: Path) -> None:
+    openai_continue.patch()
+    assert main(command) == 0
+
+
+def run(command: list[str], folder: Path) -> None:
+    (folder / "app.py").write_text("import openai_continue; print(openai_continue.is_patched())", encoding="utf-8")
+    whole = [sys.executable, "-m", "openai_continue", *command]
+    done = subprocess.run(whole, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    assert "True\n" == done.stdout
+
+
+def write(command: list[str], folder: Path) -> None:
+    command = [str(folder / word) if word == "handbook.md" else word for word in command]
+    with Emulator(cap=48, tokens=180) as emulator:
+        assert main([*command, "--base-url", emulator.base_url, "--provider", "deepinfra"]) == 0
+        body = {"model": HANDBOOK["model"], "messages": [{"role": "user", "content": command[1]}]}
+        assert emulator.uncapped(body) == (folder / "handbook.md").read_text(encoding="utf-8")
+
+
+HERE: dict[str, Callable[[list[str], Path], None]] = {
+    "openai-continue demo": demo,
+    "openai-continue doctor --env": of_environment,
+    "openai-continue doctor --model my-model --base-url http://127.0.0.1:8000/v1": doctor,
+    "openai-continue run app.py": run,
+    'openai-continue write "Write a handbook." --model deepseek-ai/DeepSeek-V3.2 -o handbook.md': write,
+}
+
+
+def test_commands_are_known() -> None:
+    """Each command is run here or elsewhere."""
+    assert commands() == {*HERE, *ELSEWHERE}
+
+
+@pytest.mark.parametrize("command", HERE)
+def test_command(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command does what the README says."""
+    monkeypatch.setenv("DEEPINFRA_API_KEY", "key")
+    words = [quoted or word for quoted, word in re.findall(r'"([^"]+)"|(\S+)', command)]
+
+    HERE[command](words[1:], tmp_path)
+
+
+def test_commands_that_run_elsewhere() -> None:
+    """The files that run the others do so. The sdist has no ``.ci``."""
+    for file, words in ELSEWHERE.values():
+        if file != ".ci/run" or (ROOT / ".ci").exists():
+            assert words in (ROOT / file).read_text(encoding="utf-8"), (file, words)
