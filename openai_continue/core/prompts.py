@@ -41,14 +41,16 @@ def may_go_on(body: Mapping[str, Any]) -> bool:
     """
     Whether a text completion may be continued.
 
-    Not if its text goes into another one (``suffix``), if it is the best of several, or if no text is asked for:
-    ``max_tokens=0`` with ``echo`` asks for the logprobs of the prompt.
+    Not if its text goes into another one (``suffix``), if it is the best of several, if its prompt is no text, or if no
+    text is asked for: ``max_tokens=0`` with ``echo`` asks for the logprobs of the prompt.
     """
     best = body.get("best_of")
     is_best = isinstance(best, int) and best > choices_per_prompt(body)
     asked = body.get("max_tokens")
     none = isinstance(asked, (int, float)) and asked < 1
-    return bool(prompts_of(body)) and not (body.get("suffix") or is_best or none or body.get("use_beam_search"))
+    # vLLM: prompts of vectors beside those of text.
+    others = ("suffix", "use_beam_search", "prompt_embeds")
+    return bool(prompts_of(body)) and not (is_best or none or any(body.get(name) for name in others))
 
 
 def _is_id(value: object) -> bool:

@@ -183,8 +183,9 @@ class RawPrompt(Prefill):
         """
         thinking = bool(thoughts) and not content and not answers
         text = thoughts if thinking else content
-        inline = Inline(False, "", text)
-        held = self._held(text, inline, hold, ends_token=ends_token)
+        # Of a prompt that the server has repeated, nothing is held back.
+        inline = Inline(False, "", text[len(self._repeated(text)) :])
+        held = self._held(inline.answer, inline, hold, ends_token=ends_token)
         held = held[confirmed:] if self._exact(hold, inline) else held
         sent = text[: len(text) - len(held)]
         streamed = bool(body.get("stream"))
@@ -220,5 +221,9 @@ class RawPrompt(Prefill):
     def _joined(self, generated: str) -> Start | list[Any]:
         if not isinstance(self._start, str):
             return [*self._start, generated]
-        echoed = bool(self._body.get("echo")) and generated.startswith(self._start)
-        return generated if echoed and self._think is None else self._start + generated
+        return self._start + generated.removeprefix(self._repeated(generated))
+
+    def _repeated(self, text: str) -> str:
+        """Return the prompt if a text begins with it because the server repeats it (``echo``), else ""."""
+        start = self._start if isinstance(self._start, str) else ""
+        return start if self._think is None and self._body.get("echo") and text.startswith(start) else ""

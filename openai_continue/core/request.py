@@ -142,7 +142,8 @@ class Requests:
     def bar(self, choice: Choice, content: str, thoughts: str) -> str | None:
         """Return why this text of a choice cannot go on (a value of ``Report.stopped_by``), or None if it can."""
         author = self.author(choice)
-        if (thoughts and not content) or self.prefill.part(content, thoughts).thinking:
+        inline = not self._texts and self.prefill.part(content, thoughts).thinking
+        if (thoughts and not content) or inline:
             if self._on_cut == "answer" and not content and not choice.answers and author.can_answer:
                 return None
             if self._on_cut != "continue":

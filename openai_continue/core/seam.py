@@ -135,7 +135,8 @@ class Seam:
             if not self.held.startswith(without_cut_character(new)):
                 return Stopped.REFUSED
             return len(new) if ended else None
-        rest = new.lstrip() if self.trims else new.lstrip(_BLANKS)
+        # Newlines come back only if they were held back too.
+        rest = new.lstrip() if self.trims or self.held.strip(_BLANKS) else new.lstrip(_BLANKS)
         if not rest and not ended:
             return None
         # New whitespace that extends the old is kept, else the old is; but a deeper indentation is the model's.

@@ -10,11 +10,14 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
+from .characters import half_character
 from .chunks import choices_of, index_of
 from .jsons import Json, as_object, as_string
 
 _LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
-_BYTES = "bytes:"
+# OpenAI's spelling of a token that is no whole character: bytes: \\xe2\\x82, here with a blank before it.
+_BYTES = re.compile(r"bytes:(?=.*\\x[0-9a-f]{2})", re.DOTALL)
+_BYTE = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 class AsChat(dict[str, Any]):
@@ -76,18 +79,18 @@ def _token(token: object, logprob: object) -> Json:
 
 
 def _bytes_of(token: str) -> bytes:
-    if not token.startswith(_BYTES):
-        return token.encode("utf-8", "surrogatepass")
-    # OpenAI's spelling of a token that is no whole character: bytes:\\xe2\\x82
-    return bytes(int(digits, 16) for digits in re.findall(r"\\x([0-9a-f]{2})", token))
+    spelled = _BYTES.match(token)
+    written = token[spelled.end() if spelled else 0 :].encode("utf-8", "surrogatepass")
+    return _BYTE.sub(lambda found: bytes.fromhex(found[1].decode()), written) if spelled else written
 
 
 class TextShape:
     """Gives the answers of one call back in the shape of text completions."""
 
     def __init__(self) -> None:
-        # By index of the choice: where the next token begins in its text, as far as logprobs say.
-        self._offsets: dict[int, int] = {}
+        # By index of the choice: where the next token begins in its text, as far as logprobs say; and the first bytes
+        # of a character whose other bytes are in that token.
+        self._places: dict[int, tuple[int, bytes]] = {}
 
     def of_chunks(self, chunks: list[Json]) -> list[Json]:
         """Return chunks in the shape of text completions."""
@@ -120,11 +123,15 @@ class TextShape:
         if content is None or any("text_offset" not in token for token in tokens):
             return None
         numbered: list[Json] = []
+        place, half = self._places.get(index_of(item), (0, b""))
         for token in tokens:
             given = token["text_offset"]
-            place = given if isinstance(given, int) else self._offsets.get(index_of(item), 0)
-            self._offsets[index_of(item)] = place + len(token["token"])
+            place = given if isinstance(given, int) else place
             numbered.append({**token, "text_offset": place})
+            written = half + bytes(token["bytes"])
+            half = half_character(written)
+            place += len(written[: len(written) - len(half)].decode("utf-8", "replace"))
+        self._places[index_of(item)] = place, half
         return numbered
 
 

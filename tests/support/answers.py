@@ -57,7 +57,7 @@ class Answer:
     def of_completion(cls, completion: Json, index: int = 0) -> Answer:
         """Read one choice of a completion."""
         (item,) = [item for item in completion["choices"] if item["index"] == index]
-        message = item["message"]
+        message = _holder(item, "message")
         return cls(
             message.get("content") or "",
             _thoughts(message),
@@ -73,7 +73,7 @@ class Answer:
     def of_chunks(cls, chunks: Sequence[Json], index: int = 0) -> Answer:
         """Read one choice of a stream, and check that it ends once, with nothing after its end."""
         items = [item for chunk in chunks for item in chunk.get("choices") or () if item["index"] == index]
-        deltas = [item["delta"] for item in items]
+        deltas = [_holder(item, "delta") for item in items]
         ends = [item["finish_reason"] for item in items if item.get("finish_reason")]
         assert len(ends) <= 1, ends
         assert not ends or items[-1]["finish_reason"]
@@ -94,12 +94,20 @@ class Answer:
         )
 
 
+def _holder(item: Json, name: str) -> Json:
+    """Return the message or delta of a choice; that of a text completion is its text."""
+    return {"content": item["text"]} if "text" in item else item[name]
+
+
 def _thoughts(message: Mapping[str, Any]) -> str:
     return message.get("reasoning_content") or message.get("reasoning") or ""
 
 
 def _spelled(items: Iterable[Json]) -> bytes | None:
-    tokens = [token for item in items if item.get("logprobs") for token in item["logprobs"]["content"]]
+    several = [item["logprobs"] for item in items if item.get("logprobs")]
+    if any("tokens" in one for one in several):
+        return b"".join(token.encode() for one in several for token in one["tokens"])
+    tokens = [token for one in several for token in one["content"]]
     return b"".join(bytes(token["bytes"]) for token in tokens) if tokens else None
 
 
@@ -144,15 +152,21 @@ async def outcome(client: Any, *, streamed: bool, **body: Any) -> Answer:
         if not streamed:
             seen.raw = completion
             seen.report = getattr(completion, "continuation", None)
-            seen.text, seen.finish_reason = completion.choices[0].message.content, completion.choices[0].finish_reason
+            (item, *_) = completion.choices
+            seen.text, seen.finish_reason = _text_of(item), item.finish_reason
     except Exception as error:
         seen.error = error
     return seen
 
 
+def endpoint(client: Any, body: Mapping[str, Any]) -> Any:
+    """Return the resource of a client that a body belongs to."""
+    return client.completions if "prompt" in body else client.chat.completions
+
+
 async def _asked(client: Any, body: Mapping[str, Any], take: Callable[[Any], None], *, streamed: bool) -> Any:
     """Return the completion; or pass on the chunks of a stream as they come."""
-    made = await settled(client.chat.completions.create(**body, stream=streamed))
+    made = await settled(endpoint(client, body).create(**body, stream=streamed))
     if not streamed:
         return made
     if hasattr(made, "__aiter__"):
@@ -166,5 +180,11 @@ async def _asked(client: Any, body: Mapping[str, Any], take: Callable[[Any], Non
 
 def joined(chunks: Iterable[Any], index: int = 0) -> str:
     """Return the text that the chunks of a client's stream hold for one choice."""
-    texts = [choice.delta.content for chunk in chunks for choice in chunk.choices if choice.index == index]
+    texts = [_text_of(choice) for chunk in chunks for choice in chunk.choices if choice.index == index]
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _text_of(choice: Any) -> Any:
+    """Return what a choice of the SDK's has for its text."""
+    holder = getattr(choice, "message", None) or getattr(choice, "delta", None)
+    return choice.text if holder is None else holder.content

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import pytest
 
 from openai_continue import providers
 from openai_continue.core.learned import Learned
+from openai_continue.core.prompts import is_text
 from openai_continue.core.rounds import Rounds
+from openai_continue.core.text_rounds import TextRounds
+from openai_continue.sdk.chat_template import Template
 from openai_continue.settings import Continuation
 from tests.support.answers import Answer
 from tests.support.bodies import ask
 
 Json = dict[str, Any]
+#: What a chat template takes for today.
+DAY = datetime(2026, 1, 2)
 
 
 class Server(Protocol):
@@ -31,12 +38,16 @@ def rounds_of(
     *,
     restarts: bool = False,
     learned: Learned | None = None,
+    chat_template: Template | None = None,
     **settings: Any,
 ) -> Rounds:
-    """Return the ``Rounds`` of a request."""
+    """Return the ``Rounds`` of a request. ``chat_template``: what the setting ``template`` names."""
     learned = Learned(restarts=restarts) if learned is None else learned
     row = providers.named(provider) if isinstance(provider, str) else provider
-    return Rounds(body, row, Continuation(**settings), learned)
+    if is_text(body):
+        return TextRounds(body, row, Continuation(**settings), learned)
+    render = None if chat_template is None else partial(chat_template.render, day=DAY)
+    return Rounds(body, row, Continuation(**settings), learned, render=render)
 
 
 def whole(server: Server, body: Mapping[str, Any] | None = None, index: int = 0, **settings: Any) -> Answer:

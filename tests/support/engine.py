@@ -15,12 +15,18 @@ from openai_continue.testing.emulator.habits import DEEPINFRA
 from openai_continue.testing.emulator.model import Model
 from openai_continue.testing.emulator.replies import DONE, dump, event
 from openai_continue.testing.emulator.template import rendered
+from openai_continue.testing.emulator.text_prompts import text_prompts
+from openai_continue.testing.emulator.text_replies import TextCompletion, compose_text
 from tests.support.answers import Answer, Json
 from tests.support.ways import http
 
 
 class Engine:
-    """``cap``: most tokens of each response, or of the responses in order; the last one holds for all that follow."""
+    """
+    Answers chat requests, and text completions for bodies with a ``prompt``.
+
+    ``cap``: most tokens of each response, or of the responses in order; the last one holds for all that follow.
+    """
 
     def __init__(
         self,
@@ -42,14 +48,18 @@ class Engine:
         #: The tokens of each response, whatever its usage says.
         self.given: list[int] = []
         self._caps: Sequence[int] = [cap] if isinstance(cap, int) else cap
+        # The prompts of text completions that began a text.
+        self._known: set[str] = set()
 
     @property
     def cap(self) -> int:
         """Most tokens of the response to the last body."""
         return self._caps[min(max(len(self.bodies) - 1, 0), len(self._caps) - 1)]
 
-    def _answer(self, body: Json) -> Completion:
+    def _answer(self, body: Json) -> Completion | TextCompletion:
         self.bodies.append(copy.deepcopy(body))
+        if "prompt" in body:
+            return self._text(body)
         prompt = rendered(body, self.habits)
         limit = granted_tokens(body, prompt.tokens, cap=self.cap, context=self.context, habits=self.habits)
         replies = self.model.replies(body, prompt, limit, stop_strings(body))
@@ -60,6 +70,17 @@ class Engine:
         closes = any(part.kind == "hidden" for reply in replies for part in reply.parts)
         return replace(answer, misfiles=answer.misfiles and not closes)
 
+    def _text(self, body: Json) -> TextCompletion:
+        prompts = text_prompts(body, self.model, sorted(self._known, key=len))
+        self._known.update(prompt.opening for prompt in prompts if prompt.source == "text")
+        replies = []
+        for prompt in prompts:
+            limit = granted_tokens(body, prompt.tokens, cap=self.cap, context=self.context, habits=self.habits)
+            replies += self.model.replies(body, prompt, limit, stop_strings(body))
+        self.derailed += sum(reply.turn.is_derailed for reply in replies)
+        self.given.append(sum(reply.completion_tokens for reply in replies))
+        return compose_text(body, prompts, replies, habits=self.habits, cached_tokens=0)
+
     def completion(self, body: Json) -> Json:
         return cast(Json, json.loads(dump(self._answer(body).whole())))
 
@@ -69,8 +90,10 @@ class Engine:
 
     def uncapped(self, body: Json, choice: int = 0) -> Answer:
         """Return the answer of a server without any limit of its own."""
-        habits = replace(self.habits, default_tokens=None)
+        habits = replace(self.habits, default_tokens=None, default_text_tokens=None)
         free = Engine(self.model.text, habits=habits, cap=10**9, tokens=self.model.size, context=10**9)
+        if "prompt" in body:
+            return Answer.of_completion(free.completion(body), choice)
         return Answer.of_completion(free.completion({**body, "n": choice + 1}), choice)
 
 
