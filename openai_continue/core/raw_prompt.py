@@ -63,18 +63,23 @@ class ThinkForm:
 
     def written(self, thoughts: str, answer: str, *, closed: bool) -> str:
         """Return thoughts and an answer as the model writes them. ``closed``: whether the thoughts have ended."""
-        strips = self._strips(thoughts, answer) if self.strips is None else self.strips
-        text = self._begun(thoughts, strips=strips)
+        text = self._begun(thoughts)
         if not closed:
             return text
-        if not answer or (self.strips is None and strips):
-            return text + self._closing(text) + answer
-        return f"{text}{CLOSE}{self.gap}{answer}"
+        return text + (CLOSE if answer and self._has_gap(answer) else self._closing(text)) + answer
 
-    def _begun(self, thoughts: str, *, strips: bool) -> str:
+    def _has_gap(self, answer: str) -> bool:
+        """Whether an answer has all whitespace between it and the thoughts."""
+        if self.strips is False or (self.strips and self.is_shown):
+            return not self.strips
+        gap = self.closing.partition(CLOSE)[2]
+        return answer.startswith(gap) or gap.startswith(answer)
+
+    def _begun(self, thoughts: str) -> str:
         if self.opened is not None:
             return thoughts.removeprefix(self.opened) if self.strips and not self.is_shown else thoughts
-        if strips:
+        # Thoughts that begin with whitespace have all of it.
+        if self.strips or (self.strips is None and not thoughts[:1].isspace()):
             return self.opening + thoughts
         lead = self.opening.partition(OPEN)[0]
         return self.opening.rstrip() + (thoughts.removeprefix(lead) if lead else thoughts)
@@ -84,14 +89,14 @@ class ThinkForm:
         before, _, after = self.closing.partition(CLOSE)
         return f"{'' if before and text.endswith(before) else before}{CLOSE}{after}"
 
-    def _strips(self, thoughts: str, answer: str) -> bool:
-        inside = thoughts[:1].isspace() or thoughts[-1:].isspace()
-        return not (inside or answer[:1].isspace())
-
-    @property
-    def gap(self) -> str:
-        """The whitespace between the thoughts and the answer that the server leaves out."""
-        return self.closing.partition(CLOSE)[2] if self.strips and self.is_shown else ""
+    def gap_after(self, thoughts: str) -> str:
+        """Return the whitespace between these thoughts and the answer that the server leaves out."""
+        strips = self.strips
+        if strips is None:
+            # It has left out the whitespace before them.
+            within = "" if self.opened is not None else self.opening.partition(OPEN)[2]
+            strips = bool(within) and not thoughts[:1].isspace()
+        return self.closing.partition(CLOSE)[2] if strips and self.is_shown else ""
 
     def is_within(self, content: str) -> bool:
         """Whether a text is what stands before thoughts, so that they have begun though the server shows none."""
@@ -138,10 +143,9 @@ class RawPrompt(Prefill):
         form = ThinkForm(rendered.opening, rendered.closing, opened, strips, shown)
         return cls(body, provider, start, form, fields)
 
-    @property
-    def gap(self) -> str:
-        """The whitespace between the thoughts and the answer that the server leaves out."""
-        return "" if self._think is None else self._think.gap
+    def gap_after(self, thoughts: str) -> str:
+        """Return the whitespace between these thoughts and the answer that the server leaves out."""
+        return "" if self._think is None else self._think.gap_after(thoughts)
 
     def part(self, content: str, thoughts: str = "") -> Inline:  # noqa: ARG002
         """Return content as it is: whatever block it has is a part of the prompt."""

@@ -157,7 +157,7 @@ class Requests:
         tools = None if choice.calling or self._calls is None else self._tools(self._calls)
         return RawReader(
             thinking=choice.thinking,
-            gap="" if self._raw is None or choice.closes_thoughts else self._raw.gap,
+            gap="" if self._raw is None or choice.closes_thoughts else self._raw.gap_after(choice.thoughts_text),
             tools=tools,
         )
 

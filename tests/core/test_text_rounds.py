@@ -11,7 +11,7 @@ import pytest
 
 from openai_continue.core.prompts import may_go_on
 from openai_continue.core.round import Failure
-from openai_continue.core.text_shape import logprobs_as_chat
+from openai_continue.core.text_shape import as_chat
 from openai_continue.testing import Habits
 from openai_continue.testing.emulator.tokens import tokenize
 from tests.support.answers import Answer, Json
@@ -144,16 +144,16 @@ def test_logprobs(kind: str, drive: Drive, echo: bool) -> None:
 def test_tokens_within_a_character() -> None:
     """OpenAI spells the tokens of a character by their bytes, and a blank before it as it is."""
     fox = "\U0001f98a".encode()
-    shaped = logprobs_as_chat(
-        {
-            "tokens": ["a", "bytes: \\xf0\\x9f", "bytes:\\xa6\\x8a", "bytes: by"],
-            "token_logprobs": [-0.5] * 4,
-            "top_logprobs": None,
-            "text_offset": [5, 6, 6, 8],
-        }
-    )
-    assert [b"a", b" " + fox[:2], fox[2:], b"bytes: by"] == [bytes(one["bytes"]) for one in shaped["content"]]
-    assert [None] * 4 == [one["top_logprobs"] for one in shaped["content"]]
+    logprobs = {
+        "tokens": ["a", "bytes: \\xf0\\x9f", "bytes:\\xa6\\x8a", "bytes: by"],
+        "token_logprobs": [-0.5] * 4,
+        "top_logprobs": None,
+        "text_offset": [5, 6, 6, 8],
+    }
+    shaped: Any = as_chat({"choices": [{"index": 0, "text": "a x", "logprobs": logprobs}]}, holder="message")
+    content = shaped["choices"][0]["logprobs"]["content"]
+    assert [b"a", b" " + fox[:2], fox[2:], b"bytes: by"] == [bytes(one["bytes"]) for one in content]
+    assert [None] * 4 == [one["top_logprobs"] for one in content]
 
 
 @drives

@@ -30,7 +30,7 @@ _SOURCE = r"""{%- if tools %}
 {%- endif %}
 {%- for message in messages %}
     {{- '<|im_start|>' + message.role + '\n' }}
-    {%- if message.content is string %}
+%SHOWN%    {%- if message.content is string %}
         {{- message.content }}
     {%- else %}
         {%- for part in message.content or [] %}
@@ -50,6 +50,12 @@ _SOURCE = r"""{%- if tools %}
 {%- endfor %}
 {%- if add_generation_prompt %}
     {{- '<|im_start|>assistant\n' }}
+"""
+
+# The thoughts of an answer that is to go on.
+_SHOWN = """    {%- if loop.last and message.reasoning_content %}
+        {{- %BLOCK% }}
+    {%- endif %}
 """
 
 
@@ -100,6 +106,11 @@ def source(habits: Habits) -> str:
         "reasoning_effort": "reasoning_effort is defined and reasoning_effort == 'none'",
     }
     conditions = [f"({condition})" for name, condition in off.items() if knows(habits, name)]
+    shown = ""
+    if habits.thinks not in {None, "inline"} and habits.template in {"qwen3", "glm"}:
+        # Of R1's templates none shows them.
+        block = f"{_quoted(opened)} + message.reasoning_content + {_quoted(closed)}"
+        shown = _SHOWN.replace("%BLOCK%", block)
     lines: list[str] = []
     if conditions:
         lines += [f"    {{%- if {' or '.join(conditions)} %}}", f"        {{{{- {_quoted(opened + closed)} }}}}"]
@@ -107,7 +118,7 @@ def source(habits: Habits) -> str:
         lines += ["    {%- else %}"] if conditions else []
         lines += [f"    {{{{- {_quoted(opened)} }}}}"]
     lines += ["    {%- endif %}"] if conditions else []
-    return _SOURCE + "".join(f"{line}\n" for line in lines) + "{%- endif %}"
+    return _SOURCE.replace("%SHOWN%", shown) + "".join(f"{line}\n" for line in lines) + "{%- endif %}"
 
 
 def _quoted(text: str) -> str:
