@@ -170,9 +170,9 @@ def shape(value: Any) -> Any:
 def test_report() -> None:
     """A report has the form of the example, and the fields that are said of an error."""
     example = json.loads(*blocks("json"))
-    thinks, fails = Habits(thinks="reasoning_content", template="qwen3"), [Fault("429", round=2)]
+    fails = [Fault("429", round=2)]
 
-    report = reported(Emulator(cap=20, habits=thinks))
+    report = reported(Emulator(cap=48, tokens=80))
     error = reported(Emulator(cap=48, tokens=180, faults=fails))["error"]
 
     assert (shape(example), example["stopped_by"]) == (shape(report), report["stopped_by"])
