@@ -10,25 +10,29 @@ from .seam import Stopped
 _TOKEN = 8
 # A prompt may have one token more than it had as a chat, if its end is split into other tokens.
 _MORE = 1
-# Fewer: the end that a parser left out (a tag and the whitespace beside it), a character that was cut.
-_FEWER = 12
+# Fewer: a character that was cut; the end that a parser left out, a tag and the whitespace beside it, or the beginning of
+# a call with the name of its tool.
+_CUT, _TAG, _CALL = 3, 12, 40
 # Samples have tokens that a tokenizer would not choose: of so many one is missing when the text is read again.
 _RARE = 50
-
-
 # More, if the thoughts are closed: the tag and the newlines around it.
 _CLOSING = 6
 
 
-def check_prompt(choice: Choice, tokens: int) -> None:
-    """Refuse the first continuation if the tokens of its prompt show that the server did not go on from the text."""
+def check_prompt(choice: Choice, tokens: int, *, reads_calls: bool) -> None:
+    """
+    Refuse the first continuation if the tokens of its prompt show that the server did not go on from the text.
+
+    ``reads_calls``: whether the server reads tool calls, so that it may have left out the beginning of one.
+    """
     if choice.joined or choice.stopped is not None or choice.context is None or not choice.is_counted:
         return
     if choice.calling and choice.turn is not None and choice.turn.is_ahead:
         return
     seam, closes = choice.current.seam, choice.closes_thoughts
     if choice.is_raw:
-        if not is_same_prompt(tokens, choice.context, choice.last_used, held=seam.held, closes=closes):
+        least = _CALL if reads_calls else _TAG if choice.thinking or closes else _CUT
+        if not _is_same_prompt(tokens, choice.context, choice.last_used, held=seam.held, least=least, closes=closes):
             choice.current.refuse_round(Stopped.WRONG_PROMPT)
     elif not closes and restart.opens_turn(tokens, choice.context, held=seam.held):
         choice.current.suspect_turn()
@@ -38,12 +42,15 @@ def check_prompt(choice: Choice, tokens: int) -> None:
             choice.current.refuse_round(Stopped.WITHOUT_THOUGHTS)
 
 
-def is_same_prompt(tokens: int, before: int, written: int, *, held: str, closes: bool) -> bool:
+def _is_same_prompt(  # noqa: PLR0913
+    tokens: int, before: int, written: int, *, held: str, least: int, closes: bool
+) -> bool:
     """
     Whether a raw prompt of ``tokens`` tokens is the prompt and the answer after the round before it.
 
     ``before``: the tokens of these two; ``written``: those of the answer. ``held``: the end of the answer that was not
-    sent, of which each byte may have been a token. ``closes``: whether a closing tag was sent after it.
+    sent, of which each byte may have been a token; ``least``: how many may be missing in any case. ``closes``: whether
+    a closing tag was sent after it.
     """
-    fewer = len(held.encode("utf-8", "replace")) + _FEWER + written // _RARE
+    fewer = len(held.encode("utf-8", "replace")) + least + written // _RARE
     return before - fewer <= tokens <= before + (_CLOSING if closes else _MORE)

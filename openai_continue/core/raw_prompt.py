@@ -20,7 +20,7 @@ _OF_CHAT = frozenset(
         *("logprobs", "top_logprobs", "max_completion_tokens", "reasoning_effort", "reasoning", "include_reasoning"),
         *("chat_template", "chat_template_kwargs", "add_generation_prompt", "continue_final_message", "thinking"),
         *("modalities", "audio", "prediction", "web_search_options", "documents", "reasoning_format"),
-        *("enable_thinking", "separate_reasoning", "return_token_ids"),
+        *("enable_thinking", "separate_reasoning", "return_token_ids", "verbosity"),
     )
 )
 
@@ -61,12 +61,16 @@ class ThinkForm:
     #: Whether the template shows this form, and not only the models that are known.
     is_shown: bool
 
-    def written(self, thoughts: str, answer: str, *, closed: bool) -> str:
-        """Return thoughts and an answer as the model writes them. ``closed``: whether the thoughts have ended."""
+    def written(self, thoughts: str, answer: str, *, closed: bool, ours: bool) -> str:
+        """
+        Return thoughts and an answer as the model writes them.
+
+        ``closed``: whether the thoughts have ended; ``ours``: whether we have closed them.
+        """
         text = self._begun(thoughts)
         if not closed:
             return text
-        return text + (CLOSE if answer and self._has_gap(answer) else self._closing(text)) + answer
+        return text + (CLOSE if answer and not ours and self._has_gap(answer) else self._closing(text)) + answer
 
     def _has_gap(self, answer: str) -> bool:
         """Whether an answer has all whitespace between it and the thoughts."""
@@ -201,13 +205,15 @@ class RawPrompt(Prefill):
             trims=self._trims,
             first=first,
         )
-        return self._with_prompt(body, self._generated(sent, thoughts, thinking=thinking)), seam
+        return self._with_prompt(body, self._generated(sent, thoughts, thinking=thinking, answers=answers)), seam
 
-    def _generated(self, sent: str, thoughts: str, *, thinking: bool) -> str:
+    def _generated(self, sent: str, thoughts: str, *, thinking: bool, answers: bool) -> str:
         """Return what the model has generated, as far as it is sent."""
         if self._think is None or not thoughts:
             return sent
-        return self._think.written(sent if thinking else thoughts, "" if thinking else sent, closed=not thinking)
+        if thinking:
+            return self._think.written(sent, "", closed=False, ours=False)
+        return self._think.written(thoughts, sent, closed=True, ours=answers)
 
     def _with_prompt(self, body: Json, generated: str) -> Json:
         if self._think is None:

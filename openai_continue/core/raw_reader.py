@@ -34,6 +34,11 @@ class RawReader:
         self._count = 0
 
     @property
+    def reads_calls(self) -> bool:
+        """Whether there are tools that the model may call."""
+        return self._tools is not None
+
+    @property
     def is_broken(self) -> bool:
         """Whether the model began a call that cannot be read."""
         return self._calls is not None and self._calls.is_broken

@@ -107,7 +107,7 @@ class Running:
         """Count this round, which is over, for its choices."""
         for choice in parties:
             used = self.used(choice, parties, limit)
-            context, counted = self.context(choice, used), self.is_counted(choice, parties, limit)
+            context, counted = self.context(choice, used, parties), self.is_counted(choice, parties, limit)
             choice.book_round(used, context, finished=self.finished, counted=counted)
 
     def _counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int | None:
@@ -147,14 +147,14 @@ class Running:
         """Refuse a first continuation whose ``prompt_tokens`` show that the server did not go on from the text."""
         tokens = (self.usage or {}).get("prompt_tokens")
         if self.choice is not None and isinstance(tokens, int):
-            check_prompt(self.choice, tokens)
+            check_prompt(self.choice, tokens, reads_calls=self.reader is not None and self.reader.reads_calls)
 
-    def context(self, choice: Choice, used: int) -> int | None:
+    def context(self, choice: Choice, used: int, parties: Sequence[Choice]) -> int | None:
         """Return the tokens of prompt and answer after this round used ``used`` tokens, or None if nobody counts."""
         if self.usage is None:
             return None if choice.context is None else choice.context + used
         prompt, tokens = (self.usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
-        used = tokens if isinstance(tokens, int) and tokens > used else used
+        used = tokens if isinstance(tokens, int) and tokens > used and len(parties) == 1 else used
         return prompt + used if isinstance(prompt, int) and prompt > 0 else None
 
     def finish_reason(self, parties: Sequence[Choice]) -> str | None:

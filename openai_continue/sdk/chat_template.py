@@ -42,14 +42,14 @@ class Template:
         """
         Return what the template makes of a request, or None if it cannot be said.
 
-        That is so with images and other parts that are no text, with the caller's own beginning of an answer, and if
-        the template refuses the messages. ``day``: what the template takes for today.
+        That is so with images and other parts that are no text, with the caller's own beginning of an answer, with a
+        template in the request, and if the template refuses the messages. ``day``: what the template takes for today.
         """
         messages = _messages(body)
-        if not messages or messages[-1].get("role") == "assistant":
+        if not messages or messages[-1].get("role") == "assistant" or body.get("chat_template"):
             return None
         extra = body.get("chat_template_kwargs")
-        values: dict[str, Any] = {"tools": body.get("tools"), "documents": None, **self.tokens}
+        values: dict[str, Any] = {"tools": body.get("tools"), "documents": body.get("documents"), **self.tokens}
         if isinstance(body.get("reasoning_effort"), str):
             values["reasoning_effort"] = body["reasoning_effort"]
         values.update(cast("Mapping[str, Any]", extra) if isinstance(extra, Mapping) else {})
