@@ -10,8 +10,8 @@ from .seam import Stopped
 _TOKEN = 8
 # A prompt may have one token more than it had as a chat, if its end is split into other tokens.
 _MORE = 1
-# Fewer: a character that was cut; the end that a parser left out, a tag and the whitespace beside it, or the beginning of
-# a call with the name of its tool.
+# Fewer: a character that was cut; the end that a parser left out, a tag and the whitespace beside it, or the beginning
+# of a call with the name of its tool.
 _CUT, _TAG, _CALL = 3, 12, 40
 # Samples have tokens that a tokenizer would not choose: of so many one is missing when the text is read again.
 _RARE = 50

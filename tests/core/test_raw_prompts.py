@@ -301,7 +301,10 @@ def test_bodies(provider: str, drive: Drive) -> None:
         assert of_row == ({"add_special_tokens", "skip_special_tokens"} if provider in ("vllm", "sglang") else set())
         sent = {name: value for name, value in later.items() if name not in (*of_row, "stream_options", "prompt")}
         assert {
-            **{"model": "m", "temperature": 0, "logprobs": 3, "max_tokens": 400 - sum(server.given[:place])},
+            "model": "m",
+            "temperature": 0,
+            "logprobs": 3,
+            "max_tokens": 400 - sum(server.given[:place]),
             **OF_BOTH,
             **stream,
         } == sent
