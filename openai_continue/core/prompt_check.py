@@ -10,9 +10,9 @@ from .seam import Stopped
 _TOKEN = 8
 # A prompt may have one token more than it had as a chat, if its end is split into other tokens.
 _MORE = 1
-# Fewer: a character that was cut; the end that a parser left out, a tag and the whitespace beside it, or the beginning
-# of a call with the name of its tool.
-_CUT, _TAG, _CALL = 3, 12, 40
+# Fewer: a character that was cut, or blanks before the answer that a parser left out (llama-server); the end that one
+# left out, a tag and the whitespace beside it, or the beginning of a call with the name of its tool.
+_CUT, _TAG, _CALL = 6, 12, 40
 # Samples have tokens that a tokenizer would not choose: of so many one is missing when the text is read again.
 _RARE = 50
 # More, if the thoughts are closed: the tag and the newlines around it.
