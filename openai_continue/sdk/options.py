@@ -139,7 +139,7 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     has_template = wanted.template is not None and provider.continues_text and not is_text(body)
     template = template_of(wanted.template, model) if has_template and wanted.template else None
     # The caller may change its messages while the answer is written, as chat interfaces do.
-    return Plan(copied(body), provider, wanted, _learned(client, model), template=template)
+    return Plan(copied(body), provider, wanted, _learned(client, model, is_text=is_text(body)), template=template)
 
 
 def journaled(client: Any, options: Any, base: Continuation | None) -> tuple[Any, Plan | None]:
@@ -295,15 +295,19 @@ def _complain_if_strict(what: str) -> None:
         switches.complain(what)
 
 
-def _learned(client: Any, model: str) -> Learned:
-    """Return what a client, or a copy of it made by ``with_options()``, knows of the server of a model."""
+def _learned(client: Any, model: str, *, is_text: bool) -> Learned:
+    """
+    Return what a client, or a copy of it made by ``with_options()``, knows of the server of a model.
+
+    What it knows of chats does not hold for text completions.
+    """
     # The copies share the HTTP client.
     shared = client._client
-    known: dict[tuple[str, str], Learned] | None = getattr(shared, _LEARNED, None)
+    known: dict[tuple[str, str, bool], Learned] | None = getattr(shared, _LEARNED, None)
     if known is None:
         known = {}
         setattr(shared, _LEARNED, known)
-    key = str(client.base_url), model
+    key = str(client.base_url), model, is_text
     if key not in known:
         known[key] = Learned()
     return known[key]
