@@ -25,6 +25,8 @@ logger = logging.getLogger("openai_continue")
 
 # Stand for thoughts and an answer, to see what the template puts around them.
 _THOUGHTS, _ANSWER = "thoughts-of-openai-continue", "answer-of-openai-continue"
+# Stands for a token that is not known. Only the one that begins a text can be left to the server.
+_UNKNOWN = "token-of-openai-continue"
 # What Qwen, DeepSeek and others write around thoughts, if the template does not show it.
 _OPENING, _CLOSING = f"{OPEN}\n", f"\n{CLOSE}\n\n"
 # A tag of the transformers library: it marks what the model generates.
@@ -43,13 +45,15 @@ class Template:
         Return what the template makes of a request, or None if it cannot be said.
 
         That is so with images and other parts that are no text, with the caller's own beginning of an answer, with a
-        template in the request, and if the template refuses the messages. ``day``: what the template takes for today.
+        template in the request, if the template refuses the messages, and if it prints a token that is not known.
+        ``day``: what the template takes for today.
         """
         messages = _messages(body)
         if not messages or messages[-1].get("role") == "assistant" or body.get("chat_template"):
             return None
         extra = body.get("chat_template_kwargs")
-        values: dict[str, Any] = {"tools": body.get("tools"), "documents": body.get("documents"), **self.tokens}
+        values: dict[str, Any] = {"bos_token": "", "eos_token": _UNKNOWN, **self.tokens}
+        values.update({name: body.get(name) for name in ("tools", "documents")})
         if isinstance(body.get("reasoning_effort"), str):
             values["reasoning_effort"] = body["reasoning_effort"]
         values.update(cast("Mapping[str, Any]", extra) if isinstance(extra, Mapping) else {})
@@ -60,6 +64,9 @@ class Template:
         except Exception as error:
             # A template may raise anything; its message may hold what the caller said.
             logger.warning("the chat template could not be rendered (%s)", type(error).__name__)
+            return None
+        if _UNKNOWN in prompt:
+            logger.warning("the chat template prints eos_token; give the folder that has its tokenizer_config.json too")
             return None
         bos = self.tokens.get("bos_token") or ""
         around = self._around_thoughts(template, messages, prompt, {**now, **values})

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import openai
@@ -21,6 +22,7 @@ from openai_continue.testing.emulator.faults import Kind
 from tests.support.answers import Answer, outcome
 from tests.support.bodies import ask
 from tests.support.servers import SERVERS
+from tests.support.servers import Kind as Server
 from tests.support.ways import ASYNC, OUR_ASYNC, OUR_SYNC, SYNC, Way, http, settled
 
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("no_waiting")]
@@ -93,6 +95,31 @@ class HalfStream(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[mis
         await self._stream.aclose()
 
 
+#: Servers whose text completions go on.
+TEXTS = {
+    "text": Server(Habits()),
+    "text, vllm": Server(Habits(usage="asked", finish_with_text=True, limit_field="both"), "vllm"),
+}
+#: Servers whose chats go on by raw prompts.
+RAW = {
+    "raw, trims": Server(Habits(trims=True), trims=True),
+    "raw, thinking": Server(
+        Habits(
+            usage="asked",
+            limit_field="both",
+            marker="continue_final_message",  # type: ignore[arg-type]
+            thinks="reasoning",
+            template="qwen3",
+            think_blanks="kept",
+            think_tokens=40,  # type: ignore[arg-type]
+        ),
+        "vllm",
+        "qwen3",
+    ),
+}
+ALL = {**SERVERS, **TEXTS, **RAW}
+
+
 @dataclass(frozen=True)
 class Case:
     """One call under one fault, which strikes from a round on, so many times."""
@@ -103,11 +130,15 @@ class Case:
     way: Way
     streamed: bool
     server: str
+    #: Where the chat template of the server is, if its chats go on by raw prompts.
+    template: str | None = None
 
     @property
     def body(self) -> dict[str, Any]:
+        if self.server in TEXTS:
+            return {"model": "m", "prompt": "Chaos.", "temperature": 0}
         # At temperature 0 a seam is exact on a server that trims, too.
-        return SERVERS[self.server].ask("Chaos.", temperature=0)
+        return ALL[self.server].ask("Chaos.", temperature=0)
 
     async def run(self, coroutine: Any) -> Any:
         """Run a sync case in a thread, so that it waits next to the others."""
@@ -120,7 +151,7 @@ class Case:
 
     async def check(self, without: Answer) -> str:
         """Ask by a client that continues, and check that nothing is lost; return what came of it."""
-        settings = SERVERS[self.server].settings()
+        settings = ALL[self.server].settings(template=self.template)
         with self._emulator() as emulator:
             seen = await self._ask(self.way.client(emulator.base_url, continuation=settings, **self._options()))
             truth = emulator.uncapped(self.body)
@@ -152,14 +183,14 @@ class Case:
             return "whole"
         assert "length" == seen.finish_reason
         ends = {"error", "empty"}
-        ends |= {"reasoning"} if SERVERS[self.server].habits.thinks else set()
+        ends |= {"reasoning"} if ALL[self.server].habits.thinks else set()
         ends |= {"restart"} if self.kind == "thinks_anew" else set()
         assert seen.stopped_by in ends
         assert ("error" == seen.stopped_by) == (seen.report is not None and seen.report["error"] is not None)
         return "partial, said so"
 
     def _emulator(self) -> Emulator:
-        habits = SERVERS[self.server].habits
+        habits = ALL[self.server].habits
         faults = [] if self.kind == FOREIGN else [Fault(self.kind, self.number, self.times, after_tokens=12)]
         # A new answer is known by its first 64 characters, so they must come after the new thoughts.
         size = 4 if self.kind == "thinks_anew" else 1
@@ -177,14 +208,18 @@ class Case:
 
 @pytest.mark.parametrize(
     ("server", "times"),
-    [*[(server, ONCE) for server in SERVERS], ("deepinfra", FOR_GOOD), ("vllm", FOR_GOOD)],
-    ids=[*SERVERS, "deepinfra, for good", "vllm, for good"],
+    [*[(server, ONCE) for server in ALL], ("deepinfra", FOR_GOOD), ("vllm", FOR_GOOD), ("raw, thinking", FOR_GOOD)],
+    ids=[*ALL, "deepinfra, for good", "vllm, for good", "raw, thinking, for good"],
 )
 @pytest.mark.parametrize("kind", KINDS)
-async def test_nothing_is_lost(kind: str, server: str, times: int) -> None:
+async def test_nothing_is_lost(kind: str, server: str, times: int, tmp_path: Path) -> None:
     """The text is a beginning of the truth, no shorter than without the library, and its end is honest."""
+    if kind == "thinks_anew" and server not in SERVERS:
+        pytest.skip("a model that begins again after its own words is none of a server's faults")
+    template = tmp_path / "chat_template.jinja"
+    template.write_text(Emulator(habits=ALL[server].habits).chat_template, "utf-8")
     cases = [
-        Case(kind, number, times, way, streamed, server)
+        Case(kind, number, times, way, streamed, server, str(template) if server in RAW else None)
         # Known defect: after a continuation that went well, a round that thinks and answers again is joined as it came.
         for number in range(1, 3 if kind == "thinks_anew" else 5)
         for way in ((SYNC, ASYNC) if number % 2 else (OUR_SYNC, OUR_ASYNC))

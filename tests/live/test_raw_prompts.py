@@ -257,7 +257,7 @@ async def test_journal(how: str, way: Way, path: Path) -> None:
     assert 0 == engine.derailed
 
 
-@how
+@pytest.mark.parametrize("how", ["whole"])
 def test_killed(how: str, path: Path) -> None:
     """A process that is killed in a raw round is followed by one that goes on."""
     habits = Habits(thinks="reasoning_content", template="qwen3", think_tokens=50)

@@ -1,0 +1,333 @@
+"""Chat templates: the files they come from, what they render, and what they may not do."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import datetime
+from importlib import util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from openai_continue import SettingsError
+from openai_continue.sdk import chat_template, template_files
+from openai_continue.sdk.chat_template import Template
+from openai_continue.sdk.template_files import template_of
+from tests.core.test_templates import MODELS, TEXT, THOUGHTS, begun
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+DAY = datetime(2026, 1, 2, 3, 4)
+TURN = "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+
+
+def rendered(text: str, body: dict[str, Any] | None = None, **tokens: str) -> str | None:
+    """Return the prompt that a template makes of a request."""
+    made = Template(text, tokens).render({"messages": [{"role": "user", "content": "Hi"}], **(body or {})}, DAY)
+    return None if made is None else made.prompt
+
+
+# Files.
+
+
+def config(path: Path, **fields: Any) -> Path:
+    path.write_text(json.dumps(fields), "utf-8")
+    return path
+
+
+def test_files(tmp_path: Path) -> None:
+    """A template is read from its file, from the configuration of a tokenizer, and from a folder with either."""
+    jinja = tmp_path / "chat_template.jinja"
+    jinja.write_text("one {{ bos_token }}", "utf-8")
+    assert Template("one {{ bos_token }}", {}) == template_of(jinja, "m") == template_of(str(tmp_path), "m")
+
+    known = config(tmp_path / "tokenizer_config.json", chat_template="two", bos_token="<s>", eos_token={"content": "</s>", "lstrip": False}, pad_token=None, model_max_length=5)  # fmt: skip
+    tokens = {"bos_token": "<s>", "eos_token": "</s>"}
+    assert Template("two", tokens) == template_of(known, "m")
+    # The file beside it wins, as with transformers.
+    os.utime(jinja, (1, 1))
+    assert Template("one {{ bos_token }}", tokens) == template_of(jinja, "m")
+    os.utime(tmp_path, (2, 2))
+    assert Template("one {{ bos_token }}", tokens) == template_of(tmp_path, "m")
+    jinja.unlink()
+    os.utime(tmp_path, (3, 3))
+    assert Template("two", tokens) == template_of(tmp_path, "m")
+
+
+def test_several_in_a_configuration(tmp_path: Path) -> None:
+    """Of several templates, the default one is taken."""
+    several = [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "yes"}]
+    path = config(tmp_path / "tokenizer_config.json", chat_template=several)
+    assert "yes" == getattr(template_of(path, "m"), "source", None)
+
+
+def test_a_file_that_changes(tmp_path: Path) -> None:
+    """A file that has changed is read again."""
+    path = tmp_path / "x.jinja"
+    for number in range(2):
+        path.write_text(f"number {number}", "utf-8")
+        os.utime(path, (number, number))
+        assert f"number {number}" == getattr(template_of(path, "m"), "source", None)
+
+
+def _file(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def _beside(path: Path) -> Path:
+    _file(path / "tokenizer_config.json", b"{")
+    return _file(path / "x.jinja", b"x")
+
+
+BAD: dict[str, Any] = {
+    "missing": lambda path: path / "x.jinja",
+    "folder without one": lambda path: path,
+    "no Jinja": lambda path: _file(path / "x.jinja", b"{% for x in %}"),
+    "an unknown tag": lambda path: _file(path / "x.jinja", b"{% nonsense %}"),
+    "empty": lambda path: _file(path / "x.jinja", b""),
+    "binary": lambda path: _file(path / "x.jinja", b"\xff\xfe\x00\x80"),
+    "no JSON": lambda path: _file(path / "tokenizer_config.json", b"{"),
+    "JSON that is no object": lambda path: _file(path / "tokenizer_config.json", b"[]"),
+    "JSON without a template": lambda path: config(path / "tokenizer_config.json", bos_token="x"),
+    "several without a default": lambda path: config(path / "tokenizer_config.json", chat_template=[{"name": "rag"}]),
+    "a template beside JSON that is none": _beside,
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_files(bad: str, tmp_path: Path) -> None:
+    """What is no template is an error that names the path and what is accepted."""
+    path = BAD[bad](tmp_path)
+    with pytest.raises(SettingsError) as raised:
+        template_of(path, "m")
+    assert str(path) in str(raised.value)
+    assert "accepted are 'auto'" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "missing"), [("x.jinja", "jinja2"), ("auto", "jinja2"), ("auto", "huggingface_hub")]
+)
+def test_not_installed(setting: str, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not installed is named, with the command that installs it."""
+    found = util.find_spec
+    monkeypatch.setattr(template_files, "find_spec", lambda name: None if name == missing else found(name))
+    with pytest.raises(SettingsError, match=rf"needs {missing}: pip install 'openai-continue\[template\]'"):
+        template_of(setting, "m")
+
+
+# The Hub.
+
+
+class Hub(ModuleType):
+    """``huggingface_hub`` without a network."""
+
+    def __init__(self, folder: Path, **files: str) -> None:
+        super().__init__("huggingface_hub")
+        self.asked: list[tuple[str, str]] = []
+        self._folder, self._files = folder, files
+
+    def hf_hub_download(self, model: str, name: str) -> str:
+        self.asked.append((model, name))
+        key = name.partition(".")[0]
+        if key not in self._files:
+            msg = f"https://secret@hub/{model}"
+            raise OSError(msg)
+        path = self._folder / name
+        path.write_text(self._files[key], "utf-8")
+        return str(path)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what puts files on the Hub."""
+    template_files._of_hub.cache_clear()
+
+    def put(**files: str) -> Hub:
+        made = Hub(tmp_path, **files)
+        monkeypatch.setitem(sys.modules, "huggingface_hub", made)
+        monkeypatch.setattr(template_files, "find_spec", lambda _: True)
+        return made
+
+    yield put
+    template_files._of_hub.cache_clear()
+
+
+def test_hub(hub: Any) -> None:
+    """ "auto" is the model's own template, with its tokens; it is asked for once."""
+    made = hub(chat_template="from a file", tokenizer_config='{"bos_token": "<s>", "chat_template": "no"}')
+    for _ in range(2):
+        assert Template("from a file", {"bos_token": "<s>"}) == template_of("auto", "org/model")
+    assert [("org/model", "chat_template.jinja"), ("org/model", "tokenizer_config.json")] == made.asked
+
+
+def test_hub_with_a_configuration(hub: Any) -> None:
+    """Older models have it in the configuration of their tokenizer."""
+    hub(tokenizer_config='{"chat_template": "within"}')
+    assert Template("within", {}) == template_of("auto", "org/model")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"tokenizer_config": "{}"},
+        {"tokenizer_config": "no JSON"},
+        {"chat_template": "{% for %}"},
+        {"tokenizer_config": "[]"},
+    ],
+    ids=["nothing", "no template", "no JSON", "no Jinja", "no object"],
+)
+def test_hub_without_a_template(files: dict[str, str], hub: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A model without a template is said once, and goes on without one: the Hub is not the user's to mend."""
+    hub(**files)
+    for _ in range(2):
+        assert template_of("auto", "org/model") is None
+    (record,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert "the Hub has no chat template for org/model" in record.getMessage()
+    assert "secret" not in caplog.text
+
+
+# What a template renders.
+
+
+def test_messages() -> None:
+    """Messages are as engines give them to templates: content as text, arguments as objects, our own key for today."""
+    assert "<s>[user]Hi[assistant]" == rendered(TURN, bos_token="<s>")
+    parts = [{"type": "text", "text": "One"}]
+    assert "[user]One[assistant]" == rendered(TURN, {"messages": [{"role": "user", "content": parts}]})
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"é": [1, "<&>"]}'}}
+    calls = {
+        "messages": [{"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "content": "x"}]
+    }
+    assert '{"é": [1, "<&>"]}' == rendered("{{ messages[0].tool_calls[0].function.arguments | tojson }}", calls)
+    assert "é" == rendered("{{ messages[0].tool_calls[0].function.arguments.keys() | first }}", calls)
+    call["function"] = {"name": "f", "arguments": "no JSON"}
+    assert "no JSON" == rendered("{{ messages[0].tool_calls[0].function.arguments }}", calls)
+
+
+@pytest.mark.parametrize(
+    ("template", "body", "prompt"),
+    [
+        ("{{ tools | tojson }}", {"tools": [{"a": "<b>'é'"}]}, '[{"a": "<b>\'é\'"}]'),
+        ("{{ tools | tojson(indent=1) }}", {"tools": [1]}, "[\n 1\n]"),
+        ("{{ {'b': 1, 'a': 2} | tojson(sort_keys=true) }}", {}, '{"a": 2, "b": 1}'),
+        ("{{ 'é' | tojson(ensure_ascii=true) }}", {}, '"\\u00e9"'),
+        ("{{ strftime_now('%d %b %Y') }}", {}, "02 Jan 2026"),
+        ("{{ strftime_now is defined }}", {}, "True"),
+        ("{% for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{{ x }}{% endfor %}", {}, "13"),
+        ("{% for x in [1, 2, 3] %}{% if x == 2 %}{% break %}{% endif %}{{ x }}{% endfor %}", {}, "1"),
+        ("a{% generation %}b{% endgeneration %}{%- generation -%}c{%- endgeneration -%}", {}, "abc"),
+        ("  {% if true %}\n  x\n  {% endif %}\ny", {}, "  x\ny"),
+        ("{{ enable_thinking }}", {"chat_template_kwargs": {"enable_thinking": False}}, "False"),
+        ("{{ reasoning_effort }}", {"reasoning_effort": "low"}, "low"),
+        ("{{ reasoning_effort is defined }}", {}, "False"),
+        ("{{ documents[0].text }}", {"documents": [{"text": "d"}]}, "d"),
+        ("{{ add_generation_prompt }}", {}, "True"),
+        ("{{ bos_token + 'x' }}", {}, "x"),
+        ("{{ raise_exception.__globals__ }}", {}, ""),
+    ],
+)
+def test_environment(template: str, body: dict[str, Any], prompt: str) -> None:
+    """Templates find what ``transformers`` gives them."""
+    assert prompt == rendered(template, body)
+
+
+def test_tokens_that_are_not_known(caplog: pytest.LogCaptureFixture) -> None:
+    """The server can begin a text itself; what ends a turn must be known if the prompt has one."""
+    template = TURN.replace("{{ m.content }}", "{{ m.content + eos_token }}")
+    assert "<s>[user]Hi</s>[assistant]" == rendered(template, bos_token="<s>", eos_token="</s>")
+    assert "[user]Hi</s>[assistant]" == rendered(template, eos_token="</s>")
+    assert rendered(template, bos_token="<s>") is None
+    assert "tokenizer_config.json" in caplog.text
+    assert "[user]Hi[assistant]" == rendered(TURN + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}")
+
+
+def test_the_day_is_pinned() -> None:
+    """Every round renders the day of the first one."""
+    made = Template("{{ strftime_now('%H:%M') }}")
+    assert {"03:04"} == {getattr(made.render({"messages": [{"role": "user", "content": str(n)}]}, DAY), "prompt", "") for n in range(3)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__ }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+        "{{ messages.__class__.__base__.__subclasses__() }}",
+        "{{ lipsum.__globals__['os'] }}",
+        "{{ strftime_now.__self__.__class__.__mro__[1].__subclasses__() }}",
+        "{% set _ = messages.append(1) %}",
+        "{{ self.__init__.__globals__ }}",
+        "{% include '/etc/passwd' %}",
+        "{{ raise_exception('roles must alternate') }}",
+        "{{ 1 // 0 }}",
+        "{{ no_such.thing }}",
+    ],
+)
+def test_sandbox(template: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A template that wants out, changes the messages, or fails, renders nothing; what it said is not logged."""
+    assert rendered(template) is None
+    (record,) = caplog.records
+    assert "the chat template could not be rendered" in record.getMessage()
+    assert "alternate" not in caplog.text
+
+
+# Templates of real models.
+
+#: What stands before and after the thoughts, and whether the template shows it.
+AROUND = {
+    "deepseek_r1_distill": ("", "\n</think>\n\n", False),
+    "glm4moe": ("\n<think>", "</think>\n", True),
+    "nemotron_3_nano": ("", "\n</think>\n", True),
+    "qwen3": ("<think>\n", "\n</think>\n\n", True),
+    "qwen3_5_think": ("", "\n</think>\n\n", True),
+}
+#: Where nothing shows it, as most models write it.
+USUAL = "<think>\n", "\n</think>\n\n", False
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_real_templates(name: str) -> None:
+    """Each renders to the letter as ``transformers`` does; the form around thoughts is the model's."""
+    template = Template((TEMPLATES / f"{name}.jinja").read_text("utf-8"), {"bos_token": "<s>", "eos_token": "</s>"})
+    for messages in (
+        [{"role": "user", "content": "Hi"}],
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": TEXT}, {"role": "user", "content": TEXT}],
+    ):
+        made = template.render({"messages": messages}, DAY)
+        assert made is not None
+        assert begun(name, messages) == made.prompt
+        assert AROUND.get(name, USUAL) == (made.opening, made.closing, made.shows_thoughts)
+        assert ("<s>" if made.prompt.startswith("<s>") else "") == made.bos
+        assert not made.lacks_bos
+        # What a model would have written, sent back after the prompt, is what the template makes of it.
+        if made.shows_thoughts and not made.opening:
+            assert made.prompt.endswith("<think>\n")
+
+    bare = Template(template.source).render({"messages": [{"role": "user", "content": "Hi"}]}, DAY)
+    assert bare is not None
+    assert ("bos_token" in template.source) == bare.lacks_bos
+    assert THOUGHTS not in bare.prompt
+
+
+def test_thinking_switched_off() -> None:
+    """A template whose block is closed in the prompt opens none."""
+    for name in ("qwen3", "qwen3_5_think"):
+        template = Template((TEMPLATES / f"{name}.jinja").read_text("utf-8"))
+        made = template.render(
+            {"messages": [{"role": "user", "content": "Hi"}], "chat_template_kwargs": {"enable_thinking": False}}, DAY
+        )
+        assert made is not None
+        assert made.prompt.endswith("<think>\n\n</think>\n\n")
+
+
+def test_compiled_once() -> None:
+    """A template is compiled once."""
+    chat_template.compiled.cache_clear()
+    for _ in range(3):
+        rendered("x {{ messages[0].content }}")
+    assert 1 == chat_template.compiled.cache_info().misses
