@@ -111,7 +111,8 @@ class Plan:
     @property
     def is_limited(self) -> bool:
         """Whether the first round may differ from the caller's request."""
-        return self.folds or is_limited(self.body, self.settings) or asks_ids(self.body, self.provider)
+        by_settings = self.folds or self.settings.template is not None
+        return by_settings or is_limited(self.body, self.settings) or asks_ids(self.body, self.provider)
 
 
 def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) -> Plan | None:

@@ -472,8 +472,7 @@ def test_another_template(more: str, less: int, name: str, drive: Drive) -> None
     template = Template(f"{{{{ {json.dumps(more)} }}}}{source(habits)}")
     learned = Learned()
     server = Mistaken(habits=habits, cap=45, tokens=90, more=more, less=less)
-    # A stream whose usage nobody asks for cannot be checked.
-    body = fox(**({"stream_options": {"include_usage": True}} if drive is streamed else {}))
+    body = fox()
     answer = drive(server, body, provider=provider, chat_template=template, learned=learned)
     want = server.uncapped(body)
     assert learned.refuses_raw

@@ -231,6 +231,24 @@ async def test_broken_stream(kind: Any, way: Way, path: Path) -> None:
             assert 0 == emulator.derailed
 
 
+@sync_and_async
+@pytest.mark.parametrize("cap", [CAP, 1000])
+@pytest.mark.parametrize("refuses", [None, 400], ids=["", "refused"])
+async def test_usage_that_nobody_asked_for(refuses: Any, cap: int, way: Way, path: Path) -> None:
+    """A stream is asked for its usage, which shows whether the template is the server's; the caller does not get it."""
+    habits = replace(KINDS["qwen3"][1], refuses_stream_options=refuses)
+    with Emulator(cap=cap, habits=habits) as emulator:
+        client = way.client(
+            emulator.base_url, continuation=settings_for("", provider="vllm", template=written(path, habits))
+        )
+        answer = await live(client, BODY, streamed=True)
+        await settled(client.close())
+        assert (emulator.uncapped(BODY), "stop") == (answer.text, answer.finish_reason)
+        assert not any(chunk.get("usage") for chunk in answer.raw)
+        assert {"include_usage": True} == emulator.requests[0].body["stream_options"]
+        assert refuses is None or "stream_options" not in emulator.requests[1].body
+
+
 # Journals, settings.
 
 

@@ -47,6 +47,7 @@ def rounds_of(
     if is_text(body):
         return TextRounds(body, row, Continuation(**settings), learned)
     render = None if chat_template is None else partial(chat_template.render, day=DAY)
+    settings.update({} if chat_template is None else {"template": "chat_template.jinja"})
     return Rounds(body, row, Continuation(**settings), learned, render=render)
 
 
