@@ -91,8 +91,8 @@ class Requests:
         asked = (as_object(body.get("stream_options")) or {}).get("include_usage")
         #: Whether the caller may expect usage in a stream.
         self.expects_usage = provider.streams_usage or bool(asked)
-        #: Whether usage is asked for though the caller did not ask: a total must be counted, or the number shows whether
-        #: the chat template is the server's.
+        #: Whether usage is asked for though the caller did not ask: to count a total, or to see whether the chat template
+        #: is the server's.
         may_ask = self._streamed and not self._learned.refuses_usage_options
         compares = settings.template is not None and provider.continues_text and not is_text(body)
         counts = not self.expects_usage and (self.limit.total is not None or compares)
