@@ -27,6 +27,8 @@ class Learned:
     most_streamed: int | None = None
     #: Whether it has refused ``stream_options``.
     refuses_usage_options: bool = False
+    #: Whether it has refused the thoughts beside an answer, which may be left out.
+    refuses_thoughts: bool = False
     #: Whether it has refused the optional marks of a continuation.
     refuses_marks: bool = False
     #: Whether a closed think block goes before an answer. None: by the model's name. Else the form that worked.

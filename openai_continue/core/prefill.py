@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any, cast
 
@@ -236,6 +237,18 @@ class Prefill:
     def changed_to(self) -> bool | None:
         """Whether a closed block goes before the answer, if that form was changed in this call, else None."""
         return self._closes if self._changed else None
+
+    def drops_thoughts(self, said: str) -> bool:
+        """Leave out the thoughts beside an answer, if the server refuses that field and they may be left out."""
+        field = self._provider.thought_field
+        refused = field is not None and field in said and self._provider.thoughts_optional
+        if refused:
+            self.leave_out_thoughts()
+        return refused
+
+    def leave_out_thoughts(self) -> None:
+        """Send answers without their thoughts from now on."""
+        self._provider = replace(self._provider, thought_field=None, thoughts_optional=False)
 
     def drops_block(self) -> bool:
         """

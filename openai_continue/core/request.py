@@ -71,6 +71,8 @@ class Requests:
         self.prefill = Prefill(
             body, provider, trims=trims, structured=self.format is not None, closes=self._learned.closes_block
         )
+        if self._learned.refuses_thoughts:
+            self.prefill.leave_out_thoughts()
         #: Whether the request offers tools, and whether the model must call one.
         self.offers_tools = bool(body.get("tools"))
         self.forces_call = self.offers_tools and is_forced(body)
@@ -91,8 +93,8 @@ class Requests:
         asked = (as_object(body.get("stream_options")) or {}).get("include_usage")
         #: Whether the caller may expect usage in a stream.
         self.expects_usage = provider.streams_usage or bool(asked)
-        #: Whether usage is asked for though the caller did not ask: to count a total, or to see whether the chat template
-        #: is the server's.
+        #: Whether usage is asked for though the caller did not ask: to count a total, or to see whether the chat
+        #: template is the server's.
         may_ask = self._streamed and not self._learned.refuses_usage_options
         compares = settings.template is not None and provider.continues_text and not is_text(body)
         counts = not self.expects_usage and (self.limit.total is not None or compares)
@@ -259,6 +261,9 @@ class Requests:
         ``said``: the server's words.
         """
         if _TEMPLATE_CHANGES in said and self.prefill.drops_block():
+            return True
+        if self.prefill.drops_thoughts(said):
+            self._learned.refuses_thoughts = True
             return True
         if self._optional_marks and any(name in said for name in self._optional_marks):
             self._optional_marks, self._learned.refuses_marks = {}, True

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from openai_continue import families, providers
+from openai_continue import Continuation, families, providers
 from openai_continue.core.learned import Learned
 from openai_continue.core.reasoning import Inline
 from openai_continue.core.round import Failure
+from openai_continue.core.rounds import Rounds
 from openai_continue.testing import Habits
 from tests.support.answers import Answer
 from tests.support.bodies import ask
@@ -437,3 +438,22 @@ def test_fields_of_both_names(drive: Drive) -> None:
     if drive is whole:
         message = answer.raw["choices"][0]["message"]
         assert ["well, well"] * 2 == [message["reasoning"], message["reasoning_content"]]
+
+
+def test_thoughts_beside_an_answer_are_refused() -> None:
+    """DeepInfra's schema has the field; a server that refuses it gets the answer without it, in later calls too."""
+    learned = Learned()
+    said = {"role": "assistant", "content": "one", "reasoning_content": "well"}
+    answer = {"id": "a", "choices": [{"index": 0, "message": said, "finish_reason": "length"}]}
+    for sent in ([{"reasoning_content": "well"}, {}], [{}]):
+        rounds = Rounds(ask(model=MODELS["qwen3"]), providers.named("deepinfra"), Continuation(), learned)
+        first = rounds.next_request()
+        assert first is not None
+        rounds.receive(first, answer)
+        for fields in sent:
+            request = rounds.next_request()
+            assert request is not None
+            message = request.body["messages"][-1]
+            assert {"role": "assistant", "content": "one", **fields} == message
+            if fields:
+                rounds.fail(request, Failure("UnprocessableEntityError", 422, text="reasoning_content: extra field"))
