@@ -102,6 +102,18 @@ class ThinkForm:
             strips = bool(within) and not thoughts[:1].isspace()
         return self.closing.partition(CLOSE)[2] if strips and self.is_shown else ""
 
+    def inline(self, content: str) -> str:
+        """
+        Return an answer whose thoughts, if it has any, are in its text.
+
+        Without its parser, llama-server puts the tag that opens the block in front, also if the prompt has it, and
+        leaves out what is before it (measured).
+        """
+        if self.opened is not None:
+            return content.removeprefix(OPEN + self.opened)
+        lead = self.opening.partition(OPEN)[0] if self.is_shown else ""
+        return lead + content if content.startswith(OPEN) else content
+
     def is_within(self, content: str) -> bool:
         """Whether a text is what stands before thoughts, so that they have begun though the server shows none."""
         if self.opened is not None:
@@ -209,8 +221,10 @@ class RawPrompt(Prefill):
 
     def _generated(self, sent: str, thoughts: str, *, thinking: bool, answers: bool) -> str:
         """Return what the model has generated, as far as it is sent."""
-        if self._think is None or not thoughts:
+        if self._think is None:
             return sent
+        if not thoughts:
+            return self._think.inline(sent)
         if thinking:
             return self._think.written(sent, "", closed=False, ours=False)
         return self._think.written(thoughts, sent, closed=True, ours=answers)

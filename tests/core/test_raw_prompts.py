@@ -72,12 +72,20 @@ class Form:
     #: What a parser does with the thoughts: a name in ``parsed()``, or "" without one.
     parser: str = ""
 
+    def parsed(self, raw: str, provider: str, *, is_whole: bool) -> tuple[str, str]:
+        """Return thoughts and answer of what was written so far."""
+        if self.parser or provider != "llama.cpp":
+            return parsed(self.parser, raw, provider, is_whole=is_whole)
+        # Without a parser, it shows the tag that the prompt has, and nothing before it.
+        return "", ("<think>\n" if self.template == R1 and raw else "") + raw.lstrip("\n")
+
 
 FORMS = {
     "qwen3": Form(QWEN3, f"<think>\n{THOUGHTS}\n</think>\n\n{ANSWER}", "qwen3"),
     "r1": Form(R1, f"{THOUGHTS}\n</think>\n\n{ANSWER}", "r1"),
     "glm": Form(GLM, f"\n<think>{THOUGHTS}</think>\n{ANSWER}", "glm"),
     "qwen3 without a parser": Form(QWEN3, f"<think>\n{THOUGHTS}\n</think>\n\n{ANSWER}"),
+    "r1 without a parser": Form(R1, f"{THOUGHTS}\n</think>\n\n{ANSWER}"),
     "glm without a parser": Form(GLM, f"\n<think>{THOUGHTS}</think>\n{ANSWER}"),
     "plain": Form(PLAIN, ANSWER),
     "trims": Form(TRIMS, ANSWER),
@@ -129,7 +137,7 @@ class Served:
         return rest[:cap], "length" if len(rest) > cap else "stop", used
 
     def _parsed(self, tokens: list[str], *, is_whole: bool) -> tuple[str, str]:
-        return parsed(self._form.parser, "".join(tokens), self._provider, is_whole=is_whole)
+        return self._form.parsed("".join(tokens), self._provider, is_whole=is_whole)
 
     def completion(self, body: Json) -> Json:
         tokens, finish, usage = self._written(body)
@@ -173,7 +181,7 @@ def fox(**fields: Any) -> Json:
 def test_every_cut(form: str, provider: str, drive: Drive) -> None:
     """After each token, once or all the time, it goes on as the model writes; the first tag may be too little."""
     known = FORMS[form]
-    want = parsed(known.parser, known.raw, provider, is_whole=True)
+    want = known.parsed(known.raw, provider, is_whole=True)
     for cap in range(1, len(tokens_of(known.raw)) + 1):
         for caps in ((cap, 10**6), (cap,)):
             server = Served(known, provider, *caps)
