@@ -54,6 +54,12 @@ def status_of(error: Json | None) -> int | None:
     return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
+def said_by(answer: object) -> str:
+    """Return what a response that is no completion says: the size of a context may be in it."""
+    known = as_object(answer) or {}
+    return " ".join(str(known[name]) for name in ("error", "error_message") if name in known)
+
+
 def index_of(item: Mapping[str, Any]) -> int:
     """Return the index of a choice, or 0 if the server left it out."""
     index = item.get("index")

@@ -29,6 +29,8 @@ def cut_off(  # noqa: PLR0913, PLR0917
     if running is not None:
         parties = list(choices) if running.choice is None else [running.choice]
         for choice in parties:
+            rest = {} if running.reader is None else running.reader.rest()
+            out += choice.take(answer.chunk_of(choice, rest), later=True) if rest else []
             out += choice.settle()
             choice.finish_reason = choice.finish_reason or "length" if running.choice is None else "length"
         running.finished = False

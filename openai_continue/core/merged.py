@@ -139,6 +139,11 @@ class MergedAnswer:
         """Return a chunk of a later round with the id, created, ... of the first one."""
         return {**chunk, **{name: self._first[name] for name in _NAMES if name in chunk and name in self._first}}
 
+    def chunk_of(self, choice: Choice, delta: Json) -> Json:
+        """Return a chunk of the merged stream that adds to a choice."""
+        names = {name: self._first[name] for name in _NAMES if name in self._first}
+        return {**names, "choices": [{"index": choice.index, "delta": delta, "finish_reason": None}]}
+
     def summed(self, chunk: Json) -> Json:
         """Return a chunk of a later round whose usage, if it has one, counts the earlier rounds too."""
         total = add_usage(self.usage, usage_of(chunk))
@@ -188,8 +193,7 @@ class MergedAnswer:
         for choice in self._choices:
             if not choice.ended and choice.index not in self._ends:
                 # Its stream broke off, and no later round brought an end.
-                names = {name: self._first[name] for name in _NAMES if name in self._first}
-                self._ends[choice.index] = {**names, "choices": [{"index": choice.index, "delta": {}}]}
+                self._ends[choice.index] = self.chunk_of(choice, {})
         ends = [self._end(self._choices.at(index), chunk) for index, chunk in self._ends.items()]
         last = [without_usage(chunk) for chunk in ends]
         usage = self._shown_usage

@@ -58,6 +58,12 @@ class RawReader:
             del call["index"]
         return {**completion, "choices": [shaped]}
 
+    def rest(self) -> Json:
+        """Return as a delta what was kept because a tag or a call might begin with it: the answer ends here."""
+        thoughts, self._waiting = self._waiting, ""
+        text = "" if self._calls is None else self._calls.rest()
+        return {**({_THOUGHTS: thoughts} if thoughts else {}), **({"content": text} if text else {})}
+
     def _choice(self, item: Json, holder: Json, name: str) -> Json:
         reason = item.get("finish_reason")
         delta = self._delta(as_string(holder.get("content")) or "", ends=reason not in (None, "", "length"))

@@ -16,10 +16,10 @@ from ..providers import Provider
 from ..settings import Continuation
 from .budget import cost_so_far, is_over_cost, is_over_time
 from .choice import NOT_CONTINUED, Choice
-from .chunks import choices_of, index_of, status_of, without_errors
+from .chunks import choices_of, index_of, said_by, status_of, without_errors
 from .cut_off import cut_off
 from .feeding import Feeding
-from .jsons import Json, as_object
+from .jsons import Json
 from .learned import Learned
 from .limit import Limit
 from .merged import MergedAnswer
@@ -121,11 +121,6 @@ class Rounds:
         return choice is not None and choice.stopped is not None
 
     @property
-    def report(self) -> Json:
-        """The JSON object that the merged answer carries as ``continuation``."""
-        return self.answer.report
-
-    @property
     def stopped_by(self) -> str:
         """Why the merged answer ends."""
         return self.answer.stopped_by or "length"
@@ -174,7 +169,7 @@ class Rounds:
         items = choices_of(completion)
         distinct = items is not None and len({index_of(item) for item in items}) == len(items)
         if items is None or not distinct or not (items or running.choice is None):
-            said = "" if running.choice is None else _said(completion)
+            said = "" if running.choice is None else said_by(completion)
             return self._failed(request, Failure("APIResponseValidationError", request_id=request_id, text=said))
         answer = cast(Json, completion)
         running.note(answer, request_id)
@@ -279,7 +274,8 @@ class Rounds:
             if not first and choice.added > 0:
                 choice.joined = True
                 self._learned.take_continuation(closes_block=self._requests.prefill.changed_to)
-            out.append((choice, choice.end_texts(goes_on=choice.stopped_by is None)))
+            rest = [] if choice.stopped_by is None else self._rest(running, choice)
+            out.append((choice, rest + choice.end_texts(goes_on=choice.stopped_by is None)))
         while self._learned.restarts and self._queue:
             other = self._queue.pop()
             other.stopped_by = "restart"
@@ -289,6 +285,12 @@ class Rounds:
             reasons = [choice.stopped_by for choice in self._choices if choice.stopped_by]
             self.answer.stopped_by = min(reasons, key=NATURAL_ENDS.__contains__, default=None)
         return out
+
+    def _rest(self, running: Running, choice: Choice) -> list[Json]:
+        """Return what a raw prompt brought and is not given out yet: the answer of this choice ends with it."""
+        reader = running.reader if choice is running.choice and choice.stopped is None else None
+        delta = {} if reader is None else reader.rest()
+        return choice.take(self.answer.chunk_of(choice, delta), later=True) if delta else []
 
     def _decide(self, choice: Choice, *, first: bool) -> None:
         """End a choice, or queue it for another round."""
@@ -368,7 +370,9 @@ class Rounds:
         if reason is None:
             self.answer.error = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
         raises = reason is None and self._settings.on_error == "raise"
-        return Decision(raises, [out for choice in ended for out in choice.end(self.answer.stopped_by)])
+        return Decision(
+            raises, [one for each in ended for one in (*self._rest(running, each), *each.end(self.answer.stopped_by))]
+        )
 
     def _heal(self, running: Running) -> Decision:
         """Book a broken round as one that was cut; the next request goes on from its text."""
@@ -390,9 +394,3 @@ class Rounds:
             msg = f"round {request.number} is not the one that is being received"
             raise RuntimeError(msg)
         return self._running
-
-
-def _said(answer: object) -> str:
-    """Return what a response that is no completion says: the size of a context may be in it."""
-    known = as_object(answer) or {}
-    return " ".join(str(known[name]) for name in ("error", "error_message") if name in known)

@@ -802,3 +802,21 @@ def test_a_broken_raw_round_is_healed() -> None:
         answer = Answer.of_chunks(out + rounds.last_chunks())
         assert (want.thoughts, want.text, "stop") == (answer.thoughts, answer.text, answer.finish_reason), place
         assert 0 == server.derailed
+
+
+@drives
+@pytest.mark.parametrize("most", range(10, 18))
+def test_what_may_begin_a_call_is_not_lost(drive: Drive, most: int) -> None:
+    """With tools, an answer that ends at the caller's limit has its last characters, though a call might begin so."""
+
+    class Limited(Calling):
+        def _written(self, body: Json) -> Any:
+            self._caps = [min(9, body.get("max_tokens", 9))]
+            return super()._written(body)
+
+    text = "one two three four five six seven eight nine ten eleven <tool and more words"
+    server = Limited("hermes", Form(PLAIN, text), 9)
+    body = fox(model=SYNTAXES["hermes"], tools=TOOLS, max_tokens=most)
+    answer = drive(server, body, provider="vllm", chat_template=Template(PLAIN))
+
+    assert "".join(tokens_of(text)[:most]) == answer.text
