@@ -173,7 +173,7 @@ def test_later_round_without_room(text: str, usage: dict[str, Any], settings: di
     rounds = rounds_of(**settings)
 
     check_end(rounds, rounds.fail(second(rounds, **usage), refused(text)), "context")
-    assert None is rounds.report["error"]
+    assert None is rounds.answer.report["error"]
 
 
 @pytest.mark.parametrize(("text", "left"), [(AT_LEAST, 1000 - 600 - 100), (WITHOUT_NUMBERS, 500)])
@@ -295,6 +295,6 @@ def test_error_of_a_later_round(on_error: str) -> None:
     decision = rounds.fail(second(rounds), Failure("InternalServerError", 500, "req-2", "the engine died"))
 
     assert (on_error == "raise") == decision.raises
-    assert {"type": "InternalServerError", "status": 500, "request_id": "req-2"} == rounds.report["error"]
-    assert ["length", None] == [round_["finish_reason"] for round_ in rounds.report["rounds"]]
+    assert {"type": "InternalServerError", "status": 500, "request_id": "req-2"} == rounds.answer.report["error"]
+    assert ["length", None] == [round_["finish_reason"] for round_ in rounds.answer.report["rounds"]]
     check_end(rounds, Decision(), "error")
