@@ -21,6 +21,7 @@ class Choices:
         self._hold = hold
         self._provider = provider
         self._resumed = resumed
+        self._is_text = is_text(body)
         self._stops = stop_strings(body)
         self._keeps_stops = keeps_stops(body)
         #: How many choices the caller asks for.
@@ -38,6 +39,8 @@ class Choices:
                 misfiles=self._provider.misfiles,
                 reads_calls=self._provider.reads_calls,
                 is_resumed=self._resumed,
+                # A prompt is all that a text completion is made of, so any server goes on from it.
+                joined=self._is_text,
             )
         return choice
 

@@ -124,6 +124,11 @@ class RawReader:
             calls.append({"index": index, "function": {"arguments": arguments}})
 
 
+def ends_in_tag(text: str) -> bool:
+    """Whether a text ends in what may be a part of the closing tag."""
+    return bool(_parted(text)[1])
+
+
 def _parted(text: str) -> tuple[str, str]:
     """Return text as what may be shown, and the end of it that may be a part of the closing tag."""
     sizes = range(min(len(CLOSE) - 1, len(text)), 0, -1)

@@ -19,7 +19,7 @@ from .limit import Limit
 from .prefill import Hold, Prefill
 from .prompts import Start, choices_per_prompt, has_ids, is_text, prompts_of
 from .raw_prompt import RawPrompt, Rendered
-from .raw_reader import RawReader
+from .raw_reader import RawReader, ends_in_tag
 from .structured import Format, without_format
 from .tools import is_forced
 from .turn import Turn
@@ -146,6 +146,8 @@ class Requests:
     def bar(self, choice: Choice, content: str, thoughts: str) -> str | None:
         """Return why this text of a choice cannot go on (a value of ``Report.stopped_by``), or None if it can."""
         author = self.author(choice)
+        if self._may_have_lost_blanks(choice, content, thoughts):
+            return "reasoning"
         inline = not self._texts and self.prefill.part(content, thoughts).thinking
         if (thoughts and not content) or inline:
             if self._on_cut == "answer" and not content and not choice.answers and author.can_answer:
@@ -153,6 +155,15 @@ class Requests:
             if self._on_cut != "continue":
                 return "reasoning"
         return author.bar(content, "" if choice.answers and not author.is_raw else thoughts)
+
+    def _may_have_lost_blanks(self, choice: Choice, content: str, thoughts: str) -> bool:
+        """
+        Whether blanks may be missing before the end of thoughts that were cut, so that they cannot go on as text.
+
+        vLLM's parser of GLM drops blanks before what may begin the closing tag (measured).
+        """
+        is_first = choice.rounds == 1 and bool(thoughts) and not content and self._on_cut == "continue"
+        return is_first and self.is_raw(choice) and not self._provider.strips_thoughts and ends_in_tag(thoughts)
 
     def reader(self, choice: Choice) -> RawReader | None:
         """Return the reader of the running round of a choice, if that has a raw prompt; else None."""

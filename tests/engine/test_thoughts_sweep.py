@@ -86,7 +86,8 @@ def test_early_answers(served: tuple[str, str, str], by: str, way: str, number: 
 
     assert (think_texts.answer(number).strip(), "stop") == (answer.text.strip(), answer.finish_reason)
     assert answer.thoughts.strip()
-    assert answer.thoughts.strip() in think_texts.thoughts(number)
+    # vLLM's parser of GLM drops blanks before what may begin a tag.
+    assert "".join(answer.thoughts.split()) in "".join(think_texts.thoughts(number).split())
     assert report is not None
     assert report.answered_early
 
