@@ -11,13 +11,17 @@ import copy
 import json
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from openai_continue import Continuation
 from openai_continue.core.call_reader import Reader
 from openai_continue.core.learned import Learned
 from openai_continue.core.round import Failure
+from openai_continue.core.rounds import Rounds
+from openai_continue.providers import named
 from openai_continue.sdk.chat_template import Template
 from openai_continue.testing import Habits
 from openai_continue.testing.emulator.chatml import source
@@ -820,3 +824,19 @@ def test_what_may_begin_a_call_is_not_lost(drive: Drive, most: int) -> None:
     answer = drive(server, body, provider="vllm", chat_template=Template(PLAIN))
 
     assert "".join(tokens_of(text)[:most]) == answer.text
+
+
+@pytest.mark.parametrize("end", ["<", "</th"])
+def test_thoughts_that_end_like_a_tag(end: str) -> None:
+    """vLLM's parser of GLM drops the blank before it ("6<"), so thoughts that end so stop, and the report says why."""
+    template = Template(GLM)
+    rounds = Rounds(
+        fox(model="glm"), named("vllm"), Continuation(), render=lambda body: template.render(body, datetime.now())
+    )
+    request = rounds.next_request()
+    assert request is not None
+    said = {"role": "assistant", "content": None, "reasoning": f"I list 6{end}"}
+    rounds.receive(request, {"id": "a", "choices": [{"index": 0, "message": said, "finish_reason": "length"}]})
+
+    assert None is rounds.next_request()
+    assert "reasoning" == rounds.stopped_by

@@ -386,3 +386,21 @@ def test_thinking_is_no_matter(drive: Drive, trims: bool | None) -> None:
             server = Engine(text, cap=(cap, 10**6))
             answer = drive(server, ask(), trims=trims, on_reasoning_cut=cut)
             assert (text, "stop", 0) == (answer.text, answer.finish_reason, server.derailed), (cut, cap)
+
+
+def test_usage_of_one_of_several_prompts() -> None:
+    """llama-server counts the prompt of one choice only; the next prompt is no new turn, however many tokens it has."""
+    rounds = rounds_of(ask(["one", "two"]), provider="llama.cpp")
+    first = rounds.next_request()
+    assert first is not None
+    items = [{"index": index, "text": "a word", "finish_reason": "length"} for index in (0, 1)]
+    usage = {"prompt_tokens": 24, "completion_tokens": 7, "total_tokens": 31}
+    rounds.receive(first, {"object": "text_completion", "choices": items, "usage": usage})
+    for _ in items:
+        request = rounds.next_request()
+        assert request is not None
+        item = {"index": 0, "text": "The end.", "finish_reason": "stop"}
+        rounds.receive(request, {"choices": [item], "usage": {**usage, "prompt_tokens": 31}})
+
+    assert None is rounds.next_request()
+    assert ["a wordThe end."] * 2 == [item["text"] for item in rounds.completion()["choices"]]
