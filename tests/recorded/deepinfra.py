@@ -52,7 +52,8 @@ class DeepInfra:
         prompt = {name: asked[name] for name in names if name in asked}
         counted = self._post(f"{self._engine.removesuffix('/v1')}/tokenize", prompt).json()["count"]
         context = CONTEXTS.get(body["model"], 163_840)
-        return token_limit(requested_tokens(body, DEEPINFRA), counted, cap=CAP, context=context, habits=DEEPINFRA)
+        asked = requested_tokens(body, DEEPINFRA)
+        return token_limit(asked, counted, cap=CAP, context=context, habits=DEEPINFRA, default=None)
 
     def _post(self, url: str, body: dict[str, Any]) -> Any:
         with SYNC.http_client() as client:
