@@ -149,29 +149,37 @@ class Prefill:
         inline = self.part(content, thoughts)
         thinking = bool(thoughts) and not content
         text = self._continued(inline, content, thoughts)
-        held = self._held(text, inline, hold, ends_token=ends_token)
-        # What came back of the tail ended with a token, so it may be sent.
-        held = held[confirmed:] if self._exact(hold, inline) else held
-        sent = text[: len(text) - len(held)]
-        marks, message, sent = self._formed(sent, thoughts, inline, thinking=thinking, held=bool(held), empty=not text)
-        open_answer = not (thinking or inline.thinking)
         streamed = bool(body.get("stream"))
-        # Blanks between words that are held back by default may always come back changed.
-        exact_blanks = streamed and (ends_token or self.hold is Hold.TO_WORD)
-        met = Seam(
-            held=held,
-            # In a whole answer, blanks between words may come back changed, and are kept if they do not come back.
-            exact=self._exact(hold, inline) and (exact_blanks or bool(held.strip())),
-            replaces=not streamed and not self._is_prefilled(),
-            trims=self._trims,
+        known, seam = self._held_back(text, inline, hold, confirmed=confirmed, ends_token=ends_token, streamed=streamed)
+        marks, message, sent = self._formed(
+            known, thoughts, inline, thinking=thinking, held=bool(seam.held), empty=not text
+        )
+        open_answer = not (thinking or inline.thinking)
+        met = replace(
+            seam,
+            replaces=seam.replaces and not self._is_prefilled(),
             echo=self._echo(sent, streamed=streamed),
             starts=self._starts(text, thinking=not open_answer) if first or open_answer else (),
             first=first,
             block=reasoning.OPEN if open_answer and reasoning.OPEN not in inline.answer else "",
-            before=text[: len(text) - len(held)][-CONTEXT:] if first and open_answer else "",
+            before=known[-CONTEXT:] if first and open_answer else "",
             with_thoughts=self._needs_thoughts(message) and not thinking,
         )
         return {**body, **marks, "messages": [*self._history(), message]}, met
+
+    def _held_back(  # noqa: PLR0913
+        self, text: str, inline: Inline, hold: Hold, *, confirmed: int, ends_token: bool, streamed: bool
+    ) -> tuple[str, Seam]:
+        """Return the beginning of a text that may be sent, and the seam that the rest of it makes."""
+        exact = self._exact(hold, inline)
+        held = self._held(text, inline, hold, ends_token=ends_token)
+        # What came back of the tail ended with a token, so it may be sent.
+        held = held[confirmed:] if exact else held
+        # Blanks between words that are held back by default may always come back changed. In a whole answer, they are
+        # kept if they do not come back.
+        exact_blanks = streamed and (ends_token or self.hold is Hold.TO_WORD)
+        exact = exact and (exact_blanks or bool(held.strip()))
+        return text[: len(text) - len(held)], Seam(held=held, exact=exact, replaces=not streamed, trims=self._trims)
 
     def _needs_thoughts(self, message: Json) -> bool:
         """Whether the thoughts are sent in a field of the message, and the answer must not go on without them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..providers import Provider
@@ -204,19 +204,17 @@ class RawPrompt(Prefill):
         thinking = bool(thoughts) and not content and not answers
         text = thoughts if thinking else content
         # Of a prompt that the server has repeated, nothing is held back.
-        inline = Inline(False, "", text[len(self._repeated(text)) :])
-        held = self._held(inline.answer, inline, hold, ends_token=ends_token)
-        held = held[confirmed:] if self._exact(hold, inline) else held
-        sent = text[: len(text) - len(held)]
-        streamed = bool(body.get("stream"))
-        exact_blanks = streamed and (ends_token or self.hold is Hold.TO_WORD)
-        seam = Seam(
-            held=held,
-            exact=self._exact(hold, inline) and (exact_blanks or bool(held.strip())),
-            replaces=not streamed,
-            trims=self._trims,
-            first=first,
+        repeated = self._repeated(text)
+        new = text[len(repeated) :]
+        sent, seam = self._held_back(
+            new,
+            Inline(False, "", new),
+            hold,
+            confirmed=confirmed,
+            ends_token=ends_token,
+            streamed=bool(body.get("stream")),
         )
+        sent, seam = repeated + sent, replace(seam, first=first)
         return self._with_prompt(body, self._generated(sent, thoughts, thinking=thinking, answers=answers)), seam
 
     def _generated(self, sent: str, thoughts: str, *, thinking: bool, answers: bool) -> str:

@@ -22,7 +22,7 @@ from openai_continue.sdk import resuming
 from openai_continue.testing import Emulator, Fault, Habits
 from tests.support.answers import Answer, joined, live, outcome
 from tests.support.bodies import ask
-from tests.support.engine import Engine, Wire
+from tests.support.engine import Engine, Lossy
 from tests.support.ways import OUR_ASYNC, SYNC, Way, http, listed, settled, sync_and_async
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -44,22 +44,6 @@ KINDS: dict[str, tuple[Habits, dict[str, Any]]] = {
     "call": (Habits(), ask("Write 110 tokens, then call the tool.", model=QWEN, tools=TOOLS)),
     "document": (Habits(), ask("An object of 150 tokens.", model=QWEN, response_format={"type": "json_object"})),
 }
-
-
-class Lossy(Wire):
-    """A server, and the numbers of the requests that do not reach it; each request is kept."""
-
-    def __init__(self, engine: Engine, *lost: int) -> None:
-        super().__init__(engine)
-        self.lost = lost
-        self.bodies: list[dict[str, Any]] = []
-
-    def handle_request(self, request: Any) -> Any:
-        self.bodies.append(json.loads(request.content))
-        if len(self.bodies) in self.lost:
-            msg = "lost"
-            raise http.ConnectError(msg)
-        return super().handle_request(request)
 
 
 @pytest.fixture

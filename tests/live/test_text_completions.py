@@ -19,14 +19,13 @@ from openai_continue.testing import Emulator, Fault, Habits
 from openai_continue.testing.emulator.tokens import tokenize
 from openai_continue.testing.emulator.vocabulary import ids_of
 from tests.support.answers import Answer, joined, live, outcome
-from tests.support.engine import Engine, Wire
+from tests.support.engine import Engine, Lossy
 from tests.support.ways import (
     OUR_ASYNC,
     OUR_SYNC,
     SYNC,
     Way,
     entered,
-    http,
     listed,
     settled,
     streamed_or_not,
@@ -295,22 +294,6 @@ async def test_on_round(way: Way, streamed: bool) -> None:
         await asked(way, emulator, "streamed" if streamed else "whole", on_round=seen.append)
         assert [*["length"] * 3, "stop"] == [one.finish_reason for one in seen]
         assert all(one.id.startswith("cmpl-") for one in seen)
-
-
-class Lossy(Wire):
-    """A server, and the numbers of the requests that do not reach it."""
-
-    def __init__(self, engine: Engine, *lost: int) -> None:
-        super().__init__(engine)
-        self.lost = lost
-        self.bodies: list[dict[str, Any]] = []
-
-    def handle_request(self, request: Any) -> Any:
-        self.bodies.append(json.loads(request.content))
-        if len(self.bodies) in self.lost:
-            msg = "lost"
-            raise http.ConnectError(msg)
-        return super().handle_request(request)
 
 
 @sync_and_async

@@ -133,3 +133,19 @@ class Wire(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc, n
 
     async def handle_async_request(self, request: Any) -> Any:
         return self.handle_request(request)
+
+
+class Lossy(Wire):
+    """A server, and the numbers of the requests that do not reach it; each request is kept."""
+
+    def __init__(self, engine: Engine, *lost: int) -> None:
+        super().__init__(engine)
+        self.lost = lost
+        self.bodies: list[dict[str, Any]] = []
+
+    def handle_request(self, request: Any) -> Any:
+        self.bodies.append(json.loads(request.content))
+        if len(self.bodies) in self.lost:
+            msg = "lost"
+            raise http.ConnectError(msg)
+        return super().handle_request(request)
