@@ -1,15 +1,17 @@
 """
 Removing secrets before VCR writes a cassette.
 
-Only the headers that a replay needs are kept. API keys in bodies and addresses are replaced.
+Only the headers that a replay needs are kept. API keys, tokens and passwords in bodies and addresses are replaced.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 _KEPT_OF_REQUESTS = {"accept", "content-type"}
 # The SDK reads these headers of a response. The HTTP client reads the encoding.
@@ -21,9 +23,43 @@ _KEPT_OF_RESPONSES = {
     "retry-after-ms",
     "x-should-retry",
 }
-_SCRUBBED = b"SCRUBBED"
-# The values of these headers are replaced in bodies too, unless they are so short that they may be words, like "none".
-_SECRET_HEADER = re.compile("key|token|secret|auth|cookie|organi[sz]ation|project", re.IGNORECASE)
+# Also the matcher's wildcard: what replaced a secret of the recording stands for any text of a replay.
+SCRUBBED = "SCRUBBED"
+
+# The names of secrets, in any case, with "-", "_" or nothing between their words. More may stand before them.
+_NAMES = (
+    *(f"{whose} key" for whose in ("api", "access", "account", "encryption", "private", "secret", "signing")),
+    *(f"{what} token" for what in ("access", "api", "auth", "bearer", "csrf", "id", "refresh", "security", "session")),
+    *("authorization", "cookie", "credential", "credentials", "passphrase", "passwd", "password", "secret"),
+)
+# Everyday words: names of secrets in an address, where no "token" of logprobs and no "code" of a program stands.
+_WORDS = ("auth", "code", "key", "sig", "signature", "token")
+_LITERALS = tuple(name.replace(" ", between).encode() for name in _NAMES for between in ("", "-", "_"))
+
+
+def _any(names: tuple[str, ...]) -> bytes:
+    return rb"(?:%b)" % "|".join(name.replace(" ", "[-_]?") for name in names).encode()
+
+
+# The values of these headers are replaced in bodies too.
+_SECRET_HEADER = re.compile(
+    "^(?!.*rate-?limit).*(key|token|secret|auth(?!enticate)|cookie|passw|credential|organi[sz]ation|project)",
+    re.IGNORECASE,
+)
+_SECRET_OF_QUERY = re.compile(
+    rb"((?:[?&;#]|\\u0026)(?:[\w.-]*(?:%b)|%b)=)[^&;#\s\"\\]+" % (_any(_NAMES), _any(_WORDS)), re.IGNORECASE
+)
+# A field of JSON, and one of JSON within a string of JSON, such as the arguments of a tool call.
+_SECRET_FIELDS = tuple(
+    re.compile(pattern % _any(_NAMES), re.IGNORECASE)
+    for pattern in (
+        rb'(%b"\s*:\s*")(?:[^"\\]|\\.)+',
+        rb'(%b\\"\s*:\s*\\")(?:[^"\\]|\\\\(?:[^"\\]|\\.))+',
+        rb"(%b=)[^&;#\s\"\\]+",
+        rb'(name="[\w.-]*%b"\r?\n\r?\n)[^\r\n]+',
+    )
+)
+# Shorter values of secret headers may be words, like "none", and stay in bodies.
 _SHORTEST_SECRET = 8
 # Prefixes of API keys. They match at the start of a word (not in "task-..."), or after the JSON escape of a line end.
 _BEGINNINGS = (rb"sk-", rb"gsk_", rb"hf_", rb"xai-", rb"AIza", rb"eyJ")
@@ -34,8 +70,6 @@ _KEYS = tuple(
         *(rb"()%b(?:(?<=\\[nrt]%b)|(?<!\w%b))[\w.-]{16,}" % (3 * (begin,)) for begin in _BEGINNINGS),
         rb"(Bearer )[\w.~+/=-]{20,}",
         rb"(://)[^/@\s\"\\]+(?=@)",
-        rb"(api_?key\"\s*:\s*\")[^\"\\]+",
-        rb"(api[-_]?key=)[^&\s\"\\]+",
     )
 )
 
@@ -48,10 +82,7 @@ class Scrubber:
 
     def request(self, request: Any) -> Any:
         """Return a VCR request without secrets, and remember its key, so that later bodies lose it too."""
-        for name, value in request.headers.items():
-            if _SECRET_HEADER.search(name):
-                words = (word.encode() for word in re.split(r"[\s;=]+", str(value)))
-                self._secrets |= {word for word in words if len(word) >= _SHORTEST_SECRET}
+        self._remember(request.headers)
         request.headers = _kept(request.headers, _KEPT_OF_REQUESTS)
         request.uri = _clean(request.uri.encode(), self._secrets).decode()
         if isinstance(request.body, bytes):
@@ -60,6 +91,7 @@ class Scrubber:
 
     def response(self, response: Any) -> Any:
         """Return a VCR response without secrets, decompressed."""
+        self._remember({name: " ".join(values) for name, values in response["headers"].items()})
         headers = _kept({name.lower(): value for name, value in response["headers"].items()}, _KEPT_OF_RESPONSES)
         body = response["body"]["string"]
         if headers.get("content-encoding") in (["gzip"], ["deflate"]):
@@ -67,7 +99,16 @@ class Scrubber:
             if plain is not None:
                 body = plain
                 del headers["content-encoding"]
+        if "location" in headers:
+            headers["location"] = [_clean(value.encode(), self._secrets).decode() for value in headers["location"]]
         return {**response, "headers": headers, "body": {"string": _clean(body, self._secrets)}}
+
+    def _remember(self, headers: Mapping[str, object]) -> None:
+        """Remember the values of secret headers, as they are and as an address has them."""
+        for name, value in headers.items():
+            if _SECRET_HEADER.search(name):
+                words = [word for word in re.split(r"[\s;=]+", str(value)) if len(word) >= _SHORTEST_SECRET]
+                self._secrets |= {form.encode() for word in words for form in (word, quote(word, safe=""))}
 
 
 def _kept(headers: Any, names: set[str]) -> dict[str, Any]:
@@ -86,10 +127,13 @@ def _decompressed(body: bytes) -> bytes | None:
 
 
 def _clean(body: bytes, secrets: frozenset[bytes]) -> bytes:
-    for secret in secrets:
-        body = body.replace(secret, _SCRUBBED)
-    for key in _KEYS:
-        body = key.sub(rb"\1" + _SCRUBBED, body)
+    for secret in sorted(secrets, key=len, reverse=True):
+        body = body.replace(secret, SCRUBBED.encode())
+    lower = body.lower()
+    # The patterns of names are slow, and nearly no body has such a name.
+    named = _SECRET_FIELDS if any(name in lower for name in _LITERALS) else ()
+    for pattern in (*_KEYS, _SECRET_OF_QUERY, *named):
+        body = pattern.sub(rb"\1" + SCRUBBED.encode(), body)
     return body
 
 

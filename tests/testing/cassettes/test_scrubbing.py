@@ -56,6 +56,31 @@ def test_key_of_a_header_is_removed_from_bodies() -> None:
         (r"{\"content\":\"Here:\nsk-0123456789abcdef\"}", r"{\"content\":\"Here:\nSCRUBBED\"}"),
         ('{"api_key": "canary"}', '{"api_key": "SCRUBBED"}'),
         ('{"litellm_api_key":"canary"}', '{"litellm_api_key":"SCRUBBED"}'),
+        ('{"apiKey":"canary","API-KEY":"can\\"ary","a":1}', '{"apiKey":"SCRUBBED","API-KEY":"SCRUBBED","a":1}'),
+        ('{"access_token" : "canary"}', '{"access_token" : "SCRUBBED"}'),
+        ('{"accessToken":"canary","refreshToken":"x"}', '{"accessToken":"SCRUBBED","refreshToken":"SCRUBBED"}'),
+        ('{"password":"canary\\\\","b":"c"}', '{"password":"SCRUBBED","b":"c"}'),
+        ('{"DB_PASSWORD":"a b"}', '{"DB_PASSWORD":"SCRUBBED"}'),
+        (
+            '{"headers":{"Authorization":"Token a","x-api-key":"b"}}',
+            '{"headers":{"Authorization":"SCRUBBED","x-api-key":"SCRUBBED"}}',
+        ),
+        ('{"X-Api-Key":"canary"}', '{"X-Api-Key":"SCRUBBED"}'),
+        ('{"client_secret":"canary"}', '{"client_secret":"SCRUBBED"}'),
+        (
+            r'{"arguments":"{\"password\": \"a\\\"b\", \"n\": 1}"}',
+            r'{"arguments":"{\"password\": \"SCRUBBED\", \"n\": 1}"}',
+        ),
+        ("grant_type=x&client_secret=canary&scope=y", "grant_type=x&client_secret=SCRUBBED&scope=y"),
+        ('name="api_key"\r\n\r\ncanary\r\n--', 'name="api_key"\r\n\r\nSCRUBBED\r\n--'),
+        ("see https://host/f?a=1&token=canary#x", "see https://host/f?a=1&token=SCRUBBED#x"),
+        ("https://host/?Key=canary&v=1", "https://host/?Key=SCRUBBED&v=1"),
+        ("https://host/?code=canary", "https://host/?code=SCRUBBED"),
+        ("https://host/?ACCESS_TOKEN=canary", "https://host/?ACCESS_TOKEN=SCRUBBED"),
+        (r'"https://host/?a=1\u0026sig=canary"', r'"https://host/?a=1\u0026sig=SCRUBBED"'),
+        ('{"token":" the","logprob":-0.1}', '{"token":" the","logprob":-0.1}'),
+        ('{"code":"context_length_exceeded","key":"a"}', '{"code":"context_length_exceeded","key":"a"}'),
+        ('{"max_tokens":16,"completion_tokens":8}', '{"max_tokens":16,"completion_tokens":8}'),
         ("https://user:canary@host/", "https://SCRUBBED@host/"),
         ("Authorization: Bearer 0123456789abcdefghij", "Authorization: Bearer SCRUBBED"),
         ("Bearer authentication", "Bearer authentication"),
@@ -69,6 +94,39 @@ def test_keys_are_recognized_by_their_form(text: str, scrubbed: str) -> None:
 
     assert scrubbed.encode() == scrubber.request(Request("POST", "https://x/", text.encode(), {})).body
     assert scrubbed.encode() == scrubber.response(response(text.encode()))["body"]["string"]
+
+
+@pytest.mark.parametrize("query", ["key", "token", "access_token", "code", "api-key", "Signature", "x_auth_token"])
+def test_secrets_of_an_address_are_removed_by_name(query: str) -> None:
+    """They are removed from the address of a request, and from that to which a response sends the client."""
+    scrubber = Scrubber()
+    asked = scrubber.request(Request("GET", f"https://x/?a=1&{query}=canary&b=2", None, {}))
+    said = scrubber.response(response(b"", Location=f"https://x/?{query}=canary"))
+
+    assert asked.uri == f"https://x/?a=1&{query}=SCRUBBED&b=2"
+    assert said["headers"] == {"location": [f"https://x/?{query}=SCRUBBED"]}
+
+
+@pytest.mark.parametrize("name", ["x-api-key", "X-AUTH-TOKEN", "Cookie", "x-goog-api-key", "OpenAI-Project"])
+def test_the_value_of_a_secret_header_is_removed_wherever_it_stands(name: str) -> None:
+    """It may stand in a body, in an address, percent-encoded, and in a response."""
+    scrubber = Scrubber()
+    secret = "canary/with+signs"
+    asked = scrubber.request(
+        Request("POST", "https://x/canary%2Fwith%2Bsigns", f'{{"user":"{secret}"}}'.encode(), {name: secret})
+    )
+    said = scrubber.response(response(f"user {secret} is unknown".encode()))
+
+    assert (asked.uri, asked.body) == ("https://x/SCRUBBED", b'{"user":"SCRUBBED"}')
+    assert said["body"]["string"] == b"user SCRUBBED is unknown"
+
+
+def test_the_value_of_a_secret_header_of_a_response_is_removed() -> None:
+    """Rate limits are numbers, and no secrets."""
+    headers = {"Set-Cookie": "session=canary-cookie; Path=/", "x-ratelimit-limit-tokens": "150000000"}
+    said = Scrubber().response(response(b"canary-cookie 150000000", **headers))
+
+    assert said["body"]["string"] == b"SCRUBBED 150000000"
 
 
 @pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
