@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import openai
 from typing_extensions import Self, Unpack
@@ -12,6 +13,20 @@ from .client_options import AsyncClientOptions, AsyncCopyOptions, ClientOptions,
 from .errors import SettingsError
 from .sdk import hooks
 from .settings import Continuation
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _show_arguments_of(original: Callable[..., Any]) -> Callable[[_Method], _Method]:
+    """Make editors and ``help()`` show the arguments of the SDK's own method, and ``continuation``."""
+
+    def show(method: _Method) -> _Method:
+        own = inspect.signature(method)
+        named = {**inspect.signature(original).parameters, "continuation": own.parameters["continuation"]}
+        setattr(method, "__signature__", own.replace(parameters=list(named.values())))  # noqa: B010
+        return method
+
+    return show
 
 
 class OpenAI(hooks.ContinuesItself, openai.OpenAI):
@@ -22,10 +37,12 @@ class OpenAI(hooks.ContinuesItself, openai.OpenAI):
     ``copy()`` and ``with_options()`` keep it and take it. Raises SettingsError if a setting is bad.
     """
 
+    @_show_arguments_of(openai.OpenAI.__init__)
     def __init__(self, *, continuation: Continuation | bool = True, **options: Unpack[ClientOptions]) -> None:
         self._continuation = _settings_of(continuation)
         super().__init__(**options)
 
+    @_show_arguments_of(openai.OpenAI.copy)
     def copy(self, *, continuation: Continuation | bool | None = None, **options: Unpack[CopyOptions]) -> Self:
         """Return a client with other options."""
         return super().copy(**_with_settings(self._continuation, continuation, options))
@@ -49,10 +66,12 @@ class OpenAI(hooks.ContinuesItself, openai.OpenAI):
 class AsyncOpenAI(hooks.ContinuesItself, openai.AsyncOpenAI):
     """The async twin of ``OpenAI``."""
 
+    @_show_arguments_of(openai.AsyncOpenAI.__init__)
     def __init__(self, *, continuation: Continuation | bool = True, **options: Unpack[AsyncClientOptions]) -> None:
         self._continuation = _settings_of(continuation)
         super().__init__(**options)
 
+    @_show_arguments_of(openai.AsyncOpenAI.copy)
     def copy(self, *, continuation: Continuation | bool | None = None, **options: Unpack[AsyncCopyOptions]) -> Self:
         """Return a client with other options."""
         return super().copy(**_with_settings(self._continuation, continuation, options))

@@ -59,7 +59,7 @@ class PromptTokens:
     last: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Report:
     """What ``report_of()`` returns: the object ``continuation`` of an answer, with types."""
 
@@ -76,6 +76,12 @@ class Report:
     resumed: int = 0
     #: Whether thoughts were cut, and the answer was asked for without more of them (``on_reasoning_cut="answer"``).
     answered_early: bool = False
+
+    def __repr__(self) -> str:
+        """Return one line: how many rounds, their tokens, and why the answer ends."""
+        tokens = _count(self.usage or {}, "completion_tokens")
+        shown = "" if self.error is None else f", error={self.error.type!r}"
+        return f"Report(rounds=<{len(self.rounds)}>, completion_tokens={tokens}, stopped_by={self.stopped_by!r}{shown})"
 
 
 def report_of(answer: object) -> Report | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .report import Round
 
 _PREFIX = VARIABLE + "_"
+_MOST = 10**9
+_COUNT = f"a whole number from 1 to {_MOST:,}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,59 +31,64 @@ class Continuation:
     ``extra_body={"continuation": {...}}`` for one call. That key is taken out of the request wherever the library is
     switched on, also under ``OPENAI_CONTINUE=0``; without the library it goes to the server. An unknown field or a bad
     value raises SettingsError.
+
+    ``provider``: Name of a row of the provider table. None finds the row by the host of ``base_url``; calls to a host
+        that is in no row are left alone.
+    ``round_tokens``: Most output tokens to ask for in one request. None: as many as are left.
+    ``max_tokens``: Most output tokens of a whole answer, if the request names no limit of its own. None: no limit.
+    ``request_limit``: What the token limit of a request holds for. "answer": the whole answer. "round": only the first
+        request, as without the library; then the answer goes on. That is for frameworks which always send a limit.
+    ``usage``: What the usage of a continued answer says. "billed": the sum over all requests. "one_call": what a server
+        without a cap would say, so the prompt is counted once; the report has the sum.
+    ``max_rounds``: Most requests for one choice, including the first.
+    ``max_seconds``: Most seconds of a call. Between requests and while a stream runs, an answer ends with what has
+        arrived.
+    ``max_cost``: Most that a call may cost, in the currency of the server's ``estimated_cost`` or ``cost``. If the
+        server names no cost, the answer is not continued.
+    ``trims``: Whether the server's chat template trims whitespace at the end of the message sent back. None: by the
+        provider's row, else by model family.
+    ``on_error``: What to do if a later round fails: "partial" returns the text that arrived, "raise" raises the SDK's
+        exception.
+    ``heal_streams``: Whether a stream that breaks off is continued.
+    ``stream_rounds``: Whether whole answers are made of streamed requests, so that no read timeout meets a long answer,
+        and what has arrived is kept when the connection breaks. The caller gets the same completion. Without it, the
+        SDK gives up a whole answer after 600 seconds and asks again, and each try is paid. It also helps where a server
+        gives whole answers fewer tokens than streams (Fireworks).
+    ``continue_tool_calls``: Whether tool calls that were cut in their arguments are continued. None: where the
+        provider's row says that it is exact. A name of a row in call_syntaxes.py says how the model writes calls, if
+        its own name does not.
+    ``on_reasoning_cut``: What is done if an answer is cut within its thoughts. "continue": the thoughts go on, if the
+        server can do that. "answer": one more request asks for the answer, without further thoughts. "stop": the answer
+        ends.
+    ``template``: The chat template of the model: the path of a file, or "auto" for the model's own on the Hugging Face
+        Hub. With it, later rounds of a chat go to ``/completions`` as text: the prompt, and all that the model has
+        generated. None: they go to ``/chat/completions``.
+    ``journal``: A folder in which unfinished answers are kept, with their text. The same request, made again after a
+        crash, goes on from there. An answer that has ended is removed, and never given again. Only their owner may read
+        the files. ``openai-continue journal FOLDER`` lists them. None: no such folder.
+    ``progress``: Whether a progress bar is shown, on stderr or in a notebook. True: if stderr is a terminal. "always":
+        also if it is none.
+    ``on_round``: Called with a Round after each round of a continued call. Its return value is ignored, and what it
+        raises is only logged.
     """
 
-    #: Name of a row of the provider table. None finds the row by the host of ``base_url``; calls to a host that is in
-    #: no row are left alone.
     provider: str | None = None
-    #: Most output tokens to ask for in one request. None: as many as are left.
     round_tokens: int | None = None
-    #: Most output tokens of a whole answer, if the request names no limit of its own. None: no limit.
     max_tokens: int | None = None
-    #: What the token limit of a request holds for. "answer": the whole answer. "round": only the first request, as
-    #: without the library; then the answer goes on. That is for frameworks which always send a limit.
     request_limit: str = "answer"
-    #: What the usage of a continued answer says. "billed": the sum over all requests. "one_call": what a server without
-    #: a cap would say, so the prompt is counted once; the report has the sum.
     usage: str = "billed"
-    #: Most requests for one choice, including the first.
     max_rounds: int = 16
-    #: Most seconds of a call. Between requests and while a stream runs, an answer ends with what has arrived.
     max_seconds: float | None = None
-    #: Most that a call may cost, in the currency of the server's ``estimated_cost`` or ``cost``. If the server names no
-    #: cost, the answer is not continued.
     max_cost: float | None = None
-    #: Whether the server's chat template trims whitespace at the end of the message sent back. None: by the provider's
-    #: row, else by model family.
     trims: bool | None = None
-    #: What to do if a later round fails: "partial" returns the text that arrived, "raise" raises the SDK's exception.
     on_error: str = "partial"
-    #: Whether a stream that breaks off is continued.
     heal_streams: bool = True
-    #: Whether whole answers are made of streamed requests, so that no read timeout meets a long answer, and what has
-    #: arrived is kept when the connection breaks. The caller gets the same completion. Without it, the SDK gives up a
-    #: whole answer after 600 seconds and asks again, and each try is paid. It also helps where a server gives whole
-    #: answers fewer tokens than streams (Fireworks).
     stream_rounds: bool = False
-    #: Whether tool calls that were cut in their arguments are continued. None: where the provider's row says that it is
-    #: exact. A name of a row in call_syntaxes.py says how the model writes calls, if its own name does not.
     continue_tool_calls: bool | str | None = None
-    #: What is done if an answer is cut within its thoughts. "continue": the thoughts go on, if the server can do that.
-    #: "answer": one more request asks for the answer, without further thoughts. "stop": the answer ends.
     on_reasoning_cut: str = "continue"
-    #: The chat template of the model: the path of a file, or "auto" for the model's own on the Hugging Face Hub. With
-    #: it, later rounds of a chat go to ``/completions`` as text: the prompt, and all that the model has generated.
-    #: None: they go to ``/chat/completions``.
     template: str | os.PathLike[str] | None = None
-    #: A folder in which unfinished answers are kept, with their text. The same request, made again after a crash, goes
-    #: on from there. An answer that has ended is removed, and never given again. Only their owner may read the files.
-    #: ``openai-continue journal FOLDER`` lists them. None: no such folder.
     journal: str | os.PathLike[str] | None = None
-    #: Whether a progress bar is shown, on stderr or in a notebook. True: if stderr is a terminal. "always": also if it
-    #: is none.
     progress: bool | str = False
-    #: Called with a Round after each round of a continued call. Its return value is ignored, and what it raises is only
-    #: logged.
     on_round: Callable[[Round], object] | None = None
 
     def __new__(cls, **values: Any) -> Self:
@@ -91,11 +99,11 @@ class Continuation:
     def __post_init__(self) -> None:
         for name in ("round_tokens", "max_tokens"):
             value = getattr(self, name)
-            _accept(name, value, value is None or _is_count(value), "a whole number from 1, or None")
+            _accept(name, value, value is None or _is_count(value), f"{_COUNT}, or None")
         for name in ("max_seconds", "max_cost"):
             value = getattr(self, name)
             _accept(name, value, value is None or _is_amount(value), "a number above 0, or None")
-        _accept("max_rounds", self.max_rounds, _is_count(self.max_rounds), "a whole number from 1")
+        _accept("max_rounds", self.max_rounds, _is_count(self.max_rounds), _COUNT)
         for name in ("heal_streams", "stream_rounds"):
             _accept(name, getattr(self, name), isinstance(getattr(self, name), bool), "True or False")
         _accept("request_limit", self.request_limit, self.request_limit in ("answer", "round"), "'answer' or 'round'")
@@ -108,13 +116,16 @@ class Continuation:
         _accept("template", template, template is None or _is_path(template), "'auto', the path of a file, or None")
         folder = self.journal
         _accept("journal", folder, folder is None or _is_path(folder), "the path of a folder, or None")
-        _accept("progress", self.progress, self.progress in (True, False, "always"), "True, False or 'always'")
+        shown = isinstance(self.progress, bool) or self.progress == "always"
+        _accept("progress", self.progress, shown, "True, False or 'always'")
         calls = self.continue_tool_calls
         names = ", ".join(repr(row.name) for row in call_syntaxes.SYNTAXES)
         known = calls is None or isinstance(calls, bool) or call_syntaxes.named(calls) is not None
         _accept("continue_tool_calls", calls, known, f"True, False, None or one of {names}")
         _accept("on_error", self.on_error, self.on_error in ("partial", "raise"), "'partial' or 'raise'")
-        _accept("on_round", self.on_round, self.on_round is None or callable(self.on_round), "a callable, or None")
+        called = self.on_round
+        good = called is None or (callable(called) and not _is_async(called))
+        _accept("on_round", called, good, "a function that is not async, or None")
         if self.provider is not None:
             providers.named(self.provider)
 
@@ -156,6 +167,11 @@ class Continuation:
         return replace(self, **values)
 
 
+# What editors and help() show: the fields, and not the arguments of __new__.
+_, *_fields = inspect.signature(Continuation.__init__).parameters.values()
+setattr(Continuation, "__signature__", inspect.Signature(_fields))  # noqa: B010
+
+
 def for_one_call(settings: Continuation, wish: object) -> Continuation | None:
     """
     Return the settings of a call whose body has ``"continuation": wish``, or None if it is not to be continued.
@@ -175,7 +191,17 @@ def for_one_call(settings: Continuation, wish: object) -> Continuation | None:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST
+
+
+def _is_async(function: object) -> bool:
+    """Return whether a call of ``function`` only makes a coroutine, which nobody would await."""
+    call: object = getattr(function, "__call__", None)  # noqa: B004
+    return any(
+        is_async(each)
+        for each in (function, call)
+        for is_async in (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    )
 
 
 def _is_path(value: object) -> bool:
@@ -204,7 +230,7 @@ def _read_count(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        msg = "accepted is a whole number from 1"
+        msg = f"accepted is {_COUNT}"
         raise SettingsError(msg) from None
 
 

@@ -41,6 +41,20 @@ def test_client_is_the_sdks(way: Way) -> None:
         type(client)(True)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (openai_continue.OpenAI, openai.OpenAI),
+        (openai_continue.AsyncOpenAI, openai.AsyncOpenAI),
+        (openai_continue.OpenAI.copy, openai.OpenAI.copy),
+        (openai_continue.AsyncOpenAI.with_options, openai.AsyncOpenAI.with_options),
+    ],
+)
+def test_arguments_are_shown_by_editors_and_help(ours: Any, theirs: Any) -> None:
+    """The signatures name the arguments of the installed SDK, and one more."""
+    assert list(inspect.signature(ours).parameters) == [*inspect.signature(theirs).parameters, "continuation"]
+
+
 #: What newer versions of the SDK take, and older ones do not.
 NEWER = {"_enforce_credentials", "admin_api_key", "data_residency", "provider", "workload_identity"}
 

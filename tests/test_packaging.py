@@ -185,3 +185,20 @@ def test_version() -> None:
 def test_typed() -> None:
     """The package says that it is typed."""
     assert (ROOT / "py.typed").exists()
+
+
+def test_the_emulator_names_its_extra() -> None:
+    """Without starlette or uvicorn, the error says what to install, and the records need neither."""
+    code = """
+import sys
+sys.modules["uvicorn"] = None
+from openai_continue.testing import Fault, Habits
+try:
+    from openai_continue.testing import Emulator
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    expected = "Emulator needs the module uvicorn. Install the extra: pip install 'openai-continue[testing]'\n"
+    assert done.stdout == expected

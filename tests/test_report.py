@@ -158,3 +158,11 @@ def test_of_a_stream_of_events(emulator: Emulator) -> None:
 
     assert found[-1] is not None
     assert 4 == len(found[-1].rounds)
+
+
+def test_repr_is_one_short_line() -> None:
+    """It names the rounds, their tokens and the end, and no usage object of each round."""
+    expected = "Report(rounds=<2>, completion_tokens=5, stopped_by='error', error='RateLimitError')"
+
+    assert repr(FULL) == expected
+    assert repr(Report(stopped_by="stop")) == "Report(rounds=<0>, completion_tokens=None, stopped_by='stop')"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import pickle
+from collections.abc import AsyncIterator
 from dataclasses import FrozenInstanceError, asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +87,7 @@ def test_good_values(values: dict[str, Any]) -> None:
     assert values == {name: getattr(made, name) for name in values}
 
 
-COUNT, COUNT_OR_NONE = "a whole number from 1", "a whole number from 1, or None"
+COUNT, COUNT_OR_NONE = "a whole number from 1 to 1,000,000,000", "a whole number from 1 to 1,000,000,000, or None"
 FLAG = "True or False"
 AMOUNT = "a number above 0, or None"
 CALLS = "True, False, None or one of " + ", ".join(repr(row.name) for row in SYNTAXES)
@@ -102,9 +105,39 @@ BAD: list[tuple[str, Any, str]] = [
     *[("on_reasoning_cut", v, "'continue', 'answer' or 'stop'") for v in (None, True, "Answer", "")],
     *[("template", value, "'auto', the path of a file, or None") for value in ("", 1, True)],
     *[("journal", value, "the path of a folder, or None") for value in ("", 1, True)],
-    *[("progress", value, "True, False or 'always'") for value in (None, "no", "yes")],
-    *[("on_round", value, "a callable, or None") for value in (1, "print", [print])],
+    *[("progress", value, "True, False or 'always'") for value in (None, "no", "yes", 1, 0)],
+    *[(name, value, COUNT_OR_NONE) for name in ("round_tokens", "max_tokens") for value in (10**9 + 1, 10**30)],
+    *[("max_rounds", value, COUNT) for value in (10**9 + 1, 10**30)],
+    *[("on_round", value, "a function that is not async, or None") for value in (1, "print", [print])],
 ]
+
+
+async def async_function(_: object) -> None:
+    """A function whose call only makes a coroutine."""
+
+
+async def async_generator(_: object) -> AsyncIterator[None]:
+    yield
+
+
+class AsyncCallable:
+    async def __call__(self, _: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "function", [async_function, async_generator, AsyncCallable(), AsyncCallable().__call__, partial(async_function)]
+)
+def test_on_round_is_not_async(function: Any) -> None:
+    """Nobody would await what an async function returns, so it is refused when the settings are made."""
+    with pytest.raises(SettingsError, match="accepted is a function that is not async, or None"):
+        Continuation(on_round=function)
+
+
+def test_fields_are_shown_by_editors_and_help() -> None:
+    """The signature names each field, and the docstring explains each one."""
+    assert list(inspect.signature(Continuation).parameters) == NAMES
+    assert [name for name in NAMES if f"``{name}``: " not in (Continuation.__doc__ or "")] == []
 
 
 @pytest.mark.parametrize(("name", "value", "accepted"), BAD, ids=[f"{name}={value!r}" for name, value, _ in BAD])
@@ -230,12 +263,12 @@ def test_variables_of_all_fields() -> None:
 
 
 BAD_VARIABLES: list[tuple[str, str, str]] = [
-    ("MAX_ROUNDS", "0", "max_rounds: got 0, accepted is a whole number from 1"),
-    ("MAX_ROUNDS", "-3", "max_rounds: got -3, accepted is a whole number from 1"),
-    ("MAX_ROUNDS", "three", "accepted is a whole number from 1"),
-    ("MAX_ROUNDS", "", "accepted is a whole number from 1"),
-    ("ROUND_TOKENS", "16384.0", "accepted is a whole number from 1"),
-    ("MAX_TOKENS", "none", "accepted is a whole number from 1"),
+    ("MAX_ROUNDS", "0", "max_rounds: got 0, accepted is a whole number from 1 to 1,000,000,000"),
+    ("MAX_ROUNDS", "-3", "max_rounds: got -3, accepted is a whole number from 1 to 1,000,000,000"),
+    ("MAX_ROUNDS", "three", "accepted is a whole number from 1 to 1,000,000,000"),
+    ("MAX_ROUNDS", "", "accepted is a whole number from 1 to 1,000,000,000"),
+    ("ROUND_TOKENS", "16384.0", "accepted is a whole number from 1 to 1,000,000,000"),
+    ("MAX_TOKENS", "none", "accepted is a whole number from 1 to 1,000,000,000"),
     ("MAX_COST", "free", "accepted is a number above 0"),
     ("MAX_SECONDS", "0", "max_seconds: got 0.0, accepted is a number above 0, or None"),
     ("TRIMS", "auto", "accepted are 1, true, yes, on and 0, false, no, off"),

@@ -226,7 +226,7 @@ BAD_WISHES: list[tuple[Any, str]] = [
     (1, "extra_body\\['continuation'\\]: got 1, accepted are True"),
     ([], "extra_body\\['continuation'\\]: got \\[\\], accepted are True"),
     ({"rounds": 3}, "continuation: got unknown 'rounds', accepted are provider, round_tokens, max_tokens"),
-    ({"max_rounds": 0}, "max_rounds: got 0, accepted is a whole number from 1"),
+    ({"max_rounds": 0}, "max_rounds: got 0, accepted is a whole number from 1 to 1,000,000,000"),
     ({1: 2}, "continuation: got unknown '1', accepted are provider"),
 ]
 

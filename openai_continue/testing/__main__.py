@@ -8,7 +8,7 @@ import argparse
 import contextlib
 import threading
 
-from .emulator.server import Emulator
+from . import Emulator
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 # Every pytest run of the environment imports this module, so it imports only pytest at module level.
 if TYPE_CHECKING:
-    from .emulator.server import Emulator
+    from . import Emulator
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -79,7 +79,7 @@ def openai_continue_cassette(vcr: Any, monkeypatch: pytest.MonkeyPatch) -> Itera
 @pytest.fixture
 def openai_continue_emulator() -> Iterator[Emulator]:
     """A running emulator that behaves like DeepInfra. Give its ``base_url`` to the client."""
-    from .emulator.server import Emulator
+    from . import Emulator
 
     with Emulator() as emulator:
         yield emulator

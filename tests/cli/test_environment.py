@@ -88,7 +88,7 @@ def test_bad_variables() -> None:
         "OPENAI_CONTINUE_MAX_ROUNDS": ("many", False),
         "OPENAI_CONTINUE_TRIMS": ("yes", True),
     }
-    assert "OPENAI_CONTINUE_MAX_ROUNDS='many': accepted is a whole number from 1" in found["problems"]
+    assert "OPENAI_CONTINUE_MAX_ROUNDS='many': accepted is a whole number from 1 to 1,000,000,000" in found["problems"]
     assert any(each.startswith("OPENAI_CONTINUE_API_KEY: no such setting") for each in found["problems"])
     assert "sk-secret" not in printed
 
