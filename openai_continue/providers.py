@@ -246,12 +246,13 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # https://console.groq.com/docs/prefilling.
     Provider(name="groq", hosts=("api.groq.com",)),
-    # Together and Fireworks run engines like vLLM. No documentation of a trailing assistant message was found.
+    # Together (api.together.xyz) and Fireworks (api.fireworks.ai) run engines like vLLM. No documentation of a trailing
+    # assistant message was found, so these rows have no hosts and hold only where the setting ``provider`` names them.
     # https://github.com/huggingface/chat-ui/issues/2133: Together's default of max_tokens is 2048, and 16384 are given.
-    Provider(name="together", hosts=("api.together.xyz", "api.together.ai"), asks=16384, limit_names=_ONE_LIMIT),
+    Provider(name="together", asks=16384, limit_names=_ONE_LIMIT),
     # https://docs.fireworks.ai/faq-new/models-inference: the default of max_tokens is 2048.
     # https://github.com/nextlevelbuilder/goclaw/issues/660: an answer that is not streamed may have 4096.
-    Provider(name="fireworks", hosts=("api.fireworks.ai",), asks=16384, most_whole=4096, limit_names=_ONE_LIMIT),
+    Provider(name="fireworks", asks=16384, most_whole=4096, limit_names=_ONE_LIMIT),
     # https://platform.openai.com: an assistant message is a finished turn, so the answer restarts. So it is on Azure.
     Provider(name="openai", hosts=("openai.com", "openai.azure.com"), continues=False),
     # https://docs.anthropic.com/en/api/openai-sdk: Claude 4.6 and later answer 400 to a trailing assistant message.
