@@ -71,7 +71,6 @@ def against_peers(repeats: int) -> None:
             "openai_continue, streamed": partial(peers.one_stream, client, MODEL),
             "loop by hand, whole": partial(peers.loop, client, MODEL),
             "loop by hand, streamed": partial(peers.streamed_loop, client, MODEL),
-            "aider's loop, streamed": partial(peers.aider, client, MODEL),
             "LangChain, invoke in a loop": peers.langchain(base_url, MODEL),
         }
         for name, ask in asks.items():

@@ -61,30 +61,6 @@ def text_of(chunks: Iterable[Any]) -> str:
     return "".join([chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices])
 
 
-def aider(client: Any, model: str, messages: Messages) -> str:
-    """
-    Do the same as aider's "infinite output": one growing message, each part except the last without trailing white space.
-
-    It leaves a stream at the chunk that says "length", before it reads the text of that chunk.
-    """
-    parts = [""]
-    while True:
-        text = "".join([part.rstrip() for part in parts[:-1]] + parts[-1:])
-        sent = [*messages, {"role": "assistant", "content": text, "prefix": True}] if text else messages
-        parts.append("")
-        finish_reason = None
-        with client.chat.completions.create(model=model, messages=sent, stream=True) as stream:
-            for chunk in stream:
-                if not chunk.choices:
-                    continue
-                finish_reason = chunk.choices[0].finish_reason or finish_reason
-                if finish_reason == "length":
-                    break
-                parts[-1] += chunk.choices[0].delta.content or ""
-        if finish_reason != "length":
-            return "".join([part.rstrip() for part in parts[:-1]] + parts[-1:])
-
-
 def langchain(base_url: str, model: str) -> Callable[[Messages], str] | None:
     """Return a loop over LangChain's chat model, or None if LangChain is not installed."""
     if find_spec("langchain_openai") is None:
