@@ -67,7 +67,9 @@ def slugs(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", [README, REFERENCE, OF_TESTS, OF_TESTING], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [README, REFERENCE, OF_TESTS, OF_TESTING], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_links(path: Path) -> None:
     """The files and headings that are linked are there. The sdist has all files but those of real engines."""
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text(encoding="utf-8")):
