@@ -197,15 +197,18 @@ def first_options(options: Any, body: Json, plan: Plan | None) -> Any:
 
 def without_key(options: Any) -> Any:
     """Return the options of any request without our key; the options themselves if they do not have it."""
-    places = {name: getattr(options, name) for name in ("extra_json", "json_data")}
-    ours = {name: value for name, value in places.items() if isinstance(value, Mapping) and KEY in value}
+    ours = {name: body for name in ("extra_json", "json_data") if KEY in (body := _mapping(getattr(options, name)))}
     if not ours:
         return options
     copy = model_copy(options)
-    for name, value in ours.items():
-        # An empty body is none, as it is without our key.
-        setattr(copy, name, _without_ours(cast(Json, value)) or (None if name == "extra_json" else {}))
+    for name, body in ours.items():
+        # An extra body of nothing else is none.
+        setattr(copy, name, _without_ours(body) or (None if name == "extra_json" else {}))
     return copy
+
+
+def _mapping(body: object) -> Json:
+    return cast(Json, body) if isinstance(body, Mapping) else {}
 
 
 def later_options(client: Any, options: Any, body: Json, *, is_raw: bool) -> Any:
