@@ -49,6 +49,8 @@ class ErrorReport:
     status: int | None = None
     #: The response's ``x-request-id`` header, if there is one.
     request_id: str | None = None
+    #: What this library says of a round that it refused itself; None for errors of the server, which may hold content.
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,8 @@ def report(  # noqa: PLR0913
             "prompt_tokens": {"first": 20, "last": 16404},
         }
 
-    ``error``: ``{"type": ..., "status": ..., "request_id": ...}`` of the failure that ended the answer, or None.
+    ``error``: ``{"type": ..., "status": ..., "request_id": ...}`` of the failure that ended the answer, or None; with
+    ``"message"`` if this library refused a round itself.
     ``usage``: the sum over all rounds, which was billed, or None. ``prompt_tokens``: those of the first and of the last
     round, in tokens; None if the server did not count them. ``resumed``: how many rounds came from the journal.
     ``answered_early``: whether the answer was asked for before the thoughts had ended. The object has these two only if
@@ -172,7 +175,10 @@ def _seam(shown: dict[str, Any]) -> SeamReport:
 
 def _error(shown: dict[str, Any]) -> ErrorReport:
     return ErrorReport(
-        type=_text(shown, "type") or "", status=_count(shown, "status"), request_id=_text(shown, "request_id")
+        type=_text(shown, "type") or "",
+        status=_count(shown, "status"),
+        request_id=_text(shown, "request_id"),
+        message=_text(shown, "message"),
     )
 
 

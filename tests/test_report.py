@@ -32,7 +32,7 @@ ROUNDS = (
 FULL = Report(
     rounds=ROUNDS,
     stopped_by="error",
-    error=ErrorReport(type="RateLimitError", status=429, request_id="e"),
+    error=ErrorReport(type="RateLimitError", status=429, request_id="e", message="f"),
     usage={"prompt_tokens": 45, "completion_tokens": 5},
     prompt_tokens=PromptTokens(first=20, last=25),
     resumed=1,
@@ -42,7 +42,7 @@ FULL = Report(
 WRITTEN: dict[str, Any] = {
     "rounds": ROUNDS,
     "stopped_by": "error",
-    "error": {"type": "RateLimitError", "status": 429, "request_id": "e"},
+    "error": {"type": "RateLimitError", "status": 429, "request_id": "e", "message": "f"},
     "usage": FULL.usage,
     "resumed": 1,
     "answered_early": True,

@@ -53,21 +53,11 @@ def fitting(limit: Limit, overflow: Overflow) -> Limit | None:
     """
     Return the limit for a first round that did not fit into the context; None if its error is the caller's.
 
-    A number of ours is made to fit. The caller's own number is only if it is more than the server gives in one answer
-    anyway: frameworks act on the error of a context that is nearly full.
+    Only a number of ours is made to fit. Without it the request may have fitted; the caller's own fails as without us.
     """
-    asked, room = limit.asked_first, room_left(overflow, None)
-    if limit.fitted or asked is None:
+    if limit.fitted or not limit.is_ours:
         return None
-    if limit.is_ours:
-        return limit.fitting(room, overflow.context_length)
-    # Without a cap in the row, nobody knows what the server gives.
-    least = limit.given // 16 if limit.is_cap else limit.given
-    if asked <= limit.given or (room is not None and room < least):
-        return None
-    if room is None and (overflow.context_length is None or overflow.context_length > limit.given):
-        room = limit.given
-    return limit.fitting(room, overflow.context_length)
+    return limit.fitting(room_left(overflow, None), overflow.context_length)
 
 
 def smaller_room(choice: Choice, overflow: Overflow, asked: int | None) -> int | None:

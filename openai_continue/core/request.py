@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, cast
 from .. import call_syntaxes, families
 from ..call_syntaxes import CallSyntax
 from ..providers import Provider
+from ..request_scoped import is_scoped_field
 from ..settings import Continuation
 from .call_tools import Tools
 from .choice import Choice
@@ -336,4 +337,4 @@ def _of_one_round(body: Json, used: int, served_by: str | None) -> Json:
         body["min_tokens"] = max(body["min_tokens"] - used, 0)
     # vLLM: repeat the last message before the answer.
     body.pop("echo", None)
-    return body
+    return {name: value for name, value in body.items() if not is_scoped_field(name)}

@@ -180,6 +180,8 @@ class Failure:
     message: str = field(default="", repr=False)
     #: Whether a stream broke off after it had begun.
     broke_off: bool = False
+    #: What this library itself says of the failure, for the report; "" if it says nothing.
+    note: str = ""
 
     @property
     def words(self) -> str:

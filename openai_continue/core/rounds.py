@@ -368,7 +368,8 @@ class Rounds:
         self.answer.drop_kept()
         self.answer.stopped_by = reason or "error"
         if reason is None:
-            self.answer.error = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
+            told = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
+            self.answer.error = {**told, "message": failure.note} if failure.note else told
         raises = reason is None and self._settings.on_error == "raise"
         return Decision(
             raises, [one for each in ended for one in (*self._rest(running, each), *each.end(self.answer.stopped_by))]

@@ -45,6 +45,11 @@ class Call:
             self.journal.again()
         return Call(self.client, self.options, self.plan, self._http_request)
 
+    @property
+    def answered_at(self) -> Any:
+        """The address that answered the first round."""
+        return self._http_request.url
+
     def first_request(self) -> Request:
         """Return the request of the first round, to send it again."""
         request = self.plan.rounds().next_request()

@@ -21,6 +21,7 @@ from ..core.round import Request
 from ..switches import disabled
 from .call import Call
 from .errors import got_nothing
+from .redirects import Redirects
 
 #: Seconds that a server gets between ``[DONE]`` and the end of its stream, so that its connection is used again.
 PATIENCE = 0.1
@@ -40,11 +41,11 @@ def send(call: Call, request: Request, *, stream: bool) -> Any:
         return recorded
     with disabled():
         try:
-            return SyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
+            return _request(call, request, stream=stream)
         except openai.APIConnectionError as error:
             if not got_nothing(error):
                 raise
-        return SyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
+        return _request(call, request, stream=stream)
 
 
 async def asend(call: Call, request: Request, *, stream: bool) -> Any:
@@ -54,11 +55,27 @@ async def asend(call: Call, request: Request, *, stream: bool) -> Any:
         return recorded
     with disabled():
         try:
-            return await AsyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
+            return await _arequest(call, request, stream=stream)
         except openai.APIConnectionError as error:
             if not got_nothing(error):
                 raise
-        return await AsyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
+        return await _arequest(call, request, stream=stream)
+
+
+def _request(call: Call, request: Request, *, stream: bool) -> Any:
+    """Make the SDK send a further round, which follows no redirect to another host."""
+    redirects = Redirects(call, call.options_of(request))
+    while True:
+        with redirects:
+            return SyncAPIClient.request(call.client, _response_type(), redirects.options, stream=stream)
+
+
+async def _arequest(call: Call, request: Request, *, stream: bool) -> Any:
+    """Async twin of ``_request``."""
+    redirects = Redirects(call, call.options_of(request))
+    while True:
+        with redirects:
+            return await AsyncAPIClient.request(call.client, _response_type(), redirects.options, stream=stream)
 
 
 def pause(event: threading.Event, seconds: float) -> bool:

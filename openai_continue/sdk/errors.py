@@ -21,12 +21,25 @@ from ..core.rounds import Rounds
 from .response import module_of
 
 
+class RedirectError(openai.APIStatusError):
+    """The server redirected a further round to another host. Nothing was sent there."""
+
+    def __init__(self, host: str, response: Any) -> None:
+        message = (
+            f"the server redirected a further round to another host, {host}; neither the text nor a key was sent there"
+        )
+        super().__init__(message, response=response, body=None)
+
+
 def failure_of(error: Exception | None, request_id: str | None = None, *, broke_off: bool = False) -> Failure:
     """
     Return an error as plain data for the core. None: a stream ended without its end mark.
 
     ``broke_off``: whether the stream had begun, so that the round may be healed.
     """
+    if isinstance(error, RedirectError):
+        # What the server said is no refusal of what was asked.
+        return Failure(type(error).__name__, error.status_code, error.request_id, note=error.message)
     if isinstance(error, openai.APIStatusError):
         said = f"{error.message} {error.body}"
         return Failure(type(error).__name__, error.status_code, error.request_id, said, " ".join(_messages(error.body)))

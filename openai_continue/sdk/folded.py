@@ -22,7 +22,7 @@ from ..core.text_shape import TextShape, as_chat
 from .call import Call
 from .connection import asend, send
 from .errors import broken_off, frame_error, invalid_response, transport_error
-from .response import decoded, with_content
+from .response import decoded, set_rate_limits, with_content
 from .sse import DONE, EventReader
 from .stream import AsyncStream, Stream
 from .whole import amerged_whole, merged_whole
@@ -40,7 +40,7 @@ def folded(call: Call, response: Any, *, is_unread: bool) -> Any:
         try:
             for piece in stream:
                 folding.take(piece)
-            return folding.response(is_unread=is_unread)
+            return folding.response(stream.rate_limits, is_unread=is_unread)
         except Exception as error:
             raised = folding.translated(error)
             if not folding.may_begin_again(raised, tries):
@@ -68,7 +68,7 @@ async def afolded(call: Call, response: Any, *, is_unread: bool) -> Any:
         try:
             async for piece in stream:
                 folding.take(piece)
-            return folding.response(is_unread=is_unread)
+            return folding.response(stream.rate_limits, is_unread=is_unread)
         except Exception as error:
             raised = folding.translated(error)
             if not folding.may_begin_again(raised, tries):
@@ -120,8 +120,8 @@ class _Folding:
         most = self._call.options.get_max_retries(self._call.client.max_retries)
         return passing and tries < most and not self._call.rounds.continued
 
-    def response(self, *, is_unread: bool) -> Any:
-        """Return the response with the whole answer."""
+    def response(self, limits: list[tuple[str, str]], *, is_unread: bool) -> Any:
+        """Return the response with the whole answer. ``limits``: the newest headers of the rate limits, if any."""
         if self._folded.is_empty:
             raise invalid_response(self._first)
         if self._folded.is_open:
@@ -129,13 +129,10 @@ class _Folding:
         completion = self._folded.completion()
         if self._call.plan.is_text:
             completion = TextShape().of(completion, "message")
-        return _as_json(self._first, completion, is_unread=is_unread)
-
-
-def _as_json(response: Any, completion: Json, *, is_unread: bool) -> Any:
-    made = with_content(response, dump(completion), read=not is_unread)
-    made.headers["content-type"] = "application/json"
-    return made
+        made = with_content(self._first, dump(completion), read=not is_unread)
+        made.headers["content-type"] = "application/json"
+        set_rate_limits(made, limits)
+        return made
 
 
 def _is_stream(response: Any) -> bool:

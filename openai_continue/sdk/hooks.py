@@ -32,6 +32,7 @@ from .options import (
     options_that_fit,
     plan_of,
     take_plan,
+    without_key,
 )
 from .stream import amerged_stream, merged_stream
 from .whole import amerged_whole, is_plainly_whole, merged_whole
@@ -116,10 +117,14 @@ class _Journaled:
 def build_request(
     wrapped: Callable[..., Any], client: Any, settings: Continuation | None, options: Any, **kwargs: Any
 ) -> Any:
-    """Build the HTTP request of the caller's call, which carries the plan of the call. Raise SettingsError."""
+    """
+    Build an HTTP request, which has our key in no case. That of a completion carries the plan of the call.
+
+    Raise SettingsError.
+    """
     body = body_of(options)
     if body is None:
-        return wrapped(options, **kwargs)
+        return wrapped(without_key(options), **kwargs)
     plan = plan_of(client, options, body, settings)
     built = wrapped(first_options(options, body, plan), **kwargs)
     if plan is not None:

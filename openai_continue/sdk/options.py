@@ -30,6 +30,7 @@ from ..core.rounds import REFUSED, Rounds
 from ..core.text_rounds import TextRounds
 from ..families import is_closed
 from ..providers import Provider
+from ..request_scoped import is_scoped_header, is_scoped_query
 from ..settings import Continuation
 from .chat_template import Template
 from .errors import failure_of
@@ -41,8 +42,8 @@ logger = logging.getLogger("openai_continue")
 #: The key of ``extra_body`` that is ours; no server ever sees it.
 KEY = "continuation"
 _EXTENSION = "openai_continue"
-# Headers that belong to the caller's own request: a server refuses a second body under the same idempotency key.
-_OF_FIRST_REQUEST = ("x-stainless-raw-response", "idempotency-key", "x-idempotency-key", "idempotency_key")
+# Says that the caller wants the raw response; a further round is answered by the bare one.
+_RAW_RESPONSE = "x-stainless-raw-response"
 _CHAT, _TEXT = "/chat/completions", "/completions"
 # The attribute of an HTTP client that holds what it has learnt of the servers of its models.
 _LEARNED = "_openai_continue_learned"
@@ -184,14 +185,30 @@ def take_plan(request: Any) -> Plan | None:
 
 def first_options(options: Any, body: Json, plan: Plan | None) -> Any:
     """Return the options to build the caller's request from: without our key, with the token limit of the round."""
-    if KEY not in body and (plan is None or not plan.is_limited):
-        return options
     if plan is None:
-        return _overlaid(options, body, _without_ours(body))
+        return without_key(options)
+    if KEY not in body and not plan.is_limited:
+        return options
     first, own = plan.first_body(), _without_ours(plan.body)
     changes = {name: value for name, value in first.items() if own.get(name) is not value}
     kept = {name: value for name, value in _without_ours(body).items() if name in first}
     return _overlaid(options, body, {**kept, **changes})
+
+
+def without_key(options: Any) -> Any:
+    """Return the options of any request without our key; the options themselves if they do not have it."""
+    ours = {name: body for name in ("extra_json", "json_data") if KEY in (body := _mapping(getattr(options, name)))}
+    if not ours:
+        return options
+    copy = model_copy(options)
+    for name, body in ours.items():
+        # An extra body of nothing else is none.
+        setattr(copy, name, _without_ours(body) or (None if name == "extra_json" else {}))
+    return copy
+
+
+def _mapping(body: object) -> Json:
+    return cast(Json, body) if isinstance(body, Mapping) else {}
 
 
 def later_options(client: Any, options: Any, body: Json, *, is_raw: bool) -> Any:
@@ -203,9 +220,10 @@ def later_options(client: Any, options: Any, body: Json, *, is_raw: bool) -> Any
     later = _overlaid(options, body_of(options) or {}, body)
     given = cast("Mapping[str, Any] | NotGiven", later.headers)
     headers = {} if isinstance(given, NotGiven) else {name: given[name] for name in given if not _is_of_first(name)}
-    # An Omit takes out a header of the client: with_options(default_headers=...).
+    # An Omit takes out what the client sends with each request: with_options(default_headers=..., default_query=...).
     headers.update({name: Omit() for name in client._custom_headers if _is_of_first(name)})
     later.headers = headers or NotGiven()
+    later.params = {**later.params, **{name: Omit() for name in _scoped_queries(client, later)}}
     if is_raw:
         later.url = later.url.replace(_CHAT, _TEXT)
     later.post_parser = NotGiven()
@@ -214,7 +232,11 @@ def later_options(client: Any, options: Any, body: Json, *, is_raw: bool) -> Any
 
 
 def _is_of_first(name: str) -> bool:
-    return name.lower() in _OF_FIRST_REQUEST
+    return name.lower() == _RAW_RESPONSE or is_scoped_header(name)
+
+
+def _scoped_queries(client: Any, options: Any) -> list[str]:
+    return [name for name in {**client.default_query, **options.params} if is_scoped_query(name)]
 
 
 def options_that_fit(options: Any, plan: Plan, error: Exception) -> Any:

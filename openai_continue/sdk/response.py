@@ -7,10 +7,14 @@ always of the module that the first response came from. This module imports neit
 
 from __future__ import annotations
 
+import re
 import sys
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
+
+# "x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-reset", "RateLimit-Policy", "x-rate-limit-reset".
+_RATE_LIMIT = re.compile("rate-?limit", re.IGNORECASE)
 
 
 def module_of(message: object) -> Any:
@@ -70,6 +74,21 @@ def request_id_of(response: Any) -> str | None:
     """Return the server's id of the request, or None if the response has none."""
     request_id: str | None = response.headers.get("x-request-id")
     return request_id
+
+
+def rate_limits(response: Any) -> list[tuple[str, str]]:
+    """Return the headers of a response that say what is left of the caller's rate limits."""
+    return [(name, value) for name, value in response.headers.multi_items() if _RATE_LIMIT.search(name)]
+
+
+def set_rate_limits(response: Any, newest: list[tuple[str, str]]) -> None:
+    """Replace the headers of the rate limits by newer ones, if there are any: each round uses up more."""
+    if not newest:
+        return
+    for name, _ in rate_limits(response):
+        response.headers.pop(name, None)
+    module = module_of(response)
+    response.headers = module.Headers([*response.headers.multi_items(), *newest])
 
 
 def elapsed(response: Any) -> timedelta:

@@ -13,13 +13,15 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
+import openai
+
 from ..core.jsons import Json
 from ..core.round import Request
 from .call import Call
 from .connection import adrain, apause, asend, drain, pause, send
 from .errors import broken_off, failure_of, reading_errors, transport_error, with_partial
 from .reading import Reading, written
-from .response import apieces, elapsed, module_of, pieces, request_id_of, stream_class, with_stream
+from .response import apieces, elapsed, module_of, pieces, rate_limits, request_id_of, stream_class, with_stream
 from .sse import DONE_EVENT
 
 
@@ -61,6 +63,8 @@ class _Streaming:
         #: Set by ``close()`` from any thread or task. No round is begun after it.
         self._closed = threading.Event()
         self._elapsed = timedelta()
+        #: The headers of the rate limits in the newest response after the first.
+        self.rate_limits: list[tuple[str, str]] = []
         self._journal = call.journal
         if self._journal is not None and self._request is not None:
             self._journal.begin(self._request, response)
@@ -125,6 +129,8 @@ class _Streaming:
         """Take the failure of a round (None: its stream just ended); return the request of the next one."""
         if self._request is None:
             return None
+        if isinstance(error, openai.APIStatusError):
+            self.rate_limits = rate_limits(error.response) or self.rate_limits
         decision = self._rounds.fail(self._request, failure_of(error, request_id, broke_off=broke_off))
         self._put(decision.chunks)
         if decision.raises:
@@ -194,6 +200,7 @@ class _Streaming:
 
     def _opened(self, request: Request, response: Any) -> None:
         self._running = response
+        self.rate_limits = rate_limits(response) or self.rate_limits
         self._reading = Reading(self._call, response, request)
         if self._journal is not None:
             self._journal.begin(request, response)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import openai
+
 from ..core.choices import choices_wanted
 from ..core.jsons import Json, dump, load
 from ..core.round import Request
 from .call import Call
 from .connection import asend, send
 from .errors import failure_of, invalid_response, with_partial
-from .response import decoded, elapsed, request_id_of, unread, with_content
+from .response import decoded, elapsed, rate_limits, request_id_of, set_rate_limits, unread, with_content
 
 _KEY = b'"finish_reason"'
 _REASON = re.compile(rb'"finish_reason"\s*:\s*(?:"(\w*)"|null)')
@@ -89,6 +91,8 @@ class _Merging:
         self._first = response
         self._raw = raw
         self._elapsed = elapsed(response)
+        # The headers of the rate limits in the newest response.
+        self._limits: list[tuple[str, str]] = []
 
     def start(self) -> Request | None:
         """Take the first response; return the request of the next round, or None if there is none."""
@@ -105,12 +109,15 @@ class _Merging:
     def receive(self, request: Request, reply: Any) -> None:
         """Take the response of a further round; raise if it is no completion and the settings say so."""
         self._elapsed += elapsed(reply)
+        self._limits = rate_limits(reply) or self._limits
         if self._rounds.receive(request, load(reply.content), request_id_of(reply)).raises:
             raise self._with_partial(invalid_response(reply))
         self._call.record(request, reply, reply.content)
 
     def fail(self, request: Request, error: Exception) -> None:
         """Take the error of a further round; raise it if the settings say so."""
+        if isinstance(error, openai.APIStatusError):
+            self._limits = rate_limits(error.response) or self._limits
         if self._rounds.fail(request, failure_of(error)).raises:
             raise self._with_partial(error)
 
@@ -128,6 +135,7 @@ class _Merging:
             return self._first if self._raw is None else unread(self._first, self._raw)
         merged = with_content(self._first, dump(self._rounds.completion()), read=self._raw is None)
         merged.elapsed = self._elapsed
+        set_rate_limits(merged, self._limits)
         return merged
 
     def _with_partial(self, error: Exception) -> Exception:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +14,16 @@ from openai_continue.testing import Fault
 from tests.support.answers import outcome
 from tests.support.asking import BREAKS, ERRORS, ask_it, play, play_plain, server, truth
 from tests.support.bodies import ask
-from tests.support.script import DONE, LOST, Script, chunk, event
-from tests.support.ways import DEEPINFRA, OUR_ASYNC, SYNC, Way, entered, listed, settled
+from tests.support.overflows import (
+    AT_LEAST,
+    NONE_LEFT,
+    ROOM_LEFT,
+    TOO_LONG,
+    TOO_LONG_AT_LEAST,
+    WITHOUT_NUMBERS,
+)
+from tests.support.script import DONE, LOST, Pieces, Script, chunk, cut, event, said, usage
+from tests.support.ways import DEEPINFRA, OUR_ASYNC, SYNC, Way, entered, http, listed, settled, two_ways
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -108,3 +118,149 @@ async def test_error_event_when_lines_are_read(way: Way) -> None:
 
     assert b"".join(pieces).decode().replace("\n\n", "") == "".join(lines)
     assert 1 == len(script.bodies)
+
+
+# How often the first round is asked for.
+
+_LARGE = 50_000
+CONTEXTS = {
+    "room left": ROOM_LEFT,
+    "at least": AT_LEAST,
+    "without numbers": WITHOUT_NUMBERS,
+    "too long": TOO_LONG,
+    "too long, at least": TOO_LONG_AT_LEAST,
+    "none left": NONE_LEFT,
+    "too large for the context": (
+        f"'max_tokens' is too large: {_LARGE}. This model's maximum context length is 32768 tokens and your request "
+        f"has 100 input tokens ({_LARGE} > 32768 - 100)."
+    ),
+}
+
+
+def refusing(status: int, message: str = "no", **headers: str) -> Callable[[], Any]:
+    return lambda: http.Response(status, headers=headers, json={"error": {"message": message, "code": status}})
+
+
+def raising(kind: type[Exception]) -> Callable[[], Any]:
+    def fail() -> Any:
+        raise kind("gone")
+
+    return fail
+
+
+def saying(*pieces: Any, kind: str = "text/event-stream") -> Callable[[], Any]:
+    return lambda: http.Response(200, headers={"content-type": kind}, stream=Pieces(pieces))
+
+
+#: What the server makes of each request.
+FIRST_ERRORS: dict[str, Callable[[], Any]] = {
+    **{
+        f"context, {status}: {name}": refusing(status, said) for name, said in CONTEXTS.items() for status in (400, 500)
+    },
+    **{str(status): refusing(status) for status in (400, 401, 403, 404, 408, 409, 413, 418, 422, 429, 500, 502, 503)},
+    "about prefill": refusing(400, "assistant prefill is not supported"),
+    "about an unknown field": refusing(422, "Extra inputs are not permitted: foo"),
+    "429, wait": refusing(429, **{"retry-after": "0.01"}),
+    "500, do not retry": refusing(500, **{"x-should-retry": "false"}),
+    "400, retry": refusing(400, **{"x-should-retry": "true"}),
+    "connection refused": raising(http.ConnectError),
+    "reset": raising(http.ReadError),
+    "closed": raising(http.RemoteProtocolError),
+    "connect timeout": raising(http.ConnectTimeout),
+    "read timeout": raising(http.ReadTimeout),
+    "pool timeout": raising(http.PoolTimeout),
+    "body reset": saying(http.ReadError("gone"), kind="application/json"),
+    "body timeout": saying(http.ReadTimeout("gone"), kind="application/json"),
+    "no JSON": saying(b"<html>", kind="application/json"),
+    "nothing": saying(kind="application/json"),
+    "no choices": saying(b'{"choices": null}', kind="application/json"),
+    "error event": saying(event({"error": {"message": ROOM_LEFT}}), DONE),
+}
+
+
+class Failing:
+    """A server that fails each request in the same way, and counts them."""
+
+    def __init__(self, answer: Callable[[], Any]) -> None:
+        self._answer = answer
+        self.requests = 0
+        self.transport = http.MockTransport(self)
+
+    def __call__(self, request: Any) -> Any:
+        self.requests += 1
+        return self._answer()
+
+
+async def failed(make: Any, answer: Callable[[], Any], *, streamed: bool, **options: Any) -> Any:
+    """Ask twice by one client; return what was raised, and the number of requests."""
+    server = Failing(answer)
+    client = make("http://x/v1", transport=server.transport, **options)
+    answers = [await outcome(client, streamed=streamed, **ask(max_tokens=_LARGE)) for _ in range(2)]
+    await settled(client.close())
+    errors = [(*one.kind, getattr(one.error, "status_code", None), getattr(one.error, "body", None)) for one in answers]
+    return server.requests, errors
+
+
+@two_ways
+@pytest.mark.parametrize("retries", [0, 2])
+@pytest.mark.parametrize("name", FIRST_ERRORS)
+async def test_requests_for_a_first_error(way: Way, streamed: bool, name: str, retries: int) -> None:
+    """An error of the first round is raised after as many requests as without us, and is the same error."""
+    answer = FIRST_ERRORS[name]
+    plain = await failed(way.plain_client, answer, streamed=streamed, max_retries=retries)
+    ours = await failed(way.client, answer, streamed=streamed, max_retries=retries)
+
+    assert plain == ours
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+@pytest.mark.parametrize("name", CONTEXTS)
+async def test_requests_for_an_error_frame(way: Way, name: str, retries: int) -> None:
+    """An error of the context inside a stream is raised after one request, which the SDK does not repeat."""
+    told = json.dumps({"error": {"message": CONTEXTS[name], "code": 400}})
+    frame = event({"error_type": "BadRequestError", "error_message": told})
+    requests, errors = await failed(way.client, saying(frame, DONE), streamed=True, max_retries=retries)
+
+    assert 2 == requests
+    assert [("BadRequestError", 400)] * 2 == [(kind, status) for kind, _, status, _ in errors]
+
+
+@two_ways
+async def test_requests_for_what_we_added(way: Way, streamed: bool) -> None:
+    """Apart from those: what only we added is left out of one more request, without which the call would have worked."""
+    bodies: list[Any] = []
+
+    class Old(Script):
+        def handle_request(self, request: Any) -> Any:
+            response = super().handle_request(request)
+            bodies.append(self.bodies[-1])
+            refused = "stream_options" in self.bodies[-1]
+            return refusing(400, "stream_options: Extra inputs are not permitted")() if refused else response
+
+    script = Old(*[said("x", finish="stop")] * 2)
+    client = way.client(
+        "http://x/v1", transport=script, continuation=replace(DEEPINFRA, provider="vllm"), max_retries=0
+    )
+    seen = await outcome(client, streamed=streamed, **ask(max_tokens=100))
+
+    assert ("x", "stop") == seen.said[:2]
+    assert ([True, False] if streamed else [False]) == ["stream_options" in body for body in bodies]
+    assert {"stream_options"} >= set(bodies[0]) - {*ask(), "max_tokens", "stream"}
+
+
+@two_ways
+async def test_requests_for_too_large_a_number(way: Way, streamed: bool) -> None:
+    """Apart from those too: a number that the server never gives is a total, and is asked for in rounds that it takes."""
+
+    class Capped(Script):
+        def handle_request(self, request: Any) -> Any:
+            response = super().handle_request(request)
+            refused = self.bodies[-1]["max_tokens"] > 16_384
+            return refusing(400, "max_tokens: at most 16384 completion tokens")() if refused else response
+
+    script = Capped(said("x"), cut("One ", usage=usage(10, 16_384)), said("two", finish="stop"))
+    client = way.client("http://x/v1", transport=script, max_retries=0)
+    seen = await outcome(client, streamed=streamed, **ask(max_tokens=_LARGE))
+
+    assert ("One two", "stop") == seen.said[:2]
+    assert [_LARGE, 16_384, 16_384] == [body["max_tokens"] for body in script.bodies]

@@ -20,7 +20,7 @@ from openai_continue.testing import Fault
 from tests.support.answers import joined, outcome
 from tests.support.asking import BREAKS, CAP, ERRORS, ROUNDS, ask_it, play, play_plain, server, truth
 from tests.support.bodies import KNOWN, ask
-from tests.support.script import DONE, Pieces, Script, chunk, cut, event, said, usage
+from tests.support.script import DONE, LOST, Pieces, Script, chunk, cut, event, said, usage
 from tests.support.ways import DEEPINFRA, Way, http, listed, settled, sync_and_async, two_ways
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -389,22 +389,42 @@ async def test_error_of_a_transport_in_the_first_round(way: Way, error: Exceptio
 # What callers ask.
 
 NAMES_OF_KEYS = ["Idempotency-Key", "idempotency-key", "IDEMPOTENCY-KEY", "X-Idempotency-Key", "iDemPotency-kEY"]
+NAMES_OF_REQUESTS = [
+    "X-Request-Id",
+    "x-request-id",
+    "X_Request_ID",
+    "Request-Id",
+    "X-Client-Request-Id",
+    "x-ms-client-request-id",
+    "x-dynamo-request-id",
+    "Helicone-Request-Id",
+    "x-litellm-call-id",
+]
+#: What spans the requests of a call, or several calls, goes with all of them.
+OF_THE_CALL = {"X-Other": "1", "traceparent": "00-1-2-01", "X-Correlation-Id": "c", "x-session-id": "s"}
+
+
+class _Noting(Script):
+    """A server that keeps the headers and the queries of its requests."""
+
+    def __init__(self, *rounds: Any) -> None:
+        super().__init__(*rounds)
+        self.heads: list[set[str]] = []
+        self.queries: list[dict[str, str]] = []
+
+    def handle_request(self, request: Any) -> Any:
+        self.heads.append({name.lower() for name in request.headers})
+        self.queries.append(dict(request.url.params))
+        return super().handle_request(request)
 
 
 @two_ways
-@pytest.mark.parametrize("name", NAMES_OF_KEYS)
+@pytest.mark.parametrize("name", [*NAMES_OF_KEYS, *NAMES_OF_REQUESTS])
 @pytest.mark.parametrize("place", ["call", "client", "copy"])
-async def test_idempotency_key(way: Way, streamed: bool, name: str, place: str) -> None:
-    """Issue 14: the caller's key goes with the first request only, wherever it was set; other headers go with all."""
-    heads: list[Any] = []
-
-    class Noting(Script):
-        def handle_request(self, request: Any) -> Any:
-            heads.append({key.lower() for key in request.headers})
-            return super().handle_request(request)
-
-    headers = {name: "key-1", "X-Other": "1"}
-    script = Noting(cut("One "), cut("two "), said("three", finish="stop"))
+async def test_header_of_one_request(way: Way, streamed: bool, name: str, place: str) -> None:
+    """The caller's name for a request goes with the first one only, wherever it was set; other headers go with all."""
+    headers = {name: "key-1", **OF_THE_CALL}
+    script = _Noting(cut("One "), cut("two "), said("three", finish="stop"))
     options = {"default_headers": headers} if place == "client" else {}
     client = way.client("http://x/v1", transport=script, max_retries=0, **options)
     asked = client.with_options(default_headers=headers) if place == "copy" else client
@@ -413,8 +433,57 @@ async def test_idempotency_key(way: Way, streamed: bool, name: str, place: str) 
     await settled(client.close())
 
     assert (None, "One two three", "stop") == (seen.error, *seen.said[:2])
-    assert [True, False, False] == [name.lower() in head for head in heads]
-    assert all("x-other" in head for head in heads)
+    assert [True, False, False] == [name.lower() in head for head in script.heads]
+    assert all({kept.lower() for kept in OF_THE_CALL} <= head for head in script.heads)
+
+
+FIELDS_OF_REQUESTS = ["request_id", "requestId", "rid", "client_request_id", "idempotency_key", "litellm_call_id"]
+
+
+@two_ways
+@pytest.mark.parametrize("name", FIELDS_OF_REQUESTS)
+async def test_field_of_one_request(way: Way, streamed: bool, name: str) -> None:
+    """A field of the body that names one request goes with the first one only; others, and nested ones, go with all."""
+    script = _Noting(cut("One "), cut("two "), said("three", finish="stop"))
+    client = way.client("http://x/v1", transport=script, max_retries=0)
+    kept = {"user": "u", "prompt_cache_key": "k", "metadata": {name: "nested"}}
+    seen = await outcome(client, streamed=streamed, **ask(extra_body={name: "job-7", **kept}))
+    await settled(client.close())
+
+    assert (None, "One two three", "stop") == (seen.error, *seen.said[:2])
+    assert ["job-7", None, None] == [body.get(name) for body in script.bodies]
+    assert all(kept.items() <= body.items() for body in script.bodies)
+
+
+@two_ways
+@pytest.mark.parametrize("name", ["request_id", "X-Request-Id", "idempotency-key"])
+@pytest.mark.parametrize("place", ["call", "client"])
+async def test_query_of_one_request(way: Way, streamed: bool, name: str, place: str) -> None:
+    """A parameter of the query that names one request goes with the first one only; others go with all."""
+    query = {name: "job-7", "api-version": "1"}
+    script = _Noting(cut("One "), cut("two "), said("three", finish="stop"))
+    options = {"default_query": query} if place == "client" else {}
+    client = way.client("http://x/v1", transport=script, max_retries=0, **options)
+    seen = await outcome(client, streamed=streamed, **ask(**({"extra_query": query} if place == "call" else {})))
+    await settled(client.close())
+
+    assert (None, "One two three", "stop") == (seen.error, *seen.said[:2])
+    assert [query, {"api-version": "1"}, {"api-version": "1"}] == script.queries
+
+
+@sync_and_async
+@pytest.mark.parametrize("place", ["extra_body", "extra_headers"])
+async def test_name_that_is_still_running(way: Way, place: str) -> None:
+    """vLLM refuses the name of a request that still runs, as after a break: the stream is healed without it."""
+    script = _Noting([chunk("One "), LOST], said("two", finish="stop"))
+    client = way.client("http://x/v1", transport=script, max_retries=0)
+    name = "request_id" if place == "extra_body" else "X-Request-Id"
+    seen = await outcome(client, streamed=True, **ask(**{place: {name: "job-7"}}))
+    await settled(client.close())
+
+    assert (None, "One two", "stop") == (seen.error, *seen.said[:2])
+    requests = zip(script.bodies, script.heads, strict=True)
+    assert [True, False] == [name in body or name.lower() in head for body, head in requests]
 
 
 class _Mapping(dict[str, Any]):

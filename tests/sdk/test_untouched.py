@@ -90,7 +90,6 @@ def stream_of(finish_reason: str) -> bytes:
 
 SSE = "text/event-stream"
 FRAMING = (b"content-encoding", b"content-length", b"transfer-encoding")
-MINE = {"continuation": False, "x": 1}
 TRUNCATED = WHOLE.replace(b"%s", b"length")
 TRUNCATED_STREAM = stream_of("length")
 
@@ -343,27 +342,74 @@ async def test_stored_completions(client: Any, emulator: Emulator) -> None:
     assert [] == emulator.requests
 
 
-OTHERS: dict[str, Callable[[Any], Any]] = {
-    "/embeddings": lambda client: client.embeddings.create(model="m", input="x", extra_body=MINE),
-    "/responses": lambda client: client.responses.create(model="m", input="x", extra_body=MINE),
-    "/moderations": lambda client: client.moderations.create(input="x", extra_body=MINE),
-    "/chat/completions": lambda client: client.delete("/chat/completions", cast_to=object, body=MINE),
-    "/my/chat/completions/x": lambda client: client.post("/my/chat/completions/x", cast_to=object, body=MINE),
+# Requests to all that is not continued, with an ``extra_body``.
+OTHERS: dict[str, Callable[[Any, Any], Any]] = {
+    "POST /embeddings": lambda client, more: client.embeddings.create(model="m", input="x", extra_body=more),
+    "POST /responses": lambda client, more: client.responses.create(model="m", input="x", extra_body=more),
+    "POST /responses ": lambda client, more: client.responses.with_raw_response.create(
+        model="m", input=[{"role": "user", "content": "x"}], extra_body=more
+    ),
+    "POST /moderations": lambda client, more: client.moderations.create(input="x", extra_body=more),
+    "POST /images/generations": lambda client, more: client.images.generate(prompt="x", extra_body=more),
+    "POST /audio/transcriptions": lambda client, more: client.audio.transcriptions.create(
+        model="m", file=("x.wav", b"wave"), extra_body=more, extra_headers=MULTIPART
+    ),
+    "POST /files": lambda client, more: client.files.create(
+        file=("x.jsonl", b'{"continuation": 1}'), purpose="batch", extra_body=more, extra_headers=MULTIPART
+    ),
+    "POST /batches": lambda client, more: client.batches.create(
+        input_file_id="f", endpoint="/v1/chat/completions", completion_window="24h", extra_body=more
+    ),
+    "POST /chat/completions/one": lambda client, more: client.chat.completions.update(
+        "one", metadata={"continuation": "mine"}, extra_body=more
+    ),
+    "DELETE /chat/completions": lambda client, more: client.delete("/chat/completions", cast_to=object, body=more),
+    "GET /models": lambda client, more: client.get("/models", cast_to=object, options={"extra_json": more}),
+    "POST /my/chat/completions/x": lambda client, more: client.post(
+        "/my/chat/completions/x", cast_to=object, body={**more, "nested": {"continuation": [1]}}
+    ),
+    "POST /list": lambda client, _: client.post("/list", cast_to=object, body=[{"continuation": 1}]),
 }
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=0"}
 
 
+@pytest.mark.parametrize("wish", [False, {"max_rounds": 2}, Continuation(), {"continuation": 7}], ids=repr)
 @pytest.mark.parametrize("path", OTHERS)
-async def test_other_endpoints(way: Way, path: str) -> None:
-    """Requests to other endpoints, and other methods, go out as they are, keys of our name too."""
+async def test_other_endpoints(way: Way, path: str, wish: Any) -> None:
+    """Requests to other endpoints, and other methods, go out as they are, but for our key, whatever its value."""
     content = (
         b'{"object":"x","data":[{"embedding":[0.5]}],"finish_reason":"length","choices":[{"finish_reason":"length"}]}'
     )
+    sent = []
+    for make, more in ((way.plain_client, {"x": 1}), (way.client, {"x": 1, "continuation": wish})):
+        server = Server(content)
+        kept = copy.copy(more)
+        await settled(OTHERS[path](make(HOST, transport=server.transport), more))
+        sent.append(server.sent)
+        assert kept == more
 
-    plain, ours = await sent_by_both(way, content, OTHERS[path])
-
+    plain, ours = sent
     assert plain == ours
-    assert "https://api.deepinfra.com/v1/openai" + path == ours[0][1]
-    assert MINE.items() <= json.loads(ours[0][3]).items()
+    assert path.split() == [ours[0][0], ours[0][1].removeprefix(HOST)]
+
+
+@pytest.mark.parametrize("how", ["disabled()", "OPENAI_CONTINUE=0", "our client, off"])
+async def test_our_key_elsewhere_when_off(way: Way, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our key reaches no endpoint, also where the library is switched off."""
+    if how == "OPENAI_CONTINUE=0":
+        monkeypatch.setenv("OPENAI_CONTINUE", "0")
+    server = Server(b'{"object":"x","data":[]}')
+    if how == "our client, off":
+        ours = OUR_ASYNC if way.is_async else OUR_SYNC
+        client = ours.client(HOST, transport=server.transport, continuation=False)
+    else:
+        client = way.client(HOST, transport=server.transport)
+
+    with openai_continue.disabled() if how == "disabled()" else monkeypatch.context():
+        for name in ("POST /responses", "POST /moderations"):
+            await settled(OTHERS[name](client, {"x": 1, "continuation": {"max_rounds": 3}}))
+
+    assert [{"input": "x", "model": "m", "x": 1}, {"input": "x", "x": 1}] == server.bodies
 
 
 # Hosts that are left alone.
