@@ -1,7 +1,8 @@
 """
 Errors that say "too long" or "too many tokens", in the words of every server.
 
-Texts of vLLM, SGLang, TGI, llama.cpp, OpenAI, DeepSeek, Anthropic, Gemini, xAI, Mistral, Moonshot and OpenRouter.
+Texts of vLLM, SGLang, TGI, llama.cpp, TensorRT-LLM, OpenAI, DeepSeek, Anthropic, Gemini, xAI, Mistral, Moonshot and
+OpenRouter.
 """
 
 from __future__ import annotations
@@ -41,20 +42,36 @@ _PATTERNS = tuple(
         rf"maximum prompt length is {_N} but the request contains {_P} tokens",
         rf"prompt contains {_P} tokens.*?too large for model with {_N} maximum context length",
         rf"max_tokens=\d+ cannot be greater than max_model_len={_N}",
+        # Anthropic: the prompt and max_tokens.
+        rf"exceed context limit: {_P} \+ \d+ > {_N}",
+        # llama-cpp-python and TensorRT-LLM.
+        rf"requested tokens \({_P}\) exceed context window of {_N}",
+        rf"sum of prompt length \({_P}(?:\.\d+)?\).*?should not exceed max_\w+ \({_N}\)",
         rf"maximum context length is {_N}",
     )
 )
-# Texts without numbers: vLLM where the prompt fills the context, Groq, MiniMax, SGLang's memory limit, error codes.
-_WITHOUT_NUMBERS = re.compile(
-    r"max_tokens must be at least 1, got 0|context_length_exceeded|exceed_context_size_error"
-    r"|context window exceeds limit|reduce the length of the (?:messages|input prompt)|exceeds the KV memory budget"
-    r"|greater than the context length",
+# The number of output tokens, under any of its names.
+_LIMIT = (
+    r"(?:max[_ ]?(?:completion|output|new)?_?tokens|maximum (?:number of )?(?:(?:completion|output) )?tokens"
+    r"|completion tokens|output tokens)"
+)
+_LIMIT_NAME = re.compile(_LIMIT, re.IGNORECASE)
+# Servers count the room that the prompt leaves, and then refuse their own number as too small. vLLM: "max_tokens must
+# be at least 1, got -57". SGLang: "max_new_tokens must be at least 0". Mistral: "Input should be greater than or equal
+# to 0". TensorRT-LLM: "`default_max_tokens` (-4) should be greater than 0". TGI: "strictly positive". OpenAI: "integer
+# below minimum value. Expected a value >= 1", and before 2024 "-5 is less than the minimum of 1 - 'max_tokens'".
+_NONE_LEFT = re.compile(
+    rf"{_LIMIT}\b[^.{{\[]{{0,80}}?(?:\bbe (?:at least|(?:greater|larger|more|bigger) than"
+    r"(?: or equal to)?|>=?|≥) ?[01](?![\d.]*\d)|\b(?:strictly |a )?positive\b|negative\b"
+    r"|below minimum value\. Expected a value >=? ?[01]\b)"
+    rf"|less than the minimum of [01] - ['\"`]?{_LIMIT}",
     re.IGNORECASE,
 )
-# The number of output tokens, under any of its names.
-_LIMIT_NAME = re.compile(
-    r"max[_ ]?(?:completion|output|new)?_?tokens|maximum (?:number of )?(?:(?:completion|output) )?tokens"
-    r"|completion tokens|output tokens",
+# Texts without numbers: vLLM where the prompt fills the context, Groq, MiniMax, SGLang's memory limit, error codes.
+_WITHOUT_NUMBERS = re.compile(
+    rf"{_NONE_LEFT.pattern}|context_length_exceeded|exceed_context_size_error"
+    r"|context window exceeds limit|reduce the length of the (?:messages|input prompt)|exceeds the KV memory budget"
+    r"|greater than the context length",
     re.IGNORECASE,
 )
 # What comes right before the most that a server takes. OpenAI: "supports at most 16384 completion tokens". DeepSeek:
@@ -69,7 +86,8 @@ _MOST = re.compile(
     re.IGNORECASE,
 )
 # The beginning of a range, as in "between 1 and 8192" and "[1, 8192]".
-_RANGE_START = re.compile(r"(?<![\d,])[01](?: \(inclusive\))? ?(?:,|-|~|to|and) ?(?=\d)")
+# And the fewest, as in "at least 1024".
+_RANGE_START = re.compile(r"(?<![\d,])[01](?: \(inclusive\))? ?(?:,|-|~|to|and) ?(?=\d)|(?:at least|>=|≥) ?\d+")
 # Where pydantic says what is wrong: ['body', 'max_tokens'].
 _PLACE = re.compile(r"""['"]loc['"]: ?\[([^\]]*)\]""")
 # The number in the request, beside an error about something else.
@@ -85,7 +103,7 @@ _TOO_MANY = re.compile(
 _UNKNOWN_NAME = re.compile(
     r"unsupported|not supported|unrecognized|unknown|unexpected|extra|be (?:greater|larger|more) than", re.IGNORECASE
 )
-_FULL = re.compile(r"must be at least 1, got 0|even without any output tokens", re.IGNORECASE)
+_FULL = re.compile(rf"{_NONE_LEFT.pattern}|even without any output tokens", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,18 @@ is new of its arguments; and perhaps the calls before it too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from .call_reader import Reader
 from .call_writer import Writer, head
+from .document import Document
 from .jsons import Json, as_object, as_string
-from .tools import Call, is_json
+from .tools import Call, expects_value, is_json
+
+# How an object begins, and what may be the beginning of that.
+_OBJECT = re.compile(r'\s*\{\s*(?:\}|"(?:[^"\\]|\\.){0,200}"\s*:)', re.DOTALL)
+_HALF_OBJECT = re.compile(r'\s*\{\s*(?:"(?:[^"\\]|\\.){0,200}(?:\\|"\s*)?)?\Z', re.DOTALL)
 
 
 class Returned:
@@ -35,7 +41,8 @@ class Returned:
         self._known = _arguments_in(sent, reader, len(calls)) if syntax.parameters else sent[len(before) :]
         #: The ids of calls that are new, in order.
         self.ids: list[str | None] = []
-        #: Whether a call ended within its arguments and another one followed, or the cut call is not among them.
+        #: Whether a call ended within its arguments and another one followed, or the cut call is not among them, or it
+        #: was written anew with other arguments.
         self.is_broken = False
         self._count = len(calls)
         # The call that comes now: by index and id; its name; what it is ("open": the cut one, "new", or None: not known
@@ -50,6 +57,14 @@ class Returned:
         self._is_open, self._is_again = is_open, False
         # Characters of the output that were sent, and that are left out.
         self._skip = 0
+        # What the model has written, if it writes the cut call from its beginning, how much of that was sent, or None
+        # if it does not; and whether it can go on with an object where it was cut.
+        self._again: Writer | None = None
+        self._repeated: int | None = None
+        self._object = Document()
+        self._is_nested = False
+        # Characters of an earlier call that came again, or None if it is another one.
+        self._same: int | None = 0
 
     @property
     def has_calls(self) -> bool:
@@ -105,7 +120,7 @@ class Returned:
             out += self._tail()
         index = key[0] if isinstance(key[0], int) else 0
         self._place = max(self._place + 1, min(index, len(self._earlier)))
-        self._key, self._name, self._arguments, self._kind = key, name, "", None
+        self._key, self._name, self._arguments, self._kind, self._same = key, name, "", None, 0
         return out + self._passed() if self._place >= len(self._earlier) else out
 
     def _passed(self) -> str:
@@ -119,6 +134,9 @@ class Returned:
 
     def _pour(self, arguments: str) -> str:
         self._arguments += arguments
+        if self._same is not None:
+            known = self._earlier[self._place] if self._place < len(self._earlier) else ""
+            self._same = self._same + len(arguments) if known.startswith(arguments, self._same) else None
         if self.is_broken or (self._kind is None and (self._is_earlier() or not (self._arguments or self._is_new))):
             return ""
         return self._written(arguments)
@@ -134,8 +152,7 @@ class Returned:
 
     def _is_earlier(self) -> bool:
         """Whether this may be an earlier call once more."""
-        known = self._earlier[self._place] if self._place < len(self._earlier) else None
-        return known is not None and known.startswith(self._arguments)
+        return self._same is not None and self._place < len(self._earlier)
 
     def _settle(self) -> str:
         """Take the end of a call; return what was not known to be its text."""
@@ -149,7 +166,7 @@ class Returned:
             return self._rest(self._writer.feed(arguments))
         self._kind, self._is_open = "open", False
         self.is_broken = self.is_broken or self._name not in ("", self._cut)
-        full = self._full()
+        full = self._full(arguments)
         if full is None:
             return ""
         self._writer = Writer(self._syntax)
@@ -163,21 +180,42 @@ class Returned:
         self._count += 1
         return head(self._syntax, self._name, self._count - 1) + self._writer.feed(self._arguments)
 
-    def _full(self) -> str | None:
-        """Return the arguments from their beginning, or None if it is not clear yet whether they came so."""
+    def _full(self, arguments: str) -> str | None:
+        """
+        Return the arguments from their beginning, or None if it is not clear yet whether they came so.
+
+        ``arguments``: the last piece of them.
+        """
         came = self._arguments
-        if not came.strip():
+        if not came or came.isspace():
             return None
-        if came.lstrip().startswith("{"):
-            again = self._before + Writer(self._syntax).feed(came)
-            if self._sent.startswith(again) and is_json(came):
-                again += self._syntax.tail
-            self._is_again = again.startswith(self._sent)
-            if self._is_again:
-                return came
-            if self._sent.startswith(again):
-                return None
-        return self._known + came
+        if self._again is None:
+            self._again, arguments = Writer(self._syntax), came
+            self._repeated = len(self._before) if came.lstrip().startswith("{") else None
+        end = None if self._object.has_ended else self._object.feed(arguments)
+        if self._repeated is not None:
+            written = self._again.feed(arguments) + ("" if end is None else self._syntax.tail)
+            rest = len(self._sent) - self._repeated
+            self._is_again = len(written) >= rest and written.startswith(self._sent[self._repeated :])
+            if self._is_again or self._sent.startswith(written, self._repeated):
+                self._repeated += len(written)
+                return came if self._is_again else None
+            self._repeated, self._is_nested = None, expects_value(self._known)
+        return None if self._may_be_new(came) else self._known + came
+
+    def _may_be_new(self, came: str) -> bool:
+        """
+        Whether these arguments may be those of a whole new call, though they are to go on from the cut ones.
+
+        Sets ``is_broken`` if they are: an object follows neither the half of a string nor a value.
+        """
+        if self._key is None or not (self._name or self._key[1]):
+            return False
+        if _OBJECT.match(came) is None:
+            return _HALF_OBJECT.match(came) is not None
+        self.is_broken = not self._is_nested
+        # What follows an object within the arguments are the rest of them.
+        return self.is_broken or not self._object.has_ended or is_json(came)
 
     def _rest(self, text: str) -> str:
         skipped = min(self._skip, len(text))

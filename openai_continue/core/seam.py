@@ -115,6 +115,10 @@ class Seam:
         """Whether this text may be the beginning of an echo that is still to come."""
         return bool(self.echo) and any(len(new) < len(form) and form.startswith(new) for form in self._forms)
 
+    def echo_in_pieces(self) -> Echo | None:
+        """Return what compares the beginning of a round with the echo, a piece at a time; None if there is none."""
+        return Echo(self._forms) if self.echo else None
+
     def _echoed(self, new: str, *, ended: bool) -> int | None:
         """Return the length of the echo in characters, or None if it may still be coming. Some servers trim it."""
         if not self.echo:
@@ -144,6 +148,20 @@ class Seam:
         old, fresh = (white.rpartition("\n") for white in (self.held, new[:copy]))
         deeper = bool(old[1] and fresh[1]) and fresh[2].startswith(old[2])
         return copy - (len(fresh[2]) - len(old[2]) if deeper else 0)
+
+
+class Echo:
+    """The forms of an echo that a round may still begin with. Each piece of the round is compared once."""
+
+    def __init__(self, forms: tuple[str, ...]) -> None:
+        self._forms = forms
+        self._place = 0
+
+    def may_go_on(self, piece: str) -> bool:
+        """Take a piece of the round; return whether the text so far may be the beginning of an echo, and no more."""
+        start, self._place = self._place, self._place + len(piece)
+        self._forms = tuple(one for one in self._forms if len(one) > self._place and one.startswith(piece, start))
+        return bool(self._forms)
 
 
 def start_of(text: str) -> int:

@@ -9,7 +9,7 @@ from .characters import CUT_CHARACTER, ends_in_surrogate, half_character, paired
 from .chunks import merged, text_of, token_bytes_of, without_end, without_start
 from .document import Document
 from .jsons import Json
-from .seam import Seam, Stopped
+from .seam import Echo, Seam, Stopped
 from .stops import ends_in_half, straddling_stop, swallowed
 
 
@@ -35,8 +35,12 @@ class Text:
         self._half = b""
         #: Where the running round meets the text so far.
         self.seam = Seam()
-        # The chunks of the running round until its seam is settled, then None.
+        # The chunks of the running round until its seam is settled, then None; and the pieces of their text.
         self._opening: list[Json] | None = None
+        self._new_parts: list[str] = []
+        # What that text may still be an echo of, and whether it is blank, so that more blanks do not settle it.
+        self._echo: Echo | None = None
+        self._is_blank = False
         self._before = ""
         self._round_text = ""
         self._document: Document | None = None
@@ -78,6 +82,7 @@ class Text:
         text = self.text
         self.seam = seam
         self._opening = [] if seam.is_open else None
+        self._new_parts, self._echo, self._is_blank = [], seam.echo_in_pieces(), False
         self._before = text[-self._reach :] if self._stops else ""
         self._round_text = ""
         self.added = self.dropped = self.confirmed = 0
@@ -90,10 +95,15 @@ class Text:
 
     def take(self, chunk: Json) -> list[Json]:
         """Take a chunk; return the chunks that may go out now."""
-        if self._opening is not None:
-            self._opening.append(chunk)
-            return self._settle(self._opening, ended=False)
-        return self._join([chunk])
+        if self._opening is None:
+            return self._join([chunk])
+        self._opening.append(chunk)
+        piece = text_of(chunk, self.field)
+        self._new_parts.append(piece)
+        # Only what is new is looked at, as long as it settles nothing.
+        if (self._echo is not None and self._echo.may_go_on(piece)) or (self._is_blank and not piece.strip()):
+            return []
+        return self._settle(self._opening, ended=False)
 
     @property
     def flows(self) -> bool:
@@ -128,7 +138,7 @@ class Text:
         if self._opening is None:
             return []
         if by_itself and self._stops and not self._keeps_stops:
-            new = self.seam.without_echo(self._text_of(self._opening))
+            new = self.seam.without_echo(self._new)
             self._shorten(swallowed(self.seam.held, new, self._stops))
         return self._settle(self._opening, ended=True)
 
@@ -145,7 +155,7 @@ class Text:
     def refuse_round(self, reason: Stopped) -> None:
         """Take no more of the running round. Its beginning is dropped; text that is out already stays."""
         self.stopped = reason
-        self.dropped += len(self._text_of(self._opening or []))
+        self.dropped += 0 if self._opening is None else len(self._new)
         self._opening = None
 
     def drop_opening(self, *, unless_text: bool) -> None:
@@ -154,31 +164,33 @@ class Text:
 
         ``unless_text``: only if it must be an echo. Else it may be text, and another round can write it again.
         """
-        new = self._text_of(self._opening or [])
-        if self._opening is not None and (not unless_text or self.seam.is_within_echo(new)):
-            self._opening, self.dropped = None, len(new)
+        if self._opening is not None and (not unless_text or self.seam.is_within_echo(self._new)):
+            self._opening, self.dropped = None, len(self._new)
 
     def drop_cut_character(self) -> int:
         """Drop what the token limit left of a character at the end; return the number of U+FFFD that were dropped."""
         # Text that is not held back is the caller's already: an earlier seam left it, or the answer came after it.
         held_back = self._text_of(self._held_back)
         cut = len(held_back) - len(without_cut_character(held_back))
-        if cut:
-            text = self.text
-            self._parts = [text[: len(text) - cut]]
-            self.added -= cut
-            self._held_back = without_end(self._held_back, cut, self.field)
+        self._shorten(cut)
         if self._half:
             self._held_back = merged(self._held_back, self.field)
         return cut
 
+    @property
+    def _new(self) -> str:
+        """The text of the running round until its seam is settled."""
+        self._new_parts = ["".join(self._new_parts)]
+        return self._new_parts[0]
+
     def _settle(self, opening: list[Json], *, ended: bool) -> list[Json]:
-        new = self._text_of(opening)
+        new = self._new
         copy = self.seam.copied(new, ended=ended, suspected=self._suspected, thought_again=self._thought_again)
-        if copy is None:
-            return []
-        self._opening = None
         fresh = self.seam.without_echo(new)
+        if copy is None:
+            self._is_blank = fresh.isspace()
+            return []
+        self._opening, self._new_parts = None, []
         if copy is Stopped.REFUSED and self._may_replace(fresh):
             # A new sample of the tail is as right as the old one.
             self.replaced = self.text
@@ -245,11 +257,15 @@ class Text:
 
     def _shorten(self, excess: int) -> None:
         """Drop the last ``excess`` characters."""
-        if excess:
-            text = self.text
-            self._parts = [text[: len(text) - excess]]
-            self.added -= excess
-            self._held_back = without_end(self._held_back, excess, self.field)
+        if not excess:
+            return
+        self.added -= excess
+        self._held_back = without_end(self._held_back, excess, self.field)
+        while excess > 0:
+            part = self._parts.pop()
+            if len(part) > excess:
+                self._parts.append(part[: len(part) - excess])
+            excess -= len(part)
 
     def _is_open_ended(self) -> bool:
         tail = self._tail()

@@ -148,6 +148,17 @@ def is_json(text: str) -> bool:
     return True
 
 
+def expects_value(text: str) -> bool:
+    """Whether a text is the beginning of a JSON document that goes on with a value, such as ``{"name": ``."""
+    try:
+        json.loads(f"{text}!", strict=False)
+    except json.JSONDecodeError as error:
+        return error.msg == "Expecting value" and error.pos == len(text)
+    except RecursionError:
+        pass
+    return False
+
+
 def is_forced(body: Mapping[str, Any]) -> bool:
     """Whether a request leaves the model no choice but to call a tool. vLLM then gives half a call back as content."""
     choice = body.get("tool_choice")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
-from .call_reader import Event, Reader
+from .call_reader import Event, Reader, first_mark
 from .call_tools import Tools
 from .call_writer import Writer, head
 from .characters import CUT_CHARACTER, has_lone_surrogates, paired
@@ -16,12 +16,14 @@ from .jsons import Json, as_string
 from .returned import Returned
 from .seam import Seam
 from .text import Text
-from .tools import Call, Calls, calls_in, is_json
+from .tools import Call, Calls, calls_in, expects_value, is_json
 
 # An escape in a JSON string, and what it stands for.
 _ESCAPE = re.compile(r"\\(.)")
 # JSON without blanks, as llama.cpp writes arguments that are no JSON in the syntax of the model.
 _COMPACT = re.compile(r'\{"(?:[^"\\]|\\.)*":[^ ]')
+# The first name in an object.
+_FIRST_KEY = re.compile(r'\s*\{\s*"([^"\\]+)"')
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 #: How servers end an answer with tool calls.
@@ -164,27 +166,41 @@ class Turn:
         """Begin a round that continues this turn."""
         raw = self.raw.text
         self._before = len(self._calls), self._calls.last.arguments if len(self._calls) else "", raw
-        again = (head(self._syntax, self._calls.last.name, 0).strip(),) if len(self._calls) else ()
+        sent = raw[: len(raw) - len(seam.held)]
+        is_open = self._reader.is_in_call
+        # What was held back may be what closes the last call.
+        reopened = len(self._calls) > 0 and not is_open and self._ends_within_call(sent)
         before = seam.before
         if self._syntax.parameters is None or self._syntax.parameters.escapes:
             before = _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), before)
-        self.raw.start_round(replace(seam, replaces=False, before=before, starts=(*seam.starts, *again)))
-        sent = raw[: len(raw) - len(seam.held)]
+        is_within = is_open or reopened
+        starts = (*seam.starts, *self._beginnings(sent[self._start :] if is_within else None))
+        self.raw.start_round(replace(seam, replaces=False, before=before, starts=starts, first=seam.first or is_within))
         calls = list(self._calls)
-        is_open = self._reader.is_in_call
         if calls:
-            # What was held back may be what closes the last call.
-            reopened = not is_open and self._ends_within_call(sent)
             self._returned = Returned(
                 self._new_reader(),
                 calls,
                 raw[: self._start],
                 sent,
-                is_open=is_open or reopened,
+                is_open=is_within,
                 closes=seam.held if reopened else None,
             )
         self._last, self._has_text, self.has_failed = None, False, False
         self._was_closed = not is_open
+
+    def _beginnings(self, arguments: str | None) -> list[str]:
+        """Return how a round begins that begins the call again. ``arguments``: as sent, if they are to go on."""
+        if not len(self._calls):
+            return []
+        begins = [head(self._syntax, self._calls.last.name, 0).strip()]
+        if arguments is not None:
+            begins += filter(None, (first_mark(self._syntax), self._syntax.head.partition("{")[0].strip()))
+            key = _FIRST_KEY.match(self._calls.last.arguments)
+            if self._syntax.parameters is None and key is not None and not expects_value(arguments):
+                # Neither the half of a string nor a value goes on with an object.
+                begins += ['{"name":', f'{{"{key[1]}":']
+        return begins
 
     def _ends_within_call(self, text: str) -> bool:
         reader = self._new_reader()

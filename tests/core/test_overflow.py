@@ -43,6 +43,9 @@ MESSAGES = """
       - |        - | invalid params, context window exceeds limit (2013)
       - |        - | Please reduce the length of the messages or completion.
       - |        - | max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)
+ 200000 |   199759 | input length and `max_tokens` exceed context limit: 199759 + 8192 > 200000, decrease input length or `max_tokens` and try again
+   4096 |     4100 | Requested tokens (4100) exceed context window of 4096
+   4096 |     4100 | The sum of prompt length (4100.0), query length (0) max_tokens (16) should not exceed max_seq_len (4096)
 """
 #: Bodies of vLLM and llama-server with a context of 4096, as they were sent.
 BODIES = r"""
@@ -102,7 +105,6 @@ Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_c
 Unrecognized request argument supplied: max_completion_tokens
 Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.
 `max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation.
-max_tokens must be at least 1, got -5. (parameter=max_tokens, value=-5)
 {'detail': [{'type': 'less_than_equal', 'loc': ['body', 'temperature'], 'msg': 'Input should be less than or equal to 2', 'input': 3.0, 'ctx': {'le': 2.0}}]}
 {'detail': [{'type': 'less_than_equal', 'loc': ['body', 'top_logprobs'], 'msg': 'Input should be less than or equal to 20', 'input': 30}], 'body': {'max_tokens': 50000}}
 top_logprobs must be less than or equal to 20
@@ -111,9 +113,31 @@ Too many tokens, please wait before trying again
 Quota exceeded for metric: output tokens, limit: 4096
 This request requires more credits, or fewer max_tokens. You requested up to 50000 tokens, but can only afford 1234.
 """
+#: What servers say where they have counted the room that the prompt leaves, and it is none. From issues and source.
+NO_ROOM = r"""
+max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)
+{'object': 'error', 'message': 'max_tokens must be at least 1, got -3197.', 'type': 'BadRequestError', 'param': None, 'code': 400}
+{'error': {'message': 'max_tokens must be at least 1, got -7584. (parameter=max_tokens, value=-7584)', 'type': 'BadRequestError', 'param': 'max_tokens', 'code': 400}}
+litellm.BadRequestError: Hosted_vllmException - {"object":"error","message":"max_tokens must be at least 1, got -160.","type":"BadRequestError","param":null,"code":400}. Received Model Group=local
+max_completion_tokens must be at least 1, got -12.
+max_new_tokens must be at least 0, got -12.
+max_new_tokens must be at least 1
+Input validation error: `max_new_tokens` must be strictly positive
+max_tokens must be positive
+max_tokens must be greater than 0
+max_tokens must be > 0
+The max_tokens -12 must be a positive integer.
+max_tokens cannot be negative, got -3
+`default_max_tokens` (-4) should be greater than 0, `default_max_tokens` (-4) = max_seq_len (4096) - `splited_prompt_len` (4100) - `query_token_len` (0)
+-2473 is less than the minimum of 1 - 'max_tokens'
+Invalid 'max_tokens': integer below minimum value. Expected a value >= 1, but got -57 instead.
+{"object":"error","message":"{\"detail\":[{\"type\":\"greater_than_equal\",\"loc\":[\"body\",\"max_tokens\"],\"msg\":\"Input should be greater than or equal to 0\",\"input\":-223,\"ctx\":{\"ge\":0}}]}","type":"internal_error_proxy"}
+{'detail': [{'type': 'greater_than', 'loc': ['body', 'max_tokens'], 'msg': 'Input should be greater than 0', 'input': -57, 'ctx': {'gt': 0}}]}
+1 validation error for ChatCompletionRequest\nmax_tokens\n  Input should be greater than or equal to 1 [type=greater_than_equal, input_value=-57, input_type=int]
+max_tokens: must be greater than or equal to 1
+"""
 #: What is about something else, and looks like it.
 OTHERS = """
-max_tokens must be at least 1, got -5. (parameter=max_tokens, value=-5)
 Rate limit reached for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Used 29000, Requested 4000. Please try again in 6s.
 Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 40000. The input or output tokens must be reduced in order to run successfully.
 Request too large for model `llama-3.3-70b-versatile` on tokens per minute (TPM): Limit 6000, Requested 8000, please reduce your message size and try again.
@@ -127,6 +151,14 @@ Insufficient balance: 4096 tokens left
 Request Entity Too Large
 string too long. Expected a string with maximum length 1048576, but got a string with length 1540820 instead.
 The maximum length of the stop list is 16
+n must be at least 1, got 0.
+min_tokens must be greater than or equal to 0, got -1.
+top_k must be -1 (disable), or at least 1, got 0.
+Invalid 'max_output_tokens': integer below minimum value. Expected a value >= 16, but got 5 instead.
+max_tokens must be at least 1024
+max_tokens must be greater than 1.5 times min_tokens
+{'detail': [{'type': 'greater_than_equal', 'loc': ['body', 'n'], 'msg': 'Input should be greater than or equal to 1', 'input': 0}], 'body': {'max_tokens': 50}}
+{'body': {'max_tokens': 50}, 'detail': [{'type': 'greater_than_equal', 'loc': ['body', 'n'], 'msg': 'Input should be greater than or equal to 1', 'input': 0}]}
 """
 
 
@@ -165,6 +197,13 @@ def test_read_from_the_sdk(text: str, context: int | None, prompt: int | None, e
 
     assert read is not None
     assert (context, prompt, exact) == (read.context_length, read.prompt_tokens, read.exact)
+
+
+@pytest.mark.parametrize("asked", [None, 50_000])
+@pytest.mark.parametrize("text", NO_ROOM.strip().splitlines())
+def test_read_of_no_room(text: str, asked: int | None) -> None:
+    """A server that refuses its own number as too small has a full context."""
+    assert overflow.read(text.replace("\\n", "\n"), asked) == Overflow(full=True)
 
 
 def rows_of_limits() -> list[Any]:

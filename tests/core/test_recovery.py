@@ -10,11 +10,19 @@ from openai_continue.core.round import Decision, Failure, Request
 from openai_continue.core.rounds import Rounds
 from tests.support import driving
 from tests.support.bodies import ask
-from tests.support.overflows import AT_LEAST, NONE_LEFT, ROOM_LEFT, TOO_LONG, TOO_LONG_AT_LEAST, WITHOUT_NUMBERS
+from tests.support.overflows import (
+    AT_LEAST,
+    LESS_THAN_NONE,
+    NONE_LEFT,
+    ROOM_LEFT,
+    TOO_LONG,
+    TOO_LONG_AT_LEAST,
+    WITHOUT_NUMBERS,
+)
 from tests.support.waiting import wait_first
 
 LEAVES_ROOM = [ROOM_LEFT, AT_LEAST, WITHOUT_NUMBERS]
-FULL = [TOO_LONG, TOO_LONG_AT_LEAST, NONE_LEFT]
+FULL = [TOO_LONG, TOO_LONG_AT_LEAST, NONE_LEFT, LESS_THAN_NONE]
 LOST = Failure("ReadError", broke_off=True)
 
 

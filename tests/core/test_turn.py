@@ -90,6 +90,15 @@ def new(arguments: str, *deltas: Json, id_: str | None = "call-7") -> Callable[[
     return rest
 
 
+def piecewise(arguments: str, size: int) -> list[Callable[[str], Json]]:
+    """Return the deltas of such a round, for what is new of these arguments."""
+
+    def piece(start: int) -> Callable[[str], Json]:
+        return lambda sent: more(arguments[len(sent.partition('"arguments": ')[2]) :][start : start + size])
+
+    return [piece(start) for start in range(0, len(arguments), size)]
+
+
 @dataclass(frozen=True)
 class Case:
     """A conversation, and the calls that come of it."""
@@ -105,6 +114,8 @@ class Case:
     ids: Sequence[str] | None = None
     thoughts: str = ""
     drives: Sequence[Drive] = DRIVES
+    #: Whether nothing of the last round is given out, in a stream too.
+    is_kept: bool = False
 
     def check(self, drive: Drive) -> tuple[Answer, Script]:
         server = Script(*self.rounds)
@@ -116,7 +127,7 @@ class Case:
         assert (self.text, self.finish_reason, self.stopped_by, self.thoughts) == (*answer.said, answer.thoughts)
         assert len(self.rounds) == len(server.bodies)
         got = [(one["function"]["name"], paired(one["function"]["arguments"])) for one in answer.tool_calls]
-        if self.finish_reason == "length" and drive is streamed:
+        if self.finish_reason == "length" and drive is streamed and not self.is_kept:
             # What is out stays.
             assert [name for name, _ in self.calls] == [name for name, _ in got[: len(self.calls)]]
             assert all(known.startswith(given) for (_, given), (_, known) in zip(self.calls, got, strict=False))
@@ -138,6 +149,13 @@ def cases(table: Mapping[str, Case]) -> Any:
 
 
 CUT = cut(call(HALF))
+#: A whole new call of the same tool, and one that has the same beginning as the cut one.
+ANEW, ALIKE = (
+    dumped({"path": path, "content": "Another text, which is a good deal longer."}) for path in ("b.txt", "a.txt")
+)
+#: Arguments that hold objects, and one that is cut in a text with brackets.
+DEEP = dumped({"path": "c", "content": {"a": {"b": 1}, "c": [{"d": 2}, {"e": 3}]}})
+BRACES = dumped({"path": "c", "content": 'if (x) {"y"} else {", z"} {'})
 #: How the rest comes: the last round, and the calls.
 GOES_ON: dict[str, Case] = {
     "the rest as text": Case([CUT, end(REST + TAIL)]),
@@ -281,6 +299,29 @@ GOES_ON: dict[str, Case] = {
         known=LLAMA_CPP,
         ids=["call-1", "y"],
     ),
+    # What goes on may look like the beginning of a call.
+    **{
+        f"an object within the arguments, cut at {place}": Case(
+            [cut(call(DEEP[:place])), end(call("", id_="call-7"), *piecewise(DEEP, 3), finish="tool_calls")],
+            [("save", DEEP)],
+            known=LLAMA_CPP,
+            ids=["call-1"],
+            body={"tools": [tool("save", {"path": "", "content": {}})]},
+            drives=[streamed],
+        )
+        for place in range(DEEP.index("{", 1), len(DEEP))
+    },
+    **{
+        f"brackets in a string, cut at {place}": Case(
+            [cut(call(BRACES[:place])), end(call("", id_="x"), *piecewise(BRACES, 2), finish="tool_calls")],
+            [("save", BRACES)],
+            known=LLAMA_CPP,
+            ids=["call-1"],
+            drives=[streamed],
+        )
+        for place in range(BRACES.index("if"), len(BRACES))
+        if BRACES[place - 1] != "\\"
+    },
     "halves of characters": Case(
         [cut(call(HALF), more("\ud83d"), more("\ude00x")), end(REST + TAIL)], [("save", f"{HALF}😀x{REST}")], drives=[streamed]
     ),
@@ -341,6 +382,53 @@ FAILS: dict[str, Case] = {
     "the same call from its start, other arguments": Case(
         [CUT, end(call('{"path": "b.txt", "content": ""}', id_="x"), finish="tool_calls")], **AS_IT_WAS
     ),
+    **{
+        f"a new call, {name}, {known['provider']}, {model}": Case(
+            [CUT, end(*deltas, finish="tool_calls")], known=known, model=model, drives=drives_, is_kept=True, **AS_IT_WAS
+        )
+        for known in (VLLM, LLAMA_CPP)
+        for model in (HERMES, CODER)
+        for name, deltas, drives_ in [
+            ("whole", [call(ANEW, id_="x")], DRIVES),
+            ("with the id of the cut one", [call(ANEW)], DRIVES),
+            ("with the same beginning", [call(ALIKE, id_="x")], DRIVES),
+            ("of another index", [call(ANEW, index=1, id_="x")], DRIVES),
+            ("without arguments", [call("{}", id_="x")], DRIVES),
+            ("with blanks", [call('{\n  "path": "b.txt"\n}', id_="x")], DRIVES),
+            *(
+                (f"in pieces of {size}", [call("", id_="x"), *map(more, pieces(arguments, size))], [streamed])
+                for size in (1, 2, 9)
+                for arguments in (ANEW, ALIKE)
+            ),
+            ("empty first, then whole", [call("", id_="x"), more(""), more(ANEW)], [streamed]),
+            ("in pieces, and another one", [call(ANEW[:1], id_="x"), more(ANEW[1:]), call(RUN, "run", 1, "y")], [streamed]),
+            ("and another one", [calls(call(ANEW, id_="x"), call(RUN, "run", 1, "y"))], [whole]),
+            ("twice", [calls(call(ANEW, id_="x"), call(ANEW, index=1, id_="y"))], [whole]),
+            ("cut too", [call("", id_="x"), *map(more, pieces(ANEW[:30]))], [streamed]),
+        ]
+    },
+    "a new call after the first one again": Case(
+        [
+            cut(calls(call(RUN, "run"), call(HALF, "save", 1, "call-2"))),
+            end(call(RUN, "run"), call("", "save", 1, "x"), *(more(one, 1) for one in pieces(ANEW)), finish="tool_calls"),
+        ],
+        [("run", RUN), ("save", HALF)],
+        known=LLAMA_CPP,
+        drives=[streamed],
+        is_kept=True,
+        **ENDS,
+    ),
+    **{
+        f"a new call as text, {text[:22]!r}": Case([CUT, end(*pieces(text))], drives=[streamed], is_kept=True, **AS_IT_WAS)
+        for text in (
+            f'<tool_call>\n{{"name": "save", "arguments": {ANEW}{TAIL}',
+            f'<tool_call>{{"name":"save","arguments":{ANEW}}}</tool_call>',
+            f'\n\n<tool_call>\n{{"name": "run", "arguments": {RUN}{TAIL}',
+            f'{{"name": "save", "arguments": {ANEW}}}',
+            f'{{"name": "run", "arguments": {RUN}}}',
+            ANEW,
+        )
+    },
     "the same call as text": Case([CUT, end(f'<tool_call>\n{{"name": "save", "arguments": {SAVE}{TAIL}')], **AS_IT_WAS),
     "an end without a close": Case([CUT, end("ee.")], **AS_IT_WAS),
     "nothing": Case([CUT, end("")], **AS_IT_WAS),

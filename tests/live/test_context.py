@@ -12,7 +12,7 @@ import pytest
 from openai_continue.testing import Emulator, Habits
 from tests.support.answers import Answer, outcome
 from tests.support.bodies import ask
-from tests.support.overflows import ROOM_LEFT
+from tests.support.overflows import LESS_THAN_NONE, ROOM_LEFT
 from tests.support.ways import DEEPINFRA, SYNC, Way, http, settled, sync_and_async, two_ways
 
 OVERFLOWS = ["400", "frame"]
@@ -82,6 +82,26 @@ async def test_exact_count_is_believed(way: Way, streamed: bool) -> None:
     answer = await outcome(client, streamed=streamed, **ask(max_tokens=2000))
 
     assert ("fits", "length", [500, 300]) == (answer.text, answer.finish_reason, seen[:2])
+
+
+@two_ways
+async def test_full_context_is_not_asked_twice(way: Way, streamed: bool) -> None:
+    """A later round that is refused because the prompt leaves less than no room ends the answer, after one request."""
+    seen: list[object] = []
+
+    def answered(request: Any) -> Any:
+        seen.append(json.loads(request.content))
+        if len(seen) > 1:
+            return http.Response(400, json={"error": {"message": LESS_THAN_NONE, "code": 400}})
+        item = {"index": 0, "message" if not streamed else "delta": {"content": "all that fits"}}
+        written = json.dumps({"id": "1", "choices": [{**item, "finish_reason": "length"}]})
+        return http.Response(200, text=f"data: {written}\n\ndata: [DONE]\n\n" if streamed else written)
+
+    client = way.client("http://x/v1", transport=http.MockTransport(answered), continuation=DEEPINFRA)
+    answer = await outcome(client, streamed=streamed, **ask())
+
+    assert (answer.text, answer.finish_reason, answer.stopped_by) == ("all that fits", "length", "context")
+    assert len(seen) == 2
 
 
 @two_ways

@@ -15,7 +15,7 @@ from openai_continue import Continuation
 from openai_continue.testing import Emulator, Habits
 from tests.support.answers import Answer, live
 from tests.support.bodies import ask
-from tests.support.ways import Way, entered, listed, settled, sync_and_async, two_ways
+from tests.support.ways import Way, entered, http, listed, settled, sync_and_async, two_ways
 
 CAP = 60
 HERMES, CODER = "Qwen/Qwen3-32B", "Qwen/Qwen3-Coder-30B-A3B-Instruct"
@@ -187,3 +187,42 @@ async def test_not_asked_for(settings: dict[str, Any], way: Way, streamed: bool)
     ((_, arguments),) = called(answer)
     assert asked.calls[0][1].startswith(arguments)
     assert 1 == len(asked.emulator.requests)
+
+
+@two_ways
+async def test_call_that_begins_again(way: Way, streamed: bool) -> None:
+    """A server that writes a whole new call leaves the cut one as it was: no piece of the new one is given out."""
+    half = '{"path": "a.txt", "count": 1, "content": "The reef stretches over two thousand'
+    anew = json.dumps({"path": "a.txt", "count": 1, "content": "Corals are built by small animals."})
+    bodies: list[Any] = []
+
+    def answered(request: Any) -> Any:
+        bodies.append(json.loads(request.content))
+        number = len(bodies)
+        finish = "length" if number == 1 else "tool_calls"
+        head = {"index": 0, "id": f"call_{number}", "type": "function"}
+        written = half if number == 1 else anew
+        pieces = ["", *(written[start : start + 9] for start in range(0, len(written), 9))] if streamed else [written]
+        items: list[dict[str, Any]] = [
+            {"tool_calls": [{**(head if not place else {"index": 0}), "function": {"arguments": piece}}]}
+            for place, piece in enumerate(pieces)
+        ]
+        items[0]["tool_calls"][0]["function"]["name"] = "append"
+        holder = "delta" if streamed else "message"
+        ends = [None] * (len(items) - 1) + [finish]
+        answers = [
+            {"id": "1", "choices": [{"index": 0, holder: {"role": "assistant", **item}, "finish_reason": end}]}
+            for item, end in zip(items, ends, strict=True)
+        ]
+        frames = "".join(f"data: {json.dumps(one)}\n\n" for one in answers) + "data: [DONE]\n\n"
+        return http.Response(200, text=frames if streamed else json.dumps(answers[0]))
+
+    client = way.client(
+        "http://x/v1", transport=http.MockTransport(answered), continuation=Continuation(provider="vllm")
+    )
+    answer = await live(client, ask(model=HERMES, tools=TOOLS), streamed=streamed)
+    await settled(client.close())
+
+    assert (called(answer), answer.finish_reason, answer.stopped_by) == ([("append", half)], "length", "tool_call")
+    assert [call["id"] for call in answer.tool_calls] == ["call_1"]
+    assert len(bodies) == 2

@@ -15,3 +15,4 @@ TOO_LONG_AT_LEAST = (
     "which exceeds this limit even without any output tokens. Please reduce the length of the input prompt."
 )
 NONE_LEFT = "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)"
+LESS_THAN_NONE = "max_tokens must be at least 1, got -57. (parameter=max_tokens, value=-57)"
