@@ -12,6 +12,7 @@ from typing_extensions import Self, Unpack
 from .client_options import AsyncClientOptions, AsyncCopyOptions, ClientOptions, CopyOptions
 from .errors import SettingsError
 from .sdk import hooks
+from .sdk.activation import settings_in_force
 from .settings import Continuation
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -93,12 +94,10 @@ class AsyncOpenAI(hooks.ContinuesItself, openai.AsyncOpenAI):
 
 
 def _settings_of(continuation: Continuation | bool) -> Continuation | None:
-    if continuation is True:
-        return Continuation.from_env()
     if continuation is False:
         return None
-    if isinstance(continuation, Continuation):  # pyright: ignore[reportUnnecessaryIsInstance]
-        return continuation
+    if continuation is True or isinstance(continuation, Continuation):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return settings_in_force(None if continuation is True else continuation)
     msg = f"continuation: got {continuation!r}, accepted are True, False or a Continuation"
     raise SettingsError(msg)
 

@@ -12,6 +12,7 @@ from openai._base_client import AsyncAPIClient, BaseClient, SyncAPIClient
 
 from .errors import SettingsError
 from .sdk import hooks
+from .sdk.activation import settings_in_force
 from .settings import Continuation
 
 _lock = threading.Lock()
@@ -23,13 +24,16 @@ def patch(settings: Continuation | None = None) -> None:
     Let every client of the SDK in this process continue truncated answers, also clients that exist already.
 
     Idempotent and safe from any thread; a second call replaces the settings. ``None`` reads them from the environment.
-    Raises SettingsError if a setting is bad.
+    Raises SettingsError if a setting is bad, and then leaves everything as it is. ``OPENAI_CONTINUE=0`` makes a bad
+    variable a line on stderr, and nothing is patched.
     """
     global _settings  # noqa: PLW0603
     if settings is not None and not isinstance(settings, Continuation):  # pyright: ignore[reportUnnecessaryIsInstance]
         msg = f"settings: got {settings!r}, accepted is a Continuation, or None"
         raise SettingsError(msg)
-    wanted = Continuation.from_env() if settings is None else settings
+    wanted = settings_in_force(settings)
+    if wanted is None:
+        return
     with _lock:
         _wrap()
         _settings = wanted

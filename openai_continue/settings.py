@@ -30,7 +30,8 @@ class Continuation:
     Each field is also an environment variable, ``OPENAI_CONTINUE_<FIELD>`` (except ``on_round``), and a key of
     ``extra_body={"continuation": {...}}`` for one call. That key is taken out of the request wherever the library is
     switched on, also under ``OPENAI_CONTINUE=0``; without the library it goes to the server. An unknown field or a bad
-    value raises SettingsError.
+    value raises SettingsError. A bad variable is found when continuation is switched on: code that does so raises, and
+    ``OPENAI_CONTINUE=1`` prints a line and goes on without continuation.
 
     ``provider``: Name of a row of the provider table. None finds the row by the host of ``base_url``; calls to a host
         that is in no row are left alone.
@@ -62,7 +63,8 @@ class Continuation:
         ends.
     ``template``: The chat template of the model: the path of a file, or "auto" for the model's own on the Hugging Face
         Hub. With it, later rounds of a chat go to ``/completions`` as text: the prompt, and all that the model has
-        generated. None: they go to ``/chat/completions``.
+        generated. None: they go to ``/chat/completions``. It is read when continuation is switched on; what is no
+        template is a bad value.
     ``journal``: A folder in which unfinished answers are kept, with their text. The same request, made again after a
         crash, goes on from there. An answer that has ended is removed, and never given again. Only their owner may read
         the files. ``openai-continue journal FOLDER`` lists them. None: no such folder.

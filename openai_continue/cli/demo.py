@@ -7,6 +7,7 @@ import contextlib
 import functools
 import inspect
 import os
+import sys
 import time
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from typing import Any, TypeAlias
 
 import openai
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.syntax import Syntax
 from rich.table import Table
@@ -22,6 +22,7 @@ from rich.table import Table
 import openai_continue
 
 from ..testing import Emulator
+from .console import Console
 
 #: DeepInfra's limit, in output tokens.
 CAP = 16384
@@ -121,11 +122,15 @@ def run(*, stream: bool, asynchronous: bool, tokens: int, live: LiveServer | Non
     console.print(Syntax(inspect.getsource(asking), "python", background_color="default"))
     model = "emulated-model" if live is None else live.model
     prompt = f"Write a document of about {tokens} tokens."
-    with _server(tokens, live) as (base_url, uncapped):
-        truth = uncapped(model, prompt)
-        asked = functools.partial(asking, base_url, api_key, model, prompt)
-        without = _measure(console, asked, tokens, patched=False)
-        continued = _measure(console, asked, tokens, patched=True)
+    try:
+        with _server(tokens, live) as (base_url, uncapped):
+            truth = uncapped(model, prompt)
+            asked = functools.partial(asking, base_url, api_key, model, prompt)
+            without = _measure(console, asked, tokens, patched=False)
+            continued = _measure(console, asked, tokens, patched=True)
+    except openai.OpenAIError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     _show(console, without, continued, truth)
     if truth is not None:
         return 0 if continued.text == truth else 1

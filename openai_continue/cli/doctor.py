@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from dataclasses import asdict, replace
 
 import openai
-from rich.console import Console
 from rich.table import Table
 
 from .. import providers
@@ -20,13 +18,17 @@ from ..sdk.template_files import template_of
 from ..switches import VARIABLE
 from .advice import Case, variable
 from .call_examination import examine_calls
+from .console import Console
 from .examination import COST, Doctor, mark_of
 from .findings import Findings
+from .server import Server
 from .template_examination import examine_template, rows_of
 from .thought_examination import cut_thoughts, examine_thoughts
 
 #: The exit code if answers cannot be continued.
 CANNOT_CONTINUE = 3
+#: The exit codes if nobody can be asked whether to spend tokens, and if the user says no.
+NOBODY, DECLINED = 2, 130
 NOT_CONTINUED = " (does not continue; calls are left alone)"
 
 
@@ -59,16 +61,16 @@ def matching_row(found: Findings, host: str, path: str) -> Provider | None:
 
 
 def run(  # noqa: PLR0913 - each is an option of the command
-    *, base_url: str, model: str, as_json: bool, yes: bool, streamed: bool = False, template: str | None = None
+    *, server: Server, model: str, as_json: bool, yes: bool, streamed: bool = False, template: str | None = None
 ) -> int:
     """
     Examine an endpoint and print the findings.
 
     ``streamed``: whether every answer is asked for as a stream. ``template``: the chat template to try, or None.
     Returns 0 if answers are continued, 3 if they cannot be, 1 if the endpoint gives no answer, if it is unknown whether
-    they can be, or if there is no such template, or 130 if the user says no.
+    they can be, or if there is no such template, 2 if nobody can be asked whether to spend tokens, or 130 if the user
+    says no.
     """
-    key = os.environ.get("DEEPINFRA_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
     console = Console(stderr=as_json)
     try:
         read = None if template is None else template_of(template, model)
@@ -78,10 +80,13 @@ def run(  # noqa: PLR0913 - each is an option of the command
     if template is not None and read is None:
         print(f"template: the Hugging Face Hub has none for {model}; name a file", file=sys.stderr)
         return 1
-    console.print(f"This asks {model} at {base_url} for {COST}.", markup=False)
-    if not yes and sys.stdin.isatty() and input("Go on? [Y/n] ").strip().lower() not in ("", "y", "yes"):
-        return 130
-    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=1)
+    console.print(f"This asks {model} at {server.address} for {COST}.", markup=False, soft_wrap=True)
+    if not yes and not _may_ask():
+        print("Nothing was asked: stdin is no terminal, so add --yes to spend these tokens.", file=sys.stderr)
+        return NOBODY
+    if not yes and not _is_wanted():
+        return DECLINED
+    client = openai.OpenAI(base_url=server.base_url, api_key=server.key, max_retries=1)
     try:
         doctor = Doctor(client, model, streamed=streamed)
         found = doctor.examine()
@@ -89,7 +94,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
             doctor, Case(found, None, client.base_url.host, False, model, template, streamed), read
         )
     except openai.OpenAIError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(server.said(error), file=sys.stderr)
         return 1
     finally:
         client.close()
@@ -106,6 +111,19 @@ def run(  # noqa: PLR0913 - each is an option of the command
     if row is None:
         return 1
     return 0 if case.continues else CANNOT_CONTINUE
+
+
+def _may_ask() -> bool:
+    """Whether there is somebody at the terminal."""
+    return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]
+
+
+def _is_wanted() -> bool:
+    """Ask whether to spend tokens. The question goes to stderr, since stdout may be a pipe."""
+    print("Go on? [Y/n] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    # Without a line end, the input has ended.
+    return answer.endswith("\n") and answer.strip().lower() in ("", "y", "yes")
 
 
 def _examined_further(doctor: Doctor, case: Case, template: Template | None) -> Case:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from .. import providers, switches
 from ..errors import SettingsError
+from ..sdk.activation import from_environment
 from ..settings import Continuation
 
 _OURS = "openai-continue"
@@ -148,7 +149,7 @@ def _variables() -> Iterator[Variable]:
         value = os.environ[name]
         is_known = name.removeprefix(prefix).lower() in Continuation.__dataclass_fields__
         try:
-            Continuation.from_env({name: value})
+            from_environment({name: value})
         except SettingsError as error:
             yield Variable(name, value if is_known else None, str(error))
         else:

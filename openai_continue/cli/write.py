@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from types import FrameType
+from typing import Any
 
 import openai
 from openai.types.chat import ChatCompletionChunk
@@ -19,13 +23,20 @@ from rich.text import Text
 
 import openai_continue
 
-from .. import providers
+from .. import providers, switches
 from ..core.characters import without_cut_character
 from ..core.jsons import Json
+from ..families import is_closed
+from ..sdk.activation import from_environment
+from ..sdk.errors import invalid_response, reading_errors, transport_error
+from .output import READER_GONE, Filed, Kept, NotWrittenError, Output, Printed
 from .resume import Resumption, texts_of
+from .server import Server
 
-#: Exit codes. WHOLE: the model ended the answer. CUT: something else did. FAILED: no answer. INTERRUPTED: by Ctrl-C.
-WHOLE, CUT, FAILED, INTERRUPTED = 0, 3, 1, 130
+#: Exit codes. WHOLE: the model ended the answer. CUT: something else did. FAILED: there is none, or none was written.
+WHOLE, CUT, FAILED = 0, 3, 1
+#: What is added to the number of a signal that ended the command: 130 after Ctrl-C, 143 after SIGTERM.
+SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +45,7 @@ class Task:
 
     prompt: str
     model: str
-    base_url: str
+    server: Server
     system: str | None = None
     provider: str | None = None
     output: Path | None = None
@@ -50,6 +61,7 @@ class Task:
 class _Progress:
     """The progress line on stderr."""
 
+    output: Output
     start: float = field(default_factory=time.perf_counter)
     #: Chunks with text of the running round; each counts as one token until the server reports usage.
     chunks: int = 0
@@ -60,6 +72,10 @@ class _Progress:
     cost: float = 0.0
 
     def note(self, done: openai_continue.Round) -> None:
+        if done.finish_reason is not None:
+            # If it cannot be done, it is tried again at the end.
+            with contextlib.suppress(NotWrittenError):
+                self.output.accept()
         usage = done.usage or {}
         tokens, cost = usage.get("completion_tokens"), usage.get("estimated_cost")
         self.tokens += tokens if isinstance(tokens, int) else self.chunks
@@ -82,8 +98,18 @@ class _End:
     report: dict[str, Any] | None = None
     #: Set if the resumed text could not be continued to an end of the server's.
     stopped_by: str | None = None
-    #: The answer's text, kept only if it is printed within the JSON summary.
-    text: list[str] = field(default_factory=list[str])
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the server, or a limit of the caller's, ended the answer, and no error did."""
+        return self.finish_reason is not None and not (self.report or {}).get("error")
+
+
+class _Signalled(BaseException):
+    """A signal that ends the command."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 def run(task: Task) -> int:
@@ -92,44 +118,81 @@ def run(task: Task) -> int:
 
     Raises SettingsError for bad settings, OSError and UnicodeDecodeError for a file that cannot be used.
     """
-    key = os.environ.get("DEEPINFRA_API_KEY") or os.environ.get("OPENAI_API_KEY")
-    if not key:
-        print("No key: set DEEPINFRA_API_KEY (or OPENAI_API_KEY for another base URL).", file=sys.stderr)
-        return FAILED
-    written = _written(task.output) if task.resume and task.output else ""
-    progress = _Progress()
-    settings = openai_continue.Continuation.from_env().updated({"on_round": progress.note})
-    settings = settings.updated({name: value for name, value in task.budgets.items() if value is not None})
+    settings = from_environment().updated({name: value for name, value in task.budgets.items() if value is not None})
     if task.provider is not None:
         settings = settings.updated({"provider": task.provider})
-    client = openai_continue.OpenAI(api_key=key, base_url=task.base_url, continuation=settings)
-    end = _End()
-    code = FAILED
+    written = _written(task.output) if task.resume and task.output else ""
+    output = _output(task)
+    progress, end, code = _Progress(output), _End(), FAILED
+    asks = settings.updated({"on_round": progress.note})
+    key, base_url = task.server.key, task.server.base_url
     try:
-        with _Out(task, end) as out, Live(console=Console(stderr=True), transient=True, refresh_per_second=8) as live:
-            for text in _texts(task, settings, client, written, end):
-                out.write(text)
-                progress.chunks += 1
-                live.update(progress.line())
+        with _signals_raise(), openai_continue.OpenAI(api_key=key, base_url=base_url, continuation=asks) as client:
+            _write(_texts(task, settings, client, written, end), output, progress)
+            if end.is_answer:
+                output.accept()
         code = WHOLE if end.finish_reason == "stop" else CUT
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+    except (KeyboardInterrupt, _Signalled) as error:
+        code = SIGNALLED + (error.number if isinstance(error, _Signalled) else signal.SIGINT)
     except openai.OpenAIError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(task.server.said(error), file=sys.stderr)
+    except NotWrittenError as error:
+        print(error, file=sys.stderr)
+        code = READER_GONE if isinstance(error.__cause__, BrokenPipeError) else FAILED
     finally:
-        client.close()
-    _summarize(task, end, progress, code)
+        output.close()
+        for note in output.notes:
+            print(note, file=sys.stderr)
+    _summarize(task, settings, end, progress, code)
     return code
 
 
-def _open(path: Path, mode: Literal["r", "w", "a"]) -> TextIO:
-    """Open a file for the answer, with its own line ends and with any character that a server sent."""
-    return path.open(mode, encoding="utf-8", errors="surrogatepass", newline="")
+def _output(task: Task) -> Output:
+    if task.output is not None:
+        return Filed(task.output, appends=task.resume)
+    return Kept() if task.as_json else Printed()
+
+
+def _write(texts: Iterator[str], output: Output, progress: _Progress) -> None:
+    """Write the text as it arrives, and show on the terminal how far it is, if that cannot run into the text."""
+    shows = output.is_apart and sys.stderr.isatty()
+    live = (
+        Live(console=Console(stderr=True), transient=True, refresh_per_second=8, redirect_stdout=False)
+        if shows
+        else None
+    )
+    with live or contextlib.nullcontext():
+        for text in texts:
+            output.write(text)
+            progress.chunks += 1
+            if live is not None:
+                live.update(progress.line())
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Generator[None, None, None]:
+    """Let the signals that would end the process raise _Signalled, as Ctrl-C raises KeyboardInterrupt."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise _Signalled(number)
+
+    named = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # One that is ignored, as under nohup, stays so.
+    ours = [one for one in named if signal.getsignal(one) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []
+    for one in ours:
+        signal.signal(one, stop)
+    try:
+        yield
+    finally:
+        for one in ours:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _written(path: Path) -> str:
     """Return the text of a partly written file. Cut off U+FFFD at its end: what a token limit left of a character."""
-    with _open(path, "r") as file:
+    with path.open(encoding="utf-8", errors="surrogatepass", newline="") as file:
         text = file.read()
     kept = without_cut_character(text)
     if kept != text:
@@ -167,7 +230,7 @@ def _ask(client: openai.OpenAI, request: Json, end: _End) -> Generator[Json, Non
     """Send a request; yield its chunks as JSON objects, and note in ``end`` how they end."""
     stream: openai.Stream[ChatCompletionChunk] = client.chat.completions.create(**request, stream=True)
     with stream:
-        for chunk in stream:
+        for chunk in _chunks(stream):
             end.report = getattr(chunk, "continuation", None) or end.report
             end.usage = chunk.usage.to_dict() if chunk.usage is not None else end.usage
             for choice in chunk.choices:
@@ -175,38 +238,41 @@ def _ask(client: openai.OpenAI, request: Json, end: _End) -> Generator[Json, Non
             yield chunk.to_dict()
 
 
-class _Out:
-    """Where the text goes: the output file, else stdout. With ``--json`` and no file it is kept for the summary."""
-
-    def __init__(self, task: Task, end: _End) -> None:
-        self._task = task
-        self._end = end
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> _Out:
-        if self._task.output is not None:
-            mode: Literal["a", "w"] = "a" if self._task.resume else "w"
-            self._file = _open(self._task.output, mode)
-        elif not self._task.as_json:
-            self._file = sys.stdout
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None and self._file is not sys.stdout:
-            self._file.close()
-
-    def write(self, text: str) -> None:
-        """Write and flush: text that arrived must not be lost with the process."""
-        if self._file is None:
-            self._end.text.append(text)
-        else:
-            self._file.write(text)
-            self._file.flush()
+def _chunks(stream: openai.Stream[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:
+    """Yield the chunks of a stream. What breaks it is raised as the SDK's error, by whatever it was noticed."""
+    try:
+        yield from stream
+    except reading_errors(stream.response) as error:
+        raise transport_error(error, stream.response) from error
+    except ValueError as error:
+        raise invalid_response(stream.response) from error
 
 
-def _summarize(task: Task, end: _End, progress: _Progress, code: int) -> None:
+def _why_cut(task: Task, settings: openai_continue.Continuation, end: _End) -> Iterator[str]:
+    """Yield why an answer that was cut was not continued, if nothing was tried, and what to do."""
+    if end.finish_reason != "length" or end.report is not None or task.resume:
+        return
+    row = task.server.row if settings.provider is None else providers.named(settings.provider)
+    if switches.killed():
+        yield f"{switches.VARIABLE} switches continuation off. Unset it."
+    elif row is None:
+        yield (
+            f"{task.server.host} is in no row of the provider table, so its answer was not continued. Name the row of "
+            f"its server, such as --provider vllm, or set {switches.VARIABLE}_PROVIDER. openai-continue doctor "
+            f"--base-url URL --model MODEL finds it out."
+        )
+    elif not row.continues or is_closed(task.model, resold=row.resells):
+        yield f"{task.model} at {task.server.host} continues no answers, so this one was not continued."
+    elif task.max_tokens is not None:
+        yield f"--max-tokens {task.max_tokens} ended the answer."
+
+
+def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, progress: _Progress, code: int) -> None:
     stopped_by = end.stopped_by or (end.report["stopped_by"] if end.report else end.finish_reason)
-    rounds = len(end.report["rounds"]) if end.report else 1
+    if code == CUT:
+        for why in _why_cut(task, settings, end):
+            print(why, file=sys.stderr)
+    rounds = len(end.report["rounds"]) if end.report else progress.rounds
     summary: dict[str, Any] = {
         "finish_reason": end.finish_reason,
         "stopped_by": stopped_by,
@@ -217,9 +283,10 @@ def _summarize(task: Task, end: _End, progress: _Progress, code: int) -> None:
         "exit_code": code,
     }
     if not task.as_json:
-        ended = {WHOLE: "whole", INTERRUPTED: "interrupted", FAILED: "failed"}.get(code, f"cut by {stopped_by}")
+        by = f"by {stopped_by}" if stopped_by else "off, for the stream has no end"
+        ended = {WHOLE: "whole", CUT: f"cut {by}", FAILED: "failed", READER_GONE: "not read"}.get(code, "interrupted")
         print(f"{ended}: {progress.line().plain}", file=sys.stderr)
         return
-    if task.output is None:
-        summary["text"] = "".join(end.text)
-    print(json.dumps(summary, ensure_ascii=False))
+    if isinstance(progress.output, Kept):
+        summary["text"] = "".join(progress.output.texts)
+    print(json.dumps(summary))

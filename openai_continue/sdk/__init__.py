@@ -2,6 +2,7 @@
 The SDK's side: everything that touches openai or httpx. It sends, reads and writes; the core decides.
 
 hooks.py       the SDK's methods that every call goes through: where a call is found, and its answer replaced
+activation.py  the settings that come into force, checked
 options.py     the SDK's options, the body that they describe, and the plan of a call
 call.py        one logical call: its rounds, their log lines, ``on_round``
 whole.py       the loop over whole responses, sync and async

@@ -30,15 +30,27 @@ def template_of(setting: str | os.PathLike[str], model: str) -> Template | None:
 
     ``setting``: "auto", the path of a template, of a tokenizer_config.json, or of a folder with one of them.
     """
+    _check_installed(setting)
+    if setting == AUTO:
+        return _of_hub(model)
+    path = Path(setting)
+    return _of_path(path, _changed(path))
+
+
+def check(setting: str | os.PathLike[str]) -> None:
+    """Raise SettingsError if the setting names no template, or needs what is not installed. The Hub is not asked."""
+    if setting == AUTO:
+        _check_installed(setting)
+    else:
+        template_of(setting, model="")
+
+
+def _check_installed(setting: str | os.PathLike[str]) -> None:
     needed = ("jinja2", "huggingface_hub") if setting == AUTO else ("jinja2",)
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         msg = f"template={os.fspath(setting)!r} needs {missing[0]}: pip install 'openai-continue[template]'"
         raise SettingsError(msg)
-    if setting == AUTO:
-        return _of_hub(model)
-    path = Path(setting)
-    return _of_path(path, _changed(path))
 
 
 def _changed(path: Path) -> float:

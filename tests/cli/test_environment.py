@@ -79,6 +79,7 @@ def test_options_of_python(flag: str) -> None:
 def test_bad_variables() -> None:
     """A bad value is shown with what is accepted. The value of an unknown variable may be a key, and is not."""
     bad = {"OPENAI_CONTINUE_MAX_ROUNDS": "many", "OPENAI_CONTINUE_API_KEY": "sk-secret", "OPENAI_API_KEY": "sk-secret"}
+    bad["OPENAI_CONTINUE_TEMPLATE"] = "/none.jinja"
     ended, found, printed = looked(**bad, OPENAI_CONTINUE="1", OPENAI_CONTINUE_TRIMS="yes")
 
     assert (1, False, False) == (ended, found["active"], found["patched"])
@@ -86,6 +87,7 @@ def test_bad_variables() -> None:
     assert values == {
         "OPENAI_CONTINUE_API_KEY": (None, False),
         "OPENAI_CONTINUE_MAX_ROUNDS": ("many", False),
+        "OPENAI_CONTINUE_TEMPLATE": ("/none.jinja", False),
         "OPENAI_CONTINUE_TRIMS": ("yes", True),
     }
     assert "OPENAI_CONTINUE_MAX_ROUNDS='many': accepted is a whole number from 1 to 1,000,000,000" in found["problems"]

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from openai_continue import journal
-from openai_continue.cli import main
+from openai_continue.cli import main, unfinished
 
 SECRET = "the text of an answer"
 
@@ -66,3 +66,74 @@ def test_nothing_to_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "no unfinished answers" in capsys.readouterr().out
     assert main(["journal", str(tmp_path / "gone")]) == 1
     assert "there is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("days", ["-1", "-0.5", "nan", "inf", "1e999", "a week", ""])
+def test_remove_what_is_no_age(days: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no number of days is an error that says what is accepted, and nothing is removed."""
+    old = left(tmp_path, "a" * 64, days=8)
+    with pytest.raises(SystemExit, match="2"):
+        main(["journal", str(tmp_path), f"--remove-older-than={days}"])
+
+    assert f"--remove-older-than: got {days!r}, accepted is a number from 0" in capsys.readouterr().err
+    assert old.exists()
+
+
+#: What others may have in the folder.
+OTHERS = {
+    "a text": lambda path: path.with_suffix(".answer").write_text("Forty-two.\n"),
+    "an empty file": lambda path: path.with_suffix(".answer").write_text(""),
+    "JSON": lambda path: path.with_suffix(".answer").write_text('{"format": 7}\n'),
+    "a text set aside by others": lambda path: path.with_suffix(".unreadable").write_text("Forty-two.\n"),
+    "a folder": lambda path: path.with_suffix(".unreadable").mkdir(),
+    "a link": lambda path: path.with_name("a" * 64 + ".unreadable").symlink_to(path.with_suffix(".txt")),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_remove_leaves_the_files_of_others(kind: str, tmp_path: Path) -> None:
+    """A file that is no journal's stays, whatever its name ends in, and so does what a link leads to."""
+    path = tmp_path / "other"
+    path.with_suffix(".txt").write_text("A book.")
+    OTHERS[kind](path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for one in tmp_path.iterdir():
+        os.utime(one, times=(0, 0), follow_symlinks=False)
+
+    assert main(["journal", str(tmp_path), "--remove-older-than", "1"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_remove_a_damaged_journal(tmp_path: Path) -> None:
+    """A file with a journal's name is a journal, even if nothing in it can be read."""
+    damaged = [tmp_path / f"{'a' * 64}{journal.SUFFIX}", tmp_path / f"{'b' * 64}{journal.BAD}"]
+    for path in damaged:
+        path.write_bytes(b"\x00")
+        os.utime(path, times=(0, 0))
+
+    assert main(["journal", str(tmp_path), "--remove-older-than", "1"]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_remove_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without filelock nobody knows whether a running call has a file, so nothing is removed."""
+    old = left(tmp_path, "old", days=8)
+    monkeypatch.setattr(unfinished, "find_spec", lambda name: None)
+
+    assert main(["journal", str(tmp_path), "--remove-older-than", "1"]) == 2
+    assert "pip install 'openai-continue[journal]'" in capsys.readouterr().err
+    assert old.exists()
+
+
+def test_time_in_the_future(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file whose time is in the future has no negative age, and is not old."""
+    ahead = left(tmp_path, "ahead", days=-25_508)
+
+    assert main(["journal", str(tmp_path), "--remove-older-than", "0", "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert (entry["hours"], entry["removed"]) == (0.0, False)
+    assert main(["journal", str(tmp_path)]) == 0
+    assert "ahead.answer       0.0 h  a-model" in capsys.readouterr().out
+    assert ahead.exists()

@@ -1,0 +1,167 @@
+"""Where an answer goes as it arrives: to a file, to stdout, or nowhere yet."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+#: The exit code if the reader of stdout has gone, as that of a Unix tool that SIGPIPE ends.
+READER_GONE = 141
+
+
+class NotWrittenError(Exception):
+    """The text could not be written; ``__cause__`` is the OSError."""
+
+
+class Output(Protocol):
+    """Takes an answer piece by piece; nothing that it has taken is lost with the process."""
+
+    #: Whether a line on the terminal cannot run into the text.
+    is_apart: bool
+    #: What the user has to know about the text, in sentences.
+    notes: list[str]
+
+    def write(self, text: str) -> None:
+        """Write at once. Raises NotWrittenError."""
+
+    def accept(self) -> None:
+        """Take the answer for one: its first round has ended. Raises NotWrittenError."""
+
+    def close(self) -> None:
+        """End the output."""
+
+
+class Kept:
+    """The text is kept, to be printed within the JSON summary."""
+
+    is_apart = True
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.texts: list[str] = []
+
+    def write(self, text: str) -> None:
+        """See Output."""
+        self.texts.append(text)
+
+    def accept(self) -> None:
+        """See Output."""
+
+    def close(self) -> None:
+        """See Output."""
+
+
+class Printed:
+    """The text goes to stdout. A character that its encoding does not have becomes a "?"."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.is_apart = False
+        with suppress(OSError, ValueError):
+            # A pipe may lead to the terminal, as with tee.
+            self.is_apart = stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+        self._replaced = 0
+        self._ends_line = True
+
+    def write(self, text: str) -> None:
+        """See Output."""
+        encoding = sys.stdout.encoding or "utf-8"
+        written = text.encode(encoding, "replace").decode(encoding)
+        self._replaced += sum(one != other for one, other in zip(text, written, strict=False))
+        self._ends_line = text.endswith("\n")
+        try:
+            sys.stdout.write(written)
+            sys.stdout.flush()
+        except OSError as error:
+            msg = f"The text could not be written to stdout: {error.strerror}."
+            raise NotWrittenError(msg) from error
+
+    def accept(self) -> None:
+        """See Output."""
+
+    def close(self) -> None:
+        """See Output."""
+        if self._replaced:
+            self.notes.append(
+                f"{self._replaced} characters that {sys.stdout.encoding} does not have were replaced by ?. Write to a "
+                "file with -o, or set PYTHONIOENCODING=utf-8."
+            )
+        if not self._ends_line and sys.stderr.isatty():
+            print(file=sys.stderr)
+
+
+class Filed:
+    """
+    The text goes to a file.
+
+    What is in the file stays there until the first round of the answer has ended: up to then the text goes to a file
+    beside it, which then takes its place. ``appends``: whether the text follows what is in the file.
+    """
+
+    def __init__(self, path: Path, *, appends: bool) -> None:
+        """Raise OSError if the file cannot be written."""
+        self.notes: list[str] = []
+        # A link stays a link.
+        self._path = Path(os.path.realpath(path))
+        self._beside: Path | None = None
+        self._accepted = self._has_text = False
+        try:
+            before: os.stat_result | None = self._path.stat()
+        except FileNotFoundError:
+            before = None
+        self._is_new = before is None
+        # What is no regular file, such as /dev/stdout, has nothing to keep and no place to take.
+        self.is_apart = before is None or stat.S_ISREG(before.st_mode)
+        if before is None or appends or not self.is_apart or not before.st_size:
+            self._file = self._path.open("xb" if before is None else "ab", buffering=0)
+        else:
+            # Refused to whom it would be refused without a file beside it.
+            self._path.open("ab").close()
+            self._open_beside(before)
+
+    def _open_beside(self, before: os.stat_result) -> None:
+        descriptor, name = tempfile.mkstemp(".partial", f"{self._path.name[:40]}.", self._path.parent)
+        self._beside, self._file = Path(name), os.fdopen(descriptor, "wb", buffering=0)
+        with suppress(OSError, AttributeError):
+            os.chown(name, before.st_uid, before.st_gid)
+        os.chmod(name, stat.S_IMODE(before.st_mode))
+
+    def write(self, text: str) -> None:
+        """See Output."""
+        data = text.encode("utf-8", "surrogatepass")
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+                self._has_text = True
+        except OSError as error:
+            msg = f"The text could not be written to {self._beside or self._path}: {error.strerror}."
+            raise NotWrittenError(msg) from error
+
+    def accept(self) -> None:
+        """See Output."""
+        self._accepted = True
+        if self._beside is None or not self._has_text:
+            return
+        try:
+            os.fsync(self._file.fileno())
+            self._beside.replace(self._path)
+        except OSError as error:
+            msg = f"The text could not take the place of {self._path}: {error.strerror}."
+            raise NotWrittenError(msg) from error
+        self._beside = None
+
+    def close(self) -> None:
+        """See Output."""
+        self._file.close()
+        if self._beside is not None and self._has_text:
+            self.notes.append(f"{self._path} is as it was. The text that came is in {self._beside}.")
+        elif self._beside is not None:
+            self._beside.unlink(missing_ok=True)
+            self.notes.append(f"{self._path} is as it was.")
+        elif self._is_new and not self._has_text and not self._accepted:
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,77 @@
+"""Running the command in a process of its own, with the pipes and terminals of a test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from openai_continue.testing import Emulator
+
+SECONDS = 60
+
+
+def started(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    """Start the command. ``env``: all variables that it gets."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "openai_continue", *arguments],
+        **{
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            **options,
+            "env": {"PATH": "", **options.get("env", {})},
+        },
+        # A shell starts background jobs, perhaps this suite, with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+
+
+def ran(*arguments: str, **options: Any) -> tuple[int, str, str]:
+    """Run the command; return its exit code, what it printed on stdout, and on stderr."""
+    with started(*arguments, **options) as process:
+        out, err = process.communicate(timeout=SECONDS)
+    return process.returncode, (out or b"").decode(), (err or b"").decode()
+
+
+def writing(emulator: Emulator, *more: str, prompt: str = "Write it.", provider: str = "deepinfra") -> list[str]:
+    """Return the arguments of ``write``."""
+    row = ["--provider", provider] if provider else []
+    return ["write", prompt, "--model", "m", "--base-url", emulator.base_url, *row, *more]
+
+
+def uncapped(emulator: Emulator, prompt: str = "Write it.") -> str:
+    """Return the whole answer to ``writing()``."""
+    return emulator.uncapped({"model": "m", "messages": [{"role": "user", "content": prompt}]})
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, or fail."""
+    end = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes in a file, 0 if there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def read_terminal(descriptor: int) -> str:
+    """Return all that a terminal shows, until its last writer has gone."""
+    shown = b""
+    while True:
+        try:
+            piece = os.read(descriptor, 65536)
+        except OSError:
+            # So Linux says that nobody writes any more.
+            piece = b""
+        if not piece:
+            return shown.decode().replace("\r\n", "\n")
+        shown += piece
