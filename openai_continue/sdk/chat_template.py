@@ -94,26 +94,10 @@ class Template:
 
 @lru_cache(maxsize=32)
 def compiled(source: str) -> Any:
-    """Return a compiled template, in the environment that engines give it (transformers, chat_template_utils.py)."""
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    """Return a compiled template. Raise whatever jinja2 and Python raise of a source that is none."""
+    from .template_sandbox import Environment
 
-    environment: Any = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise
-    return environment.from_string(_GENERATION.sub("", source))
-
-
-def _to_json(value: object, ensure_ascii: bool = False, **options: Any) -> str:
-    """Write a value as JSON; unlike jinja's own filter, without HTML escapes."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
-
-
-def _raise(message: str) -> None:
-    from jinja2.exceptions import TemplateError
-
-    raise TemplateError(message)
+    return Environment().from_string(_GENERATION.sub("", source))
 
 
 def _messages(body: Mapping[str, Any]) -> list[Json]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
+import time
 from datetime import datetime
 from importlib import util
 from pathlib import Path
@@ -274,6 +276,103 @@ def test_sandbox(template: str, caplog: pytest.LogCaptureFixture) -> None:
     (record,) = caplog.records
     assert "the chat template could not be rendered" in record.getMessage()
     assert "alternate" not in caplog.text
+
+
+#: Templates that do not come to an end, or make more than fits into memory, by what they do it.
+ENDLESS = {
+    "a product": "{{ 'a' * 10**10 }}",
+    "a power": "{{ 2 ** (10**10) }}",
+    "a list": "{{ [1] * 10**10 }}",
+    "a list of texts": "{{ ['a' * 10**6] * 10**6 }}",
+    "a width of a format": "{{ '{:>10000000000}'.format(1) }}",
+    "a width in a format": "{{ '{:{}}'.format(1, 10**10) }}",
+    "a width of %": "{{ '%10000000000d' % 1 }}",
+    "a width given to %": "{{ '%*d' % (10**10, 1) }}",
+    "a width of the filter": "{{ '%*d' | format(10**10, 1) }}",
+    "places in a format": "{{ ('%s' * 10**5) | format(*['a' * 10**6]) }}",
+    "center": "{{ 'x' | center(10**10) }}",
+    "center of a text": "{{ 'x'.center(10**10) }}",
+    "zfill": "{{ 'x'.zfill(10**10) }}",
+    "bytes": "{{ 'x'.encode().ljust(10**10) }}",
+    "bytes of a number": "{{ (5).to_bytes(10**10, 'big') }}",
+    "tabs": "{{ ('\t' * 10**6).expandtabs(10**6) }}",
+    "indent": "{{ ('\n' * 10**6) | indent(10**6) }}",
+    "replace": "{{ ('a' * 10**6).replace('a', 'b' * 10**6) }}",
+    "the filter replace": "{{ ('a' * 10**6) | replace('a', 'b' * 10**6) }}",
+    "join": "{{ ('a' * 10**6).join(range(99999) | map('string')) }}",
+    "the filter join": "{{ range(99999) | join('a' * 10**6) }}",
+    "translate": "{{ ('a' * 10**6).translate({97: 'b' * 10**6}) }}",
+    "wordwrap": "{{ ('a ' * 10**6) | wordwrap(1, wrapstring='y' * 10**6) }}",
+    "batch": "{{ [1] | batch(10**10, 'x') | list }}",
+    "JSON": "{{ messages | tojson(indent=10**10) }}",
+    "words": "{{ lipsum(n=10**10) }}",
+    "range": "{{ range(10**10) | list }}",
+    "doubled by ~": "{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}",
+    "doubled by +": "{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x }}",
+    "doubled in a block": "{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x %}{{ n.x }}{{ n.x }}{% endset %}{% endfor %}",
+    "doubled in a list": "{% set n = namespace(x=[1]) %}{% for i in range(99) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
+    "doubled in an object": "{% set n = namespace(x={}) %}{% for i in range(99) %}{% set n.x = dict(a=n.x, b=n.x) %}{% endfor %}{{ n.x }}",
+    "loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "loops that skip": "{% for i in range(99999) %}{% for j in range(99999) if false %}{% endfor %}{% endfor %}",
+    "loops that write": "{% for i in range(99999) %}{% for j in range(99999) %}text{% endfor %}{% endfor %}",
+    "a loop in a block": "{% set x %}{% for i in range(99999) %}" + "text " * 9999 + "{% endfor %}{% endset %}",
+    "sums": "{% for i in range(99999) %}{% if range(99999) | sum %}{% endif %}{% endfor %}",
+    "searches": "{% set x = 'a' * 10**6 %}{% for i in range(99999) %}{% if 'b' in x %}{% endif %}{% endfor %}",
+    "a macro": "{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(0) }}",
+    "a tree of macros": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "a tree of blocks": "{% block b scoped %}{{ self.b() }}{{ self.b() }}{% endblock %}",
+    "a recursive loop": "{% for i in [1, 2] recursive %}{{ loop([1, 2]) }}{% endfor %}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_endless(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A template that loops, or makes gigabytes, is stopped before it has; it renders nothing, and the log says so."""
+    began, kilobytes = time.thread_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert rendered(ENDLESS[kind]) is None
+    assert time.thread_time() - began < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - kilobytes < 200_000
+    (record,) = caplog.records
+    assert "the chat template could not be rendered" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        ("{{ 'a' ~ 1 ~ none }}", "a1None"),
+        ("{{ [1, (2, 'x')] + [{'a': 3}] }}", "[1, (2, 'x'), {'a': 3}]"),
+        ("{{ 'a' * 3 + 'b' }}{{ 2 * 3 }}{{ 2 ** 3 }}{{ 7 % 4 }}{{ 1.5 * 2 }}", "aaab6833.0"),
+        ("{{ '%s-%05d' % ('x', 3) }}{{ '%s' % 'y' }}{{ '{}:{:>4}'.format('a', 'b') }}", "x-00003ya:   b"),
+        ("{{ 'tel 20251234567 {}'.format(1) }}", "tel 20251234567 1"),
+        ("{{ 'a,b'.split(',') | join('-') }}{{ '-'.join(['a', 'b']) }}", "a-ba-b"),
+        ("{{ 'x' | center(5) }}|{{ 'a\nb' | indent(2) }}", "  x  |a\n  b"),
+        ("{% macro f(x, y=1) %}{{ x }}{{ y }}{{ caller() }}{% endmacro %}{% call f(2) %}c{% endcall %}", "21c"),
+        ("{% for a, b in {'k': 'v'}.items() %}{{ a }}{{ b }}{% else %}none{% endfor %}", "kv"),
+        ("{% set a, b = 1, [2] %}{{ a }}{{ b[0] }}{% set n = namespace(x=1) %}{% set n.x = n.x + 1 %}{{ n.x }}", "122"),
+        ("{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | list }}", "['Hi']"),
+        (
+            "{{ ('<b>' | e) ~ (' x ' | trim) }}{{ [3, 1] | sort }}{{ {'b': 1} | dictsort }}",
+            "&lt;b&gt;x[1, 3][('b', 1)]",
+        ),
+        ("{% for i in range(3) %}{{ loop.index }}{{ cycler('a', 'b').next() }}{% endfor %}", "1a2a3a"),
+        ("{% block b scoped %}{{ messages[0].content }}{% endblock %}{% filter upper %}x{% endfilter %}", "HiX"),
+    ],
+)
+def test_what_templates_do(template: str, prompt: str) -> None:
+    """What the limits look at works as it does without them."""
+    assert prompt == rendered(template)
+
+
+def test_a_long_conversation() -> None:
+    """A request of 600,000 characters is far from the limits."""
+    messages = [
+        {"role": ("user", "assistant")[turn % 2], "content": f"{turn} " + "word " * 400} for turn in range(1001)
+    ]
+    for name in MODELS:
+        template = Template((TEMPLATES / f"{name}.jinja").read_text("utf-8"), {"bos_token": "<s>", "eos_token": "</s>"})
+        made = template.render({"messages": messages}, DAY)
+        assert made is not None
+        assert len(made.prompt) > 600_000
 
 
 # Templates of real models.
