@@ -35,21 +35,32 @@ _GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A chat template, and the special tokens that it prints."""
+    """
+    A chat template, and the special tokens that it prints.
 
+    Some models have several by name. With tools, engines take that for tools (transformers, vLLM and llama.cpp).
+    """
+
+    #: The default one, or "" if there is none.
     source: str = field(repr=False)
     tokens: Mapping[str, str] = field(default_factory=dict[str, str])
+    #: The one for requests with tools, or "" if it is the default one.
+    tool_use: str = field(default="", repr=False)
 
     def render(self, body: Mapping[str, Any], day: datetime) -> Rendered | None:
         """
         Return what the template makes of a request, or None if it cannot be said.
 
         That is so with images and other parts that are no text, with the caller's own beginning of an answer, with a
-        template in the request, if the template refuses the messages, and if it prints a token that is not known.
+        template in the request, or without the generation prompt, if the template refuses the messages or is stopped,
+        and if it prints a token that is not known.
         ``day``: what the template takes for today.
         """
         messages = _messages(body)
-        if not messages or messages[-1].get("role") == "assistant" or body.get("chat_template"):
+        source = self.tool_use if self.tool_use and body.get("tools") is not None else self.source
+        if not source or not messages or messages[-1].get("role") == "assistant":
+            return None
+        if body.get("chat_template") or body.get("add_generation_prompt") is False:
             return None
         extra = body.get("chat_template_kwargs")
         values: dict[str, Any] = {"bos_token": "", "eos_token": _UNKNOWN, **self.tokens}
@@ -58,7 +69,7 @@ class Template:
             values["reasoning_effort"] = body["reasoning_effort"]
         values.update(cast("Mapping[str, Any]", extra) if isinstance(extra, Mapping) else {})
         try:
-            template = compiled(self.source)
+            template = compiled(source)
             now = {"strftime_now": day.strftime}
             prompt = template.render(messages=messages, add_generation_prompt=True, **now, **values)
         except Exception as error:
@@ -71,7 +82,7 @@ class Template:
         bos = self.tokens.get("bos_token") or ""
         around = self._around_thoughts(template, messages, prompt, {**now, **values})
         opening, closing = around or ("" if prompt.rstrip().endswith(OPEN) else _OPENING, _CLOSING)
-        lacks_bos = "bos_token" in self.source and not bos
+        lacks_bos = "bos_token" in source and not bos
         shown = around is not None
         return Rendered(prompt, opening, closing, shown, bos if bos and prompt.startswith(bos) else "", lacks_bos)
 
@@ -94,26 +105,10 @@ class Template:
 
 @lru_cache(maxsize=32)
 def compiled(source: str) -> Any:
-    """Return a compiled template, in the environment that engines give it (transformers, chat_template_utils.py)."""
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    """Return a compiled template. Raise whatever jinja2 and Python raise of a source that is none."""
+    from .template_sandbox import Environment
 
-    environment: Any = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise
-    return environment.from_string(_GENERATION.sub("", source))
-
-
-def _to_json(value: object, ensure_ascii: bool = False, **options: Any) -> str:
-    """Write a value as JSON; unlike jinja's own filter, without HTML escapes."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
-
-
-def _raise(message: str) -> None:
-    from jinja2.exceptions import TemplateError
-
-    raise TemplateError(message)
+    return Environment().from_string(_GENERATION.sub("", source))
 
 
 def _messages(body: Mapping[str, Any]) -> list[Json]:
