@@ -126,9 +126,8 @@ class Running:
     def note_brought(self, parties: Sequence[Choice]) -> None:
         """Note what this round, which is over, has brought. A chunk may hold several tokens."""
         if self.began:
-            texts = sum(max(tokens_of(one.added_text), one.added // 4) - one.chunks for one in parties)
             prompt, chunks = self.weigh(parties)
-            self.brought = prompt, chunks + max(texts, 0)
+            self.brought = prompt, max(chunks, sum(tokens_of(one.added_text) + one.called // 4 for one in parties))
 
     def book(self, parties: Sequence[Choice], limit: Limit) -> None:
         """Count this round, which is over, for its choices."""

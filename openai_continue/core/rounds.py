@@ -156,7 +156,7 @@ class Rounds:
         return "max_cost" if is_over_cost(self._settings, cost) else None
 
     def seconds_left(self, seconds: float) -> float | None:
-        """Return the seconds left after ``seconds``; None if there is no limit, or nothing of the answer is there yet."""
+        """Return the seconds left after ``seconds``; None if there is no limit, or nothing of the answer yet."""
         return None if self._number <= 1 and not self._choices else seconds_left(self._settings, seconds)
 
     def stop(self, reason: str) -> list[Json]:
