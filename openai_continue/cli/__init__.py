@@ -246,20 +246,28 @@ def _write(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
 
 def _prompt(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> str:
     """Return the prompt. One that is empty, or is no text, is an error of the parser."""
-    if chosen.file is not None:
-        path: Path = chosen.file
-        source, prompt = str(path), path.read_text(encoding="utf-8")
-    elif chosen.prompt in (None, "-"):
-        # stdin may be closed.
-        source, prompt = "stdin", sys.stdin.read() if sys.stdin else ""
-    else:
-        source, prompt = "the argument", str(chosen.prompt)
+    is_piped = chosen.file is None and chosen.prompt in (None, "-")
+    source = "stdin" if is_piped else "the argument" if chosen.file is None else str(chosen.file)
+    try:
+        prompt = _read_prompt(chosen, is_piped=is_piped)
+    except UnicodeDecodeError as error:
+        parser.error(f"the prompt in {source} is no text in {error.encoding}")
     if not prompt.strip():
-        parser.error(f"the prompt is empty; give it as an argument, with --file, or on stdin (looked at: {source})")
+        parser.error(f"the prompt in {source} is empty; give one as an argument, with --file, or on stdin")
     if any("\ud800" <= character <= "\udfff" for character in prompt):
         # So Python reads bytes that are no characters in the encoding of the terminal.
-        parser.error(f"the prompt is no text in the encoding of the terminal (looked at: {source})")
+        parser.error(f"the prompt in {source} is no text in the encoding of the terminal")
     return prompt
+
+
+def _read_prompt(chosen: argparse.Namespace, *, is_piped: bool) -> str:
+    if chosen.file is not None:
+        path: Path = chosen.file
+        return path.read_text(encoding="utf-8")
+    if is_piped:
+        # It may be closed.
+        return sys.stdin.read() if sys.stdin else ""
+    return str(chosen.prompt)
 
 
 def _doctor(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:

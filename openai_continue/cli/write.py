@@ -242,6 +242,8 @@ def _chunks(stream: openai.Stream[ChatCompletionChunk]) -> Iterator[ChatCompleti
     """Yield the chunks of a stream. What breaks it is raised as the SDK's error, by whatever it was noticed."""
     try:
         yield from stream
+    except openai.OpenAIError:
+        raise
     except reading_errors(stream.response) as error:
         raise transport_error(error, stream.response) from error
     except ValueError as error:
