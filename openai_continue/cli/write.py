@@ -286,7 +286,9 @@ def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, pr
     }
     if not task.as_json:
         by = f"by {stopped_by}" if stopped_by else "off, for the stream has no end"
-        ended = {WHOLE: "whole", CUT: f"cut {by}", FAILED: "failed", READER_GONE: "not read"}.get(code, "interrupted")
+        ended = {WHOLE: "whole", CUT: f"cut {by}", FAILED: "failed", READER_GONE: "not written"}.get(
+            code, "interrupted"
+        )
         print(f"{ended}: {progress.line().plain}", file=sys.stderr)
         return
     if isinstance(progress.output, Kept):

@@ -196,6 +196,25 @@ def test_a_prompt_that_is_no_text(way: str, emulator: Emulator, tmp_path: Path) 
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("command", [["doctor"], ["write", "x"], ["write", "x", "--model", "m", "--system"]], ids=len)
+def test_arguments_that_are_no_text(command: list[str]) -> None:
+    """A model and a system prompt are text, too."""
+    code, _, err = ran(*command, *([] if "--system" in command else ["--model"]), os.fsdecode(b"\xff"))
+
+    assert code == 2
+    assert "it is no text in the encoding of the terminal" in err
+
+
+@pytest.mark.parametrize("words", [["--yes"], ["--yes", "--json"]], ids=" ".join)
+def test_names_that_an_encoding_does_not_have(words: list[str], emulator: Emulator) -> None:
+    """A name that the encoding of stdout does not have is shown in ASCII."""
+    arguments = ["doctor", "--model", "modèle", "--base-url", emulator.base_url, *words]
+    code, out, err = ran(*arguments, env={"PYTHONIOENCODING": "ascii", "COLUMNS": "40"})
+
+    assert code == 0, err
+    assert "mod\\xe8le" in out + err
+
+
 def test_a_model_without_a_name(emulator: Emulator) -> None:
     """An empty model is refused."""
     code, _, err = ran("write", "Hello.", "--model", "", "--base-url", emulator.base_url)
