@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import math
 import os
 import sys
@@ -60,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answered(parser: argparse.ArgumentParser, given: list[str]) -> int:
     """Run a command; return its exit code. Raise OSError if what it printed cannot be written."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name may have characters that the encoding does not have.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    # A name may have characters that the encoding does not have. What takes the place of stdout may not have this.
+    with suppress(AttributeError):
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     try:
         chosen = parser.parse_args(given)
         if sys.stdout is None and not (chosen.command == "write" and chosen.output):  # pyright: ignore[reportUnnecessaryComparison]

@@ -207,12 +207,12 @@ def test_arguments_that_are_no_text(command: list[str]) -> None:
 
 @pytest.mark.parametrize("words", [["--yes"], ["--yes", "--json"]], ids=" ".join)
 def test_names_that_an_encoding_does_not_have(words: list[str], emulator: Emulator) -> None:
-    """A name that the encoding of stdout does not have is shown in ASCII."""
+    """A name that the encoding of stdout does not have is shown as a ?."""
     arguments = ["doctor", "--model", "modèle", "--base-url", emulator.base_url, *words]
     code, out, err = ran(*arguments, env={"PYTHONIOENCODING": "ascii", "COLUMNS": "40"})
 
     assert code == 0, err
-    assert "mod\\xe8le" in out + err
+    assert "mod?le" in out + err
 
 
 def test_a_model_without_a_name(emulator: Emulator) -> None:
