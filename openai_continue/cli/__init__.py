@@ -59,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answered(parser: argparse.ArgumentParser, given: list[str]) -> int:
     """Run a command; return its exit code. Raise OSError if what it printed cannot be written."""
+    # A name may have characters that the encoding does not have. What takes the place of stdout may not have this.
+    with suppress(AttributeError):
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     try:
         chosen = parser.parse_args(given)
         if sys.stdout is None and not (chosen.command == "write" and chosen.output):  # pyright: ignore[reportUnnecessaryComparison]
@@ -87,6 +90,19 @@ def _from_0(text: str) -> float:
     raise argparse.ArgumentTypeError(msg)
 
 
+def _text(value: str) -> str:
+    """Return an argument that is sent to a server."""
+    if _is_text(value):
+        return value
+    msg = "it is no text in the encoding of the terminal"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def _is_text(value: str) -> bool:
+    """Whether a server can read it. Python reads bytes that are no characters as half a pair of surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def _add_demo(commands: Commands) -> None:
     demo = commands.add_parser("demo", help="run the same SDK code with and without the library")
     demo.add_argument("--stream", action="store_true", help="stream the answer")
@@ -108,8 +124,8 @@ def _add_write(commands: Commands) -> None:
     )
     write.add_argument("prompt", nargs="?", help="the prompt; - or no prompt reads it from stdin")
     write.add_argument("-f", "--file", type=Path, help="read the prompt from this file")
-    write.add_argument("-m", "--model", required=True)
-    write.add_argument("-s", "--system", help="the system prompt")
+    write.add_argument("-m", "--model", type=_text, required=True)
+    write.add_argument("-s", "--system", type=_text, help="the system prompt")
     write.add_argument(
         "-o",
         "--output",
@@ -135,7 +151,7 @@ def _add_doctor(commands: Commands) -> None:
         "answer, or no such template; 2 if nobody can be asked and --yes is not given; 130 if you say no. With --env: "
         f"0 if continuation is on, or patch() would switch it on; 1 if something keeps it from working. {_KEYS}",
     )
-    doctor.add_argument("-m", "--model", help="needed without --env")
+    doctor.add_argument("-m", "--model", type=_text, help="needed without --env")
     doctor.add_argument(
         "--env", action="store_true", help="ask nobody; say what is switched on in this Python, and why it is not"
     )
@@ -246,20 +262,27 @@ def _write(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
 
 def _prompt(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> str:
     """Return the prompt. One that is empty, or is no text, is an error of the parser."""
+    is_piped = chosen.file is None and chosen.prompt in (None, "-")
+    source = "stdin" if is_piped else "the argument" if chosen.file is None else str(chosen.file)
+    try:
+        prompt = _read_prompt(chosen, is_piped=is_piped)
+    except UnicodeDecodeError as error:
+        parser.error(f"the prompt in {source} is no text in {error.encoding}")
+    if not prompt.strip():
+        parser.error(f"the prompt in {source} is empty; give one as an argument, with --file, or on stdin")
+    if not _is_text(prompt):
+        parser.error(f"the prompt in {source} is no text in the encoding of the terminal")
+    return prompt
+
+
+def _read_prompt(chosen: argparse.Namespace, *, is_piped: bool) -> str:
     if chosen.file is not None:
         path: Path = chosen.file
-        source, prompt = str(path), path.read_text(encoding="utf-8")
-    elif chosen.prompt in (None, "-"):
-        # stdin may be closed.
-        source, prompt = "stdin", sys.stdin.read() if sys.stdin else ""
-    else:
-        source, prompt = "the argument", str(chosen.prompt)
-    if not prompt.strip():
-        parser.error(f"the prompt is empty; give it as an argument, with --file, or on stdin (looked at: {source})")
-    if any("\ud800" <= character <= "\udfff" for character in prompt):
-        # So Python reads bytes that are no characters in the encoding of the terminal.
-        parser.error(f"the prompt is no text in the encoding of the terminal (looked at: {source})")
-    return prompt
+        return path.read_text(encoding="utf-8")
+    if is_piped:
+        # It may be closed.
+        return sys.stdin.read() if sys.stdin else ""
+    return str(chosen.prompt)
 
 
 def _doctor(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:

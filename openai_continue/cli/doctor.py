@@ -99,7 +99,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
     finally:
         client.close()
     if not found.marks:
-        print(f"The endpoint gave no answer: {', '.join(found.errors)}", file=sys.stderr)
+        print(f"The endpoint gave no answer: {', '.join(found.errors)} ({server.address})", file=sys.stderr)
         return 1
     row = case.row
     if as_json:

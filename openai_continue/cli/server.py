@@ -105,9 +105,11 @@ def _key(names: list[str], host: str, *, is_needed: bool) -> str:
 
 def _reason(error: BaseException) -> str:
     """Return what the system said of a connection that failed, or "". Other causes may hold the key."""
+    looked_at: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and cause not in looked_at:
         if isinstance(cause, OSError) and cause.strerror:
             return f"{cause.strerror}; "
+        looked_at.append(cause)
         cause = cause.__cause__ or cause.__context__
     return ""

@@ -242,6 +242,8 @@ def _chunks(stream: openai.Stream[ChatCompletionChunk]) -> Iterator[ChatCompleti
     """Yield the chunks of a stream. What breaks it is raised as the SDK's error, by whatever it was noticed."""
     try:
         yield from stream
+    except openai.OpenAIError:
+        raise
     except reading_errors(stream.response) as error:
         raise transport_error(error, stream.response) from error
     except ValueError as error:
@@ -284,7 +286,9 @@ def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, pr
     }
     if not task.as_json:
         by = f"by {stopped_by}" if stopped_by else "off, for the stream has no end"
-        ended = {WHOLE: "whole", CUT: f"cut {by}", FAILED: "failed", READER_GONE: "not read"}.get(code, "interrupted")
+        ended = {WHOLE: "whole", CUT: f"cut {by}", FAILED: "failed", READER_GONE: "not written"}.get(
+            code, "interrupted"
+        )
         print(f"{ended}: {progress.line().plain}", file=sys.stderr)
         return
     if isinstance(progress.output, Kept):

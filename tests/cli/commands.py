@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,27 +18,35 @@ from openai_continue.testing import Emulator
 SECONDS = 60
 
 
-def started(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    """Start the command. ``env``: all variables that it gets."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "openai_continue", *arguments],
-        **{
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-            **options,
-            "env": {"PATH": "", **options.get("env", {})},
-        },
+def started(
+    *arguments: str, closed: int | None = None, terminal: int | None = None, **options: Any
+) -> subprocess.Popen[bytes]:
+    """
+    Start the command.
+
+    ``env``: all variables that it gets. ``closed``: a descriptor that is closed, such as 1. ``terminal``: the terminal
+    whose Ctrl-C it gets; it needs a session of its own.
+    """
+
+    def prepare() -> None:
         # A shell starts background jobs, perhaps this suite, with SIGINT ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if closed is not None:
+            os.close(closed)
+        if terminal is not None:
+            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    variables = {"PATH": "", **options.pop("env", {})}
+    command = [sys.executable, "-m", "openai_continue", *arguments]
+    return subprocess.Popen(command, **{**pipes, **options}, env=variables, preexec_fn=prepare)  # noqa: PLW1509
 
 
-def ran(*arguments: str, **options: Any) -> tuple[int, str, str]:
+def ran(*arguments: str, encoding: str = "utf-8", **options: Any) -> tuple[int, str, str]:
     """Run the command; return its exit code, what it printed on stdout, and on stderr."""
     with started(*arguments, **options) as process:
         out, err = process.communicate(timeout=SECONDS)
-    return process.returncode, (out or b"").decode(), (err or b"").decode()
+    return process.returncode, (out or b"").decode(encoding), (err or b"").decode()
 
 
 def writing(emulator: Emulator, *more: str, prompt: str = "Write it.", provider: str = "deepinfra") -> list[str]:

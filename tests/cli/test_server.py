@@ -137,9 +137,9 @@ def test_errors_name_the_address_and_no_key(monkeypatch: pytest.MonkeyPatch) -> 
     """What is said of an error has host and port, and neither the key nor a password of the address."""
     monkeypatch.setenv("OPENAI_API_KEY", SK)
     server = server_of("http://me:secret@127.0.0.1:9/v1?token=secret")
-    with openai.OpenAI(base_url=server.base_url, api_key=server.key, max_retries=0) as client:
-        with pytest.raises(openai.APIConnectionError) as raised:
-            client.models.list()
+    client = openai.OpenAI(base_url=server.base_url, api_key=server.key, max_retries=0)
+    with client, pytest.raises(openai.APIConnectionError) as raised:
+        client.models.list()
     said = server.said(raised.value)
 
     assert said == "APIConnectionError: Connection error. (Connection refused; http://127.0.0.1:9/v1)"
