@@ -71,6 +71,9 @@ class Running:
         shaped = cast(Json, as_chat(answer, holder=holder, is_text=False))
         if len(choices_of(shaped) or ()) != 1:
             return shaped
+        if self.choice is not None:
+            (item,) = choices_of(answer) or ({},)
+            self.choice.take_raw(as_string(item.get("text")) or "")
         shaped = self.reader.completion(shaped) if holder == "message" else self.reader.chunk(shaped)
         if self.reader.is_broken and self.choice is not None:
             self.choice.barred = "tool_call"
