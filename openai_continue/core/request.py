@@ -173,9 +173,11 @@ class Requests:
         if not choice.is_raw:
             return None
         tools = None if choice.calling or self._calls is None else self._tools(self._calls)
+        raw, text = self._raw, choice.answer.text + choice.thoughts_text
         return RawReader(
+            mark="" if raw is None or raw.mark in text else raw.mark,
             thinking=choice.thinking,
-            gap="" if self._raw is None or choice.closes_thoughts else self._raw.gap_after(choice.thoughts_text),
+            gap="" if raw is None or choice.closes_thoughts else raw.gap_after(choice.thoughts_text),
             tools=tools,
         )
 

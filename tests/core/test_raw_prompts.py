@@ -561,6 +561,62 @@ def test_nearly_the_right_template(kind: str, provider: str, drive: Drive) -> No
     assert noticed > len(caps) // 2
 
 
+OTHER = PLAIN.replace("<|im_start|>", "<|turn_start|>").replace("<|im_end|>", "<|turn_end|>")
+
+
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+def test_marks_that_are_written_out(is_streamed: bool) -> None:
+    """
+    A template in another syntax, of as many tokens, is noticed by its marks: a model whose own they are shows none.
+
+    Nothing of such a round is kept; what a stream has given out stays, and ends there.
+    """
+    for pieces in ([" three four", "<|turn_end|>\n<|turn_start|>user"], [" three four<|tur", "n_en", "d|>\n"]):
+        learned = Learned()
+        rounds = rounds_of(fox(stream=is_streamed), "vllm", chat_template=Template(OTHER), learned=learned)
+        out = _ask(rounds, {"content": "One two"}, is_raw=False, is_streamed=is_streamed)
+        out += _ask(rounds, *[{"text": piece} for piece in pieces], is_raw=True, is_streamed=is_streamed)
+        if is_streamed:
+            assert rounds.next_request() is None
+            out += rounds.last_chunks()
+            answer = Answer.of_chunks(out)
+            assert "unsupported" == answer.stopped_by
+            assert "<|turn_end|>" not in answer.text
+            assert answer.text.startswith("One two three four")
+        else:
+            out += _ask(rounds, {"content": " three."}, is_raw=False, is_streamed=False)
+            assert "One two three." == Answer.of_completion(rounds.completion()).text
+        assert learned.refuses_raw
+
+
+@pytest.mark.parametrize("said", ["messages", "answer"])
+def test_marks_that_are_spoken_of(said: str) -> None:
+    """An answer about chat templates may have the marks in its text."""
+    question = "What is <|turn_end|>?" if said == "messages" else "foxes?"
+    begun = "A mark " if said == "messages" else "<|turn_end|> is a mark "
+    rounds = rounds_of(fox(messages=[{"role": "user", "content": question}]), "vllm", chat_template=Template(OTHER))
+    _ask(rounds, {"content": begun}, is_raw=False, is_streamed=False)
+    _ask(rounds, {"text": "like <|turn_end|>."}, is_raw=True, is_streamed=False)
+    assert f"{begun}like <|turn_end|>." == Answer.of_completion(rounds.completion()).text
+
+
+def _ask(rounds: Rounds, *parts: Json, is_raw: bool, is_streamed: bool) -> list[Json]:
+    """Answer the next request of rounds with these parts; the first answer is cut."""
+    request = rounds.next_request()
+    assert request is not None
+    assert is_raw is request.is_raw
+    finish = "length" if request.number == 1 else "stop"
+    if not is_streamed:
+        text = "".join(part.get("text") or part.get("content") for part in parts)
+        item: Json = {"text": text} if is_raw else {"message": {"role": "assistant", "content": text}}
+        rounds.receive(request, {"id": "c", "choices": [{"index": 0, **item, "finish_reason": finish}]})
+        return []
+    items = [*(part if is_raw else {"delta": part} for part in parts), {"text": ""} if is_raw else {"delta": {}}]
+    chunks = [{"id": "c", "choices": [{"index": 0, **item, "finish_reason": None}]} for item in items]
+    chunks[-1]["choices"][0]["finish_reason"] = finish
+    return [out for chunk in chunks for out in rounds.feed(request, chunk)] + rounds.end_of_stream(request)
+
+
 DROPS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "nothing of the request": ("You are a helper.", [("user", "foxes?")]),
     "what the system says": ("{{ messages[-1].content }}", [("system", "Be kind."), ("user", "foxes?")]),
