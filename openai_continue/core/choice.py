@@ -17,6 +17,8 @@ from .tools import Calls
 from .turn import ENDS_OF_CALLS, Turn
 from .whole_fields import WholeFields
 
+# Characters of the beginning of a round that show what it begins with, though blanks come first.
+_OPENING = 8
 #: Nothing of such a round is part of the answer.
 NOT_CONTINUED = (
     Stopped.RESTARTED,
@@ -79,6 +81,10 @@ class Choice:
     closes_thoughts: bool = False
     #: Whether the running round has a raw prompt.
     is_raw: bool = False
+    #: Whether the server may leave out blanks of what the model has written.
+    loses_blanks: bool = True
+    #: The first characters that the running round has written after it, some more than were held back.
+    raw_opening: str = ""
     #: Whether the first round was one of another process, so that only its answer is known.
     is_resumed: bool = False
     #: The tool calls that came.
@@ -154,7 +160,7 @@ class Choice:
         ``thinking``: whether it continues the thoughts. ``document``: the JSON document so far, if the answer is one.
         """
         self.thinking, self._thought_anew, self.calling = thinking, False, self.turn is not None
-        self.called = 0
+        self.called, self.raw_opening = 0, ""
         if self.turn is not None:
             self.turn.start_round(seam)
             return
@@ -227,6 +233,12 @@ class Choice:
         if later and not self.thinking:
             message = reasoning.without_thoughts(message)
         self.fields.take(item, message, sent)
+
+    def take_raw(self, text: str) -> None:
+        """Note how the running round begins, which has a raw prompt."""
+        size = len(self.current.seam.held) + _OPENING
+        if len(self.raw_opening) < size:
+            self.raw_opening = (self.raw_opening + text)[:size]
 
     def collect(self, chunks: list[Json]) -> None:
         """Add the logprobs of chunks that are out, for the merged whole answer."""

@@ -32,6 +32,7 @@ def check_prompt(choice: Choice, tokens: int, *, reads_calls: bool) -> None:
     seam, closes = choice.current.seam, choice.closes_thoughts
     if choice.is_raw:
         least = _CALL if reads_calls else _TAG if choice.thinking or closes else _CUT
+        least = min(least, _most_left_out(choice, seam.held))
         if not _is_same_prompt(tokens, choice.context, choice.last_used, held=seam.held, least=least, closes=closes):
             choice.current.refuse_round(Stopped.WRONG_PROMPT)
     elif not closes and restart.opens_turn(tokens, choice.context, held=seam.held):
@@ -40,6 +41,24 @@ def check_prompt(choice: Choice, tokens: int, *, reads_calls: bool) -> None:
         missing = choice.context - tokens
         if missing > max(len(choice.thoughts_text) // _TOKEN, 8):
             choice.current.refuse_round(Stopped.WITHOUT_THOUGHTS)
+
+
+def _most_left_out(choice: Choice, held: str) -> int:
+    """
+    Return how many tokens a server may have left out before the running round: it begins with them.
+
+    Half a character, a tag and a call are several tokens, a blank is one. Blanks before thoughts and an answer are not
+    written again. ``held``: what was held back, and comes first. While a round has brought no more than that and
+    whitespace, it is not known.
+    """
+    opening = choice.raw_opening
+    rest = "" if held.startswith(opening) else opening.removeprefix(held)
+    new = rest.lstrip()[:1]
+    if not new or not new.isascii() or new in "<[{":
+        return _CALL
+    if choice.thoughts is not None:
+        return 2
+    return (2 if rest[0] == "\n" else 1) if choice.loses_blanks else 0
 
 
 def _is_same_prompt(  # noqa: PLR0913

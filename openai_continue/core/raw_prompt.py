@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,6 +41,8 @@ class Rendered:
     bos: str
     #: Whether the prompt lacks that token, because nothing says what it is.
     lacks_bos: bool
+    #: The mark that ends an answer, such as "<|im_end|>", or "". A server whose own it is never shows it.
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,8 @@ class RawPrompt(Prefill):
         self._provider = provider
         # Fields of the body that make the server read the prompt as it is.
         self._fields = fields or {}
+        #: A mark in the text that the model writes if the template is not its own, or "".
+        self.mark = ""
 
     @classmethod
     def of_chat(cls, body: Mapping[str, Any], provider: Provider, rendered: Rendered) -> RawPrompt | None:
@@ -157,7 +162,11 @@ class RawPrompt(Prefill):
         opened = rendered.prompt[len(bare) :] if bare.endswith(OPEN) else None
         strips, shown = provider.strips_thoughts, rendered.shows_thoughts
         form = ThinkForm(rendered.opening, rendered.closing, opened, strips, shown)
-        return cls(body, provider, start, form, fields)
+        made = cls(body, provider, start, form, fields)
+        # An answer about chat templates may have it in its text.
+        is_said = rendered.mark in json.dumps(body.get("messages"), ensure_ascii=False, default=str)
+        made.mark = "" if is_said else rendered.mark
+        return made
 
     def gap_after(self, thoughts: str) -> str:
         """Return the whitespace between these thoughts and the answer that the server leaves out."""

@@ -18,11 +18,13 @@ class RawReader:
     Reads the text of one round.
 
     ``thinking``: whether it begins within the thoughts. ``gap``: what is left out between them and the answer.
-    ``tools``: those that the model may call, or None. What may be half a tag or half of a call's beginning is kept; the
+    ``tools``: those that the model may call, or None. ``mark``: what shows that the prompt is not in the model's own
+    syntax, or "". What may be half a tag or half of a call's beginning is kept; the
     model writes it again if the round is cut there.
     """
 
-    def __init__(self, *, thinking: bool, gap: str, tools: Tools | None) -> None:
+    def __init__(self, *, thinking: bool, gap: str, tools: Tools | None, mark: str = "") -> None:
+        self._mark, self._seen = mark, ""
         self._thinking = thinking
         # What may still come of it.
         self._gap = gap if thinking else ""
@@ -42,6 +44,11 @@ class RawReader:
     def is_broken(self) -> bool:
         """Whether the model began a call that cannot be read."""
         return self._calls is not None and self._calls.is_broken
+
+    def shows_mark(self, text: str) -> bool:
+        """Whether the round has written the mark. ``text``: what it has written last."""
+        self._seen = self._seen[-len(self._mark) :] + text
+        return bool(self._mark) and self._mark in self._seen
 
     def chunk(self, chunk: Json) -> Json:
         """Return a chunk of raw text as a chat chunk."""

@@ -21,6 +21,7 @@ from .prefill import Hold, Prefill
 from .prompts import Start, choices_per_prompt, has_ids, is_text, prompts_of
 from .raw_prompt import RawPrompt, Rendered
 from .raw_reader import RawReader, ends_in_tag
+from .shown import shows_messages
 from .structured import Format, without_format
 from .tools import is_forced
 from .turn import Turn
@@ -82,8 +83,8 @@ class Requests:
         self._authors: dict[int, Prefill] = {}
         self._render = render if provider.continues_text else None
         self._raw: RawPrompt | None = None
-        #: Whether this call has found out that raw prompts cannot be used.
-        self.gave_up_raw = False
+        #: Why raw prompts cannot be used, if this call has found that out; else None.
+        self.gave_up_raw: str | None = None
         self._on_cut = settings.on_reasoning_cut
         # How the model writes tool calls, if those that were cut are continued; else None.
         self._calls = _call_syntax(body, provider, settings, is_raw=self._render is not None)
@@ -120,6 +121,8 @@ class Requests:
             return self._author_of_text(choice.index)
         if self._render is not None and self._raw is None:
             rendered = None if self.offers_tools and self._calls is None else self._render(self._body)
+            if rendered is not None and not shows_messages(rendered.prompt, self._body):
+                self.gave_up_raw, rendered = "the template does not show all messages of the request", None
             self._raw = None if rendered is None else RawPrompt.of_chat(self._body, self._provider, rendered)
             self._render = self._render if self._raw is not None else None
         return self.prefill if self._raw is None or self._learned.refuses_raw else self._raw
@@ -171,9 +174,11 @@ class Requests:
         if not choice.is_raw:
             return None
         tools = None if choice.calling or self._calls is None else self._tools(self._calls)
+        raw, text = self._raw, choice.answer.text + choice.thoughts_text
         return RawReader(
+            mark="" if raw is None or raw.mark in text else raw.mark,
             thinking=choice.thinking,
-            gap="" if self._raw is None or choice.closes_thoughts else self._raw.gap_after(choice.thoughts_text),
+            gap="" if raw is None or choice.closes_thoughts else raw.gap_after(choice.thoughts_text),
             tools=tools,
         )
 
@@ -229,7 +234,7 @@ class Requests:
         thinking = bool(thoughts) and not content
         answers = thinking and self._on_cut == "answer"
         choice.answers, choice.closes_thoughts = choice.answers or answers, answers
-        choice.is_raw = self.is_raw(choice)
+        choice.is_raw, choice.loses_blanks = self.is_raw(choice), self._provider.strips_thoughts is not False
         body, seam = author.write(
             body,
             content,
@@ -263,7 +268,8 @@ class Requests:
 
     def gives_up_raw(self) -> None:
         """Go on without raw prompts: the server does not take them, or reads another prompt than the first one."""
-        self._learned.refuses_raw = self.gave_up_raw = True
+        self._learned.refuses_raw = True
+        self.gave_up_raw = "from now on: the server takes no raw prompt, or reads another one than the template gives"
 
     def concedes(self, said: str) -> bool:
         """

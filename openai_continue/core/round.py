@@ -14,6 +14,7 @@ from .jsons import Json, as_object, as_string
 from .limit import Limit
 from .prompt_check import check_prompt
 from .raw_reader import RawReader
+from .seam import Stopped
 from .text_shape import as_chat
 from .usage import usage_of
 
@@ -76,6 +77,12 @@ class Running:
         shaped = cast(Json, as_chat(answer, holder=holder, is_text=False))
         if len(choices_of(shaped) or ()) != 1:
             return shaped
+        if self.choice is not None:
+            (item,) = choices_of(answer) or ({},)
+            text = as_string(item.get("text")) or ""
+            self.choice.take_raw(text)
+            if self.reader.shows_mark(text) and self.choice.stopped in {None, Stopped.REFUSED}:
+                self.choice.current.refuse_round(Stopped.WRONG_PROMPT)
         shaped = self.reader.completion(shaped) if holder == "message" else self.reader.chunk(shaped)
         if self.reader.is_broken and self.choice is not None:
             self.choice.barred = "tool_call"

@@ -127,8 +127,8 @@ class Rounds:
         return self.answer.stopped_by or "length"
 
     @property
-    def gave_up_raw(self) -> bool:
-        """Whether this call has found out that raw prompts cannot be used."""
+    def gave_up_raw(self) -> str | None:
+        """Why raw prompts cannot be used, if this call has found that out; else None."""
         return self._requests.gave_up_raw
 
     @property
@@ -183,8 +183,8 @@ class Rounds:
                 choice.take_item(item, later=False)
                 running.take_end(choice, item)
         else:
-            running.check_prompt()
             answer = running.read(answer, "message")
+            running.check_prompt()
             items = choices_of(answer) or items
             answer, item, fault = without_errors(answer, items[0])
             running.choice.take_item(item, later=True, sent=self.answer.sent_ids(answer))

@@ -120,13 +120,10 @@ class Call:
         return fits
 
     def _log_template(self) -> None:
-        """Log that the chat template is not used any more, if this call found out why."""
-        if self.plan.template is not None and self.rounds.gave_up_raw:
-            logger.warning(
-                "the setting template is not used for %s from now on: the server takes no raw prompt, or reads another "
-                "prompt than the template gives",
-                self.body.get("model"),
-            )
+        """Log why the chat template is not used, if this call found it out."""
+        reason = self.rounds.gave_up_raw
+        if self.plan.template is not None and reason is not None:
+            logger.warning("the setting template is not used for %s: %s", self.body.get("model"), reason)
 
     def report_rounds(self) -> None:
         """Log the rounds that are new and give them to ``on_round``; do nothing if the call is not continued."""

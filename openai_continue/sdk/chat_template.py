@@ -29,6 +29,8 @@ _THOUGHTS, _ANSWER = "thoughts-of-openai-continue", "answer-of-openai-continue"
 _UNKNOWN = "token-of-openai-continue"
 # What Qwen, DeepSeek and others write around thoughts, if the template does not show it.
 _OPENING, _CLOSING = f"{OPEN}\n", f"\n{CLOSE}\n\n"
+# What ends an answer: "<|im_end|>", "</s>".
+_MARK = re.compile(r"\s*<[^<>\n]{2,40}>")
 # A tag of the transformers library: it marks what the model generates.
 _GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 
@@ -80,27 +82,40 @@ class Template:
             logger.warning("the chat template prints eos_token; give the folder that has its tokenizer_config.json too")
             return None
         bos = self.tokens.get("bos_token") or ""
-        around = self._around_thoughts(template, messages, prompt, {**now, **values})
+        whole = _with_answer(template, messages, {**now, **values})
+        around = _around_thoughts(whole, prompt)
         opening, closing = around or ("" if prompt.rstrip().endswith(OPEN) else _OPENING, _CLOSING)
         lacks_bos = "bos_token" in source and not bos
         shown = around is not None
-        return Rendered(prompt, opening, closing, shown, bos if bos and prompt.startswith(bos) else "", lacks_bos)
+        mark = _MARK.match(whole.partition(_ANSWER)[2])
+        return Rendered(
+            prompt=prompt,
+            opening=opening,
+            closing=closing,
+            shows_thoughts=shown,
+            bos=bos if bos and prompt.startswith(bos) else "",
+            lacks_bos=lacks_bos,
+            mark="" if mark is None or _UNKNOWN in mark[0] else mark[0].lstrip(),
+        )
 
-    def _around_thoughts(
-        self, template: Any, messages: list[Json], prompt: str, values: Mapping[str, Any]
-    ) -> tuple[str, str] | None:
-        """Return what stands before and after the thoughts of an answer, or None if the template drops them."""
-        answer = {"role": "assistant", "content": _ANSWER, "reasoning_content": _THOUGHTS}
-        try:
-            whole = str(template.render(messages=[*messages, answer], add_generation_prompt=False, **values))
-        except Exception:
-            whole = ""
-        before, found, after = whole.partition(_THOUGHTS)
-        closing, ends, _ = after.partition(_ANSWER)
-        if not found or not ends:
-            return None
-        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, prompt, strict=False)))
-        return before[common:], closing
+
+def _with_answer(template: Any, messages: list[Json], values: Mapping[str, Any]) -> str:
+    """Return what the template makes of the messages and an answer with thoughts, or "" if it refuses them."""
+    answer = {"role": "assistant", "content": _ANSWER, "reasoning_content": _THOUGHTS}
+    try:
+        return str(template.render(messages=[*messages, answer], add_generation_prompt=False, **values))
+    except Exception:
+        return ""
+
+
+def _around_thoughts(whole: str, prompt: str) -> tuple[str, str] | None:
+    """Return what stands before and after the thoughts of an answer, or None if the template drops them."""
+    before, found, after = whole.partition(_THOUGHTS)
+    closing, ends, _ = after.partition(_ANSWER)
+    if not found or not ends:
+        return None
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, prompt, strict=False)))
+    return before[common:], closing
 
 
 @lru_cache(maxsize=32)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import openai
+from anyio import to_thread
 from openai._compat import model_copy
 
 from ..core.rounds import REFUSED
@@ -29,6 +30,7 @@ from .options import (
     folds,
     is_own,
     journaled,
+    may_have_template,
     options_that_fit,
     plan_of,
     take_plan,
@@ -70,6 +72,7 @@ async def arequest(
     wrapped: Callable[..., Any], client: Any, settings: Continuation | None, cast_to: Any, options: Any, **kwargs: Any
 ) -> Any:
     """Async twin of ``request``."""
+    await _read_template(client, options, settings)
     options, plan = journaled(client, options, settings)
     with _Journaled(plan):
         if _has_rounds(plan):
@@ -80,6 +83,13 @@ async def arequest(
             with attempts:
                 return await wrapped(cast_to, attempts.options, **kwargs)
         raise attempts.error
+
+
+async def _read_template(client: Any, options: Any, settings: Continuation | None) -> None:
+    """Read the chat template of a call in a thread, so that it is known when the request is built."""
+    body = body_of(options) if may_have_template(options, settings) else None
+    if body is not None:
+        await to_thread.run_sync(plan_of, client, options, body, settings)
 
 
 def _has_rounds(plan: Plan | None) -> bool:

@@ -144,6 +144,14 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     return Plan(copied(body), provider, wanted, _learned(client, model, is_text=is_text(body)), template=template)
 
 
+def may_have_template(options: Any, base: Continuation | None) -> bool:
+    """Whether the plan of a call may have a chat template, whose file is read, or which the Hub is asked for."""
+    if base is None:
+        return False
+    wishes = ((given or {}).get(KEY) for given in (options.extra_json, as_object(options.json_data)))
+    return base.template is not None or any(isinstance(wish, (Mapping, Continuation)) for wish in wishes)
+
+
 def journaled(client: Any, options: Any, base: Continuation | None) -> tuple[Any, Plan | None]:
     """
     Return the options of a call with the plan in them, and the plan, if the call has a journal or a budget in time.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,7 @@ from openai_continue.core.call_reader import Reader
 from openai_continue.core.learned import Learned
 from openai_continue.core.round import Failure
 from openai_continue.core.rounds import Rounds
+from openai_continue.core.shown import shows_messages
 from openai_continue.providers import named
 from openai_continue.sdk.chat_template import Template
 from openai_continue.testing import Habits
@@ -502,6 +504,172 @@ def test_another_template(more: str, less: int, name: str, drive: Drive) -> None
     server.bodies.clear()
     goes_on(drive(server, body, provider=provider, chat_template=template, learned=learned), server, body)
     assert all("messages" in later for later in server.bodies)
+
+
+#: Chat templates that make nearly as many tokens of a short question as PLAIN does; its prompt has 10.
+NEARLY = {
+    "another syntax": "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: ",
+    "no marks": PLAIN.replace("<|im_end|>", "").replace("<|im_start|>", ""),
+    "no header": PLAIN.replace("<|im_start|>assistant\n", ""),
+    "no syntax": "{{ messages[0].content }}",
+    "a word more": "Question: " + PLAIN,
+}
+
+
+class Lenient(Served):
+    """A server whose model goes on after any prompt that ends in its text."""
+
+    def _written(self, body: Json) -> tuple[list[str], str, Json]:
+        tokens, prompt = tokens_of(self._form.raw), body.get("prompt")
+        own = self.prompt(self.bodies[0] if self.bodies else body)
+        if prompt is None or prompt.startswith(own):
+            return super()._written(body)
+        self.bodies.append(body)
+        count = next(n for n in range(len(tokens), -1, -1) if prompt.endswith("".join(tokens[:n])))
+        usage = {"prompt_tokens": len(tokens_of(prompt)), "completion_tokens": len(tokens) - count}
+        return tokens[count:], "stop", usage
+
+
+@drives
+def test_one_token_fewer(drive: Drive) -> None:
+    """Where the server keeps all that the model writes, one token is enough to notice another template."""
+    for cap in range(4, 20):
+        learned = Learned()
+        server = Lenient(Form(PLAIN, "one two three " * 9), "vllm", cap, 10**6)
+        template = Template(PLAIN.replace("<|im_end|>", ""))
+        answer: Answer | None = None
+        with suppress(AssertionError):
+            # The chat goes on as a chat, which this server does not know.
+            answer = drive(server, fox(), provider="vllm", chat_template=template, learned=learned)
+        assert learned.refuses_raw, cap
+        assert answer is None or "unsupported" == answer.stopped_by
+
+
+@drives
+@pytest.mark.parametrize("provider", ["vllm", "llama.cpp"])
+@pytest.mark.parametrize("kind", NEARLY)
+def test_nearly_the_right_template(kind: str, provider: str, drive: Drive) -> None:
+    """A wrong template that makes a few tokens fewer, or more, is noticed too, after most cuts."""
+    noticed, caps = 0, range(3, 25)
+    for cap in caps:
+        server = Lenient(Form(PLAIN, ANSWER), provider, cap, 10**6)
+        learned = Learned()
+        with suppress(AssertionError):
+            # The chat goes on as a chat, which this server does not know.
+            drive(server, fox(), provider=provider, chat_template=Template(NEARLY[kind]), learned=learned)
+        noticed += learned.refuses_raw
+    assert noticed > len(caps) // 2
+
+
+OTHER = PLAIN.replace("<|im_start|>", "<|turn_start|>").replace("<|im_end|>", "<|turn_end|>")
+
+
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+def test_marks_that_are_written_out(is_streamed: bool) -> None:
+    """
+    A template in another syntax, of as many tokens, is noticed by its marks: a model whose own they are shows none.
+
+    Nothing of such a round is kept; what a stream has given out stays, and ends there.
+    """
+    for pieces in ([" three four", "<|turn_end|>\n<|turn_start|>user"], [" three four<|tur", "n_en", "d|>\n"]):
+        learned = Learned()
+        rounds = rounds_of(fox(stream=is_streamed), "vllm", chat_template=Template(OTHER), learned=learned)
+        out = _ask(rounds, {"content": "One two"}, is_raw=False, is_streamed=is_streamed)
+        out += _ask(rounds, *[{"text": piece} for piece in pieces], is_raw=True, is_streamed=is_streamed)
+        if is_streamed:
+            assert rounds.next_request() is None
+            out += rounds.last_chunks()
+            answer = Answer.of_chunks(out)
+            assert "unsupported" == answer.stopped_by
+            assert "<|turn_end|>" not in answer.text
+            assert answer.text.startswith("One two three four")
+        else:
+            out += _ask(rounds, {"content": " three."}, is_raw=False, is_streamed=False)
+            assert "One two three." == Answer.of_completion(rounds.completion()).text
+        assert learned.refuses_raw
+
+
+@pytest.mark.parametrize("said", ["messages", "answer"])
+def test_marks_that_are_spoken_of(said: str) -> None:
+    """An answer about chat templates may have the marks in its text."""
+    question = "What is <|turn_end|>?" if said == "messages" else "foxes?"
+    begun = "A mark " if said == "messages" else "<|turn_end|> is a mark "
+    rounds = rounds_of(fox(messages=[{"role": "user", "content": question}]), "vllm", chat_template=Template(OTHER))
+    _ask(rounds, {"content": begun}, is_raw=False, is_streamed=False)
+    _ask(rounds, {"text": "like <|turn_end|>."}, is_raw=True, is_streamed=False)
+    assert f"{begun}like <|turn_end|>." == Answer.of_completion(rounds.completion()).text
+
+
+def _ask(rounds: Rounds, *parts: Json, is_raw: bool, is_streamed: bool) -> list[Json]:
+    """Answer the next request of rounds with these parts; the first answer is cut."""
+    request = rounds.next_request()
+    assert request is not None
+    assert is_raw is request.is_raw
+    finish = "length" if request.number == 1 else "stop"
+    if not is_streamed:
+        text = "".join(part.get("text") or part.get("content") for part in parts)
+        item: Json = {"text": text} if is_raw else {"message": {"role": "assistant", "content": text}}
+        rounds.receive(request, {"id": "c", "choices": [{"index": 0, **item, "finish_reason": finish}]})
+        return []
+    items = [*(part if is_raw else {"delta": part} for part in parts), {"text": ""} if is_raw else {"delta": {}}]
+    chunks = [{"id": "c", "choices": [{"index": 0, **item, "finish_reason": None}]} for item in items]
+    chunks[-1]["choices"][0]["finish_reason"] = finish
+    return [out for chunk in chunks for out in rounds.feed(request, chunk)] + rounds.end_of_stream(request)
+
+
+DROPS: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "nothing of the request": ("You are a helper.", [("user", "foxes?")]),
+    "what the system says": ("{{ messages[-1].content }}", [("system", "Be kind."), ("user", "foxes?")]),
+    "the last question": ("{{ messages[0].content }}", [("user", "foxes?"), ("assistant", "Red."), ("user", "more?")]),
+    "what came before": ("{{ messages[-1].content }}", [("user", "foxes?"), ("assistant", "Red."), ("user", "more?")]),
+    "all but the last": ("{% for m in messages[:-1] %}{{ m.content }}{% endfor %}", [("user", "foxes?"), ("user", "hares?")]),
+    "the order": ("{% for m in messages[::-1] %}{{ m.content }}{% endfor %}", [("user", "foxes?"), ("user", "hares?")]),
+    "what a tool said": ("{% for m in messages if m.role != 'tool' %}{{ m.content }}{% endfor %}", [("tool", "12"), ("user", "foxes?")]),
+    "half of a text": ("{{ messages[0].content[:3] }}", [("user", "foxes?")]),
+    "a text that it says once": ("{{ messages[0].content }}", [("user", "foxes?"), ("assistant", "Red."), ("user", "foxes?")]),
+}  # fmt: skip
+
+
+@drives
+@pytest.mark.parametrize("case", DROPS)
+def test_templates_that_drop_messages(case: str, drive: Drive) -> None:
+    """A template that does not show what was said is not used: no request is made with it."""
+    template, said = DROPS[case]
+    body = fox(messages=[{"role": role, "content": content} for role, content in said])
+    server = Engine(cap=30, tokens=80)
+    goes_on(drive(server, body, chat_template=Template(template)), server, body)
+    assert all("messages" in one for one in server.bodies)
+
+
+SHOWN: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "trimmed": ("{{ messages[0].content | trim }}", [("user", "  foxes?\n")]),
+    "as JSON": ("{{ messages[0].content | tojson }}", [("user", 'the "é"\n\tfoxes?')]),
+    "as ASCII": ("{{ messages[0].content | tojson(ensure_ascii=true) }}", [("user", 'the "é"\n foxes?')]),
+    "indented": ("{{ messages[0].content | indent(4) }}", [("user", "a\nb\n  c")]),
+    "without thoughts": ("{{ messages[0].content.split('</think>')[-1] }}{{ messages[1].content }}", [("assistant", "<think>Hm</think>\nRed."), ("user", "more?")]),
+    "the system last": ("{{ messages[1].content }}{{ messages[0].content }}", [("system", "Be kind."), ("user", "foxes?")]),
+    "the system first": ("{{ messages[1].content }}{{ messages[0].content }}", [("user", "foxes?"), ("system", "Be kind.")]),
+    "equal texts": ("{% for m in messages %}{{ m.content }}|{% endfor %}", [("user", "a"), ("assistant", "a"), ("user", "a")]),
+    "blank texts": ("{{ messages[1].content }}", [("system", " "), ("user", "foxes?")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SHOWN)
+def test_templates_that_show_messages(case: str) -> None:
+    """What templates of real models do to a text is no reason not to use one."""
+    template, said = SHOWN[case]
+    body = fox(messages=[{"role": role, "content": content} for role, content in said])
+    made = Template(template).render(body, DAY)
+    assert made is not None
+    assert shows_messages(made.prompt, body)
+
+
+def test_calls_need_not_be_shown() -> None:
+    """Templates leave out the text beside a call; a list of one text is a text."""
+    call = {"role": "assistant", "content": "I call.", "tool_calls": [{"type": "function"}]}
+    parts = {"role": "user", "content": [{"type": "text", "text": "foxes?"}]}
+    assert shows_messages("foxes?", {"messages": [parts, call, {"role": "assistant", "content": None}]})
+    assert not shows_messages("hares?", {"messages": [parts]})
 
 
 @drives

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from openai_continue import Continuation, SettingsError, report_of
+from openai_continue.sdk import template_files
 from openai_continue.testing import Emulator, Fault, Habits
 from tests.live.test_text_completions import Lossy, check_killed, how, settings_for
 from tests.support.answers import Answer, live, outcome
 from tests.support.bodies import ask
 from tests.support.engine import Engine
-from tests.support.ways import OUR_SYNC, Way, settled, sync_and_async, two_ways
+from tests.support.ways import OUR_ASYNC, OUR_SYNC, Way, settled, sync_and_async, two_ways
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -306,6 +308,33 @@ async def test_file_that_is_not_there(way: Way, streamed: bool, path: Path) -> N
         assert isinstance(seen.error, SettingsError)
         assert path.name in str(seen.error)
         assert [] == emulator.requests
+
+
+@pytest.mark.parametrize("per_call", [False, True], ids=["of the client", "of a call"])
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_no_template_is_read_on_an_event_loop(
+    streamed: bool, per_call: bool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The template is read in a thread, so that the event loop never waits for a disk or the Hub."""
+    provider, habits = KINDS["qwen3"]
+    wish = {"template": written(path, habits)}
+    reading: list[int] = []
+    read = template_files._read
+
+    def noted(file: Path) -> str:
+        reading.append(threading.get_ident())
+        return read(file)
+
+    monkeypatch.setattr(template_files, "_read", noted)
+    with Emulator(cap=CAP, habits=habits) as emulator:
+        settings = Continuation(provider=provider, template=None if per_call else wish["template"])
+        client = OUR_ASYNC.client(emulator.base_url, continuation=settings)
+        body = {**BODY, "extra_body": {"continuation": wish}} if per_call else BODY
+        answer = await live(client, body, streamed=streamed)
+        await settled(client.close())
+        assert (emulator.uncapped(BODY), "stop") == (answer.text, answer.finish_reason)
+    assert reading
+    assert threading.get_ident() not in reading
 
 
 @two_ways
