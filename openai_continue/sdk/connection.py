@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from typing import Any
 
 import anyio
@@ -17,11 +18,14 @@ import openai
 from openai import _base_client  # pyright: ignore[reportPrivateUsage]
 from openai._base_client import AsyncAPIClient, SyncAPIClient
 
+from ..core.recovery import wait_before_heal
 from ..core.round import Request
 from ..switches import disabled
+from .bounded import abounded, bounded
 from .call import Call
-from .errors import got_nothing
+from .errors import OverlongRoundError, got_nothing, reading_errors, transport_error
 from .redirects import Redirects
+from .response import elapsed, with_content
 
 #: Seconds that a server gets between ``[DONE]`` and the end of its stream, so that its connection is used again.
 PATIENCE = 0.1
@@ -29,53 +33,97 @@ PATIENCE = 0.1
 _GLANCE = 0.05
 
 
-def send(call: Call, request: Request, *, stream: bool) -> Any:
+def send(call: Call, request: Request) -> Any:
     """
-    Send a further round; return its bare HTTP response. Raise whatever keeps the SDK from it.
+    Send a further round; return its bare HTTP response, unread. Raise whatever keeps the SDK from it.
 
     A request that got nothing at all is sent once more, at once: llama-server closes the connection of each stream
     without a word, so that the next round meets a closed one.
     """
-    recorded = call.recorded(request, read=not stream)
+    recorded = call.recorded(request)
     if recorded is not None:
         return recorded
     with disabled():
         try:
-            return _request(call, request, stream=stream)
+            return _request(call, request)
         except openai.APIConnectionError as error:
             if not got_nothing(error):
                 raise
-        return _request(call, request, stream=stream)
+        return _request(call, request)
 
 
-async def asend(call: Call, request: Request, *, stream: bool) -> Any:
+async def asend(call: Call, request: Request) -> Any:
     """Async twin of ``send``."""
-    recorded = call.recorded(request, read=not stream)
+    recorded = call.recorded(request)
     if recorded is not None:
         return recorded
     with disabled():
         try:
-            return await _arequest(call, request, stream=stream)
+            return await _arequest(call, request)
         except openai.APIConnectionError as error:
             if not got_nothing(error):
                 raise
-        return await _arequest(call, request, stream=stream)
+        return await _arequest(call, request)
 
 
-def _request(call: Call, request: Request, *, stream: bool) -> Any:
+def send_whole(call: Call, request: Request) -> Any:
+    """Send a further round and read its whole response. What breaks meanwhile is sent again, as the SDK does."""
+    tries = 0
+    while True:
+        response = send(call, request)
+        try:
+            return _read(response, b"".join(bounded(response, call.most_bytes(request))))
+        except reading_errors(response) as error:
+            _raise_last(error, response, is_last=tries == call.max_retries)
+        finally:
+            response.close()
+        tries += 1
+        time.sleep(wait_before_heal(tries))
+
+
+async def asend_whole(call: Call, request: Request) -> Any:
+    """Async twin of ``send_whole``."""
+    tries = 0
+    while True:
+        response = await asend(call, request)
+        try:
+            pieces = abounded(response, call.most_bytes(request))
+            return _read(response, b"".join([piece async for piece in pieces]))
+        except reading_errors(response) as error:
+            _raise_last(error, response, is_last=tries == call.max_retries)
+        finally:
+            await response.aclose()
+        tries += 1
+        await anyio.sleep(wait_before_heal(tries))
+
+
+def _read(response: Any, content: bytes) -> Any:
+    made = with_content(response, content, read=True)
+    made.elapsed = elapsed(response)
+    return made
+
+
+def _raise_last(error: Exception, response: Any, *, is_last: bool) -> None:
+    """Raise the SDK's error for one of reading, if the request is not made again."""
+    raised = transport_error(error, response)
+    if is_last or isinstance(raised, OverlongRoundError):
+        raise raised
+
+
+def _request(call: Call, request: Request) -> Any:
     """Make the SDK send a further round, which follows no redirect to another host."""
     redirects = Redirects(call, call.options_of(request))
     while True:
         with redirects:
-            return SyncAPIClient.request(call.client, _response_type(), redirects.options, stream=stream)
+            return SyncAPIClient.request(call.client, _response_type(), redirects.options, stream=True)
 
 
-async def _arequest(call: Call, request: Request, *, stream: bool) -> Any:
+async def _arequest(call: Call, request: Request) -> Any:
     """Async twin of ``_request``."""
     redirects = Redirects(call, call.options_of(request))
     while True:
         with redirects:
-            return await AsyncAPIClient.request(call.client, _response_type(), redirects.options, stream=stream)
+            return await AsyncAPIClient.request(call.client, _response_type(), redirects.options, stream=True)
 
 
 def pause(event: threading.Event, seconds: float) -> bool:
