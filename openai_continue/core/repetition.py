@@ -19,10 +19,11 @@ def is_looping(text: str, round_characters: int) -> bool:
     length = max(LOOP_CHARACTERS, round_characters)
     if len(text) < length:
         return False
+    longest_block = length // LOOP_REPEATS
+    # Without a copy of the text, which may be large.
+    if text.rfind(text[-_SAMPLE:], len(text) - longest_block - _SAMPLE, len(text) - 1) < 0:
+        return False
     # Reversed, so that what repeats at the end of the answer repeats at the beginning of this.
     end = text[: -length - 1 : -1]
-    longest_block = length // LOOP_REPEATS
-    if end.find(end[:_SAMPLE], 1, longest_block + _SAMPLE) < 0:
-        return False
     block = end.find(end[: length - longest_block], 1)
     return 0 < block <= longest_block and end.startswith(end[block:])

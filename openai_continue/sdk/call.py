@@ -12,6 +12,7 @@ from typing import Any
 
 from ..core.jsons import Json
 from ..core.round import Request
+from ..core.round_size import most_bytes
 from ..report import Round
 from . import clock
 from .options import Plan, later_options
@@ -65,14 +66,22 @@ class Call:
         """Return the SDK's options for a further round."""
         return later_options(self.client, self.options, request.body, is_raw=request.is_raw)
 
-    def recorded(self, request: Request, *, read: bool) -> Any:
-        """Return the response to a request that the journal has, or None. ``read``: whether its body is read."""
+    def most_bytes(self, request: Request) -> int:
+        """Return how many bytes the response to the request of a further round may have."""
+        return most_bytes(request.body, self.plan.provider.cap)
+
+    @property
+    def max_retries(self) -> int:
+        """How often the SDK makes a request again."""
+        retries: int = self.options.get_max_retries(self.client.max_retries)
+        return retries
+
+    def recorded(self, request: Request) -> Any:
+        """Return the response to a request that the journal has, or None."""
         response = (
             None if self.journal is None else self.journal.response(request.number, self._http_request, request.body)
         )
         self._note_resumed()
-        if response is not None and read:
-            response.read()
         return response
 
     def _note_resumed(self) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
@@ -21,9 +21,11 @@ from openai._base_client import AsyncAPIClient, SyncAPIClient
 
 from ..core.round import Request
 from ..switches import disabled
+from .bounded import abounded, bounded
 from .call import Call
-from .errors import transport_error
+from .errors import reading_errors, transport_error
 from .redirects import Redirects
+from .response import elapsed, with_content
 from .retries import Tries
 
 #: Seconds that a server gets between ``[DONE]`` and the end of its stream, so that its connection is used again.
@@ -32,21 +34,51 @@ PATIENCE = 0.1
 _GLANCE = 0.05
 
 
-def send(call: Call, request: Request, *, stream: bool) -> Any:
-    """
-    Send a further round; return its bare HTTP response. Raise whatever keeps the SDK from it.
+def send(call: Call, request: Request) -> Any:
+    """Send a further round; return its bare HTTP response, unread. Raise whatever keeps the SDK from it."""
+    recorded = call.recorded(request)
+    return _send(call, Tries(call, request)) if recorded is None else recorded
 
-    A whole answer is read here if the time for it is bound, because a timeout of httpx holds for each read only.
-    """
-    recorded = call.recorded(request, read=not stream)
-    if recorded is not None:
-        return recorded
-    tries, reads = Tries(call, request), not stream and call.left() is not None
+
+async def asend(call: Call, request: Request) -> Any:
+    """Async twin of ``send``."""
+    recorded = call.recorded(request)
+    return await _asend(call, Tries(call, request)) if recorded is None else recorded
+
+
+def send_whole(call: Call, request: Request) -> Any:
+    """Send a further round; return its response, read. What breaks off meanwhile is sent again, as the SDK does."""
+    recorded, tries = call.recorded(request), Tries(call, request)
+    while True:
+        response = _send(call, tries) if recorded is None else recorded
+        try:
+            return _read(call, request, response)
+        except openai.OpenAIError as error:
+            seconds = tries.wait(error, has_begun=True)
+            if seconds is None:
+                raise
+        time.sleep(seconds)
+
+
+async def asend_whole(call: Call, request: Request) -> Any:
+    """Async twin of ``send_whole``."""
+    recorded, tries = call.recorded(request), Tries(call, request)
+    while True:
+        response = await _asend(call, tries) if recorded is None else recorded
+        try:
+            return await _aread(call, request, response)
+        except openai.OpenAIError as error:
+            seconds = tries.wait(error, has_begun=True)
+            if seconds is None:
+                raise
+        await anyio.sleep(seconds)
+
+
+def _send(call: Call, tries: Tries) -> Any:
     with disabled():
         while True:
             try:
-                response = _request(call, tries.options(), stream=stream or reads)
-                return _read(call, response) if reads else response
+                return _request(call, tries.options())
             except openai.OpenAIError as error:
                 seconds = tries.wait(error)
                 if seconds is None:
@@ -54,17 +86,12 @@ def send(call: Call, request: Request, *, stream: bool) -> Any:
             time.sleep(seconds)
 
 
-async def asend(call: Call, request: Request, *, stream: bool) -> Any:
-    """Async twin of ``send``."""
-    recorded = call.recorded(request, read=not stream)
-    if recorded is not None:
-        return recorded
-    tries = Tries(call, request)
+async def _asend(call: Call, tries: Tries) -> Any:
     with disabled():
         while True:
             try:
                 with anyio.fail_after(call.left()):
-                    return await _arequest(call, tries.options(), stream=stream)
+                    return await _arequest(call, tries.options())
             except openai.OpenAIError as error:
                 seconds = tries.wait(error)
                 if seconds is None:
@@ -72,36 +99,54 @@ async def asend(call: Call, request: Request, *, stream: bool) -> Any:
             await anyio.sleep(seconds)
 
 
-def _request(call: Call, options: Any, *, stream: bool) -> Any:
+def _request(call: Call, options: Any) -> Any:
     """Make the SDK send a further round, which follows no redirect to another host."""
     redirects = Redirects(call, options)
     while True:
         with redirects:
-            return SyncAPIClient.request(call.client, _response_type(), redirects.options, stream=stream)
+            return SyncAPIClient.request(call.client, _response_type(), redirects.options, stream=True)
 
 
-async def _arequest(call: Call, options: Any, *, stream: bool) -> Any:
+async def _arequest(call: Call, options: Any) -> Any:
     """Async twin of ``_request``."""
     redirects = Redirects(call, options)
     while True:
         with redirects:
-            return await AsyncAPIClient.request(call.client, _response_type(), redirects.options, stream=stream)
+            return await AsyncAPIClient.request(call.client, _response_type(), redirects.options, stream=True)
 
 
-def _read(call: Call, response: Any) -> Any:
+def _read(call: Call, request: Request, response: Any) -> Any:
     """Return a response whose body is read. Raise the SDK's error if that fails, or takes longer than what is left."""
     watch = Watch()
     watch.start(response, call.left())
     try:
-        response.read()
-    except Exception as error:
+        content = b"".join(bounded(response, call.most_bytes(request)))
+    except reading_errors(response) as error:
         raise transport_error(error, response) from error
     finally:
         watch.stop()
         response.close()
     if watch.is_late:
         raise openai.APITimeoutError(request=response.request)
-    return response
+    return _with_body(response, content)
+
+
+async def _aread(call: Call, request: Request, response: Any) -> Any:
+    """Async twin of ``_read``."""
+    try:
+        with anyio.fail_after(call.left()):
+            content = b"".join([piece async for piece in abounded(response, call.most_bytes(request))])
+    except reading_errors(response) as error:
+        raise transport_error(error, response) from error
+    finally:
+        await response.aclose()
+    return _with_body(response, content)
+
+
+def _with_body(response: Any, content: bytes) -> Any:
+    made = with_content(response, content, read=True)
+    made.elapsed = elapsed(response)
+    return made
 
 
 class Watch:
@@ -140,12 +185,16 @@ class Watch:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-async def timely(call: Call, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Give the pieces of a response until the time of the call is up. A ``Watch`` does the same for sync ones."""
+async def timely(left: Callable[[], float | None], pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """
+    Give the pieces of a response until its time is up. A ``Watch`` does the same for sync ones.
+
+    ``left``: returns how many seconds are left; None for no limit.
+    """
     is_over = False
     while not is_over:
         piece = None
-        with anyio.move_on_after(call.left()):
+        with anyio.move_on_after(left()):
             piece = await anext(pieces, None)
         is_over = piece is None
         if piece is not None:

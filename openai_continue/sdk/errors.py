@@ -31,6 +31,14 @@ class RedirectError(openai.APIStatusError):
         super().__init__(message, response=response, body=None)
 
 
+class OverlongRoundError(openai.APIConnectionError):
+    """A further round brought more bytes than its tokens can have. It was not read on."""
+
+    def __init__(self, request: Any) -> None:
+        message = "a further round brought more bytes than its tokens can have; it was not read to its end"
+        super().__init__(message=message, request=request)
+
+
 def failure_of(error: Exception | None, request_id: str | None = None, *, broke_off: bool = False) -> Failure:
     """
     Return an error as plain data for the core. None: a stream ended without its end mark.
@@ -43,6 +51,8 @@ def failure_of(error: Exception | None, request_id: str | None = None, *, broke_
     if isinstance(error, openai.APIStatusError):
         said = f"{error.message} {error.body}"
         return Failure(type(error).__name__, error.status_code, error.request_id, said, " ".join(_messages(error.body)))
+    if isinstance(error, OverlongRoundError):
+        return Failure(type(error).__name__, request_id=request_id, note=error.message)
     kind = openai.APIConnectionError if error is None else type(error)
     return Failure(kind.__name__, request_id=request_id, broke_off=broke_off)
 

@@ -51,7 +51,7 @@ def folded(call: Call, response: Any, *, is_unread: bool) -> Any:
         time.sleep(wait_before_heal(tries))
         # The first request says how the caller wants the answer.
         call, first = call.again(), response.request
-        response = send(call, call.first_request(), stream=True)
+        response = send(call, call.first_request())
         response.request = first
     # The server does not stream. A hook may have read its answer.
     is_read = response.is_stream_consumed
@@ -78,7 +78,7 @@ async def afolded(call: Call, response: Any, *, is_unread: bool) -> Any:
         tries += 1
         await anyio.sleep(wait_before_heal(tries))
         call, first = call.again(), response.request
-        response = await asend(call, call.first_request(), stream=True)
+        response = await asend(call, call.first_request())
         response.request = first
     is_read = response.is_stream_consumed
     content = response.content if is_read else decoded(response, b"".join([p async for p in response.aiter_raw()]))
@@ -117,8 +117,7 @@ class _Folding:
         """
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
         passing = isinstance(error, openai.APIConnectionError) or (status or 0) >= 500 or status in _PASSING
-        most = self._call.options.get_max_retries(self._call.client.max_retries)
-        may_try = passing and tries < most and not self._call.rounds.continued
+        may_try = passing and tries < self._call.max_retries and not self._call.rounds.continued
         return may_try and self._call.may_wait(wait_before_heal(tries + 1))
 
     def response(self, limits: list[tuple[str, str]], *, is_unread: bool) -> Any:

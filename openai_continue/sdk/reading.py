@@ -111,6 +111,8 @@ class Reading:
         return ready[0] if len(ready) == 1 else b"".join(ready)
 
     def _take_event(self, request: Request, event: Event) -> bytes:
+        if not self._is_first and event.raw.isspace():
+            return b""
         data = event.data
         if data is not None and data.strip() in KEEP_ALIVES:
             return self._pass_on(request, event)

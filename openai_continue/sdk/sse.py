@@ -10,7 +10,8 @@ from ..core.jsons import dump
 # "\r" at the end of a piece may be half of "\r\n". Then the next event begins with an empty line, which says nothing.
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 # Written twice, not as {2}: the search is then one for a set of bytes, and four times as fast.
-_EVENT_END = re.compile(_LINE_END + _LINE_END)
+# Empty lines that follow belong to the event: a server may send millions of them.
+_EVENT_END = re.compile(_LINE_END + _LINE_END + rb"[\r\n]*")
 _LONGEST_END = 4
 #: The data of the event that ends a stream.
 DONE = b"[DONE]"

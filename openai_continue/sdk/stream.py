@@ -17,6 +17,7 @@ import openai
 
 from ..core.jsons import Json
 from ..core.round import Request
+from .bounded import count_down, slice_compressed
 from .call import Call
 from .connection import Watch, adrain, apause, asend, drain, pause, send, timely
 from .errors import broken_off, failure_of, reading_errors, transport_error, with_partial
@@ -65,6 +66,8 @@ class _Streaming:
         #: Set by ``close()`` from any thread or task. No round is begun after it.
         self._closed = threading.Event()
         self._elapsed = timedelta()
+        # Bytes that the running round may still bring; None: it is the first.
+        self._left: int | None = None
         #: The headers of the rate limits in the newest response after the first.
         self.rate_limits: list[tuple[str, str]] = []
         self._journal = call.journal
@@ -184,6 +187,8 @@ class _Streaming:
         return self._spent is not None
 
     def _note(self, piece: bytes) -> None:
+        if self._left is not None:
+            self._left = count_down(self._left, piece, self._running)
         if self._journal is not None:
             self._journal.add(piece)
 
@@ -205,6 +210,8 @@ class _Streaming:
 
     def _opened(self, request: Request, response: Any) -> None:
         self._running = response
+        self._left = self._call.most_bytes(request)
+        slice_compressed(response)
         self.rate_limits = rate_limits(response) or self.rate_limits
         self._reading = Reading(self._call, response, request)
         if self._journal is not None:
@@ -284,7 +291,7 @@ class Stream(_Streaming):
     def _open(self, request: Request) -> Request | None:
         """Open a round; return the request to try next if it could not be opened, else None."""
         try:
-            response = send(self._call, request, stream=True)
+            response = send(self._call, request)
         except Exception as error:
             return self._fail(error)
         self._opened(request, response)
@@ -368,7 +375,7 @@ class AsyncStream(_Streaming):
     async def _open(self, request: Request) -> Request | None:
         """Open a round; return the request to try next if it could not be opened, else None."""
         try:
-            response = await asend(self._call, request, stream=True)
+            response = await asend(self._call, request)
         except Exception as error:
             return self._fail(error)
         self._opened(request, response)

@@ -16,7 +16,7 @@ from ..core.choices import choices_wanted
 from ..core.jsons import Json, dump, load
 from ..core.round import Request
 from .call import Call
-from .connection import asend, send
+from .connection import asend_whole, send_whole
 from .errors import failure_of, invalid_response, with_partial
 from .response import decoded, elapsed, rate_limits, request_id_of, set_rate_limits, unread, with_content
 
@@ -52,7 +52,7 @@ def merged_whole(call: Call, response: Any, *, is_unread: bool) -> Any:
         request = merging.start()
         while request is not None:
             try:
-                reply = send(call, request, stream=False)
+                reply = send_whole(call, request)
             except Exception as error:
                 merging.fail(request, error)
             else:
@@ -71,7 +71,7 @@ async def amerged_whole(call: Call, response: Any, *, is_unread: bool) -> Any:
         request = merging.start()
         while request is not None:
             try:
-                reply = await asend(call, request, stream=False)
+                reply = await asend_whole(call, request)
             except Exception as error:
                 merging.fail(request, error)
             else:

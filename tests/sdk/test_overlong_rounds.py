@@ -1,0 +1,202 @@
+"""A further round that brings more than its tokens can have costs neither memory nor text."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from itertools import chain, repeat
+from typing import Any
+
+import openai
+import pytest
+
+from openai_continue.sdk.errors import OverlongRoundError
+from tests.support.answers import Answer, outcome
+from tests.support.asking import play
+from tests.support.bodies import ask
+from tests.support.script import LOST, Pieces, Script, chunk, cut, said
+from tests.support.ways import DEEPINFRA, Way, http, settled, sync_and_async, two_ways
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+MIB = 1024 * 1024
+#: Tokens for which a round may have no more than the least number of bytes.
+FEW, LEAST = 100, 16 * MIB
+GONE = "a further round brought more bytes than its tokens can have; it was not read to its end"
+BEFORE = chunk("two ")
+
+
+class Flood:
+    """Pieces without an end; it counts what was taken."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = pieces
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self.taken += len(piece)
+            yield piece
+
+
+@lru_cache
+def bomb(before: bytes = b"", encoding: str = "gzip") -> bytes:
+    """Return a small piece that is large when it is decompressed."""
+    deflate = zlib.compressobj(1, wbits=31 if encoding == "gzip" else 15)
+    blank = b" " * MIB
+    return b"".join([deflate.compress(before), *(deflate.compress(blank) for _ in range(100)), deflate.flush()])
+
+
+def spaces() -> Iterable[bytes]:
+    return repeat(b" " * 65_536)
+
+
+def chunks() -> Iterable[bytes]:
+    return chain([BEFORE], repeat(chunk("word " * 13_000)))
+
+
+#: Whether the body is compressed, and its pieces: of a whole answer, and of a stream after some text.
+WHOLE: dict[str, tuple[bool, Callable[[], Iterable[bytes]]]] = {
+    "no end": (False, spaces),
+    "one piece": (False, lambda: [json.dumps({"choices": [], "x": "y" * 17 * MIB}).encode()]),
+    "bomb": (True, lambda: [bomb()]),
+    "bomb after a completion": (True, lambda: [bomb(b'{"id": "x", "choices": []}')]),
+}
+STREAMS: dict[str, tuple[bool, Callable[[], Iterable[bytes]]]] = {
+    "line without an end": (False, lambda: chain([BEFORE, b"data: "], spaces())),
+    "comment without an end": (False, lambda: chain([BEFORE, b": "], spaces())),
+    "event without an end": (False, lambda: chain([BEFORE], repeat(b"data: x\n" * 8192))),
+    "comments": (False, lambda: chain([BEFORE], repeat(b": wait %b\n\n" % (b"." * 8192)))),
+    "empty lines": (False, lambda: chain([BEFORE], repeat(b"\n\n" * 32_768))),
+    "bomb": (True, lambda: [bomb(BEFORE + b"data: ")]),
+}
+
+
+async def flooded(
+    way: Way, pieces: Iterable[bytes], *, streamed: bool, encoding: str | None, **options: Any
+) -> tuple[Answer, Pieces]:
+    """Ask a server whose second round is a flood."""
+
+    class Server(Script):
+        def handle_request(self, request: Any) -> Any:
+            response = super().handle_request(request)
+            if encoding is not None and len(self.bodies) == 2:
+                response.headers["content-encoding"] = encoding
+            return response
+
+    script = Server(cut("One "), pieces)
+    client = way.client("http://x/v1", transport=script, max_retries=2, **options)
+    seen = await outcome(client, streamed=streamed, **ask(max_tokens=FEW))
+    await settled(client.close())
+    assert 2 == len(script.bodies)
+    return seen, script.streams[1]
+
+
+def check(seen: Answer, text: str) -> None:
+    assert (text, "length", "error") == seen.said
+    told = {"type": "OverlongRoundError", "status": None, "request_id": seen.report["error"]["request_id"]}
+    assert {**told, "message": GONE} == seen.report["error"]
+
+
+@sync_and_async
+@pytest.mark.parametrize("name", WHOLE)
+async def test_whole_round(way: Way, name: str) -> None:
+    """A whole round that is too long is a failed round: the answer is what was there, and nothing is asked again."""
+    packed, pieces = WHOLE[name]
+    flood = Flood(pieces())
+    seen, body = await flooded(way, flood, streamed=False, encoding="gzip" if packed else None)
+
+    check(seen, "One ")
+    assert flood.taken <= LEAST + 2 * MIB
+    assert body.closed
+
+
+@sync_and_async
+@pytest.mark.parametrize("name", STREAMS)
+async def test_streamed_round(way: Way, name: str) -> None:
+    """Of a stream the text that came before stays; it is not healed."""
+    packed, pieces = STREAMS[name]
+    flood = Flood(pieces())
+    seen, body = await flooded(way, flood, streamed=True, encoding="gzip" if packed else None)
+
+    check(seen, "One two ")
+    assert flood.taken <= LEAST + 2 * MIB
+    assert body.closed
+
+
+@sync_and_async
+async def test_stream_of_text(way: Way) -> None:
+    """Chunks of text without an end are taken as far as a round may go."""
+    flood = Flood(chunks())
+    seen, body = await flooded(way, flood, streamed=True, encoding=None)
+
+    words = len(seen.text.removeprefix("One two ")) // len("word ")
+    assert "One two " + "word " * words == seen.text
+    check(seen, seen.text)
+    assert LEAST - MIB < len(seen.text) <= flood.taken <= LEAST + MIB
+    assert body.closed
+
+
+@two_ways
+async def test_error_that_is_raised(way: Way, streamed: bool) -> None:
+    """``on_error="raise"`` raises an error of the SDK's kind."""
+    settings = replace(DEEPINFRA, on_error="raise")
+    seen, _ = await flooded(way, Flood(spaces()), streamed=streamed, encoding=None, continuation=settings)
+
+    assert isinstance(seen.error, OverlongRoundError)
+    assert isinstance(seen.error, openai.APIConnectionError)
+    assert "One " == seen.error.partial_completion.choices[0].message.content
+
+
+@two_ways
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_memory_of_a_bomb(way: Way, streamed: bool, encoding: str) -> None:
+    """A bomb of 100 MiB in one small piece takes no more memory than what a round may have, and what reads it."""
+    packed = bomb(encoding=encoding)
+    tracemalloc.start()
+    try:
+        seen, _ = await flooded(way, [packed], streamed=streamed, encoding=encoding)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    check(seen, "One ")
+    assert peak < 3 * LEAST
+
+
+@two_ways
+async def test_long_round_that_is_none_too_long(way: Way, streamed: bool) -> None:
+    """A round of a megabyte of text comes whole."""
+    text = "".join(f"{number} " for number in range(150_000))
+    script = Script(cut("One "), said(text, finish="stop"))
+    seen = await play(way, script, streamed=streamed)
+
+    assert ("One " + text, "stop", "stop") == seen.said
+
+
+# Reading a whole round: what breaks while it is read is made again, as the SDK does for a whole answer.
+
+BREAKS = {"lost": (LOST, "APIConnectionError"), "late": (http.ReadTimeout("late"), "APITimeoutError")}
+
+
+@sync_and_async
+@pytest.mark.parametrize("name", BREAKS)
+@pytest.mark.parametrize("retries", [0, 1, 2])
+async def test_whole_round_that_breaks_while_it_is_read(way: Way, name: str, retries: int) -> None:
+    """The request of a whole round is made again as often as the client's retries allow."""
+    error, kind = BREAKS[name]
+    script = Script(cut("One "), [b'{"id"', error], [b"", error], said("two", finish="stop"))
+    client = way.client("http://x/v1", transport=script, max_retries=retries)
+    seen = await outcome(client, streamed=False, **ask())
+    await settled(client.close())
+
+    assert 2 + retries == len(script.bodies)
+    assert all(body.closed for body in script.streams[1:])
+    if retries == 2:
+        assert ("One two", "stop", "stop") == seen.said
+    else:
+        assert ("One ", "length", "error", kind) == (*seen.said, seen.report["error"]["type"])
