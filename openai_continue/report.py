@@ -35,6 +35,8 @@ class Round:
     finish_reason: str | None = None
     #: The server's own usage object, or None if it sent none. Tokens.
     usage: dict[str, Any] | None = None
+    #: Whether ``usage`` is an estimate, or its cost is: the round did not come to its end, where servers count.
+    estimated: bool = False
     #: Where this round meets the one before it; None for the first round.
     seam: SeamReport | None = None
 
@@ -69,7 +71,7 @@ class Report:
     stopped_by: str = ""
     #: The error that ended the answer, or None.
     error: ErrorReport | None = None
-    #: The sum over all rounds, which was billed; None if the server reported none.
+    #: The sum over all rounds, which was billed, estimates too; None if the server reported none.
     usage: dict[str, Any] | None = None
     prompt_tokens: PromptTokens = PromptTokens()
     #: How many rounds came from the journal of another process.
@@ -131,14 +133,21 @@ def report(  # noqa: PLR0913
     ``usage``: the sum over all rounds, which was billed, or None. ``prompt_tokens``: those of the first and of the last
     round, in tokens; None if the server did not count them. ``resumed``: how many rounds came from the journal.
     ``answered_early``: whether the answer was asked for before the thoughts had ended. The object has these two only if
-    there is something to say.
+    there is something to say. A round has ``"estimated": True`` only if its usage is estimated; then the sum is, too.
     """
-    listed = [{**_shown(each), "seam": None if each.seam is None else _shown(each.seam)} for each in rounds]
-    prompts = [(each.usage or {}).get("prompt_tokens") for each in rounds]
+    listed = [_shown_round(each) for each in rounds]
+    prompts = [None if each.estimated else (each.usage or {}).get("prompt_tokens") for each in rounds]
     ends = {"first": prompts[0], "last": prompts[-1]} if prompts else {"first": None, "last": None}
     shown = {"rounds": listed, "stopped_by": stopped_by, "error": error, "usage": usage, "prompt_tokens": ends}
     more = {"resumed": resumed, "answered_early": answered_early}
     return {**shown, **{name: value for name, value in more.items() if value}}
+
+
+def _shown_round(each: Round) -> dict[str, Any]:
+    shown = {**_shown(each), "seam": None if each.seam is None else _shown(each.seam)}
+    if not each.estimated:
+        del shown["estimated"]
+    return shown
 
 
 def _shown(value: Round | SeamReport) -> dict[str, Any]:
@@ -156,6 +165,7 @@ def _round(value: object) -> Round:
         choice=_count(shown, "choice"),
         finish_reason=_text(shown, "finish_reason"),
         usage=_object(shown.get("usage")),
+        estimated=shown.get("estimated") is True,
         seam=None if seam is None else _seam(seam),
     )
 

@@ -103,8 +103,8 @@ class Choice:
     _thought_anew: bool = False
     # The fields in which the first round brought its thoughts.
     _thought_fields: tuple[str, ...] = ()
-    # Characters of the tool calls that the running round began.
-    _called: int = 0
+    #: Characters of the tool calls that the running round began.
+    called: int = 0
 
     @property
     def current(self) -> Text:
@@ -121,7 +121,7 @@ class Choice:
     @property
     def added(self) -> int:
         """Characters that the running round added."""
-        return sum(text.added for text in self._texts) + self._called
+        return sum(text.added for text in self._texts) + self.called
 
     @property
     def stopped(self) -> Stopped | None:
@@ -136,7 +136,7 @@ class Choice:
     @property
     def has_begun_calls(self) -> bool:
         """Whether the running round continues a text, and has begun a tool call after it."""
-        return self._called > 0 and not self.calling
+        return self.called > 0 and not self.calling
 
     @property
     def _texts(self) -> tuple[Text, ...]:
@@ -154,7 +154,7 @@ class Choice:
         ``thinking``: whether it continues the thoughts. ``document``: the JSON document so far, if the answer is one.
         """
         self.thinking, self._thought_anew, self.calling = thinking, False, self.turn is not None
-        self._called = 0
+        self.called = 0
         if self.turn is not None:
             self.turn.start_round(seam)
             return
@@ -176,7 +176,7 @@ class Choice:
             return self._take_calls(self.turn, chunk)
         called = self.calls.take(delta)
         if called:
-            self._thought_anew, self._called = False, self._called + called
+            self._thought_anew, self.called = False, self.called + called
         if content is not None and not isinstance(content, str):
             self.barred = "unsupported"
         if later and not self.thinking and delta.get(reasoning.DETAILS):

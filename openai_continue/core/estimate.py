@@ -1,6 +1,9 @@
-"""The output tokens of a text, estimated from its bytes."""
+"""The tokens of a text, estimated from its bytes."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 # Bytes of a token, on average, without whitespace: some 4 in English and in Chinese.
 _BYTES_OF_TOKEN = 4
@@ -19,3 +22,22 @@ def fits(tokens: int, text: str) -> bool:
     if len(text) <= _BYTES_OF_TOKEN * tokens and text.isascii():
         return True
     return 3 * tokens_of(text) <= 5 * tokens and (tokens > 0 or not text)
+
+
+def tokens_of_prompt(body: Mapping[str, Any]) -> int:
+    """Return the tokens of the texts and ids in the prompt of a request, roughly."""
+    return sum(
+        1 if isinstance(part, int) else tokens_of(part) for part in _parts(body.get("messages", body.get("prompt")))
+    )
+
+
+def _parts(value: object) -> Iterator[str | int]:
+    """Give the texts and the ids of tokens in a prompt; of a message its content, without images and the like."""
+    if isinstance(value, (str, int)):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for each in cast("list[object]", value):
+            yield from _parts(each)
+    elif isinstance(value, dict):
+        known = cast("dict[str, object]", value)
+        yield from _parts(known.get("content", known.get("text")))

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from ..report import Round, SeamReport, report
 from . import reasoning
+from .budget import Bill
 from .choice import Choice
 from .choices import Choices
 from .chunks import choices_of, has_lists, has_news, index_of, joined, lists_of, part_end, without_lists
@@ -37,8 +38,8 @@ class MergedAnswer:
         self._first: Json = {}
         # The other fields of whole answers, joined.
         self._fields: Json = {}
-        #: Sum of the usage of all rounds, or None if no round reported any.
-        self.usage: Json | None = None
+        #: What the rounds that are over were billed.
+        self.bill = Bill()
         #: The rounds that were received or tried, in order.
         self.history: list[Round] = []
         #: Why the answer ends, or None while it goes on or was not continued.
@@ -59,6 +60,18 @@ class MergedAnswer:
         early = any(choice.answers for choice in self._choices)
         stopped = self.stopped_by or "length"
         return report(self.history, stopped, self.error, self.usage, resumed=self.resumed, answered_early=early)
+
+    @property
+    def usage(self) -> Json | None:
+        """The sum of the usage of all rounds, broken ones by estimate, or None if the server counts none."""
+        return self.bill.usage
+
+    def tokens_of(self, choice: Choice) -> int | None:
+        """Return the tokens of prompt and answer after the last round of a choice, or None if nobody counted them."""
+        last = next((each.usage for each in reversed(self.history) if each.choice == choice.index), None) or {}
+        counts = [last.get(name) for name in ("prompt_tokens", "completion_tokens")]
+        known = [count for count in counts if isinstance(count, int)]
+        return sum(known) if len(known) == len(counts) else None
 
     def take_completion(self, completion: Json) -> None:
         """Take the whole answer of a round that is a part of the answer."""
@@ -81,8 +94,12 @@ class MergedAnswer:
 
     def note(self, running: Running, finish_reason: str | None) -> None:
         """Add a round to the history and its usage to the sum. ``finish_reason`` is None if the round failed."""
-        self.usage = add_usage(self.usage, running.usage)
         seam, choice = None, running.choice
+        # Of a round that is left within its last chunks, the usage did not come either.
+        is_left = not running.finished or (choice is not None and choice.stopped is not None and running.usage is None)
+        usage = running.usage
+        if not is_left or running.brought is not None:
+            usage = self.bill.add(usage, running.brought if is_left else None)
         if choice is not None:
             text = choice.current
             seam = SeamReport(held_back=len(text.seam.held), cut=choice.cut, dropped=text.dropped)
@@ -95,7 +112,8 @@ class MergedAnswer:
                 model=running.model,
                 choice=None if choice is None else choice.index,
                 finish_reason=finish_reason,
-                usage=running.usage,
+                usage=usage,
+                estimated=usage is not running.usage,
                 seam=seam,
             )
         )

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from .budget import Bill, cost_of
 from .choice import Choice
 from .chunks import choices_of
-from .estimate import fits, tokens_of
+from .estimate import fits, tokens_of, tokens_of_prompt
 from .jsons import Json, as_object, as_string
 from .limit import Limit
 from .prompt_check import check_prompt
@@ -40,6 +41,8 @@ class Running:
     asked: int | None
     #: Reads what comes after a raw prompt; None for any other round.
     reader: RawReader | None = None
+    #: Tokens of its prompt, by estimate; None if that is still to be made.
+    prompt: int | None = None
     id: str | None = None
     request_id: str | None = None
     #: The model that the server names.
@@ -54,6 +57,8 @@ class Running:
     has_delta: bool = False
     #: Whether the server said that the round is finished, by a ``finish_reason``.
     finished: bool = False
+    #: Tokens of its prompt and of what it brought, by estimate, once it is over; None if no answer came.
+    brought: tuple[int, int] | None = None
 
     def note(self, answer: Json, request_id: str | None) -> None:
         """Note the id, the model and the usage of a completion, or of each chunk."""
@@ -103,8 +108,30 @@ class Running:
             return max(limit.given, written) if limit.is_cap else written
         return max(self.asked, written)
 
+    def weigh(self, parties: Sequence[Choice]) -> tuple[int, int]:
+        """Return the tokens of the prompt and of what came so far, by estimate."""
+        if self.prompt is None:
+            self.prompt = tokens_of_prompt(self.request.body)
+        return self.prompt, sum(choice.chunks for choice in parties)
+
+    def cost_after(self, bill: Bill) -> float | None:
+        """Return what this round and those before have cost so far, by estimate; None if that is not known."""
+        own = cost_of(self.usage)
+        if self.choice is None:
+            # It is known when the round is over, if the server does not count all the time.
+            return own or 0.0
+        own = bill.price(*self.weigh([self.choice])) if own is None else own
+        return None if bill.cost is None or own is None else bill.cost + own
+
+    def note_brought(self, parties: Sequence[Choice]) -> None:
+        """Note what this round, which is over, has brought. A chunk may hold several tokens."""
+        if self.began:
+            prompt, chunks = self.weigh(parties)
+            self.brought = prompt, max(chunks, sum(tokens_of(one.added_text) + one.called // 4 for one in parties))
+
     def book(self, parties: Sequence[Choice], limit: Limit) -> None:
         """Count this round, which is over, for its choices."""
+        self.note_brought(parties)
         for choice in parties:
             used = self.used(choice, parties, limit)
             context, counted = self.context(choice, used, parties), self.is_counted(choice, parties, limit)

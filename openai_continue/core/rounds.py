@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ..providers import Provider
 from ..settings import Continuation
-from .budget import cost_so_far, is_over_cost, is_over_time
+from .budget import is_over_cost, seconds_left
 from .choice import NOT_CONTINUED, Choice
 from .chunks import choices_of, index_of, said_by, status_of, without_errors
 from .cut_off import cut_off
@@ -81,7 +81,8 @@ class Rounds:
             choice = self._queue[0]
             body = self._requests.later(choice)
             request = Request(self._number + 1, choice.index, body, is_raw=choice.is_raw)
-            self._running = Running(request, choice, self._requests.asked(choice), self._requests.reader(choice))
+            asked, reader = self._requests.asked(choice), self._requests.reader(choice)
+            self._running = Running(request, choice, asked, reader, self.answer.tokens_of(choice))
         else:
             return None
         self._number += 1
@@ -149,12 +150,14 @@ class Rounds:
 
     def over_budget(self, seconds: float) -> str | None:
         """Return which budget is spent after ``seconds`` ("max_seconds" or "max_cost"), or None."""
-        if is_over_time(self._settings, seconds):
+        if self.seconds_left(seconds) == 0:
             return "max_seconds"
-        # The first round's cost is known when it is over.
-        known = self._running is None or self._running.choice is not None
-        cost = cost_so_far(self.answer.usage, self._running)
-        return "max_cost" if is_over_cost(self._settings, cost, known=known) else None
+        cost = self.answer.bill.cost if self._running is None else self._running.cost_after(self.answer.bill)
+        return "max_cost" if is_over_cost(self._settings, cost) else None
+
+    def seconds_left(self, seconds: float) -> float | None:
+        """Return the seconds left after ``seconds``; None if there is no limit, or nothing of the answer yet."""
+        return None if self._number <= 1 and not self._choices else seconds_left(self._settings, seconds)
 
     def stop(self, reason: str) -> list[Json]:
         """End the answer in "length" with what has arrived; return the chunks to give out."""
@@ -361,6 +364,7 @@ class Rounds:
         if running.choice is None:
             flushed = [out for choice in self._choices for out in choice.flush()]
             return Decision(raises=True, chunks=self.answer.part_kept(goes_on=False) + flushed)
+        running.note_brought([running.choice])
         self.answer.note(running, None)
         # A full context concerns this choice. An error that the SDK's retries could not mend concerns every one.
         ended = self._queue if reason is None else self._queue[:1]

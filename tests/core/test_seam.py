@@ -226,10 +226,14 @@ def test_restarts(case: Case, drive: Drive) -> None:
 
 
 def test_usage_of_a_restart() -> None:
-    """A whole answer tells what the lost round cost; a stream is left before it tells."""
+    """A whole answer says what the lost round cost; a stream is left before it does, and its usage is estimated."""
     rounds = [cut(START), end(START)]
+    in_stream = streamed(Script(*rounds))
 
-    assert (usage(20, 10), usage(10, 5)) == (whole(Script(*rounds)).usage, streamed(Script(*rounds)).usage)
+    assert whole(Script(*rounds)).usage == usage(20, 10)
+    # All of the first round is the prompt, and a chunk or a quarter of the bytes is a token.
+    assert in_stream.usage == usage(25, 6)
+    assert [each.get("estimated") for each in in_stream.rounds] == [None, True]
 
 
 # White space and punctuation, round for round.
