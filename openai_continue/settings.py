@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,13 @@ class Continuation:
     usage: str = "billed"
     #: Most requests for one choice, including the first.
     max_rounds: int = 16
-    #: Most seconds of a call. Between requests and while a stream runs, an answer ends with what has arrived.
+    #: Most seconds of a call; the answer ends with what has arrived. The first request keeps the caller's own timeout
+    #: until something of its answer has arrived. The time that is left is the timeout of any later one, and no wait is
+    #: begun that passes it.
     max_seconds: float | None = None
-    #: Most that a call may cost, in the currency of the server's ``estimated_cost`` or ``cost``. If the server names no
-    #: cost, the answer is not continued.
+    #: Most that a call may cost, in the currency of the server's ``estimated_cost`` or ``cost``. It is looked at after
+    #: each request. The cost of streams that broke off is estimated. After a request whose server names no cost, the
+    #: answer is not continued.
     max_cost: float | None = None
     #: Whether the server's chat template trims whitespace at the end of the message sent back. None: by the provider's
     #: row, else by model family.
@@ -183,7 +187,7 @@ def _is_path(value: object) -> bool:
 
 
 def _is_amount(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
 
 
 def _accept(name: str, value: object, good: bool, accepted: str) -> None:

@@ -8,16 +8,19 @@ ended an answer (once for each client and number), and a DEBUG line for each rou
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 from ..core.jsons import Json
 from ..core.round import Request
 from ..report import Round
+from . import clock
 from .options import Plan, later_options
 from .progress import Progress
 
 logger = logging.getLogger("openai_continue")
+
+# Most seconds that count as left: no socket takes a timeout of a month.
+_LONGEST = 86_400.0
 
 
 class Call:
@@ -33,6 +36,8 @@ class Call:
         self.plan = plan
         self._http_request = http_request
         self._reported = 0
+        # Whether a wait that was called for would pass the budget in time.
+        self._is_out_of_time = False
         #: Where its responses are recorded, or None.
         self.journal = plan.journal
         self._note_resumed()
@@ -86,7 +91,28 @@ class Call:
         settings = self.plan.settings
         if settings.max_seconds is None and settings.max_cost is None:
             return None
-        return self.rounds.over_budget(time.monotonic() - self.plan.started)
+        return "max_seconds" if self._is_out_of_time else self.rounds.over_budget(self._seconds)
+
+    @property
+    def _seconds(self) -> float:
+        return clock.now() - self.plan.started
+
+    def left(self) -> float | None:
+        """Return the seconds that are left for a further round, or for the rest of a stream; None: no budget binds."""
+        left = self.rounds.seconds_left(self._seconds)
+        return None if left is None else min(left, _LONGEST)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the budget in time is spent, or a wait that was called for would pass it."""
+        return self._is_out_of_time or self.left() == 0
+
+    def may_wait(self, seconds: float) -> bool:
+        """Return whether a wait fits into the time that is left. If it does not, the time counts as spent."""
+        left = self.left()
+        fits = left is None or seconds < left
+        self._is_out_of_time = self._is_out_of_time or not fits
+        return fits
 
     def _log_template(self) -> None:
         """Log that the chat template is not used any more, if this call found out why."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
@@ -20,7 +22,8 @@ from openai._base_client import AsyncAPIClient, SyncAPIClient
 from ..core.round import Request
 from ..switches import disabled
 from .call import Call
-from .errors import got_nothing
+from .errors import reading_errors, transport_error
+from .retries import Tries
 
 #: Seconds that a server gets between ``[DONE]`` and the end of its stream, so that its connection is used again.
 PATIENCE = 0.1
@@ -32,19 +35,22 @@ def send(call: Call, request: Request, *, stream: bool) -> Any:
     """
     Send a further round; return its bare HTTP response. Raise whatever keeps the SDK from it.
 
-    A request that got nothing at all is sent once more, at once: llama-server closes the connection of each stream
-    without a word, so that the next round meets a closed one.
+    A whole answer is read here if the time for it is bound, because a timeout of httpx holds for each read only.
     """
     recorded = call.recorded(request, read=not stream)
     if recorded is not None:
         return recorded
+    tries, reads = Tries(call, request), not stream and call.left() is not None
     with disabled():
-        try:
-            return SyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
-        except openai.APIConnectionError as error:
-            if not got_nothing(error):
-                raise
-        return SyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
+        while True:
+            try:
+                response = SyncAPIClient.request(call.client, _response_type(), tries.options(), stream=stream or reads)
+                return _read(call, response) if reads else response
+            except openai.OpenAIError as error:
+                seconds = tries.wait(error)
+                if seconds is None:
+                    raise
+            time.sleep(seconds)
 
 
 async def asend(call: Call, request: Request, *, stream: bool) -> Any:
@@ -52,13 +58,85 @@ async def asend(call: Call, request: Request, *, stream: bool) -> Any:
     recorded = call.recorded(request, read=not stream)
     if recorded is not None:
         return recorded
+    tries = Tries(call, request)
     with disabled():
-        try:
-            return await AsyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
-        except openai.APIConnectionError as error:
-            if not got_nothing(error):
-                raise
-        return await AsyncAPIClient.request(call.client, _response_type(), call.options_of(request), stream=stream)
+        while True:
+            try:
+                with anyio.fail_after(call.left()):
+                    return await AsyncAPIClient.request(call.client, _response_type(), tries.options(), stream=stream)
+            except openai.OpenAIError as error:
+                seconds = tries.wait(error)
+                if seconds is None:
+                    raise
+            await anyio.sleep(seconds)
+
+
+def _read(call: Call, response: Any) -> Any:
+    """Return a response whose body is read. Raise the SDK's error if that fails, or takes longer than what is left."""
+    watch = Watch()
+    watch.start(response, call.left())
+    try:
+        response.read()
+    except reading_errors(response) as error:
+        raise transport_error(error, response) from error
+    finally:
+        watch.stop()
+        response.close()
+    if watch.is_late:
+        raise openai.APITimeoutError(request=response.request)
+    return response
+
+
+class Watch:
+    """
+    Ends the reading of a response when its time is up, from a thread of its own.
+
+    A blocking read has no deadline of its own that could be changed later; shutting the socket down ends it. Stop the
+    watch before the response is closed: after that the connection may be another request's.
+    """
+
+    def __init__(self) -> None:
+        self._timer: threading.Timer | None = None
+        #: Whether the time was up.
+        self.is_late = False
+
+    def start(self, response: Any, seconds: float | None) -> None:
+        """Give a response ``seconds`` from now; do nothing if it has no socket of its own, or the watch runs."""
+        connection = _socket_of(response)
+        if self._timer is not None or seconds is None or connection is None:
+            return
+        self._timer = threading.Timer(seconds, self._end, [response, connection])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Let the response have its time."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+            timer.join()
+
+    def _end(self, response: Any, connection: socket.socket) -> None:
+        self.is_late = True
+        if not response.is_closed:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+async def timely(left: Callable[[], float | None], pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """
+    Give the pieces of a response until its time is up. A ``Watch`` does the same for sync ones.
+
+    ``left``: returns how many seconds are left; None for no limit.
+    """
+    is_over = False
+    while not is_over:
+        piece = None
+        with anyio.move_on_after(left()):
+            piece = await anext(pieces, None)
+        is_over = piece is None
+        if piece is not None:
+            yield piece
 
 
 def pause(event: threading.Event, seconds: float) -> bool:
@@ -77,33 +155,35 @@ async def apause(event: threading.Event, seconds: float) -> bool:
     return event.is_set()
 
 
-def drain(response: Any) -> None:
+def drain(call: Call, response: Any) -> None:
     """Read a round to its end, so that its connection is used again; a server that lingers loses the connection."""
-    connection = _socket_of(response)
-    if response.is_closed or response.http_version != "HTTP/1.1" or connection is None:
+    if response.is_closed or _socket_of(response) is None:
         return
-    # A blocking read has no deadline of its own that could be changed here; shutting the socket down ends it.
-    late = threading.Timer(PATIENCE, _shut_down, [connection])
-    late.start()
+    late = Watch()
+    late.start(response, _patience(call))
     try:
         # A transport may raise an error of its own.
         with contextlib.suppress(Exception):
             # Read to its end below iter_bytes(), a response is not closed. So its connection is still ours, and no
-            # other thread's, when the timer fires.
+            # other thread's, when its time is up.
             for _ in response.stream:
                 pass
     finally:
-        late.cancel()
-        late.join()
+        late.stop()
 
 
-async def adrain(response: Any) -> None:
+async def adrain(call: Call, response: Any) -> None:
     """Async twin of ``drain``."""
     if response.is_closed or response.http_version != "HTTP/1.1":
         return
-    with contextlib.suppress(Exception), anyio.move_on_after(PATIENCE):
+    with contextlib.suppress(Exception), anyio.move_on_after(_patience(call)):
         async for _ in response.stream:
             pass
+
+
+def _patience(call: Call) -> float:
+    left = call.left()
+    return PATIENCE if left is None else min(PATIENCE, left)
 
 
 def _response_type() -> Any:
@@ -114,11 +194,9 @@ def _response_type() -> Any:
 
 
 def _socket_of(response: Any) -> socket.socket | None:
+    """Return the socket of a response, or None if it has none, or shares it with others."""
+    if response.http_version != "HTTP/1.1":
+        return None
     network = response.extensions.get("network_stream")
     found = None if network is None else network.get_extra_info("socket")
     return found if isinstance(found, socket.socket) else None
-
-
-def _shut_down(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)

@@ -118,7 +118,8 @@ class _Folding:
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
         passing = isinstance(error, openai.APIConnectionError) or (status or 0) >= 500 or status in _PASSING
         most = self._call.options.get_max_retries(self._call.client.max_retries)
-        return passing and tries < most and not self._call.rounds.continued
+        may_try = passing and tries < most and not self._call.rounds.continued
+        return may_try and self._call.may_wait(wait_before_heal(tries + 1))
 
     def response(self, *, is_unread: bool) -> Any:
         """Return the response with the whole answer."""

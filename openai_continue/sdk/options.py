@@ -9,7 +9,6 @@ and the kill switch are read when a request starts, and never again.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -31,6 +30,7 @@ from ..core.text_rounds import TextRounds
 from ..families import is_closed
 from ..providers import Provider
 from ..settings import Continuation
+from . import clock
 from .chat_template import Template
 from .errors import failure_of
 from .resuming import Journal
@@ -66,8 +66,8 @@ class Plan:
     day: datetime = field(default_factory=datetime.now, compare=False)
     #: Where its responses are recorded, or None.
     journal: Journal | None = field(default=None, compare=False, repr=False)
-    #: When the call began, by the clock of ``time.monotonic()``.
-    started: float = field(default_factory=time.monotonic, compare=False)
+    #: When the call began, by ``clock.now()``.
+    started: float = field(default_factory=clock.now, compare=False)
 
     def rounds(self) -> Rounds:
         """Return the rounds of this call."""
@@ -145,11 +145,11 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
 
 def journaled(client: Any, options: Any, base: Continuation | None) -> tuple[Any, Plan | None]:
     """
-    Return the options of a call with the plan in them, and the plan, if the call has a journal.
+    Return the options of a call with the plan in them, and the plan, if the call has a journal or a budget in time.
 
-    Else return the options as they are, and None.
+    Such a plan holds for all tries of the first round. Else return the options as they are, and None.
     """
-    has_one = base is not None and base.journal is not None
+    has_one = base is not None and (base.journal is not None or base.max_seconds is not None)
     if not has_one and KEY not in (options.extra_json or ()) and KEY not in (options.json_data or ()):
         # Asked at every request.
         return options, None
@@ -159,7 +159,7 @@ def journaled(client: Any, options: Any, base: Continuation | None) -> tuple[Any
         return options, None
     plan = plan_of(client, options, body, base)
     opened = None if plan is None else Journal.open(plan, f"{client.base_url} {options.url}")
-    if plan is None or opened is None:
+    if plan is None or (opened is None and plan.settings.max_seconds is None):
         return options, None
     plan = replace(plan, journal=opened)
     return _planned(options, plan), plan

@@ -16,7 +16,7 @@ from typing import Any
 from ..core.jsons import Json
 from ..core.round import Request
 from .call import Call
-from .connection import adrain, apause, asend, drain, pause, send
+from .connection import Watch, adrain, apause, asend, drain, pause, send, timely
 from .errors import broken_off, failure_of, reading_errors, transport_error, with_partial
 from .reading import Reading, written
 from .response import apieces, elapsed, module_of, pieces, request_id_of, stream_class, with_stream
@@ -55,6 +55,8 @@ class _Streaming:
         self._error: Exception | None = None
         #: The budget that is spent, or None.
         self._spent: str | None = None
+        # Whether the time for reading is bound.
+        self._is_timed = call.plan.settings.max_seconds is not None
         #: Seconds to wait before the next round.
         self._pause = 0.0
         self._over = False
@@ -87,11 +89,8 @@ class _Streaming:
             return None
         reading = self._reading
         reading.feed_text()
-        if self._spent is not None and not self._rounds.finished:
-            self._put(self._rounds.stop(self._spent))
-            return self._next()
         ends = reading.has_end and self._rounds.ends_with_stream
-        if self._rounds.finished or self._rounds.enough or ends:
+        if self._rounds.finished or (self._spent is None and (self._rounds.enough or ends)):
             self._put(self._rounds.end_of_stream(self._request))
             self._pause = 0.0
             if self._journal is not None:
@@ -125,6 +124,11 @@ class _Streaming:
         """Take the failure of a round (None: its stream just ended); return the request of the next one."""
         if self._request is None:
             return None
+        if self._spent is None and self._call.is_late:
+            self._spent = "max_seconds"
+        if self._spent is not None:
+            self._put(self._rounds.stop(self._spent))
+            return self._next()
         decision = self._rounds.fail(self._request, failure_of(error, request_id, broke_off=broke_off))
         self._put(decision.chunks)
         if decision.raises:
@@ -133,7 +137,8 @@ class _Streaming:
             if error is not None:
                 self._error = with_partial(error, self._call.client, self._rounds, self._running)
             self._over = error is not None
-        self._pause = decision.after
+        if self._call.may_wait(decision.after):
+            self._pause = decision.after
         return self._next()
 
     def _next(self) -> Request | None:
@@ -215,6 +220,7 @@ class Stream(_Streaming):
     def __init__(self, call: Call, response: Any) -> None:
         super().__init__(call, response)
         self._pieces: Iterator[bytes] = pieces(response)
+        self._watch = Watch()
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -230,6 +236,8 @@ class Stream(_Streaming):
                             yield out
                         if self._over:
                             return
+                        if self._is_timed and self._request is not None:
+                            self._watch.start(self._running, self._call.left())
                     else:
                         self._over = self._over or self._request is None
                 except Exception as error:
@@ -242,17 +250,20 @@ class Stream(_Streaming):
             self._raise_error()
         except BaseException:
             # Cancelled, or left: nobody may close it.
+            self._watch.stop()
             self._end_call()
             raise
 
     def _end_round(self) -> Request | None:
         """Take the end of a round, whose bytes may still be on their way; return the request of the next one."""
+        # Bytes after the end of the answer have all the time of the caller's own timeout.
+        self._watch.stop()
         at_end = bool(self._reading.end)
         request = self._settle()
         if self._spent is not None:
             self._leave()
         elif at_end and self._rounds.continued:
-            drain(self._running)
+            drain(self._call, self._running)
         return request
 
     def _go_on(self, request: Request | None) -> None:
@@ -273,11 +284,14 @@ class Stream(_Streaming):
             return self._fail(error)
         self._opened(request, response)
         self._pieces = pieces(response)
+        if self._is_timed:
+            self._watch.start(response, self._call.left())
         if self._closed.is_set():
             response.close()
         return None
 
     def _leave(self) -> None:
+        self._watch.stop()
         with self._quietly():
             self._running.close()
         self._note_elapsed()
@@ -295,7 +309,7 @@ class AsyncStream(_Streaming):
 
     def __init__(self, call: Call, response: Any) -> None:
         super().__init__(call, response)
-        self._pieces: AsyncIterator[bytes] = apieces(response)
+        self._pieces: AsyncIterator[bytes] = self._timely(apieces(response))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -333,7 +347,7 @@ class AsyncStream(_Streaming):
         if self._spent is not None:
             await self._leave()
         elif at_end and self._rounds.continued:
-            await adrain(self._running)
+            await adrain(self._call, self._running)
         return request
 
     async def _go_on(self, request: Request | None) -> None:
@@ -353,10 +367,13 @@ class AsyncStream(_Streaming):
         except Exception as error:
             return self._fail(error)
         self._opened(request, response)
-        self._pieces = apieces(response)
+        self._pieces = self._timely(apieces(response))
         if self._closed.is_set():
             await response.aclose()
         return None
+
+    def _timely(self, read: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        return timely(lambda: None if self._request is None else self._call.left(), read) if self._is_timed else read
 
     async def _leave(self) -> None:
         with self._quietly():

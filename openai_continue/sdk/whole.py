@@ -110,8 +110,10 @@ class _Merging:
         self._call.record(request, reply, reply.content)
 
     def fail(self, request: Request, error: Exception) -> None:
-        """Take the error of a further round; raise it if the settings say so."""
-        if self._rounds.fail(request, failure_of(error)).raises:
+        """Take the error of a further round; raise it if the settings say so, and it is not that its time was up."""
+        if self._call.is_late:
+            self._rounds.stop("max_seconds")
+        elif self._rounds.fail(request, failure_of(error)).raises:
             raise self._with_partial(error)
 
     def next_request(self) -> Request | None:
