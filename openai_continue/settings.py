@@ -43,10 +43,12 @@ class Continuation:
     ``usage``: What the usage of a continued answer says. "billed": the sum over all requests. "one_call": what a server
         without a cap would say, so the prompt is counted once; the report has the sum.
     ``max_rounds``: Most requests for one choice, including the first.
-    ``max_seconds``: Most seconds of a call. Between requests and while a stream runs, an answer ends with what has
-        arrived.
-    ``max_cost``: Most that a call may cost, in the currency of the server's ``estimated_cost`` or ``cost``. If the
-        server names no cost, the answer is not continued.
+    ``max_seconds``: Most seconds of a call; the answer ends with what has arrived. The first request keeps the caller's
+        own timeout until something of its answer has arrived. The time that is left is the timeout of any later one,
+        and no wait is begun that passes it.
+    ``max_cost``: Most that a call may cost, in the currency of the server's ``estimated_cost`` or ``cost``. It is looked
+        at after each request. The cost of streams that broke off is estimated. After a request whose server names no
+        cost, the answer is not continued.
     ``trims``: Whether the server's chat template trims whitespace at the end of the message sent back. None: by the
         provider's row, else by model family.
     ``on_error``: What to do if a later round fails: "partial" returns the text that arrived, "raise" raises the SDK's

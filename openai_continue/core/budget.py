@@ -47,11 +47,16 @@ class Bill:
         self._is_counted = False
         # The tokens of the prompts and of the answers whose cost the server named, and that cost.
         self._priced = (0, 0, 0.0)
+        # The tokens of broken rounds that came before any price was known.
+        self._unpriced = (0, 0)
 
     @property
     def usage(self) -> Json | None:
         """The usage of all rounds, broken ones by estimate; None if the server counts none."""
-        return self._usage if self._is_counted or not self._is_uncounted else None
+        if self._is_uncounted and not self._is_counted:
+            return None
+        cost = self.price(*self._unpriced) if any(self._unpriced) else None
+        return self._usage if cost is None else add_usage(self._usage, {self._cost_name: cost})
 
     def add(self, usage: Json | None, brought: tuple[int, int] | None = None) -> Json | None:
         """
@@ -74,12 +79,21 @@ class Bill:
     def _estimated(self, usage: Json | None, prompt: int, answer: int) -> Json | None:
         """Return the usage of a round that did not come to its end, with the server's own counts if there are any."""
         if usage is None:
-            usage = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+            usage = {"prompt_tokens": prompt, "completion_tokens": answer}
+            if self._usage is None or "total_tokens" in self._usage:
+                usage["total_tokens"] = prompt + answer
         if cost_of(usage) is not None:
             return usage
-        cost = self.price(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
-        name = next((name for name in _NAMES if _amount((self._usage or {}).get(name)) is not None), _NAMES[0])
-        return usage if cost is None else {**usage, name: cost}
+        prompt, answer = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        cost = self.price(prompt, answer)
+        if cost is None:
+            self._unpriced = self._unpriced[0] + prompt, self._unpriced[1] + answer
+            return usage
+        return {**usage, self._cost_name: cost}
+
+    @property
+    def _cost_name(self) -> str:
+        return next((name for name in _NAMES if name in (self._usage or {})), _NAMES[0])
 
     def price(self, prompt: int, answer: int) -> float | None:
         """

@@ -15,7 +15,7 @@ from openai._types import NotGiven
 
 from ..core.round import Request
 from .call import Call
-from .errors import got_nothing
+from .errors import OverlongRoundError, got_nothing
 
 
 class Tries:
@@ -24,7 +24,7 @@ class Tries:
     def __init__(self, call: Call, request: Request) -> None:
         self._call = call
         self._options = call.options_of(request)
-        self._left = self._most = self._options.get_max_retries(call.client.max_retries)
+        self._left: int = self._options.get_max_retries(call.client.max_retries)
         self._got_nothing = False
 
     def options(self) -> Any:
@@ -40,24 +40,29 @@ class Tries:
         options.max_retries, options.timeout = 0, at_most(own, left)
         return options
 
-    def wait(self, error: openai.OpenAIError) -> float | None:
-        """Return the seconds to wait before another try, or None if there is none: the error is to be raised."""
+    def wait(self, error: openai.OpenAIError, *, has_begun: bool = False) -> float | None:
+        """
+        Return the seconds to wait before another try, or None if there is none: the error is to be raised.
+
+        ``has_begun``: whether a response was being read, so that the SDK has made no retry by itself.
+        """
+        seconds = 0.0
         if isinstance(error, openai.APIConnectionError) and got_nothing(error) and not self._got_nothing:
             # llama-server closes the connection of each stream without a word, so that the next round meets a closed
             # one.
             self._got_nothing = True
-            return 0.0
-        if self._call.left() is None or self._left == 0 or not self._is_passing(error):
+        elif (has_begun or self._call.left() is not None) and self._left > 0 and self._is_passing(error):
+            headers = error.response.headers if isinstance(error, openai.APIStatusError) else None
+            seconds = self._call.client._calculate_retry_timeout(self._left, self._options, headers)
+            self._left -= 1
+        else:
             return None
-        headers = error.response.headers if isinstance(error, openai.APIStatusError) else None
-        seconds: float = self._call.client._calculate_retry_timeout(self._left, self._options, headers)
-        self._left -= 1
         return seconds if self._call.may_wait(seconds) else None
 
     def _is_passing(self, error: openai.OpenAIError) -> bool:
         if isinstance(error, openai.APIStatusError):
             return bool(self._call.client._should_retry(error.response))
-        return isinstance(error, openai.APIConnectionError)
+        return isinstance(error, openai.APIConnectionError) and not isinstance(error, OverlongRoundError)
 
 
 def at_most(timeout: Any, seconds: float) -> Any:

@@ -250,7 +250,7 @@ class Stream(_Streaming):
                             yield out
                         if self._over:
                             return
-                        if self._is_timed:
+                        if self._is_timed and self._request is not None:
                             self._watch.start(self._running, self._call.left())
                     else:
                         self._over = self._over or self._request is None
@@ -264,11 +264,13 @@ class Stream(_Streaming):
             self._raise_error()
         except BaseException:
             # Cancelled, or left: nobody may close it.
+            self._watch.stop()
             self._end_call()
             raise
 
     def _end_round(self) -> Request | None:
         """Take the end of a round, whose bytes may still be on their way; return the request of the next one."""
+        # Bytes after the end of the answer have all the time of the caller's own timeout.
         self._watch.stop()
         at_end = bool(self._reading.end)
         request = self._settle()
@@ -385,7 +387,7 @@ class AsyncStream(_Streaming):
         return None
 
     def _timely(self, read: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        return timely(self._call, read) if self._is_timed else read
+        return timely(lambda: None if self._request is None else self._call.left(), read) if self._is_timed else read
 
     async def _leave(self) -> None:
         with self._quietly():

@@ -25,6 +25,7 @@ from tests.support.faulty import (
     FaultyServer,
     broken,
     broken_at_once,
+    broken_early,
     costing,
     dripping,
     retry_after,
@@ -51,6 +52,7 @@ LATE: dict[str, list[Act]] = {
 DEAR: dict[str, list[Act]] = {
     "nothing wrong": [right],
     "streams that break off": [right, broken],
+    "streams that break off early": [right, broken_early],
     "a cost in round 1 only": [right, costing(None)],
     "a cost of NaN": [right, costing(_NAN)],
     "a cost below 0": [right, costing(-1.0)],
@@ -58,7 +60,12 @@ DEAR: dict[str, list[Act]] = {
     "no cost": [costing(None)],
 }
 # Two faults that a whole answer cannot have, or that are the caller's own there.
-_ONLY_STREAMS = ("streams that break off", "streams that break before any text", "a stalled round 1")
+_ONLY_STREAMS = (
+    "streams that break off",
+    "streams that break off early",
+    "streams that break before any text",
+    "a stalled round 1",
+)
 
 
 @dataclass

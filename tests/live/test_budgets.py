@@ -12,6 +12,8 @@ from openai_continue import Continuation
 from openai_continue.testing import Emulator
 from tests.support.answers import Answer, live
 from tests.support.bodies import ask
+from tests.support.faulty import CAP as FAULTY_CAP
+from tests.support.faulty import PRICES, Act, FaultyServer, broken, costing, right, words
 from tests.support.script import DONE, Script, chunk, cut, end, event, usage
 from tests.support.ways import Way, settled, sync_and_async
 
@@ -48,7 +50,7 @@ def is_beginning(emulator: Emulator, answer: Answer) -> bool:
 @sync_and_async
 @how
 async def test_max_seconds(how: str, way: Way) -> None:
-    """A stream ends at once, within a round; a whole round is waited for, and none is begun after it."""
+    """An answer ends at once, within a round."""
     with Emulator(cap=CAP, token_delay=0.01, chunk_tokens=1, events_per_write=1) as emulator:
         started = time.monotonic()
         answer = await asked(way, emulator, how, max_seconds=0.6)
@@ -58,9 +60,9 @@ async def test_max_seconds(how: str, way: Way) -> None:
         assert ("length", "max_seconds") == answer.said[1:]
         assert is_beginning(emulator, answer)
         assert len(emulator.requests) == len(answer.rounds) >= 2
-        # A whole round takes 0.4 seconds.
-        assert 0.6 <= taken < (1.4 if how == "whole" else 1.0)
-        assert how == "whole" or answer.rounds[-1]["finish_reason"] is None
+        # A round takes 0.4 seconds.
+        assert 0.6 <= taken < 1.4
+        assert answer.rounds[-1]["finish_reason"] is None
 
 
 @sync_and_async
@@ -200,6 +202,75 @@ async def test_several_choices(how: str, way: Way) -> None:
             assert ("length", "max_cost") == answer.said[1:]
             assert answer.text
             assert emulator.uncapped(body, index).startswith(answer.text)
+
+
+NAN = float("nan")
+
+
+@sync_and_async
+@how
+@pytest.mark.parametrize(
+    ("acts", "requests"),
+    [
+        ([right, costing(None)], 2),
+        ([right, costing(NAN)], 2),
+        ([right, costing(float("inf"))], 2),
+        ([right, costing(-1.0)], 2),
+        ([right, costing("0.0004")], 2),
+        ([right, costing({"total": 0.0004})], 2),
+        ([costing(NAN)], 1),
+        ([costing(None)], 1),
+    ],
+    ids=["none", "nan", "infinite", "negative", "text", "object", "nan at once", "none at once"],
+)
+async def test_cost_that_is_none(acts: list[Act], requests: int, how: str, way: Way) -> None:
+    """A round whose cost is not known is the last one, in whichever round it is."""
+    server, answer = await asked_faulty(way, how, acts, max_cost=1)
+
+    assert answer.said == ("".join(words(0, requests * FAULTY_CAP)), "length", "max_cost")
+    assert len(server.exchanges) == requests
+
+
+@sync_and_async
+@pytest.mark.parametrize("how", WAYS[1:])
+@pytest.mark.parametrize("most", [0.001, 0.002, 0.004])
+async def test_broken_rounds_cost(most: float, how: str, way: Way) -> None:
+    """Streams that break off again and again cost no more than the budget and one round."""
+    server, answer = await asked_faulty(way, how, [right, broken], max_cost=most)
+
+    assert answer.said[1:] == ("length", "max_cost")
+    assert "".join(words(0, 2000)).startswith(answer.text)
+    assert server.spent <= most
+    assert len(server.exchanges) > 1
+
+
+@sync_and_async
+@pytest.mark.parametrize("how", WAYS[1:])
+async def test_usage_of_broken_rounds(how: str, way: Way) -> None:
+    """The usage holds what broken rounds have cost, by estimate; the report says of which rounds it is one."""
+    server, answer = await asked_faulty(way, how, [right, broken, broken, right], max_rounds=5)
+    given = [exchange.given for exchange in server.exchanges]
+
+    assert given == [100, 90, 90, 100, 100]
+    assert [each.get("estimated", False) for each in answer.rounds] == [False, True, True, False, False]
+    assert answer.usage is not None
+    assert answer.report is not None
+    assert answer.report["usage"] == answer.usage
+    assert answer.usage["completion_tokens"] == sum(given)
+    # The words that were held back were sent again.
+    prompts = [exchange.usage(None)["prompt_tokens"] for exchange in server.exchanges]
+    assert answer.usage["prompt_tokens"] == pytest.approx(sum(prompts), abs=20)
+    # The price is the most that the first round allows: that of prompts as dear as answers.
+    assert server.spent <= answer.usage["estimated_cost"] <= sum(prompts + given) * PRICES[1]
+
+
+async def asked_faulty(way: Way, how: str, acts: list[Act], **settings: Any) -> tuple[FaultyServer, Answer]:
+    server = FaultyServer(acts)
+    with server.running() as url:
+        client = way.client(url, continuation=budget(how, **settings))
+        answer = await live(client, ask(), streamed=how == "streamed")
+        await settled(client.close())
+    return server, answer
 
 
 class Typed(Script):

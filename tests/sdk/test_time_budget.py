@@ -13,7 +13,7 @@ from openai_continue.settings import SettingsError
 from tests.support.answers import Answer, live
 from tests.support.bodies import ask
 from tests.support.fake_time import FakeTime, fake_time
-from tests.support.faulty import FaultyServer, dripping, right, silent, stalled, words
+from tests.support.faulty import FaultyServer, dripping, lingering, right, silent, stalled, words
 from tests.support.script import DONE, Script, chunk, cut, end
 from tests.support.ways import Way, http, settled, sync_and_async
 
@@ -336,6 +336,19 @@ async def test_connection_after_a_budget_that_was_kept(way: Way) -> None:
 
     assert {answer.said for answer in answers} == {("".join(words(0, 300)), "length", "max_rounds")}
     assert len(ports) == 1
+
+
+@sync_and_async
+async def test_stream_that_lingers_after_its_end(way: Way) -> None:
+    """An answer that is whole in time comes byte for byte, also what comes after its end."""
+    with FaultyServer([lingering]).running() as url:
+        client = way.client(url, continuation=Continuation(provider="deepinfra", max_seconds=0.5))
+        raw = await settled(client.chat.completions.with_raw_response.create(**ask(stream=True)))
+        read = raw.http_response
+        pieces = [piece async for piece in read.aiter_bytes()] if way.is_async else list(read.iter_bytes())
+        await settled(client.close())
+
+    assert b"".join(pieces).endswith(b"data: [DONE]\n\n: over\n\n: over\n\n")
 
 
 BAD = [float("nan"), float("inf"), -1, 0, -0.5, True, "3", "nan", 10**400, [1], {}]

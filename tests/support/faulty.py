@@ -164,10 +164,28 @@ def slow(exchange: Exchange) -> None:
     right(exchange)
 
 
+def lingering(exchange: Exchange) -> None:
+    """A whole answer, whose server leaves the stream open for a second after its end."""
+    exchange.head()
+    exchange.say(_chunk({"content": "One"}, "stop"))
+    exchange.send(b"data: [DONE]\n\n")
+    for _ in range(2):
+        exchange.wait(0.6)
+        exchange.send(b": over\n\n")
+    exchange.send(b"")
+
+
 def broken(exchange: Exchange) -> None:
     """A stream that breaks off after most of its text."""
     exchange.head()
     exchange.speak(90)
+    exchange.stop()
+
+
+def broken_early(exchange: Exchange) -> None:
+    """A stream that breaks off after its first words."""
+    exchange.head()
+    exchange.speak(8)
     exchange.stop()
 
 
