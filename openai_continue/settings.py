@@ -46,9 +46,9 @@ class Continuation:
     ``max_seconds``: Most seconds of a call; the answer ends with what has arrived. The first request keeps the caller's
         own timeout until something of its answer has arrived. The time that is left is the timeout of any later one,
         and no wait is begun that passes it.
-    ``max_cost``: Most that a call may cost, in the currency of the server's ``estimated_cost`` or ``cost``. It is looked
-        at after each request. The cost of streams that broke off is estimated. After a request whose server names no
-        cost, the answer is not continued.
+    ``max_cost``: Most that a call may cost, in the currency of the server's ``estimated_cost`` or ``cost``. It is
+        looked at after each request. The cost of streams that broke off is estimated. After a request whose server
+        names no cost, the answer is not continued.
     ``trims``: Whether the server's chat template trims whitespace at the end of the message sent back. None: by the
         provider's row, else by model family.
     ``on_error``: What to do if a later round fails: "partial" returns the text that arrived, "raise" raises the SDK's
@@ -64,9 +64,9 @@ class Continuation:
     ``on_reasoning_cut``: What is done if an answer is cut within its thoughts. "continue": the thoughts go on, if the
         server can do that. "answer": one more request asks for the answer, without further thoughts. "stop": the answer
         ends.
-    ``template``: The chat template of the model: the path of a file or of a folder, or "auto" for the model's own on the
-        Hugging Face Hub. With it, later rounds of a chat go to ``/completions`` as text: the prompt, and all that the
-        model has generated. It is read when continuation is switched on; what is no template is a bad value. A template
+    ``template``: The chat template of the model: the path of a file or of a folder, or "auto" for the model's own on
+        the Hugging Face Hub. With it, later rounds of a chat go to ``/completions`` as text: the prompt, and all that
+        the model has generated. It is read when continuation is switched on; what is no template is a bad value. A template
         that is not the server's own is not used. None: they go to ``/chat/completions``.
     ``journal``: A folder in which unfinished answers are kept, with their text. The same request, made again after a
         crash, goes on from there. An answer that has ended is removed, and never given again. Only their owner may read
