@@ -74,6 +74,7 @@ class Reader:
         self._is_bare = self._mark.startswith("{")
         self._buffer = ""
         self._new = 0
+        self._is_blank = False
         self._place = 0
         self._state: Callable[[list[Event]], bool] = self._text
         self._seen_text = False
@@ -91,11 +92,16 @@ class Reader:
         """Take a piece of the answer; return what it shows."""
         if self.is_broken:
             return []
+        is_blank = self._is_blank and text.isspace()
         self._buffer += text
+        if is_blank:
+            return []
         self._new = len(text)
         events: list[Event] = []
         while not self.is_broken and self._state(events):
             pass
+        # More blanks before a mark, or before a text that may be one, show nothing.
+        self._is_blank = self._state in (self._text, self._tail, self._between) and self._buffer.isspace()
         return events
 
     def rest(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from . import reasoning
 from .chunks import delta_of, text_of
 from .jsons import Json, as_object
-from .logprobs import add_logprobs, logprobs_of
+from .logprobs import add_logprobs, logprobs_of, names_ids
 from .prefill import RESTART_EVIDENCE, Hold
 from .seam import Seam, Stopped, evidence
 from .text import Text
@@ -172,11 +172,11 @@ class Choice:
         """
         Take a chunk of this choice; return the chunks that may go out now.
 
-        ``later``: whether the chunk is of a later round. Audio or a refusal bars further rounds.
+        ``later``: whether the chunk is of a later round. Audio, a refusal, or logprobs without text bar further rounds.
         """
         delta = delta_of(chunk)
         content = delta.get("content")
-        if any(delta.get(name) for name in ("audio", "refusal")):
+        if any(delta.get(name) for name in ("audio", "refusal")) or names_ids(chunk["choices"][0].get("logprobs")):
             self.barred = "unsupported"
         if later and self.calling and self.turn is not None:
             return self._take_calls(self.turn, chunk)

@@ -66,7 +66,7 @@ class Document:
                 self._fence = fence
                 return found.start()
         # Only whether it is blank, and its end, matter.
-        self._before = known if known.isspace() else known[-_LONGEST_OPENING:]
+        self._before = known[-1:] if known.isspace() else known[-_LONGEST_OPENING:]
         return None
 
     def _close(self, text: str, place: int) -> int | None:
@@ -84,7 +84,8 @@ class Document:
             if not self._fence.startswith(seen.lstrip()) and seen.strip() != self._fence:
                 self._ended = True
                 return place
-            self._after, place = seen, place + 1
+            # Of whitespace, any amount may stand there.
+            self._after, place = seen.strip(), place + 1
         return None
 
     @property

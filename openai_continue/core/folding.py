@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from .chunks import choices_of, delta_of, index_of, joined
 from .jsons import Json, as_object, as_string
-from .logprobs import add_logprobs
 from .reasoning import FIELDS
 from .tools import calls_in
 
@@ -15,18 +15,43 @@ _TEXTS = ("content", "refusal", *FIELDS)
 _CALLS = ("tool_calls", "function_call")
 
 
+class _Fields:
+    """Fields of many chunks, joined. A list grows in place: to copy it for each chunk would cost the square of it."""
+
+    def __init__(self) -> None:
+        self._others: Json = {}
+        self._lists: dict[str, list[Any]] = {}
+
+    def take(self, more: Mapping[str, Any], *, apart: Sequence[str] = ()) -> None:
+        """Take the fields of a chunk, without those that are named in ``apart``."""
+        lists = {name: cast("list[Any]", value) for name, value in more.items() if isinstance(value, list)}
+        for name, value in lists.items():
+            if name not in apart and not (name in self._lists and name.startswith("prompt")):
+                self._lists.setdefault(name, []).extend(value)
+        self._others = joined(self._others, more, apart=(*apart, *lists))
+
+    def get(self, name: str) -> Any:
+        """Return the value of a field that is no list, or None."""
+        return self._others.get(name)
+
+    @property
+    def all(self) -> Json:
+        """All fields."""
+        return {**self._others, **self._lists}
+
+
 class Folded:
     """Takes the chunks of a stream; gives the completion."""
 
     def __init__(self) -> None:
-        self._fields: Json = {}
+        self._fields = _Fields()
         self._choices: dict[int, _Choice] = {}
 
     def take(self, chunk: Json) -> None:
         """Take a chunk."""
         # What names the answer comes first; anything else is as it came last.
-        first = {name: self._fields[name] for name in ("id", "created", "model") if self._fields.get(name)}
-        self._fields = {**joined(self._fields, chunk, apart=("choices",)), **first}
+        known = [name for name in ("id", "created", "model") if self._fields.get(name)]
+        self._fields.take(chunk, apart=("choices", *known))
         for item in choices_of(chunk) or []:
             self._choices.setdefault(index_of(item), _Choice()).take(item)
 
@@ -43,15 +68,14 @@ class Folded:
     def completion(self) -> Json:
         """Return the completion."""
         choices = [choice.folded(index) for index, choice in sorted(self._choices.items())]
-        return {**self._fields, "object": "chat.completion", "choices": choices}
+        return {**self._fields.all, "object": "chat.completion", "choices": choices}
 
 
 class _Choice:
     def __init__(self) -> None:
-        self._fields: Json = {}
-        self._message: Json = {}
+        self._fields, self._message = _Fields(), _Fields()
         self._texts: dict[str, list[str]] = {}
-        self._logprobs: Json | None = None
+        self._logprobs: _Fields | None = None
         # By index, and by how many calls came under it.
         self._calls: list[Json] = []
         self._arguments: list[list[str]] = []
@@ -65,13 +89,16 @@ class _Choice:
     def take(self, item: Json) -> None:
         """Take the choice of one chunk."""
         delta = delta_of({"choices": [item]})
-        self._fields = joined(self._fields, item, apart=("index", "delta", "logprobs"))
-        self._logprobs = add_logprobs(self._logprobs, as_object(item.get("logprobs")))
+        self._fields.take(item, apart=("index", "delta", "logprobs"))
+        logprobs = as_object(item.get("logprobs"))
+        if logprobs is not None:
+            self._logprobs = self._logprobs or _Fields()
+            self._logprobs.take(logprobs)
         for name in _TEXTS:
             text = as_string(delta.get(name))
             if text is not None:
                 self._texts.setdefault(name, []).append(text)
-        self._message = joined(self._message, delta, apart=(*_TEXTS, *_CALLS))
+        self._message.take(delta, apart=(*_TEXTS, *_CALLS))
         for call in calls_in(delta):
             self._take_call(call)
         old = as_object(delta.get("function_call"))
@@ -107,7 +134,7 @@ class _Choice:
         """Return the choice of the completion."""
         texts: dict[str, Any] = {name: "".join(pieces) for name, pieces in self._texts.items()}
         calls = [_call(call, pieces) for call, pieces in zip(self._calls, self._arguments, strict=True)]
-        message: Json = {"role": "assistant", **self._message, **texts}
+        message: Json = {"role": "assistant", **self._message.all, **texts}
         if calls:
             message["tool_calls"] = calls
         if self._old:
@@ -116,7 +143,8 @@ class _Choice:
             # A whole answer without text has null for it if it has something else.
             others = calls or self._old or any(texts.get(name) for name in (*FIELDS, "refusal"))
             message["content"] = None if others else ""
-        return {**self._fields, "index": index, "message": message, "logprobs": self._logprobs}
+        logprobs = None if self._logprobs is None else self._logprobs.all
+        return {**self._fields.all, "index": index, "message": message, "logprobs": logprobs}
 
 
 def _call(call: Json, pieces: list[str]) -> Json:

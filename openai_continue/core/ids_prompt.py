@@ -34,7 +34,8 @@ class IdsPrompt(Prefill):
         """Take the ids of a chunk. ``with_text``: whether it has text, so that no character is open after it."""
         self._waiting += cast("list[int]", ids) if isinstance(ids, list) else []
         if with_text:
-            self._ids, self._waiting = self._ids + self._waiting, []
+            self._ids += self._waiting
+            self._waiting = []
 
     def less(self, hold: Hold) -> Hold | None:  # noqa: ARG002
         """Return None: nothing is held back."""

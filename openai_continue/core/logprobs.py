@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 from .characters import CUT_CHARACTER, half_character
 from .jsons import Json
+
+# The name of a token whose text is not given: vLLM's return_tokens_as_token_ids.
+_ID = re.compile(r"token_id:\d+")
+
+
+def names_ids(logprobs: object) -> bool:
+    """Whether the tokens of logprobs are named by their ids, so that nothing shows which text is theirs."""
+    content = cast(Json, logprobs).get("content") if isinstance(logprobs, dict) else None
+    tokens = cast("list[Any]", content) if isinstance(content, list) else []
+    names = [str(cast(Json, token).get("token")) if isinstance(token, dict) else "" for token in tokens]
+    return bool(names) and all(map(_ID.fullmatch, names))
 
 
 def add_logprobs(so_far: Json | None, more: Json | None) -> Json | None:

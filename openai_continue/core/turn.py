@@ -53,8 +53,8 @@ class Turn:
         self._reader = self._new_reader()
         #: Whether a whole answer shows a call that was cut as this text, and not as a call.
         self.shows_raw = False
-        #: The text before the calls.
-        self.text = ""
+        #: The text before the calls; and without the whitespace around it.
+        self.text = self._bare_text = ""
         #: Whether the last round did not continue the calls. Then they are as they were before it.
         self.has_failed = False
         # How many calls were read. Arguments of the last one that the caller has, and that the reader has yet to show.
@@ -187,7 +187,7 @@ class Turn:
                 closes=seam.held if reopened else None,
             )
         self._last, self._has_text, self.has_failed = None, False, False
-        self._was_closed = not is_open
+        self._was_closed, self._bare_text = not is_open, self.text.strip()
 
     def _beginnings(self, arguments: str | None) -> list[str]:
         """Return how a round begins that begins the call again. ``arguments``: as sent, if they are to go on."""
@@ -240,7 +240,7 @@ class Turn:
     def _is_copy(self, text: str, *, beside: bool) -> bool:
         """Whether content is the text before the calls once more. ``beside``: whether calls came with it."""
         may_be = beside or bool(self.raw.seam.echo)
-        return may_be and bool(text.strip()) and text.strip() == self.text.strip()
+        return may_be and bool(self._bare_text) and text.strip() == self._bare_text
 
     def _take_text(self, chunk: Json, text: str) -> list[Json]:
         if not text:

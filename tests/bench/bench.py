@@ -40,6 +40,7 @@ ROWS: dict[str, Callable[[int], None]] = {
     "pass-through": in_memory.pass_through,
     "continued": in_memory.continued,
     "growth": in_memory.growth,
+    "echo": in_memory.echo,
     "memory": in_memory.memory,
     "concurrent": in_memory.concurrent,
     "gap": in_memory.gap,

@@ -9,7 +9,7 @@ import sys
 import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import openai
@@ -29,12 +29,20 @@ class Prepared:
     """The responses of all rounds: bodies of whole ones, blocks of streamed ones, as a network brings them."""
 
     def __init__(
-        self, rounds: int, tokens: int, *, per_chunk: int = 1, per_block: int = 8, reason_first: bool = False
+        self,
+        rounds: int,
+        tokens: int,
+        *,
+        per_chunk: int = 1,
+        per_block: int = 8,
+        reason_first: bool = False,
+        echoes: bool = False,
     ) -> None:
         """
         Make ``rounds`` rounds of ``tokens`` tokens, in chunks of ``per_chunk`` tokens and blocks of ``per_block`` chunks.
 
-        ``reason_first``: whether the ``finish_reason`` stands before the text of a whole answer.
+        ``reason_first``: whether the ``finish_reason`` stands before the text of a whole answer. ``echoes``: whether a
+        streamed round begins with the text so far.
         """
         self.tokens = rounds * tokens
         # Two rounds never begin alike, because that looks like an answer that begins again.
@@ -48,7 +56,10 @@ class Prepared:
             _whole(number, "".join(texts[number]), tokens, end, reason_first=reason_first)
             for number, end in enumerate(ends)
         ]
-        self.blocks = [list(_blocks(number, texts[number], tokens, end, per_block)) for number, end in enumerate(ends)]
+        streamed = [list(chain.from_iterable(texts[: number + 1])) for number in range(rounds)] if echoes else texts
+        self.blocks = [
+            list(_blocks(number, streamed[number], tokens, end, per_block)) for number, end in enumerate(ends)
+        ]
         # The size of a request shows how much of the text it sends back, and so which round it asks for.
         self._sizes = list(accumulate(sum(map(len, text)) for text in texts[:-1]))
         #: CPU seconds between the last byte of a round and the next request.

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from openai_continue.core.logprobs import add_logprobs, logprobs_of
+from openai_continue.core.logprobs import add_logprobs, logprobs_of, names_ids
 from openai_continue.testing import Habits
+from tests.support.answers import Answer
+from tests.support.bodies import ask
 from tests.support.driving import Drive, drives
 from tests.support.engine import Engine
+from tests.support.script import Script, cut
 from tests.support.servers import SERVERS, Kind
 
 
@@ -73,3 +76,64 @@ def test_logprobs_of_cut_characters(cut: Any, cap: int, drive: Drive) -> None:
 
     assert answer.text.encode() == answer.spelled
     assert text == answer.text or (cap == 3 and answer.stopped_by == "empty")
+
+
+NAMED = [{"token": f"token_id:{number}", "logprob": -1.0, "bytes": None, "top_logprobs": []} for number in (7, 8)]
+
+
+class TextServer:
+    """Gives one text completion that was cut, with these logprobs."""
+
+    def __init__(self, logprobs: dict[str, Any]) -> None:
+        item = {"index": 0, "text": "One, ", "finish_reason": "length", "logprobs": logprobs}
+        self.answer = {"id": "1", "object": "text_completion", "created": 1, "model": "m", "choices": [item]}
+
+    def completion(self, body: dict[str, Any]) -> dict[str, Any]:
+        assert "One" not in body["prompt"]
+        return self.answer
+
+    def chunks(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        return [self.completion(body)]
+
+
+def given(answer: Answer) -> list[dict[str, Any]]:
+    """Return the logprobs of an answer, of each chunk that has some."""
+    answers = answer.raw if isinstance(answer.raw, list) else [answer.raw]
+    return [item["logprobs"] for one in answers for item in one["choices"] if item.get("logprobs")]
+
+
+@drives
+@pytest.mark.parametrize("provider", ["vllm", "deepinfra"])
+@pytest.mark.parametrize("written", [None, b"token_id:7"])
+def test_tokens_named_by_ids(written: bytes | None, provider: str, drive: Drive) -> None:
+    """A chat whose tokens show no text is left as it came: no token comes twice, and none is lost."""
+    tokens = [{**token, "bytes": written and list(written)} for token in NAMED]
+    server = Script(cut("One, ", logprobs={"content": tokens}))
+    answer = drive(server, ask(logprobs=True), provider=provider)
+
+    assert (answer.text, answer.finish_reason, answer.stopped_by) == ("One, ", "length", "unsupported")
+    assert [one["content"] for one in given(answer)] == [tokens]
+
+
+@drives
+@pytest.mark.parametrize("offsets", [[0, 3], [0, 10]])
+def test_tokens_of_a_text_completion_named_by_ids(offsets: list[int], drive: Drive) -> None:
+    """The same of a text completion. Servers count the offsets in the text, or in the names of the tokens."""
+    names = [token["token"] for token in NAMED]
+    logprobs = {"tokens": names, "token_logprobs": [-1.0, -1.0], "top_logprobs": [None, None], "text_offset": offsets}
+    server = TextServer(logprobs)
+    answer = drive(server, {"model": "any", "prompt": "Count."}, provider="vllm")
+
+    assert (answer.text, answer.finish_reason, answer.stopped_by) == ("One, ", "length", "unsupported")
+    assert [{name: one[name] for name in logprobs} for one in given(answer)] == [logprobs]
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [("token_id:7", True), ("token_id:", False), ("token_id:7 ", False), ("token", False), (None, False), (7, False)],
+)
+def test_names_of_tokens(token: object, expected: bool) -> None:
+    """Only names that are ids in every token show no text."""
+    assert names_ids({"content": [{"token": token}]}) is expected
+    assert not names_ids({"content": [{"token": token}, {"token": " word"}]})
+    assert not any(map(names_ids, (None, {}, {"content": []}, {"content": None}, [])))

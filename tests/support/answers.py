@@ -108,7 +108,7 @@ def _spelled(items: Iterable[Json]) -> bytes | None:
     if any("tokens" in one for one in several):
         return b"".join(token.encode() for one in several for token in one["tokens"])
     tokens = [token for one in several for token in one["content"]]
-    return b"".join(bytes(token["bytes"]) for token in tokens) if tokens else None
+    return b"".join(bytes(token["bytes"] or b"") for token in tokens) if tokens else None
 
 
 def _add_call(calls: list[Json], delta: Json) -> None:
