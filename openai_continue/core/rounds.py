@@ -43,7 +43,8 @@ class Rounds:
 
     ``body``: the caller's request body; it is not changed. ``learned``: what is known of this model's server from
     earlier calls; what this call shows is added to it. ``limit``: the token limit, if the server has refused another.
-    ``render``: the chat template, if later rounds go to ``/completions``.
+    ``render``: the chat template, if later rounds go to ``/completions``. ``is_parsed``: whether the SDK checks the
+    document of the answer.
     """
 
     def __init__(  # noqa: PLR0913
@@ -55,10 +56,11 @@ class Rounds:
         *,
         limit: Limit | None = None,
         render: Render | None = None,
+        is_parsed: bool = False,
     ) -> None:
         self._settings = settings
         self._learned = Learned() if learned is None else learned
-        self._requests = Requests(body, provider, settings, self._learned, limit, render)
+        self._requests = Requests(body, provider, settings, self._learned, limit, render, is_parsed=is_parsed)
         self._choices = self._requests.choices()
         #: The merged answer, with the history of the rounds and the report.
         self.answer = MergedAnswer(self._choices, usage=settings.usage)
@@ -304,9 +306,9 @@ class Rounds:
         found = verdict(choice, self._requests, first=first, learned=self._learned, max_rounds=rounds)
         choice.stopped_by = found.stopped_by
         self._learned.restarts = self._learned.restarts or found.stopped_by == "restart"
-        if found.invalid:
+        if found.fault is not None:
             choice.finish_reason = "length"
-            self.answer.error = {"type": "invalid_document", "status": None, "request_id": None}
+            self.answer.error = {"type": found.fault, "status": None, "request_id": None}
         choice.room = found.room
         if found.hold is not None:
             choice.hold = found.hold

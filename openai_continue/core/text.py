@@ -40,6 +40,8 @@ class Text:
         self._before = ""
         self._round_text = ""
         self._document: Document | None = None
+        #: Whether a document was asked for and more than one came, so that no grammar binds the server: plain text.
+        self.is_plain = False
         #: Whether the JSON document that the text is has come to its end.
         self.document_ended = False
         #: Characters that the running round added.

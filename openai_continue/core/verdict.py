@@ -15,6 +15,8 @@ from .tools import opens_call
 
 #: Values of ``finish_reason`` by which the model ended an answer itself.
 NATURAL_ENDS = ("stop", "tool_calls", "function_call", "content_filter")
+# Those by which it ended a text. The last two are TGI's, router/src/lib.rs.
+_ENDS_OF_TEXT = ("stop", "eos_token", "stop_sequence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class Verdict:
     hold: Hold | None = None
     #: Most tokens of the next round, or None for no such limit.
     room: int | None = None
-    #: Whether the choice ended by itself with a document that is not of the format that was asked for.
-    invalid: bool = False
+    #: What is wrong with the document of the choice (``ErrorReport.type``), or None.
+    fault: str | None = None
 
 
 def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned, max_rounds: int) -> Verdict:
@@ -43,6 +45,9 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned
     ended = _ended(choice, stopped, requests) or bar(choice, requests) or _known_bar(learned)
     if ended is not None:
         return Verdict(ended)
+    if first and requests.format is not None and requests.format.has_schema and requests.is_followed(choice):
+        # No further round makes it one.
+        return Verdict("error", fault="invalid_document")
     most = "max_rounds" if choice.rounds >= max_rounds else None
     author = requests.author(choice)
     if stopped is Stopped.THOUGHT_ANEW:
@@ -135,10 +140,9 @@ def _less(choice: Choice, requests: Requests) -> Hold | None:
 
 def _natural(choice: Choice, requests: Requests, *, first: bool) -> Verdict:
     """Return how an answer ended that the model ended itself. A joined document must be of the format asked for."""
-    if first or requests.format is None or choice.finish_reason != "stop":
+    if first or choice.answer.is_plain or requests.format is None or choice.finish_reason not in _ENDS_OF_TEXT:
         return Verdict(choice.finish_reason or "error")
-    author = requests.prefill
-    answer = author.part(choice.answer.text, choice.thoughts_text).answer
-    if requests.format.fits(author.own(answer) + answer):
-        return Verdict("stop")
-    return Verdict("error", invalid=True)
+    fits = requests.format.fits(requests.own_text(choice) or "")
+    if fits or (fits is None and requests.is_checked_elsewhere(choice)):
+        return Verdict(choice.finish_reason)
+    return Verdict("error", fault="unchecked_document" if fits is None else "invalid_document")
