@@ -21,6 +21,7 @@ from .prefill import Hold, Prefill
 from .prompts import Start, choices_per_prompt, has_ids, is_text, prompts_of
 from .raw_prompt import RawPrompt, Rendered
 from .raw_reader import RawReader, ends_in_tag
+from .seam import Seam
 from .structured import Format, without_format
 from .tools import is_forced
 from .turn import Turn
@@ -237,16 +238,23 @@ class Requests:
         answers = thinking and self._on_cut == "answer"
         choice.answers, choice.closes_thoughts = choice.answers or answers, answers
         choice.is_raw = self.is_raw(choice)
-        body, seam = author.write(
-            body,
-            content,
-            thoughts,
-            hold,
-            first=not choice.joined,
-            confirmed=choice.confirmed,
-            ends_token=ends_token,
-            answers=choice.answers,
-        )
+        seam = Seam()
+        if answer.untold and not (content or thoughts or choice.is_raw):
+            # There is nothing to send back: the same request once more.
+            choice.context, choice.is_counted = None, False
+        else:
+            body, seam = author.write(
+                body,
+                content,
+                thoughts,
+                hold,
+                first=not choice.joined,
+                confirmed=choice.confirmed,
+                ends_token=ends_token,
+                answers=choice.answers,
+            )
+        if answer.untold:
+            body = {name: value for name, value in body.items() if name != "stop"}
         is_document = self.format is not None and self.format.is_json and choice.turn is None and not answer.is_plain
         document = self.own_text(choice) if is_document else None
         choice.start_round(seam, thinking=thinking and not answers, document=document)

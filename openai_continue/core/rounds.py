@@ -272,8 +272,9 @@ class Rounds:
         cut = [choice for choice in parties if choice.finish_reason == "length"]
         self.answer.note(running, running.finish_reason(parties))
         for choice in parties:
+            begins = choice.answer.untold and choice.answer.added == len(choice.answer.text)
             self._decide(choice, first=first)
-            if not first and choice.added > 0:
+            if not first and choice.added > 0 and not begins:
                 choice.joined = True
                 self._learned.take_continuation(closes_block=self._requests.prefill.changed_to)
             rest = [] if choice.stopped_by is None else self._rest(running, choice)
@@ -309,7 +310,7 @@ class Rounds:
         if found.fault is not None:
             choice.finish_reason = "length"
             self.answer.error = {"type": found.fault, "status": None, "request_id": None}
-        choice.room = found.room
+        choice.room, choice.answer.untold = found.room, found.untold
         if found.hold is not None:
             choice.hold = found.hold
             if choice.current.stopped is Stopped.REFUSED:

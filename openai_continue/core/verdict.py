@@ -29,6 +29,8 @@ class Verdict:
     hold: Hold | None = None
     #: Most tokens of the next round, or None for no such limit.
     room: int | None = None
+    #: Whether the server is not told the stop strings in the next round.
+    untold: bool = False
     #: What is wrong with the document of the choice (``ErrorReport.type``), or None.
     fault: str | None = None
 
@@ -43,6 +45,8 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned
         return _natural(choice, requests, first=first)
     stopped = None if first else choice.stopped
     ended = _ended(choice, stopped, requests) or bar(choice, requests) or _known_bar(learned)
+    if ended == "empty" and first and _is_muted(choice):
+        return Verdict(None, untold=True)
     if ended is not None:
         return Verdict(ended)
     if first and requests.format is not None and requests.format.has_schema and requests.is_followed(choice):
@@ -57,6 +61,8 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned
     hold = None if stopped is not None else author.hold
     room = None
     if not first and choice.added <= 0 and not choice.heals and not _got_on(choice):
+        if _is_muted(choice):
+            return Verdict(most, untold=True)
         room = None if choice.turn is not None and choice.turn.was_read else _fewer(choice)
         hold = _less(choice, requests) if room is None else hold
         if hold is None:
@@ -117,6 +123,17 @@ def _call_bar(choice: Choice, requests: Requests) -> str | None:
 def _got_on(choice: Choice) -> bool:
     """Whether a round that brought no new text wrote a part of the tail again, so that the next one can send it."""
     return choice.current.confirmed > 0 and not choice.current.ends_in_blank
+
+
+def _is_muted(choice: Choice) -> bool:
+    """
+    Whether a stop string may have kept the server from showing what the round brought: it showed nothing.
+
+    A stream of llama-server leaves out what may be the beginning of a stop string, also where the token limit cuts it.
+    """
+    answer = choice.answer
+    showed = choice.current is not answer or answer.untold or answer.dropped > 0 or answer.added > 0
+    return not showed and choice.last_used <= answer.most_hidden > 0
 
 
 def _fewer(choice: Choice) -> int | None:

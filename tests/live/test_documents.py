@@ -187,3 +187,20 @@ async def test_lines_of_json(way: Way, streamed: bool) -> None:
 
     assert (text, "stop", "stop") == answer.said
     assert emulator.derailed == 0
+
+
+@two_ways
+@pytest.mark.parametrize("settings", [{}, {"stream_rounds": True}])
+async def test_stop_string_longer_than_a_round(way: Way, streamed: bool, settings: dict[str, Any]) -> None:
+    """A server that hides what may be a stop string is asked once without it, and ``stop_reason`` names the string."""
+    text, stop = "Let me look. <call>search(whales)</call> and then ### --- ###", "</call> and then ### ---"
+    habits = Habits(hides_half_stops=True, names_stop="stop_reason")
+    continuation = Continuation(provider="deepinfra", max_rounds=50, **settings)
+    with Emulator(cap=3, text=text, habits=habits) as emulator:
+        client = way.client(emulator.base_url, continuation=continuation)
+        answer = await live(client, ask(stop=[stop]), streamed=streamed)
+        await settled(client.close())
+
+    assert (text[: text.index(stop)], "stop", "stop") == answer.said
+    items = [item for one in (answer.raw if streamed else [answer.raw]) for item in one["choices"]]
+    assert stop == items[-1]["stop_reason"]
