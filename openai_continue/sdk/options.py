@@ -149,7 +149,8 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
 
 def _is_parsed(options: Any, body: Json) -> bool:
     """Whether ``parse()`` or ``stream()`` was given a type: the SDK makes it a strict schema, and checks the text."""
-    given = {} if isinstance(options.headers, NotGiven) else cast("Mapping[str, Any]", options.headers)
+    headers = cast("Mapping[str, Any] | NotGiven", options.headers)
+    given: Mapping[str, Any] = {} if isinstance(headers, NotGiven) else headers
     helpers = [str(value) for name, value in given.items() if name.lower() == "x-stainless-helper-method"]
     wanted = as_object((as_object(body.get("response_format")) or {}).get("json_schema")) or {}
     return wanted.get("strict") is True and any(helper.endswith((".parse", ".stream")) for helper in helpers)
