@@ -64,8 +64,10 @@ class Provider:
     streams_usage: bool = False
     #: ``stream_options`` that ask for usage as early as the server can give it.
     usage_options: Mapping[str, Any] = field(default_factory=lambda: dict(_EARLY_USAGE))
-    #: Whether the server applies ``response_format`` to the prefill and the new text together.
-    keeps_format: bool = False
+    #: Fields of the body whose format the server applies to the prefill and the new text together.
+    keeps_format: tuple[str, ...] = ()
+    #: Fields of the body that leave a stop string in the text. A server ignores those of others.
+    stop_fields: tuple[str, ...] = ()
     #: The syntaxes (call_syntaxes.py) in which this server was seen to continue tool calls exactly.
     call_syntaxes: tuple[str, ...] = ()
     #: Whether it reads tool calls in the prefill and the new text together. Else a later round asks for plain text.
@@ -142,6 +144,8 @@ PROVIDERS: tuple[Provider, ...] = (
         thought_field="reasoning_content",
         # Its deepseek_r1 parser takes all text before a closing think tag for thoughts.
         misfiles=True,
+        # vllm/entrypoints/openai/chat_completion/protocol.py and completion/protocol.py.
+        stop_fields=("include_stop_str_in_output",),
         # Measured with its parsers "hermes" and "qwen3_coder" (tests/engine/sweep.py). Its parsers see only new text,
         # and would keep the marks of some models if they were not told to leave them out.
         call_syntaxes=("hermes", "qwen3-coder"),
@@ -165,6 +169,8 @@ PROVIDERS: tuple[Provider, ...] = (
         closed_block_of="opening",
         # So does its detector of DeepSeek-R1's thoughts.
         misfiles=True,
+        # protocol.py, ChatCompletionRequest and CompletionRequest.
+        stop_fields=("no_stop_trim",),
         call_fields=_MARKS_SHOWN,
         answer_fields=_NO_THINKING,
         # protocol.py, CompletionRequest: max_tokens is 16 by default.
@@ -181,7 +187,7 @@ PROVIDERS: tuple[Provider, ...] = (
         echoes="whole",
         thought_field="reasoning_content",
         thought_marks={"continue_final_message": "reasoning_content"},
-        keeps_format=True,
+        keeps_format=("response_format", "json_schema"),
         # common/chat.cpp: calls are read from the prefill and the new text. Measured with two templates.
         call_syntaxes=("hermes", "qwen3-coder"),
         reads_calls=True,

@@ -45,7 +45,8 @@ class Round:
 class ErrorReport:
     """The error that ended an answer, if the caller got what had arrived instead of the exception."""
 
-    #: The name of the SDK's exception class, or "invalid_document" if the joined text is not the document asked for.
+    #: The name of the SDK's exception class; "invalid_document" if the joined text is not the document asked for;
+    #: "unchecked_document" if it could not be checked by its schema; or "template_mismatch".
     type: str = ""
     #: The HTTP status, if the server answered.
     status: int | None = None

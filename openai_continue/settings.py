@@ -66,8 +66,8 @@ class Continuation:
         ends.
     ``template``: The chat template of the model: the path of a file or of a folder, or "auto" for the model's own on
         the Hugging Face Hub. With it, later rounds of a chat go to ``/completions`` as text: the prompt, and all that
-        the model has generated. It is read when continuation is switched on; what is no template is a bad value. A template
-        that is not the server's own is not used. None: they go to ``/chat/completions``.
+        the model has generated. It is read when continuation is switched on; what is no template is a bad value. A
+        template that is not the server's own is not used. None: they go to ``/chat/completions``.
     ``journal``: A folder in which unfinished answers are kept, with their text. The same request, made again after a
         crash, goes on from there. An answer that has ended is removed, and never given again. Only their owner may read
         the files. ``openai-continue journal FOLDER`` lists them. None: no such folder.

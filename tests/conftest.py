@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
 from typing import Any
@@ -133,3 +134,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if deselected:
         config.hook.pytest_deselected(items=deselected)
         items[:] = [item for item in items if item not in deselected]
+
+
+@pytest.fixture
+def without_jsonschema(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be as after ``pip install openai-continue`` without the extra ``schema``."""
+    for name in ("jsonschema", "jsonschema.validators", "referencing"):
+        monkeypatch.setitem(sys.modules, name, None)

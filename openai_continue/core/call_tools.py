@@ -28,12 +28,12 @@ class Tools:
         return any(function.get("name") == name for function in functions_in(self.listed))
 
     def fits(self, call: Call) -> bool:
-        """Whether the arguments of a call are JSON, and of its tool's schema."""
+        """Whether the arguments of a call are JSON, and of its tool's schema as far as that can be checked."""
         if not is_json(call.arguments):
             return False
         found = next((each for each in functions_in(self.listed) if each.get("name") == call.name), None)
         schema = None if found is None else as_object(found.get("parameters"))
-        return schema is None or conforms(json.loads(call.arguments, strict=False), schema)
+        return schema is None or conforms(json.loads(call.arguments, strict=False), schema) is not False
 
     def may_open(self, text: str) -> bool:
         """Whether a text has what opens a call."""

@@ -23,7 +23,7 @@ class Choices:
         self._resumed = resumed
         self._is_text = is_text(body)
         self._stops = stop_strings(body)
-        self._keeps_stops = keeps_stops(body)
+        self._keeps_stops = keeps_stops(body, provider.stop_fields)
         #: How many choices the caller asks for.
         self.wanted = choices_wanted(body)
 

@@ -9,6 +9,8 @@ _MARKS = re.compile(r'[{}\[\]"\\]')
 # What opens a fence around a document: "```json". The document follows.
 _OPENING = re.compile(r"(`{3,}|~{3,})[ \t]*[\w+.-]*\s*\Z")
 _LONGEST_OPENING = 200
+# A JSON value that is neither an object nor an array.
+_SCALAR = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null)')
 
 
 class Document:
@@ -92,6 +94,15 @@ class Document:
     def has_ended(self) -> bool:
         """Whether the document is complete. Whitespace may still follow the closing fence."""
         return self._ended or bool(self._fence and self._fence in (self._after or ""))
+
+
+def goes_on(text: str) -> bool:
+    """Whether more than blanks follows the first JSON value of a text: another value, or prose."""
+    end = Document().feed(text)
+    if end is None:
+        found = _SCALAR.match(text)
+        end = len(text) if found is None else found.end()
+    return bool(text[end:].strip())
 
 
 def without_fence(text: str) -> str:

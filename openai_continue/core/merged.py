@@ -12,6 +12,7 @@ from .choices import Choices
 from .chunks import choices_of, has_lists, has_news, index_of, joined, lists_of, part_end, without_lists
 from .jsons import Json, as_object, as_string
 from .round import Running
+from .stops import NAMES_OF_STOP
 from .turn import Turn
 from .usage import add_usage, as_one_call, usage_of, with_usage, without_usage
 
@@ -228,7 +229,7 @@ class MergedAnswer:
 
     def _end(self, choice: Choice, chunk: Json) -> Json:
         item = {**chunk["choices"][0], "index": choice.index, "finish_reason": choice.finish_reason}
-        return {**self.identified(chunk), "choices": [item]}
+        return {**self.identified(chunk), "choices": [_naming_stop(item, choice)]}
 
 
 def _merged(item: Json, choice: Choice) -> Json:
@@ -248,7 +249,13 @@ def _merged(item: Json, choice: Choice) -> Json:
     merged = {**item, **choice.fields.of_choice, "message": message, "finish_reason": choice.finish_reason}
     if item.get("logprobs") is not None or choice.logprobs is not None:
         merged["logprobs"] = choice.logprobs or {**(as_object(item.get("logprobs")) or {}), "content": []}
-    return merged
+    return _naming_stop(merged, choice)
+
+
+def _naming_stop(item: Json, choice: Choice) -> Json:
+    """Return an end that says which stop string ended the choice, in the server's fields for it, if the end is ours."""
+    is_ours = choice.stopped is not None or choice.hides_cut or choice.stopped_by == "error"
+    return {**item, **{name: choice.answer.stop_string for name in NAMES_OF_STOP if name in item and is_ours}}
 
 
 def _calls(choice: Choice, turn: Turn, message: Json) -> Json:

@@ -13,6 +13,7 @@ from ..settings import Continuation
 from .call_tools import Tools
 from .choice import Choice
 from .choices import Choices
+from .document import goes_on
 from .ids_prompt import IdsPrompt
 from .jsons import Json, as_object
 from .learned import Learned
@@ -21,6 +22,7 @@ from .prefill import Hold, Prefill
 from .prompts import Start, choices_per_prompt, has_ids, is_text, prompts_of
 from .raw_prompt import RawPrompt, Rendered
 from .raw_reader import RawReader, ends_in_tag
+from .seam import Seam
 from .shown import shows_messages
 from .structured import Format, without_format
 from .tools import is_forced
@@ -42,7 +44,8 @@ class Requests:
     """
     Writes the bodies of one call. The caller's body is never changed.
 
-    ``render``: the chat template, if later rounds go to ``/completions``.
+    ``render``: the chat template, if later rounds go to ``/completions``. ``is_parsed``: whether the SDK checks the
+    document of the answer.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917
@@ -53,6 +56,8 @@ class Requests:
         learned: Learned | None = None,
         limit: Limit | None = None,
         render: Render | None = None,
+        *,
+        is_parsed: bool = False,
     ) -> None:
         provider = provider.for_text if is_text(body) else provider
         #: Whether the ids of all tokens are asked for, and whether the caller does so too.
@@ -109,7 +114,9 @@ class Requests:
         self.served_by: str | None = None
         self._provider = provider
         # Whether the server applies the format to the whole answer, so that it stays in later rounds.
-        self._keeps_format = self.format is not None and provider.keeps_format
+        others = {name: body[name] for name in body if name not in provider.keeps_format}
+        self._keeps_format = self.format is not None and Format.of(others) is None
+        self._is_parsed = is_parsed
 
     def choices(self) -> Choices:
         """Return the choices of an answer to these requests, before any has begun."""
@@ -219,12 +226,14 @@ class Requests:
         """Return the body of a round that continues this choice, and begin the round on it."""
         author = self.author(choice)
         body = self.limit.on_later(self.first(), self.asked(choice))
-        keeps_format = self._keeps_format and not author.is_raw
+        answer = choice.answer
+        answer.is_plain = answer.is_plain or self.is_followed(choice)
+        keeps_format = self._keeps_format and not (author.is_raw or answer.is_plain)
         body = _of_one_round(body if keeps_format else without_format(body), choice.used, self.served_by)
         body.update({} if author.is_raw else self._optional_marks)
         if self._checks_prompt and not choice.joined:
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
-        content, thoughts = choice.answer.text, choice.thoughts_text
+        content, thoughts = answer.text, choice.thoughts_text
         if choice.turn is not None:
             content = choice.turn.raw.text
             body.update(self._call_fields)
@@ -235,22 +244,43 @@ class Requests:
         answers = thinking and self._on_cut == "answer"
         choice.answers, choice.closes_thoughts = choice.answers or answers, answers
         choice.is_raw, choice.loses_blanks = self.is_raw(choice), self._provider.strips_thoughts is not False
-        body, seam = author.write(
-            body,
-            content,
-            thoughts,
-            hold,
-            first=not choice.joined,
-            confirmed=choice.confirmed,
-            ends_token=ends_token,
-            answers=choice.answers,
-        )
-        document = None
-        if self.format is not None and self.format.is_json and choice.turn is None:
-            inline = self.prefill.part(content, thoughts)
-            document = None if inline.thinking else self.prefill.own(inline.answer) + inline.answer
+        seam = Seam()
+        if answer.untold and not (content or thoughts or choice.is_raw):
+            # There is nothing to send back: the same request once more.
+            choice.context, choice.is_counted = None, False
+        else:
+            body, seam = author.write(
+                body,
+                content,
+                thoughts,
+                hold,
+                first=not choice.joined,
+                confirmed=choice.confirmed,
+                ends_token=ends_token,
+                answers=choice.answers,
+            )
+        if answer.untold:
+            body = {name: value for name, value in body.items() if name != "stop"}
+        is_document = self.format is not None and self.format.is_json and choice.turn is None and not answer.is_plain
+        document = self.own_text(choice) if is_document else None
         choice.start_round(seam, thinking=thinking and not answers, document=document)
         return body
+
+    def own_text(self, choice: Choice) -> str | None:
+        """Return the answer so far, with the caller's own beginning and without thoughts; None while it thinks."""
+        inline = self.prefill.part(choice.answer.text, choice.thoughts_text)
+        return None if inline.thinking else self.prefill.own(inline.answer) + inline.answer
+
+    def is_followed(self, choice: Choice) -> bool:
+        """Whether a JSON document was asked for, and the first round brought more, so that no grammar bound it."""
+        if choice.rounds != 1 or choice.turn is not None or self.format is None or not self.format.is_json:
+            return False
+        text = self.own_text(choice)
+        return text is not None and goes_on(text)
+
+    def is_checked_elsewhere(self, choice: Choice) -> bool:
+        """Whether the document is checked by the server, which applied its format to all of it, or by the SDK."""
+        return (self._keeps_format and not choice.is_raw) or self._is_parsed
 
     def concedes_first(self, said: str) -> bool:
         """Leave out of the first round what only we asked for, if the server names it; return whether it does."""

@@ -43,7 +43,8 @@ class Rounds:
 
     ``body``: the caller's request body; it is not changed. ``learned``: what is known of this model's server from
     earlier calls; what this call shows is added to it. ``limit``: the token limit, if the server has refused another.
-    ``render``: the chat template, if later rounds go to ``/completions``.
+    ``render``: the chat template, if later rounds go to ``/completions``. ``is_parsed``: whether the SDK checks the
+    document of the answer.
     """
 
     def __init__(  # noqa: PLR0913
@@ -55,10 +56,11 @@ class Rounds:
         *,
         limit: Limit | None = None,
         render: Render | None = None,
+        is_parsed: bool = False,
     ) -> None:
         self._settings = settings
         self._learned = Learned() if learned is None else learned
-        self._requests = Requests(body, provider, settings, self._learned, limit, render)
+        self._requests = Requests(body, provider, settings, self._learned, limit, render, is_parsed=is_parsed)
         self._choices = self._requests.choices()
         #: The merged answer, with the history of the rounds and the report.
         self.answer = MergedAnswer(self._choices, usage=settings.usage)
@@ -273,8 +275,9 @@ class Rounds:
         cut = [choice for choice in parties if choice.finish_reason == "length"]
         self.answer.note(running, running.finish_reason(parties))
         for choice in parties:
+            begins = choice.answer.untold and choice.answer.added == len(choice.answer.text)
             self._decide(choice, first=first)
-            if not first and choice.added > 0:
+            if not first and choice.added > 0 and not begins:
                 choice.joined = True
                 self._learned.take_continuation(closes_block=self._requests.prefill.changed_to)
             rest = [] if choice.stopped_by is None else self._rest(running, choice)
@@ -307,10 +310,10 @@ class Rounds:
         found = verdict(choice, self._requests, first=first, learned=self._learned, max_rounds=rounds)
         choice.stopped_by = found.stopped_by
         self._learned.restarts = self._learned.restarts or found.stopped_by == "restart"
-        if found.invalid:
+        if found.fault is not None:
             choice.finish_reason = "length"
-            self.answer.error = {"type": "invalid_document", "status": None, "request_id": None}
-        choice.room = found.room
+            self.answer.error = {"type": found.fault, "status": None, "request_id": None}
+        choice.room, choice.answer.untold = found.room, found.untold
         if found.hold is not None:
             choice.hold = found.hold
             if choice.current.stopped is Stopped.REFUSED:

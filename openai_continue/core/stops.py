@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+#: Fields of a choice in which servers name the stop string that ended it; null after any other end. vLLM and
+#: TensorRT-LLM: stop_reason; SGLang: matched_stop; llama-server: stopping_word; Anthropic's and its gateways':
+#: stop_sequence.
+NAMES_OF_STOP = ("stop_reason", "matched_stop", "stopping_word", "stop_sequence")
+
 
 def stop_strings(body: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the stop strings of a request."""
@@ -13,9 +18,9 @@ def stop_strings(body: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(one for one in several if isinstance(one, str) and one)
 
 
-def keeps_stops(body: Mapping[str, Any]) -> bool:
-    """Whether the server leaves the stop string in the text, a field of vLLM's."""
-    return body.get("include_stop_str_in_output") is True
+def keeps_stops(body: Mapping[str, Any], fields: Sequence[str]) -> bool:
+    """Whether the server leaves the stop string in the text: one of these fields, which it reads, asks for that."""
+    return any(body.get(name) is True for name in fields)
 
 
 def ends_in_half(text: str, stops: Sequence[str]) -> bool:
@@ -23,20 +28,21 @@ def ends_in_half(text: str, stops: Sequence[str]) -> bool:
     return any(text.endswith(stop[:length]) for stop in stops for length in range(1, len(stop)))
 
 
-def straddling_stop(before: str, new: str, stops: Sequence[str], *, kept: bool = False) -> int | None:
+def first_stop(before: str, new: str, stops: Sequence[str], *, within: bool = False) -> tuple[int, int, str] | None:
     """
-    Return where ``before + new`` ends if a stop string begins in ``before`` and ends in ``new``, else None.
+    Return where the first stop string in ``before + new`` ends and begins, and the string; None if there is none.
 
-    ``kept``: whether the stop string stays in the text (vLLM's ``include_stop_str_in_output``).
+    It ends in ``new``, and begins in ``before``: the server has seen any other. ``within``: or begins in ``new``, of
+    which the server was not told the stop strings.
     """
-    found: list[tuple[int, int]] = []
+    found: list[tuple[int, int, str]] = []
     for stop in stops:
         start = max(len(before) - len(stop) + 1, 0)
-        place = (before[start:] + new[: len(stop) - 1]).find(stop)
+        place = (before[start:] + (new if within else new[: len(stop) - 1])).find(stop)
         if place >= 0:
-            found.append((start + place + len(stop), start + place))
+            found.append((start + place + len(stop), start + place, stop))
     # As in an engine: the stop string that is complete first wins, and of several at one place the longest.
-    return min(found)[0 if kept else 1] if found else None
+    return min(found, default=None)
 
 
 def swallowed(held: str, new: str, stops: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from .chunks import merged, text_of, token_bytes_of, without_end, without_start
 from .document import Document
 from .jsons import Json
 from .seam import Echo, Seam, Stopped
-from .stops import ends_in_half, straddling_stop, swallowed
+from .stops import ends_in_half, first_stop, swallowed
 
 
 class Text:
@@ -43,7 +43,15 @@ class Text:
         self._is_blank = False
         self._before = ""
         self._round_text = ""
+        #: Whether the server is not told the stop strings in the running round: it showed nothing of the one before.
+        self.untold = False
+        # Characters of it that were searched for them.
+        self._searched = 0
+        #: The stop string that ended the text here, and not on the server; or None.
+        self.stop_string: str | None = None
         self._document: Document | None = None
+        #: Whether a document was asked for and more than one came, so that no grammar binds the server: plain text.
+        self.is_plain = False
         #: Whether the JSON document that the text is has come to its end.
         self.document_ended = False
         #: Characters that the running round added.
@@ -69,6 +77,11 @@ class Text:
         return self._parts[0] if self._parts else ""
 
     @property
+    def most_hidden(self) -> int:
+        """Most tokens that the beginning of a stop string has: one for each byte. 0: there is no stop string."""
+        return max((len(stop.encode("utf-8", "replace")) for stop in self._stops), default=0)
+
+    @property
     def added_text(self) -> str:
         """The text that the running round added."""
         return self.text[-self.added :] if self.added > 0 else ""
@@ -84,7 +97,7 @@ class Text:
         self._opening = [] if seam.is_open else None
         self._new_parts, self._echo, self._is_blank = [], seam.echo_in_pieces(), False
         self._before = text[-self._reach :] if self._stops else ""
-        self._round_text = ""
+        self._round_text, self._searched = "", 0
         self.added = self.dropped = self.confirmed = 0
         self.ends_in_blank = self._suspected = self._thought_again = False
         self.stopped = None
@@ -137,7 +150,7 @@ class Text:
         """
         if self._opening is None:
             return []
-        if by_itself and self._stops and not self._keeps_stops:
+        if by_itself and self._stops and not (self._keeps_stops or self.untold):
             new = self.seam.without_echo(self._new)
             self._shorten(swallowed(self.seam.held, new, self._stops))
         return self._settle(self._opening, ended=True)
@@ -247,13 +260,20 @@ class Text:
             self.stopped = Stopped.DOCUMENT_END
 
     def _stop_across_seam(self, text: str) -> None:
-        if not self._before or len(self._round_text) >= self._reach:
+        if not self._before or (len(self._round_text) >= self._reach and not self.untold):
             return
         self._round_text += text
-        end = straddling_stop(self._before, self._round_text, self._stops, kept=self._keeps_stops)
-        if end is not None:
-            self._shorten(self.added + len(self._before) - end)
+        found = first_stop(self._before, self._round_text, self._stops, within=self.untold)
+        if found is not None:
+            end, start, self.stop_string = found
+            excess = self.added - self._searched + len(self._before) - (end if self._keeps_stops else start)
+            # A document may have ended before it.
+            self._shorten(max(excess, 0))
             self.stopped = Stopped.STOP_STRING
+        elif self.untold:
+            # A round may be long. No stop string ends in what was searched.
+            self._before, self._round_text = (self._before + self._round_text)[-self._reach :], ""
+            self._searched = self.added
 
     def _shorten(self, excess: int) -> None:
         """Drop the last ``excess`` characters."""

@@ -15,6 +15,8 @@ from .tools import opens_call
 
 #: Values of ``finish_reason`` by which the model ended an answer itself.
 NATURAL_ENDS = ("stop", "tool_calls", "function_call", "content_filter")
+# Those by which it ended a text. The last two are TGI's, router/src/lib.rs.
+_ENDS_OF_TEXT = ("stop", "eos_token", "stop_sequence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,10 @@ class Verdict:
     hold: Hold | None = None
     #: Most tokens of the next round, or None for no such limit.
     room: int | None = None
-    #: Whether the choice ended by itself with a document that is not of the format that was asked for.
-    invalid: bool = False
+    #: Whether the server is not told the stop strings in the next round.
+    untold: bool = False
+    #: What is wrong with the document of the choice (``ErrorReport.type``), or None.
+    fault: str | None = None
 
 
 def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned, max_rounds: int) -> Verdict:
@@ -41,8 +45,13 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned
         return _natural(choice, requests, first=first)
     stopped = None if first else choice.stopped
     ended = _ended(choice, stopped, requests) or bar(choice, requests) or _known_bar(learned)
+    if ended == "empty" and first and _is_muted(choice):
+        return Verdict(None, untold=True)
     if ended is not None:
         return Verdict(ended)
+    if first and requests.format is not None and requests.format.has_schema and requests.is_followed(choice):
+        # No further round makes it one.
+        return Verdict("error", fault="invalid_document")
     most = "max_rounds" if choice.rounds >= max_rounds else None
     author = requests.author(choice)
     if stopped is Stopped.THOUGHT_ANEW:
@@ -52,6 +61,8 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned
     hold = None if stopped is not None else author.hold
     room = None
     if not first and choice.added <= 0 and not choice.heals and not _got_on(choice):
+        if _is_muted(choice):
+            return Verdict(most, untold=True)
         room = None if choice.turn is not None and choice.turn.was_read else _fewer(choice)
         hold = _less(choice, requests) if room is None else hold
         if hold is None:
@@ -114,6 +125,17 @@ def _got_on(choice: Choice) -> bool:
     return choice.current.confirmed > 0 and not choice.current.ends_in_blank
 
 
+def _is_muted(choice: Choice) -> bool:
+    """
+    Whether a stop string may have kept the server from showing what the round brought: it showed nothing.
+
+    A stream of llama-server leaves out what may be the beginning of a stop string, also where the token limit cuts it.
+    """
+    answer = choice.answer
+    showed = choice.current is not answer or answer.untold or answer.dropped > 0 or answer.added > 0
+    return not showed and choice.last_used <= answer.most_hidden > 0
+
+
 def _fewer(choice: Choice) -> int | None:
     """
     Return how many tokens to ask for, so that the round ends before whitespace; None if fewer cannot be asked for.
@@ -135,10 +157,9 @@ def _less(choice: Choice, requests: Requests) -> Hold | None:
 
 def _natural(choice: Choice, requests: Requests, *, first: bool) -> Verdict:
     """Return how an answer ended that the model ended itself. A joined document must be of the format asked for."""
-    if first or requests.format is None or choice.finish_reason != "stop":
+    if first or choice.answer.is_plain or requests.format is None or choice.finish_reason not in _ENDS_OF_TEXT:
         return Verdict(choice.finish_reason or "error")
-    author = requests.prefill
-    answer = author.part(choice.answer.text, choice.thoughts_text).answer
-    if requests.format.fits(author.own(answer) + answer):
-        return Verdict("stop")
-    return Verdict("error", invalid=True)
+    fits = requests.format.fits(requests.own_text(choice) or "")
+    if fits or (fits is None and requests.is_checked_elsewhere(choice)):
+        return Verdict(choice.finish_reason)
+    return Verdict("error", fault="unchecked_document" if fits is None else "invalid_document")

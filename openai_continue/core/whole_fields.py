@@ -8,6 +8,7 @@ from typing import Any, cast
 from . import reasoning
 from .chunks import joined
 from .jsons import Json
+from .stops import NAMES_OF_STOP
 from .text import Text
 
 # Most bytes of a character. Each may be a token.
@@ -42,7 +43,8 @@ class WholeFields:
             self._drop_ids(sent, text, cut)
         apart = ("role", "content", *(("tool_calls",) if calling else ()), *reasoning.FIELDS)
         self.of_message = joined(self.of_message, message, apart=apart)
-        self.of_choice = joined(self.of_choice, item, apart=("index", "message", "logprobs", "finish_reason"))
+        of_choice = joined(self.of_choice, item, apart=("index", "message", "logprobs", "finish_reason"))
+        self.of_choice = {**of_choice, **{name: item[name] for name in NAMES_OF_STOP if name in item}}
 
     def _drop_ids(self, sent: Sequence[Any], text: Text, cut: int) -> None:
         """Drop the ids of the tokens that were held back, and that the running round has written again."""

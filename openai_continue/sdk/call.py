@@ -2,17 +2,20 @@
 One logical call: the rounds of one completion, their log lines, and ``on_round``.
 
 The logger ``openai_continue`` writes one INFO line for a continued call, one for each limit of the caller's own that
-ended an answer (once for each client and number), and a DEBUG line for each round; never content.
+ended an answer (once for each client and number), a DEBUG line for each round, and one WARNING for documents that
+cannot be checked; never content.
 """
 
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import Any
 
 from ..core.jsons import Json
 from ..core.round import Request
 from ..core.round_size import most_bytes
+from ..core.schema import is_installed
 from ..report import Round
 from . import clock
 from .options import Plan, later_options
@@ -154,6 +157,8 @@ class Call:
             # After an error the same request goes on from here.
             fails = self.rounds.answer.stopped_by == "error" and self.rounds.number > self.journal.resumed
             (self.journal.leave if fails else self.journal.finish)()
+        if (self.rounds.answer.error or {}).get("type") == "unchecked_document":
+            _warn_of_unchecked(is_installed())
         limit = self.rounds.own_limit
         if limit is not None and self.plan.learned.is_news(limit):
             logger.info(
@@ -178,3 +183,10 @@ class Call:
         except Exception as error:
             # An observer's fault must not cost the text that has been paid for. Its message may hold content.
             logger.warning("on_round raised %s", type(error).__name__)
+
+
+@cache
+def _warn_of_unchecked(can_check: bool) -> None:
+    """Say once that documents which were continued cannot be checked. ``can_check``: whether jsonschema is there."""
+    why = "its schema is wrong, or refers to another file" if can_check else "pip install 'openai-continue[schema]'"
+    logger.warning('a continued document could not be checked by its schema, so it ends in "length": %s', why)

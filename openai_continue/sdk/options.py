@@ -67,6 +67,8 @@ class Plan:
     day: datetime = field(default_factory=datetime.now, compare=False)
     #: Where its responses are recorded, or None.
     journal: Journal | None = field(default=None, compare=False, repr=False)
+    #: Whether the SDK checks the document of the answer.
+    is_parsed: bool = field(default=False, compare=False)
     #: When the call began, by ``clock.now()``.
     started: float = field(default_factory=clock.now, compare=False)
 
@@ -75,7 +77,8 @@ class Plan:
         if self.is_text:
             return TextRounds(self.own_body, self.provider, self.settings, self.learned, limit=self.limit)
         render = None if self.template is None else self._render
-        return Rounds(self.own_body, self.provider, self.settings, self.learned, limit=self.limit, render=render)
+        known = self.own_body, self.provider, self.settings, self.learned
+        return Rounds(*known, limit=self.limit, render=render, is_parsed=self.is_parsed)
 
     def _render(self, body: Mapping[str, Any]) -> Rendered | None:
         return None if self.template is None else self.template.render(body, self.day)
@@ -141,7 +144,17 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     has_template = wanted.template is not None and provider.continues_text and not is_text(body)
     template = template_of(wanted.template, model) if has_template and wanted.template else None
     # The caller may change its messages while the answer is written, as chat interfaces do.
-    return Plan(copied(body), provider, wanted, _learned(client, model, is_text=is_text(body)), template=template)
+    learned = _learned(client, model, is_text=is_text(body))
+    return Plan(copied(body), provider, wanted, learned, template=template, is_parsed=_is_parsed(options, body))
+
+
+def _is_parsed(options: Any, body: Json) -> bool:
+    """Whether ``parse()`` or ``stream()`` was given a type: the SDK makes it a strict schema, and checks the text."""
+    headers = cast("Mapping[str, Any] | NotGiven", options.headers)
+    given: Mapping[str, Any] = {} if isinstance(headers, NotGiven) else headers
+    helpers = [str(value) for name, value in given.items() if name.lower() == "x-stainless-helper-method"]
+    wanted = as_object((as_object(body.get("response_format")) or {}).get("json_schema")) or {}
+    return wanted.get("strict") is True and any(helper.endswith((".parse", ".stream")) for helper in helpers)
 
 
 def may_have_template(options: Any, base: Continuation | None) -> bool:

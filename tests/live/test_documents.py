@@ -8,14 +8,20 @@ from typing import Any
 import openai
 import pytest
 
+from openai_continue import Continuation
+from openai_continue.sdk import call
 from openai_continue.testing import Emulator, Habits
 from tests.support.answers import live
 from tests.support.bodies import ask
 from tests.support.documents import LISTING, Listing
+from tests.support.script import Script, cut, end
 from tests.support.ways import Way, entered, settled, sync_and_async, two_ways
 
 TEXT = LISTING.model_dump_json(indent=2)
 JSON = {"type": "json_object"}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "listing", "schema": Listing.model_json_schema()}}
+VLLM = Continuation(provider="vllm")
+BASE_URL = "http://server.example/v1"
 habits_of_grammars = pytest.mark.parametrize(
     "habits",
     [Habits(), Habits(chatters_after_json=True), Habits(grammar_follows=True, finish_with_text=True)],
@@ -96,3 +102,105 @@ async def test_regular_expression(way: Way, streamed: bool) -> None:
         await settled(client.close())
 
     assert (text, "stop", "stop") == answer.said
+
+
+# Documents that nobody can check.
+
+
+@two_ways
+@pytest.mark.usefixtures("without_jsonschema")
+async def test_document_that_nobody_checked(way: Way, streamed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Without the extra, a joined document of a schema is not called finished, and one warning names the extra."""
+    call._warn_of_unchecked.cache_clear()
+    body = ask(response_format=SCHEMA)
+    with Emulator(cap=120, text=TEXT) as emulator:
+        client = way.client(emulator.base_url)
+        answers = [await live(client, body, streamed=streamed) for _ in range(2)]
+        await settled(client.close())
+
+    for answer in answers:
+        assert (TEXT, "length", "error") == answer.said
+        assert "unchecked_document" == (answer.report or {})["error"]["type"]
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "pip install 'openai-continue[schema]'" in line
+
+
+@two_ways
+async def test_schema_that_cannot_be_read(way: Way, streamed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """With the extra, the warning says what is wrong with the schema."""
+    call._warn_of_unchecked.cache_clear()
+    schema = {"$ref": "https://example.com/listing.json"}
+    transport = Script(cut('{"a": '), end("1}"))
+    client = way.client(BASE_URL, transport=transport, continuation=VLLM)
+    answer = await live(client, ask(extra_body={"guided_json": schema}), streamed=streamed)
+    await settled(client.close())
+
+    assert ('{"a": 1}', "length", "error") == answer.said
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "refers to another file" in line
+
+
+@sync_and_async
+@pytest.mark.usefixtures("without_jsonschema")
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"stream_rounds": True}])
+async def test_document_that_the_sdk_checks(settings: dict[str, Any], streamed: bool, way: Way) -> None:
+    """With a type, ``parse()`` and ``stream()`` check the document themselves, so it is finished without the extra."""
+    continuation = Continuation(provider="deepinfra", **settings)
+    with Emulator(cap=120, text=TEXT) as emulator:
+        client = way.client(emulator.base_url, continuation=continuation)
+        if streamed:
+            async with entered(client.chat.completions.stream(**ask(), response_format=Listing)) as stream:
+                completion = await settled(stream.get_final_completion())
+        else:
+            completion = await settled(client.chat.completions.parse(**ask(), response_format=Listing))
+        await settled(client.close())
+
+    assert LISTING == completion.choices[0].message.parsed
+    assert "stop" == completion.choices[0].finish_reason
+
+
+@two_ways
+async def test_schema_of_nim(way: Way, streamed: bool) -> None:
+    """The schema goes out of ``nvext`` in later rounds, and what stands beside it stays."""
+    schema = {"type": "object", "required": ["a"]}
+    transport = Script(cut('{"a": '), end("1}"))
+    client = way.client(BASE_URL, transport=transport, continuation=VLLM)
+    body = ask(extra_body={"nvext": {"guided_json": schema, "annotations": ["x"]}})
+    answer = await live(client, body, streamed=streamed)
+    await settled(client.close())
+
+    assert ('{"a": 1}', "stop", "stop") == answer.said
+    assert [{"guided_json": schema, "annotations": ["x"]}, {"annotations": ["x"]}] == [
+        sent["nvext"] for sent in transport.bodies
+    ]
+
+
+@two_ways
+async def test_lines_of_json(way: Way, streamed: bool) -> None:
+    """Where the server lets several values follow each other, all of them come."""
+    text = "\n".join(json.dumps({"name": f"item {number}", "price": number}) for number in range(60))
+    with Emulator(cap=100, text=text) as emulator:
+        client = way.client(emulator.base_url)
+        answer = await live(client, ask(response_format=JSON), streamed=streamed)
+        await settled(client.close())
+
+    assert (text, "stop", "stop") == answer.said
+    assert emulator.derailed == 0
+
+
+@two_ways
+@pytest.mark.parametrize("settings", [{}, {"stream_rounds": True}])
+async def test_stop_string_longer_than_a_round(way: Way, streamed: bool, settings: dict[str, Any]) -> None:
+    """A server that hides what may be a stop string is asked once without it, and ``stop_reason`` names the string."""
+    text, stop = "Let me look. <call>search(whales)</call> and then ### --- ###", "</call> and then ### ---"
+    habits = Habits(hides_half_stops=True, names_stop="stop_reason")
+    continuation = Continuation(provider="deepinfra", max_rounds=50, **settings)
+    with Emulator(cap=3, text=text, habits=habits) as emulator:
+        client = way.client(emulator.base_url, continuation=continuation)
+        answer = await live(client, ask(stop=[stop]), streamed=streamed)
+        await settled(client.close())
+
+    assert (text[: text.index(stop)], "stop", "stop") == answer.said
+    items = [item for one in (answer.raw if streamed else [answer.raw]) for item in one["choices"]]
+    assert stop == items[-1]["stop_reason"]

@@ -39,6 +39,7 @@ def rounds_of(
     restarts: bool = False,
     learned: Learned | None = None,
     chat_template: Template | None = None,
+    is_parsed: bool = False,
     **settings: Any,
 ) -> Rounds:
     """Return the ``Rounds`` of a request. ``chat_template``: what the setting ``template`` names."""
@@ -48,7 +49,7 @@ def rounds_of(
         return TextRounds(body, row, Continuation(**settings), learned)
     render = None if chat_template is None else partial(chat_template.render, day=DAY)
     settings.update({} if chat_template is None else {"template": "chat_template.jinja"})
-    return Rounds(body, row, Continuation(**settings), learned, render=render)
+    return Rounds(body, row, Continuation(**settings), learned, render=render, is_parsed=is_parsed)
 
 
 def whole(server: Server, body: Mapping[str, Any] | None = None, index: int = 0, **settings: Any) -> Answer:

@@ -160,6 +160,18 @@ class Habits:
     #: it is left out (vLLM). ``"replaced"``: it is U+FFFD at the end (SGLang). None: each token is whole characters.
     cut_characters: Literal["dropped", "replaced"] | None = None
 
+    #: The field of a request that, if it is true, leaves the stop string in the text: ``"include_stop_str_in_output"``
+    #: (vLLM), ``"no_stop_trim"`` (SGLang). None: the server reads no such field (llama.cpp).
+    keeps_stops: Literal["include_stop_str_in_output", "no_stop_trim"] | None = None
+
+    #: The field of a choice that names the stop string which ended it: ``"stop_reason"`` (vLLM; null for the end token
+    #: and the token limit), ``"matched_stop"`` (SGLang; the id of the end token; null for the token limit). None: none.
+    names_stop: Literal["stop_reason", "matched_stop"] | None = None
+
+    #: Whether a stream leaves out tokens that may be the beginning of a stop string, also if the token limit cuts there
+    #: (llama.cpp).
+    hides_half_stops: bool = False
+
     #: Whether streams contain SSE comments (OpenRouter).
     comments: bool = False
 

@@ -72,6 +72,8 @@ class Reply:
     turn: Turn
     #: Whether the model has written its end token.
     is_ended: bool
+    #: The stop string that ended it, or None.
+    stop: str | None = None
 
     def text(self, kind: PartKind) -> str | None:
         """Return the text of one kind, or None if the model did not get that far."""
@@ -96,7 +98,8 @@ class Model:
 
     def replies(self, body: Body, prompt: Prompt, limit: int, stops: Sequence[str]) -> list[Reply]:
         """Return the reply of each choice that the request asks for. ``limit`` is in tokens, for each choice."""
-        return [self.reply(self.turn(body, prompt, choice), limit, stops) for choice in range(body.get("n") or 1)]
+        choices = range(body.get("n") or 1)
+        return [self.reply(body, self.turn(body, prompt, choice), limit, stops) for choice in choices]
 
     def turn(self, body: Body, prompt: Prompt, choice: int = 0) -> Turn:
         """Return what the model would write after a prompt."""
@@ -202,7 +205,7 @@ class Model:
     def _byte_fallback(self) -> bool:
         return self.habits.cut_characters is not None
 
-    def reply(self, turn: Turn, limit: int | None, stops: Sequence[str] = ()) -> Reply:
+    def reply(self, body: Body, turn: Turn, limit: int | None, stops: Sequence[str] = ()) -> Reply:
         """
         Return a turn up to the token limit or the first stop string.
 
@@ -210,14 +213,18 @@ class Model:
         """
         parts, used = self._within(turn, limit)
         finish: str = "length" if limit is not None and used >= limit else turn.finish
-        stopped = _stopped(parts, stops)
+        keeps_stop = self.habits.keeps_stops is not None and body.get(self.habits.keeps_stops) is True
+        stopped = _stopped(parts, stops, keeps_stop=keeps_stop)
+        stop = None
         if stopped is not None:
-            parts, finish = stopped, "stop"
+            (parts, stop), finish = stopped, "stop"
             used = sum(len(part.tokens) for part in parts)
         elif finish == "length":
             parts = self._without_blanks(self._with_cut_character(parts))
+            if self.habits.hides_half_stops and body.get("stream"):
+                parts = _without_half_stop(parts, stops)
         is_ended = stopped is None and finish != "length"
-        return Reply(tuple(parts), finish, used + is_ended, turn, is_ended)
+        return Reply(tuple(parts), finish, used + is_ended, turn, is_ended, stop)
 
     def _within(self, turn: Turn, limit: int | None) -> tuple[list[Part], int]:
         """Return the parts within a limit, and how many tokens they have."""
@@ -269,14 +276,15 @@ def _is_json_object(text: str) -> bool:
         return False
 
 
-def _stopped(parts: Sequence[Part], stops: Sequence[str]) -> list[Part] | None:
-    """Return the parts up to the first stop string in the content, or None if there is none."""
+def _stopped(parts: Sequence[Part], stops: Sequence[str], *, keeps_stop: bool) -> tuple[list[Part], str] | None:
+    """Return the parts up to the first stop string in the content, and that string, or None if there is none."""
     content = "".join("".join(part.texts) for part in parts if part.kind == "content")
-    found = [(at + len(stop), at) for stop in stops if stop and (at := content.find(stop)) >= 0]
+    found = [(at + len(stop), at, stop) for stop in stops if stop and (at := content.find(stop)) >= 0]
     if not found:
         return None
     # The string that is complete first wins; among several complete at once, the longest.
-    completed, begin = min(found)
+    completed, begin, stop = min(found)
+    shown_to = completed if keeps_stop else begin
     kept: list[Part] = []
     seen = 0
     for part in parts:
@@ -285,11 +293,25 @@ def _stopped(parts: Sequence[Part], stops: Sequence[str]) -> list[Part] | None:
             continue
         visible: list[str] = []
         for text in part.texts:
-            visible.append(text[: max(0, begin - seen)])
+            visible.append(text[: max(0, shown_to - seen)])
             seen += len(text)
             if seen >= completed:
                 break
         kept.append(Part(part.kind, part.tokens[: len(visible)], tuple(visible)))
         if seen >= completed:
             break
-    return kept
+    return kept, stop
+
+
+def _without_half_stop(parts: list[Part], stops: Sequence[str]) -> list[Part]:
+    """Return parts without the text of the last tokens, if a stream waits there for the rest of a stop string."""
+    if not parts or parts[-1].kind != "content":
+        return parts
+    last, sent, waiting = parts[-1], 0, ""
+    for place, text in enumerate(last.texts):
+        waiting += text
+        halves = (stop[:length] for stop in stops for length in range(1, len(stop)))
+        if not any(waiting.endswith(half) for half in halves):
+            sent, waiting = place + 1, ""
+    hidden = ("",) * (len(last.texts) - sent)
+    return [*parts[:-1], replace(last, texts=(*last.texts[:sent], *hidden))]

@@ -110,7 +110,7 @@ class Response(ABC):
 
     def whole(self) -> dict[str, Any]:
         """Return the whole answer, an object of the API."""
-        choices = [self.choice(index) for index in range(len(self.replies))]
+        choices = [{**self.choice(index), **self._stop(index)} for index in range(len(self.replies))]
         body = {**self.head, "choices": choices}
         if self.habits.usage != "never":
             body["usage"] = self.usage
@@ -133,6 +133,7 @@ class Response(ABC):
                 if piece.finish is not None:
                     del running[index]
                 choice = {"index": index, **piece.fields, "logprobs": piece.logprobs, "finish_reason": piece.finish}
+                choice.update({} if piece.finish is None else self._stop(index))
                 chunk = {**self.head, "choices": [choice]}
                 if self._wants_ids:
                     choice["token_ids"] = self._written_ids(index, piece.tokens, is_end=piece.finish is not None)
@@ -144,6 +145,12 @@ class Response(ABC):
                 yield StreamEvent(event(chunk), len(piece.tokens), piece.finish is not None)
         if self.usage_after:
             yield StreamEvent(event({**self.head, "choices": [], "usage": self.usage}), is_end=True)
+
+    def _stop(self, index: int) -> dict[str, Any]:
+        """Return the field of a choice that names what ended it, if the server has one."""
+        reply, name = self.replies[index], self.habits.names_stop
+        ended = ids_of([END])[0] if reply.is_ended and name == "matched_stop" else reply.stop
+        return {} if name is None else {name: ended}
 
     @property
     def _wants_ids(self) -> bool:

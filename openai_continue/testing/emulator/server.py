@@ -246,7 +246,7 @@ class Emulator:
         else:
             prompt = rendered(body, self.habits)
         turn = self.model.turn(body, prompt, choice)
-        return self.model.reply(turn, requested_tokens(body, self.habits), stop_strings(body))
+        return self.model.reply(body, turn, requested_tokens(body, self.habits), stop_strings(body))
 
     def _application(self) -> Starlette:
         app = _Completions(self)

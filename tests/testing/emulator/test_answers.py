@@ -10,6 +10,7 @@ from openai import OpenAI
 
 from openai_continue.testing import Emulator, Habits
 from openai_continue.testing.emulator.tokens import count
+from openai_continue.testing.emulator.vocabulary import END, ids_of
 from tests.testing.emulator.asking import (
     BODY,
     CLIENT,
@@ -180,6 +181,42 @@ def test_stop_strings(stream: bool) -> None:
         assert ask(emulator, stop=["delta", "beta"], stream=stream) == ("alpha ", "stop")
         assert ask(emulator, stop="beta", stream=stream, messages=prefilled("alpha b")) == ("eta gamma delta", "stop")
         assert emulator.uncapped({**BODY, "stop": "gam"}) == "alpha beta "
+
+
+@streamed_or_not
+@pytest.mark.parametrize("field", ["include_stop_str_in_output", "no_stop_trim"])
+def test_stop_string_that_stays(field: Any, stream: bool) -> None:
+    """The field that the server reads leaves the stop string in the text; it ignores any other."""
+    with Emulator(text="alpha beta gamma delta", cap=100, habits=Habits(keeps_stops=field)) as emulator:
+        assert ask(emulator, stop="gam", stream=stream, **{field: True}) == ("alpha beta gam", "stop")
+        assert ask(emulator, stop="gam", stream=stream, **{field: False}) == ("alpha beta ", "stop")
+        assert emulator.uncapped({**BODY, "stop": "gam", field: True}) == "alpha beta gam"
+    with Emulator(text="alpha beta gamma delta", cap=100) as emulator:
+        assert ask(emulator, stop="gam", stream=stream, **{field: True}) == ("alpha beta ", "stop")
+
+
+@streamed_or_not
+def test_half_stop_string_is_hidden(stream: bool) -> None:
+    """A stream waits for the rest of a stop string, and the token limit cuts off what it waits with."""
+    with Emulator(text="alpha beta gamma delta", cap=100, habits=Habits(hides_half_stops=True)) as emulator:
+        cut = "alpha" if stream else "alpha beta gamma"
+        assert ask(emulator, stop=" beta gamma x", stream=stream, max_tokens=3) == (cut, "length")
+        assert ask(emulator, stop=" beta gamma x", stream=stream, max_tokens=4) == ("alpha beta gamma delta", "length")
+        assert ask(emulator, stop=" beta gamma x", stream=stream) == ("alpha beta gamma delta", "stop")
+
+
+@streamed_or_not
+@pytest.mark.parametrize(("field", "ended"), [("stop_reason", None), ("matched_stop", ids_of([END])[0])])
+def test_name_of_the_stop_string(field: Any, ended: Any, stream: bool) -> None:
+    """A choice names the stop string that ended it."""
+    for fields, expected in (({"stop": "gam"}, "gam"), ({"max_tokens": 2}, None), ({}, ended)):
+        with Emulator(text="alpha beta gamma delta", habits=Habits(names_stop=field)) as emulator:
+            response = post(emulator, stream=stream, **fields)
+            bodies = chunks_of(response) if stream else [response.json()]
+            (item,) = [one for body in bodies for one in body["choices"] if one["finish_reason"]]
+
+        assert expected == item[field]
+        assert [] == [one for body in bodies for one in body["choices"] if one is not item and field in one]
 
 
 @pytest.mark.parametrize("cut", [None, "dropped"])
