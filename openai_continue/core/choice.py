@@ -8,6 +8,7 @@ from typing import Any
 
 from . import reasoning
 from .chunks import delta_of, text_of
+from .evidence import CERTAIN, Weight
 from .jsons import Json, as_object
 from .logprobs import add_logprobs, logprobs_of
 from .prefill import RESTART_EVIDENCE, Hold
@@ -24,6 +25,7 @@ NOT_CONTINUED = (
     Stopped.REFUSED,
     Stopped.WITHOUT_THOUGHTS,
     Stopped.WRONG_PROMPT,
+    Stopped.SHORT_PROMPT,
 )
 
 
@@ -57,6 +59,14 @@ class Choice:
     context: int | None = None
     #: Whether the server counted both, so that the next prompt can be compared with them.
     is_counted: bool = False
+    #: Whether the last round ended at the number of tokens asked for, or at the cap, by the server's count. So that is
+    #: the server's own: those who estimate hit the number only by chance.
+    is_own_count: bool = False
+    #: Tokens of the last prompt, or None if the server reports no usage; and the fewest that were written after it.
+    prompt: int | None = None
+    written: int = 0
+    #: Whether the last round may have ended because the context was full: it used fewer tokens than were asked for.
+    is_full: bool = False
     #: Most tokens that the next round may ask for, or None for no such limit.
     room: int | None = None
     #: Characters of the tail, the end of the text after its last word, that short rounds have written again.
@@ -117,6 +127,11 @@ class Choice:
     def thoughts_text(self) -> str:
         """The thoughts so far, or "" if there are none in a field of their own."""
         return "" if self.thoughts is None else self.thoughts.text
+
+    @property
+    def has_thought(self) -> bool:
+        """Whether the model thought before the answer."""
+        return self.thoughts is not None or self.answer.text.lstrip().startswith(reasoning.OPEN)
 
     @property
     def added(self) -> int:
@@ -300,7 +315,7 @@ class Choice:
         text = "".join(map(text_of, chunks))
         known = evidence(self.thoughts_text, RESTART_EVIDENCE)
         if known and text.lstrip().startswith(known):
-            self.answer.stopped = Stopped.RESTARTED
+            self.answer.stopped, self.answer.weight = Stopped.RESTARTED, Weight(CERTAIN)
             return []
         self._files_answers_as_thoughts = True
         return [out for chunk in chunks for out in self.answer.take(chunk)]
@@ -359,7 +374,7 @@ class Choice:
         """
         self.rounds += 1
         self.used, self.last_used = self.used + used, used
-        self.context, self.is_counted = context, counted
+        self.context, self.is_counted, self.is_own_count, self.prompt = context, counted, False, None
         self.room, self.shrinks, self.chunks = None, 0, 0
         if finished:
             self.heals = 0

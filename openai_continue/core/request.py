@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
 from .. import call_syntaxes, families
@@ -12,14 +13,17 @@ from ..settings import Continuation
 from .call_tools import Tools
 from .choice import Choice
 from .choices import Choices
+from .evidence import ENOUGH, ENOUGH_IF_KNOWN
 from .ids_prompt import IdsPrompt
 from .jsons import Json, as_object
 from .learned import Learned
 from .limit import Limit
 from .prefill import Hold, Prefill
+from .prompt_check import short_prompts
 from .prompts import Start, choices_per_prompt, has_ids, is_text, prompts_of
 from .raw_prompt import RawPrompt, Rendered
 from .raw_reader import RawReader, ends_in_tag
+from .seam import Seam
 from .structured import Format, without_format
 from .tools import is_forced
 from .turn import Turn
@@ -195,6 +199,21 @@ class Requests:
             choice.former_turn.fail()
 
     @property
+    def is_text(self) -> bool:
+        """Whether the call asks for a text completion."""
+        return bool(self._texts)
+
+    @property
+    def has_stops(self) -> bool:
+        """Whether the caller has named texts or tokens that end the answer."""
+        return any(self._body.get(name) for name in ("stop", "stop_token_ids"))
+
+    def is_truncated(self, choice: Choice) -> bool:
+        """Whether the server would leave out the beginning of the next prompt, as the caller asks it to (vLLM)."""
+        most = self._body.get("truncate_prompt_tokens")
+        return isinstance(most, int) and 0 < most < (choice.context or 0)
+
+    @property
     def is_closed(self) -> bool:
         """Whether a later round would go to a closed model, which the server chose among several."""
         return bool(self._body.get("models")) and families.is_closed(
@@ -216,7 +235,8 @@ class Requests:
         keeps_format = self._keeps_format and not author.is_raw
         body = _of_one_round(body if keeps_format else without_format(body), choice.used, self.served_by)
         body.update({} if author.is_raw else self._optional_marks)
-        if self._checks_prompt and not choice.joined:
+        drops = self._provider.drops_messages
+        if self._checks_prompt and (drops or not choice.joined):
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
         content, thoughts = choice.answer.text, choice.thoughts_text
         if choice.turn is not None:
@@ -243,8 +263,22 @@ class Requests:
         if self.format is not None and self.format.is_json and choice.turn is None:
             inline = self.prefill.part(content, thoughts)
             document = None if inline.thinking else self.prefill.own(inline.answer) + inline.answer
+        if not author.is_raw and choice.turn is None:
+            seam = self._watched(choice, seam, body)
         choice.start_round(seam, thinking=thinking and not answers, document=document)
         return body
+
+    def _watched(self, choice: Choice, seam: Seam, body: Json) -> Seam:
+        """Return the seam of a chat with what shows that the server did not go on from the text."""
+        is_known = self._provider.is_marked or self._learned.continues
+        exact = self._provider.drops_messages and choice.is_full
+        # A format may be a part of the first prompt only.
+        compares = exact or self.format is None or self._keeps_format
+        short = short_prompts(choice, body["messages"], exact=exact, held=seam.held) if compares else range(0)
+        comes = self._streamed and (self._checks_prompt or self.expects_usage)
+        return replace(
+            seam, enough=ENOUGH_IF_KNOWN if is_known else ENOUGH, short=short, waits=bool(short) and exact and comes
+        )
 
     def concedes_first(self, said: str) -> bool:
         """Leave out of the first round what only we asked for, if the server names it; return whether it does."""

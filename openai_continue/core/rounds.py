@@ -18,6 +18,7 @@ from .budget import cost_so_far, is_over_cost, is_over_time
 from .choice import NOT_CONTINUED, Choice
 from .chunks import choices_of, index_of, said_by, status_of, without_errors
 from .cut_off import cut_off
+from .evidence import CERTAIN, ENOUGH_IF_KNOWN
 from .feeding import Feeding
 from .jsons import Json
 from .learned import Learned
@@ -68,6 +69,8 @@ class Rounds:
         self._queue: list[Choice] = []
         self._running: Running | None = None
         self._number = 0
+        # Whether the server has begun a choice of this call again, beyond doubt.
+        self._restarts = False
 
     def next_request(self) -> Request | None:
         """Return the request to send now, or None if the answer has ended. Raises RuntimeError within a round."""
@@ -270,13 +273,15 @@ class Rounds:
         cut = [choice for choice in parties if choice.finish_reason == "length"]
         self.answer.note(running, running.finish_reason(parties))
         for choice in parties:
+            if not first and choice.current.weight.proves:
+                self._learned.take_proof()
             self._decide(choice, first=first)
-            if not first and choice.added > 0:
+            if not first and choice.added > 0 and choice.stopped not in NOT_CONTINUED:
                 choice.joined = True
                 self._learned.take_continuation(closes_block=self._requests.prefill.changed_to)
             rest = [] if choice.stopped_by is None else self._rest(running, choice)
             out.append((choice, rest + choice.end_texts(goes_on=choice.stopped_by is None)))
-        while self._learned.restarts and self._queue:
+        while self._restarts and self._queue:
             other = self._queue.pop()
             other.stopped_by = "restart"
             out.append((other, other.end_texts(goes_on=False)))
@@ -303,9 +308,11 @@ class Rounds:
         rounds = self._settings.max_rounds
         found = verdict(choice, self._requests, first=first, learned=self._learned, max_rounds=rounds)
         choice.stopped_by = found.stopped_by
-        self._learned.restarts = self._learned.restarts or found.stopped_by == "restart"
-        if found.invalid:
+        if found.stopped_by == "restart" and not first:
+            self._take_restart(choice)
+        if found.invalid or found.stopped_by == "empty":
             choice.finish_reason = "length"
+        if found.invalid:
             self.answer.error = {"type": "invalid_document", "status": None, "request_id": None}
         choice.room = found.room
         if found.hold is not None:
@@ -322,6 +329,12 @@ class Rounds:
             if first:
                 # A first answer that is not continued is left as it came.
                 choice.drop_cut_character()
+
+    def _take_restart(self, choice: Choice) -> None:
+        """Take the end of a choice that was begun again. That a model thinks again in each form is beyond doubt."""
+        points = CERTAIN if choice.stopped is Stopped.THOUGHT_ANEW else choice.current.weight.points
+        self._restarts = self._restarts or points >= ENOUGH_IF_KNOWN
+        self._learned.take_restart(points, choice.current.text)
 
     def fail(self, request: Request, failure: Failure) -> Decision:
         """

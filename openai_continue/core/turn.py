@@ -12,6 +12,7 @@ from .call_tools import Tools
 from .call_writer import Writer, head
 from .characters import CUT_CHARACTER, has_lone_surrogates, paired
 from .chunks import delta_of, has_lists, text_of
+from .evidence import Evidence
 from .jsons import Json, as_string
 from .returned import Returned
 from .seam import Seam
@@ -165,10 +166,10 @@ class Turn:
         raw = self.raw.text
         self._before = len(self._calls), self._calls.last.arguments if len(self._calls) else "", raw
         again = (head(self._syntax, self._calls.last.name, 0).strip(),) if len(self._calls) else ()
-        before = seam.before
-        if self._syntax.parameters is None or self._syntax.parameters.escapes:
-            before = _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), before)
-        self.raw.start_round(replace(seam, replaces=False, before=before, starts=(*seam.starts, *again)))
+        evidence = seam.evidence
+        if evidence is not None and (self._syntax.parameters is None or self._syntax.parameters.escapes):
+            evidence = Evidence(_ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), evidence.before))
+        self.raw.start_round(replace(seam, replaces=False, evidence=evidence, starts=(*seam.starts, *again)))
         sent = raw[: len(raw) - len(seam.held)]
         calls = list(self._calls)
         is_open = self._reader.is_in_call

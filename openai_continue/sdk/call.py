@@ -1,8 +1,8 @@
 """
 One logical call: the rounds of one completion, their log lines, and ``on_round``.
 
-The logger ``openai_continue`` writes one INFO line for a continued call, one for each limit of the caller's own that
-ended an answer (once for each client and number), and a DEBUG line for each round; never content.
+The logger ``openai_continue`` writes one INFO line for a continued call, one for a limit of the caller's own that ended an
+answer (once for each client and model), and a DEBUG line for each round; never content.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ class Call:
             fails = self.rounds.answer.stopped_by == "error" and self.rounds.number > self.journal.resumed
             (self.journal.leave if fails else self.journal.finish)()
         limit = self.rounds.own_limit
-        if limit is not None and self.plan.learned.is_news(limit):
+        if limit is not None and not self.plan.learned.logged_limit:
+            self.plan.learned.logged_limit = True
             logger.info(
                 "max_tokens=%d of the request ended the answer; with request_limit='round' it goes on past it", limit
             )
