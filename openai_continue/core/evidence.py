@@ -25,8 +25,8 @@ GOES_ON = -6
 COUNTS = ((range(-3, 1), GOES_ON), (range(3, 5), 1), (range(5, 13), 3))
 #: A copy of earlier text, directly after open text: where that is, its least characters and blanks, and the points.
 COPIES = (("any", 40, 4, CERTAIN), ("start", 24, 2, 4), ("unfinished", 20, 3, 4), ("earlier", 24, 3, 4))
-#: The same after closed text: least characters of the start.
-COPY_AFTER_CLOSED = 180
+#: The same after closed text: characters of the start, or all of a shorter text, but no fewer than the second number.
+COPY_AFTER_CLOSED, LEAST_COPY = 180, 64
 _GREETINGS = ("Sure", "Certainly", "Of course", "Absolutely", "Okay", "Hello", "Hi", "Thank you", "Thanks", "Great")
 #: Directly after a letter: how assistants take up an answer that was cut, greet, or open a file. In English, because
 #: new turns were seen with English chat models. The first one that fits counts.
@@ -146,10 +146,10 @@ class Evidence:
         return 0
 
     def _again_after_closed(self, new: str, *, ended: bool) -> int | None:
-        start = self.before[:COPY_AFTER_CLOSED]
+        start = self.before[:COPY_AFTER_CLOSED].rstrip()
         if not ended and len(new) < len(start) and start.startswith(new):
             return None
-        if len(start) < COPY_AFTER_CLOSED or not new.startswith(start):
+        if len(start) < LEAST_COPY or not new.startswith(start) or start in self.before[1:]:
             return 0
-        lines = self.before.splitlines()[1:][-_LAST_LINES:]
-        return 0 if any(line.startswith(start[: COPIES[1][1]]) for line in lines) else CERTAIN
+        first, *others = self.before.splitlines()
+        return 0 if any(line.startswith(first[: COPIES[1][1]]) for line in others[-_LAST_LINES:]) else CERTAIN

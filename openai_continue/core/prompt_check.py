@@ -129,9 +129,7 @@ def _cached(usage: Mapping[str, Any]) -> int:
         inner = as_object(value)
         if inner is not None:
             found.append(_cached(inner))
-        elif (
-            isinstance(value, int) and "cache" in name and not any(word in name for word in ("miss", "write", "creat"))
-        ):
+        elif isinstance(value, int) and "cache" in name and not any(word in name for word in _NOT_READ):
             found.append(value)
     return max(found)
 

@@ -115,7 +115,7 @@ class Running:
             choice.prompt = prompt if isinstance(prompt, int) and prompt > 0 else None
             # Only the next request needs it.
             cut = choice.finish_reason == "length"
-            choice.written = least_tokens(choice.answer.added_text) if cut else 0
+            choice.written = min(used, least_tokens(choice.answer.added_text)) if cut else 0
 
     def _counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int | None:
         """Return the server's own count for a choice, or None if there is none that fits the text that came."""

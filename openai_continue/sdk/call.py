@@ -1,8 +1,8 @@
 """
 One logical call: the rounds of one completion, their log lines, and ``on_round``.
 
-The logger ``openai_continue`` writes one INFO line for a continued call, one for a limit of the caller's own that ended an
-answer (once for each client and model), and a DEBUG line for each round; never content.
+The logger ``openai_continue`` writes one INFO line for a continued call, one for a limit of the caller's own that ended
+an answer (once for each client and model), and a DEBUG line for each round; never content.
 """
 
 from __future__ import annotations
