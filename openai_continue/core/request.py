@@ -125,7 +125,8 @@ class Requests:
             rendered = None if self.offers_tools and self._calls is None else self._render(self._body)
             self._raw = None if rendered is None else RawPrompt.of_chat(self._body, self._provider, rendered)
             self._render = self._render if self._raw is not None else None
-        return self.prefill if self._raw is None or self._learned.refuses_raw else self._raw
+        gave_up = self.gave_up_raw or self._learned.refuses_raw
+        return self.prefill if self._raw is None or gave_up else self._raw
 
     def _author_of_text(self, index: int) -> Prefill:
         """Return the author of a text completion; of ids each choice has its own."""
@@ -289,14 +290,24 @@ class Requests:
         self._learned.refuses_usage_options = self._learned.refuses_usage_options or asked
         return asked
 
-    def takes_fewer(self, most: int) -> None:
-        """Ask for ``most`` tokens at most from now on, in this call and the next ones: the server refuses more."""
-        self.limit = self.limit.taking(most)
-        self._learned.take_most(most, streamed=self._streamed)
+    def takes_fewer(self, most: int, *, known: bool) -> None:
+        """
+        Ask for ``most`` tokens at most from now on: the server refuses more.
 
-    def gives_up_raw(self) -> None:
-        """Go on without raw prompts: the server does not take them, or reads another prompt than the first one."""
-        self._learned.refuses_raw = self.gave_up_raw = True
+        ``known``: whether it is known to take that many, so that the next calls ask for no more either.
+        """
+        self.limit = self.limit.taking(most)
+        if known:
+            self._learned.take_most(most, streamed=self._streamed)
+
+    def gives_up_raw(self, *, for_good: bool) -> None:
+        """
+        Go on without raw prompts: the server does not take them, or reads another prompt than the first one.
+
+        ``for_good``: whether that holds for the next calls too.
+        """
+        self.gave_up_raw = True
+        self._learned.refuses_raw = self._learned.refuses_raw or for_good
 
     def concedes(self, said: str) -> bool:
         """

@@ -302,7 +302,7 @@ class Rounds:
         if not first:
             choice.drop_cut_character()
         if choice.stopped is Stopped.WRONG_PROMPT:
-            self._requests.gives_up_raw()
+            self._requests.gives_up_raw(for_good=True)
             choice.context, choice.is_counted = None, False
         self._requests.prepare(choice)
         rounds = self._settings.max_rounds
@@ -355,8 +355,10 @@ class Rounds:
             return self._again()
         if overflow is None and failure.status in REFUSED and self._repairs.concedes(running, failure):
             return self._again()
-        if running.reader is not None and running.choice is not None and failure.status in NOT_THERE:
-            self._requests.gives_up_raw()
+        is_raw = running.reader is not None and running.choice is not None and not running.began
+        if is_raw and running.choice is not None and overflow is None and failure.status in NOT_THERE:
+            # Another status may speak of this prompt only.
+            self._requests.gives_up_raw(for_good=failure.status not in REFUSED)
             barred = bar(running.choice, self._requests)
             return self._again() if barred is None else self._end_failed(running, failure, barred)
         if failure.broke_off and self._repairs.can_heal(running):
