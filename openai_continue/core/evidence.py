@@ -47,10 +47,10 @@ OPENERS = tuple((f"{word} ", 2) for word in ["The", "These", "There", "This", "H
 
 _HUMP = re.compile(r"[a-z][A-Z]")
 _HUMPS_REACH = 400
-_OPEN = re.compile(r"[^\W_]\Z|[,;]\Z")
+_OPEN = re.compile(r"[^\W_]|[,;]")
 # What no new turn begins with: whitespace, and punctuation that closes or parts.
 _CLOSES = re.compile(r"[\s,.;:!?%)\]}…»”’]")
-_ESCAPE = re.compile(r"\\\w\Z")
+_ESCAPE = re.compile(r"\\\w")
 _UNIT = re.compile(r"(?:\A|\n)\s*|(?<=[.!?]) +")
 _LAST_LINES = 20
 # A piece of text that is one token at least: a word, or punctuation with the newlines after it.
@@ -85,7 +85,7 @@ class Evidence:
         """
         came_back = bool(held.strip()) and new.startswith(held)
         is_direct = bool(new) and not came_back and _CLOSES.match(new) is None
-        is_open = _OPEN.search(self.before) is not None
+        is_open = _OPEN.match(self.before[-1:]) is not None
         goes_on = came_back or (is_open and bool(new) and not is_direct)
         text = GOES_ON if goes_on else self._copied_or_said(new, is_open=is_open, ended=ended) if is_direct else 0
         if text is None or not (new or ended):
@@ -98,7 +98,7 @@ class Evidence:
         """Return the points of a text that begins directly, or None if more of it must be seen."""
         if not is_open:
             return self._again_after_closed(new, ended=ended)
-        if (self.before[-1].isdigit() and new[0].isdigit()) or _ESCAPE.search(self.before[-2:]):
+        if (self.before[-1].isdigit() and new[0].isdigit()) or _ESCAPE.match(self.before[-2:]):
             return 0
         points = 0
         for place, text in self._earlier(new):
@@ -126,9 +126,9 @@ class Evidence:
     @cached_property
     def _units(self) -> tuple[list[int], list[str]]:
         """The places where the unfinished line and sentence begin, and the beginnings of all earlier ones, sorted."""
-        starts = [found.end() for found in _UNIT.finditer(self.before)]
-        line = max((start for start in starts if self.before[:start].rstrip(" \t")[-1:] in ("", "\n")), default=0)
-        last = {line, starts[-1]} if starts else {0}
+        found = [(one.end(), not one.start() or "\n" in one[0]) for one in _UNIT.finditer(self.before)]
+        starts = [start for start, _ in found]
+        last = {starts[-1], max(start for start, is_line in found if is_line)}
         reach = COPIES[0][1]
         return sorted(last), sorted({self.before[start : start + reach] for start in starts if start not in last})
 

@@ -155,7 +155,7 @@ class Prefill:
             known, thoughts, inline, thinking=thinking, held=bool(seam.held), empty=not text
         )
         open_answer = not (thinking or inline.thinking)
-        start = self._start(text, thinking=not open_answer) if first or open_answer else ""
+        start = self._beginning(text, thinking=not open_answer) if first or open_answer else ""
         met = replace(
             seam,
             replaces=seam.replaces and not self._is_prefilled(),
@@ -328,7 +328,7 @@ class Prefill:
                 grown = sent
         return {**last, **self._provider.message_marks, "content": grown}
 
-    def _start(self, text: str, *, thinking: bool) -> str:
+    def _beginning(self, text: str, *, thinking: bool) -> str:
         """Return the beginning that shows that the answer begins again, or "" if there is none."""
         length = RESTART_EVIDENCE
         if self._structured and not thinking and text.rstrip()[-1:] not in (":", ",", "["):

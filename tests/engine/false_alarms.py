@@ -127,7 +127,7 @@ class Judge:
 
     def alarms(self, cut: Cut, chosen: random.Random) -> Iterator[tuple[str, str]]:
         """Give the usage and the row of each false alarm."""
-        from openai_continue.core.evidence import ENOUGH, ENOUGH_IF_KNOWN, pieces
+        from openai_continue.core.evidence import ENOUGH_IF_KNOWN, pieces
         from openai_continue.core.seam import Stopped
 
         body, seam = self._writer.write(self._body, cut.before, "", self._writer.hold, first=True)
@@ -138,10 +138,11 @@ class Judge:
         prompt = chosen.randrange(20, 4_000)
         wrong = round(chosen.uniform(-0.05, 0.05) * prompt)
         for usage, surplus in zip(USAGES, (None, exact, exact + 4, exact + 4 + wrong), strict=True):
-            for row, enough in (("unknown", ENOUGH), ("known", ENOUGH_IF_KNOWN)):
-                judged = replace(seam, enough=enough).copied(new, ended=True, surplus=surplus)
-                if judged is Stopped.RESTARTED:
-                    yield usage, row
+            if seam.copied(new, ended=True, surplus=surplus) is Stopped.RESTARTED:
+                yield usage, "unknown"
+                known = replace(seam, enough=ENOUGH_IF_KNOWN).copied(new, ended=True, surplus=surplus)
+                if known is Stopped.RESTARTED:
+                    yield usage, "known"
 
 
 def count(names: Sequence[str], number: int, seed: int, *, show: int) -> None:
@@ -162,6 +163,7 @@ def count(names: Sequence[str], number: int, seed: int, *, show: int) -> None:
                     found.update((at_signs, *alarm) for alarm in alarms)
                     if alarms and alarms[0][0] != USAGES[-1]:
                         shown.append(f"    {name}, {file}: {cut.before[-40:]!r} | {cut.after[:40]!r}, {alarms}")
+        print(f"{name}: {totals}, {dict(found)}", file=sys.stderr, flush=True)
     print(*shown[:show], sep="\n" if show else "")
     print("| Cuts | Number | Row | " + " | ".join(USAGES) + " |", "|---|---|---|---|---|---|---|", sep="\n")
     for at_signs in (False, True):
