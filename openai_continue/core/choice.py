@@ -16,6 +16,7 @@ from .seam import Seam, Stopped, evidence
 from .text import Text
 from .tools import Calls
 from .turn import ENDS_OF_CALLS, Turn
+from .usage import Counts
 from .whole_fields import WholeFields
 
 #: Nothing of such a round is part of the answer.
@@ -59,14 +60,8 @@ class Choice:
     context: int | None = None
     #: Whether the server counted both, so that the next prompt can be compared with them.
     is_counted: bool = False
-    #: Whether the last round ended at the number of tokens asked for, or at the cap, by the server's count. So that is
-    #: the server's own: those who estimate hit the number only by chance.
-    is_own_count: bool = False
-    #: Tokens of the last prompt, or None if the server reports no usage; and the fewest that were written after it.
-    prompt: int | None = None
-    written: int = 0
-    #: Whether the last round may have ended because the context was full: it used fewer tokens than were asked for.
-    is_full: bool = False
+    #: What the usage of the last round shows of the next prompt.
+    counts: Counts = field(default_factory=Counts)
     #: Most tokens that the next round may ask for, or None for no such limit.
     room: int | None = None
     #: Characters of the tail, the end of the text after its last word, that short rounds have written again.
@@ -129,11 +124,6 @@ class Choice:
         return "" if self.thoughts is None else self.thoughts.text
 
     @property
-    def has_thought(self) -> bool:
-        """Whether the model thought before the answer."""
-        return self.thoughts is not None or self.answer.text.lstrip().startswith(reasoning.OPEN)
-
-    @property
     def added(self) -> int:
         """Characters that the running round added."""
         return sum(text.added for text in self._texts) + self._called
@@ -142,6 +132,11 @@ class Choice:
     def stopped(self) -> Stopped | None:
         """Why no more of the running round is taken, or None."""
         return self.answer.stopped or self.current.stopped
+
+    @property
+    def restart_points(self) -> int:
+        """The points of the evidence that the answer began again. That a model thinks again in each form is certain."""
+        return CERTAIN if self.stopped is Stopped.THOUGHT_ANEW else self.current.weight.points
 
     @property
     def added_text(self) -> str:
@@ -374,7 +369,7 @@ class Choice:
         """
         self.rounds += 1
         self.used, self.last_used = self.used + used, used
-        self.context, self.is_counted, self.is_own_count, self.prompt = context, counted, False, None
+        self.context, self.is_counted, self.counts = context, counted, Counts()
         self.room, self.shrinks, self.chunks = None, 0, 0
         if finished:
             self.heals = 0

@@ -4,7 +4,7 @@ Evidence that a round is a new turn, and not a continuation. Each sign has point
 A server that takes the prefill for a finished turn opens a new one. Then the answer begins again, or the model says
 something else. No sign is certain: names have capitals within them (Git|Hub), texts repeat themselves, and gateways
 estimate their counts, with 3 or 4 tokens for each message. So capitals, headings and list items have no points, and a
-count has points only if it is the server's own (``Choice.is_own_count``). ``tests/engine/false_alarms.py`` counts the
+count has points only if it is the server's own (``Counts.is_own``). ``tests/engine/false_alarms.py`` counts the
 false alarms on real tokenizers, ``tests/engine/new_turns.py`` the new turns noticed on real engines.
 """
 
@@ -19,7 +19,6 @@ from typing import NamedTuple
 ENOUGH, ENOUGH_IF_KNOWN, CERTAIN = 2, 5, 6
 #: Points of a sign that the server goes on.
 GOES_ON = -6
-
 #: By how many tokens the prompt is longer than the prompt and the answer before it. A closed turn and the header of a
 #: new one are 5 to 12 tokens; fewer are put there by some templates too (an empty think block: 4).
 COUNTS = ((range(-3, 1), GOES_ON), (range(3, 5), 1), (range(5, 13), 3))
@@ -31,10 +30,7 @@ _GREETINGS = ("Sure", "Certainly", "Of course", "Absolutely", "Okay", "Hello", "
 #: Directly after a letter: how assistants take up an answer that was cut, greet, or open a file. In English, because
 #: new turns were seen with English chat models. The first one that fits counts.
 PHRASES = (
-    *(
-        (words, 4)
-        for words in ("I apologize for", "I apologise for", "I'm sorry for", "Apologies for", "Sorry for the")
-    ),
+    *((f"{words} for", 4) for words in ("I apologize", "I apologise", "I'm sorry", "Apologies", "Sorry")),
     *((f"{words} {what}", 4) for words in ("Here's the", "Here is the") for what in ("rest", "continuation")),
     *((words, 4) for words in ("Continuing from", "Picking up where", "Let me continue", "I'll continue")),
     *((f"{word}{mark} ", 2) for word in _GREETINGS for mark in ",!."),
@@ -45,8 +41,7 @@ PHRASES = (
 #: end in other words too ("LinkedIn", "AllInOne").
 OPENERS = tuple((f"{word} ", 2) for word in ["The", "These", "There", "This", "However,", "You", "Your", "It's", "I'm"])
 
-_HUMP = re.compile(r"[a-z][A-Z]")
-_HUMPS_REACH = 400
+_HUMP, _HUMPS_REACH = re.compile(r"[a-z][A-Z]"), 400
 _OPEN = re.compile(r"[^\W_]|[,;]")
 # What no new turn begins with: whitespace, and punctuation that closes or parts.
 _CLOSES = re.compile(r"[\s,.;:!?%)\]}…»”’]")
@@ -70,10 +65,9 @@ def pieces(held: str) -> int:
 
 
 class Evidence:
-    """Weighs the beginning of a round that goes on from the text ``before``."""
+    """Weighs the beginning of a round that goes on from ``before``, the text that was sent."""
 
     def __init__(self, before: str) -> None:
-        #: The text that was sent.
         self.before = before
 
     def weigh(self, new: str, *, held: str = "", surplus: int | None = None, ended: bool = True) -> Weight | None:
@@ -102,8 +96,8 @@ class Evidence:
             return 0
         points = 0
         for place, text in self._earlier(new):
-            same = next((n for n, pair in enumerate(zip(text, new, strict=False)) if pair[0] != pair[1]), len(new))
-            same = min(same, len(text))
+            same = next((n for n, (old, one) in enumerate(zip(text, new, strict=False)) if old != one), -1)
+            same = min(len(new), len(text)) if same < 0 else same
             if not ended and same == len(new) < COPIES[0][1]:
                 return None
             blanks = sum(map(str.isspace, new[:same]))
@@ -135,7 +129,7 @@ class Evidence:
     def _said(self, new: str, *, ended: bool) -> int | None:
         """Return the points of the words that a text begins with, or None if more of it must be seen."""
         before = self.before
-        has_hump = not before[-1].islower() or _HUMP.search(before, max(len(before) - _HUMPS_REACH, 0)) is not None
+        has_hump = not before[-1].islower() or _HUMP.search(before[-_HUMPS_REACH:]) is not None
         for phrase, points in (*PHRASES, *(() if has_hump else OPENERS)):
             if not ended and len(new) <= len(phrase) and phrase.startswith(new):
                 return None

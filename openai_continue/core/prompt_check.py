@@ -8,6 +8,7 @@ from typing import Any, cast
 from .choice import Choice
 from .evidence import pieces
 from .jsons import as_object
+from .reasoning import OPEN
 from .seam import Stopped
 
 # Characters of a token, roughly, of thoughts whose tokens the server does not count.
@@ -68,7 +69,7 @@ def _check_first(choice: Choice, tokens: int, context: int, *, reads_calls: bool
     if seam.with_thoughts and context - tokens > max(len(choice.thoughts_text) // _TOKEN, 8):
         choice.current.refuse_round(Stopped.WITHOUT_THOUGHTS)
         return None
-    return tokens - context + pieces(seam.held) if choice.is_own_count and not closes else None
+    return tokens - context + pieces(seam.held) if choice.counts.is_own and not closes else None
 
 
 def _is_same_prompt(  # noqa: PLR0913
@@ -104,12 +105,12 @@ def _least_prompt(choice: Choice, messages: Sequence[Any], *, exact: bool, held:
     """Return the fewest tokens that the prompt has if the server reads all of it; 0 if that is not known."""
     if choice.context is None:
         return least_tokens("\n".join(map(_text_of, messages))) if exact else 0
-    if choice.context < _LEAST_CONTEXT or choice.prompt is None:
+    if choice.context < _LEAST_CONTEXT or choice.counts.prompt is None:
         return 0
-    if exact and choice.is_counted and not choice.has_thought:
+    if exact and choice.is_counted and not _has_thought(choice):
         return choice.context - len(held) - _OWN
     # The last prompt, and what was written after it. Gateways count both by other tokenizers.
-    return int(_SHARE * (choice.prompt + choice.written))
+    return int(_SHARE * (choice.counts.prompt + choice.counts.written))
 
 
 def least_tokens(text: str) -> int:
@@ -119,7 +120,7 @@ def least_tokens(text: str) -> int:
 
 def _is_short(choice: Choice, tokens: int, usage: Mapping[str, Any]) -> bool:
     """Whether the server has not read all of a prompt with so many tokens. Made-up counts are the same each time."""
-    return tokens != choice.prompt and tokens + _cached(usage) in choice.current.seam.short
+    return tokens != choice.counts.prompt and tokens + _cached(usage) in choice.current.seam.short
 
 
 def _cached(usage: Mapping[str, Any]) -> int:
@@ -138,3 +139,8 @@ def _text_of(message: Any) -> str:
     content = (as_object(message) or {}).get("content")
     parts = cast("list[Any]", content) if isinstance(content, list) else [{"text": content}]
     return "\n".join(str((as_object(part) or {}).get("text") or "") for part in parts)
+
+
+def _has_thought(choice: Choice) -> bool:
+    """Whether the model thought before the answer."""
+    return choice.thoughts is not None or choice.answer.text.lstrip().startswith(OPEN)

@@ -272,7 +272,7 @@ class Requests:
     def _watched(self, choice: Choice, seam: Seam, body: Json) -> Seam:
         """Return the seam of a chat with what shows that the server did not go on from the text."""
         is_known = self._provider.is_marked or self._learned.continues
-        exact = self._provider.drops_messages and choice.is_full
+        exact = self._provider.drops_messages and choice.counts.may_be_full
         # A format may be a part of the first prompt only.
         compares = exact or self.format is None or self._keeps_format
         short = short_prompts(choice, body["messages"], exact=exact, held=seam.held) if compares else range(0)

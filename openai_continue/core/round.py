@@ -14,7 +14,7 @@ from .limit import Limit
 from .prompt_check import check_prompt, least_tokens
 from .raw_reader import RawReader
 from .text_shape import as_chat
-from .usage import usage_of
+from .usage import Counts, usage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +109,15 @@ class Running:
             used = self.used(choice, parties, limit)
             context, counted = self.context(choice, used, parties), self.is_counted(choice, parties, limit)
             choice.book_round(used, context, finished=self.finished, counted=counted)
-            choice.is_own_count = counted and self.used_up(parties, limit)
-            choice.is_full = self.finished and (self.asked is None or used < self.asked)
-            prompt = (self.usage or {}).get("prompt_tokens")
-            choice.prompt = prompt if isinstance(prompt, int) and prompt > 0 else None
-            # Only the next request needs it.
-            cut = choice.finish_reason == "length"
-            choice.written = min(used, least_tokens(choice.answer.added_text)) if cut else 0
+            if choice.finish_reason == "length":
+                # Another round may follow.
+                prompt = (self.usage or {}).get("prompt_tokens")
+                choice.counts = Counts(
+                    prompt=prompt if isinstance(prompt, int) and prompt > 0 else None,
+                    written=min(used, least_tokens(choice.answer.added_text)),
+                    is_own=counted and self.used_up(parties, limit),
+                    may_be_full=self.finished and (self.asked is None or used < self.asked),
+                )
 
     def _counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int | None:
         """Return the server's own count for a choice, or None if there is none that fits the text that came."""

@@ -18,7 +18,7 @@ from .budget import cost_so_far, is_over_cost, is_over_time
 from .choice import NOT_CONTINUED, Choice
 from .chunks import choices_of, index_of, said_by, status_of, without_errors
 from .cut_off import cut_off
-from .evidence import CERTAIN, ENOUGH_IF_KNOWN
+from .evidence import ENOUGH_IF_KNOWN
 from .feeding import Feeding
 from .jsons import Json
 from .learned import Learned
@@ -309,7 +309,8 @@ class Rounds:
         found = verdict(choice, self._requests, first=first, learned=self._learned, max_rounds=rounds)
         choice.stopped_by = found.stopped_by
         if found.stopped_by == "restart" and not first:
-            self._take_restart(choice)
+            self._restarts = self._restarts or choice.restart_points >= ENOUGH_IF_KNOWN
+            self._learned.take_restart(choice.restart_points, choice.current.text)
         if found.invalid or found.stopped_by == "empty":
             choice.finish_reason = "length"
         if found.invalid:
@@ -329,12 +330,6 @@ class Rounds:
             if first:
                 # A first answer that is not continued is left as it came.
                 choice.drop_cut_character()
-
-    def _take_restart(self, choice: Choice) -> None:
-        """Take the end of a choice that was begun again. That a model thinks again in each form is beyond doubt."""
-        points = CERTAIN if choice.stopped is Stopped.THOUGHT_ANEW else choice.current.weight.points
-        self._restarts = self._restarts or points >= ENOUGH_IF_KNOWN
-        self._learned.take_restart(points, choice.current.text)
 
     def fail(self, request: Request, failure: Failure) -> Decision:
         """
