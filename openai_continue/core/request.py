@@ -236,8 +236,7 @@ class Requests:
         keeps_format = self._keeps_format and not author.is_raw
         body = _of_one_round(body if keeps_format else without_format(body), choice.used, self.served_by)
         body.update({} if author.is_raw else self._optional_marks)
-        drops = self._provider.drops_messages
-        if self._checks_prompt and (drops or not choice.joined):
+        if self._checks_prompt and (self._provider.drops_messages or not choice.joined):
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
         content, thoughts = choice.answer.text, choice.thoughts_text
         if choice.turn is not None:

@@ -33,7 +33,7 @@ FAULTS: dict[str, Any] = {
 }
 
 
-class Server(http.BaseTransport):  # type: ignore[misc, name-defined]
+class Server(http.BaseTransport):  # type: ignore[misc]
     """
     Goes on rightly, but for the fault of the answer under way.
 
@@ -67,8 +67,8 @@ class Server(http.BaseTransport):  # type: ignore[misc, name-defined]
             item = {"index": 0, "message": {"role": "assistant", "content": fault}, "finish_reason": finish}
             return http.Response(200, content=json.dumps({**answer, "choices": [item]}).encode())
         answer["object"] = "chat.completion.chunk"
-        deltas = [{"role": "assistant", "content": fault}, {}]
-        items = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+        deltas: list[Json] = [{"role": "assistant", "content": fault}, {}]
+        items: list[Json] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
         items[-1]["finish_reason"] = finish
         events = [event({**answer, "choices": [item]}) for item in items]
         return http.Response(200, headers={"content-type": "text/event-stream"}, content=b"".join([*events, DONE]))
