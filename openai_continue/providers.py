@@ -74,6 +74,10 @@ class Provider:
     reads_calls: bool = False
     #: Fields of the body of a round that continues a tool call.
     call_fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    #: Whether a prompt that does not fit the context loses its oldest messages without a word.
+    drops_messages: bool = False
+    #: Whether one name has several backends, so that what one of them does says nothing of the next answer.
+    routes: bool = False
     #: Whether closed models are sold here too, under names like "anthropic/claude-opus-5" or "gpt-5".
     resells: bool = False
     #: Whether the server may file the answer of a continuation as thoughts.
@@ -97,6 +101,11 @@ class Provider:
     adds_bos: bool = False
     #: Whether the server's parser strips the whitespace around thoughts and answer. None: it is seen from what came.
     strips_thoughts: bool | None = None
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the server has a mark of a continuation. Those were measured, or are documented."""
+        return bool(self.body_marks or self.optional_marks or self.message_marks)
 
     @property
     def for_text(self) -> Provider:
@@ -204,7 +213,8 @@ PROVIDERS: tuple[Provider, ...] = (
     # trimmed.
     Provider(name="tgi", limit_names=_ONE_LIMIT, trims=True),
     # Ollama at fb30760: a trailing assistant message is continued. The default context is 4k to 32k tokens.
-    Provider(name="ollama", limit_names=_ONE_LIMIT),
+    # https://github.com/ollama/ollama/issues/14259: what does not fit loses its oldest messages.
+    Provider(name="ollama", limit_names=_ONE_LIMIT, drops_messages=True),
     # https://api-docs.deepseek.com/guides/chat_prefix_completion: base_url …/beta, and prefix on the last message,
     # which may have reasoning_content.
     Provider(
@@ -249,6 +259,7 @@ PROVIDERS: tuple[Provider, ...] = (
         hosts=("openrouter.ai",),
         limit_names=("max_tokens", "max_completion_tokens"),
         resells=True,
+        routes=True,
     ),
     # https://console.groq.com/docs/prefilling.
     Provider(name="groq", hosts=("api.groq.com",)),

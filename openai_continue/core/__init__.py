@@ -8,7 +8,8 @@ Rules
 2. The first round is the caller's own request. Its token limit is a total over all rounds, unless the settings say
    otherwise (limit.py).
 3. A continuation is the same request with one growing assistant message at its end (request.py, prefill.py).
-4. Text is joined raw. seam.py says what is held back and what is a copy, text.py joins.
+4. Text is joined raw. seam.py says what is held back and what is a copy, text.py joins. A server that opens a new turn
+   is told by points (evidence.py), and one that has not read all of the prompt by its count (prompt_check.py).
 5. The merged answer has the id, created, model and fingerprint of the first round, one role, the summed usage, lists
    joined, and every other field as the last round has it (merged.py). A chunk that needs no change is returned as the
    object that came.

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import reasoning
 from .chunks import delta_of, text_of
+from .evidence import CERTAIN, Weight
 from .jsons import Json, as_object
 from .logprobs import add_logprobs, logprobs_of, names_ids
 from .prefill import RESTART_EVIDENCE, Hold
@@ -15,6 +16,7 @@ from .seam import Seam, Stopped, evidence
 from .text import Text
 from .tools import Calls
 from .turn import ENDS_OF_CALLS, Turn
+from .usage import Counts
 from .whole_fields import WholeFields
 
 # Characters of the beginning of a round that show what it begins with, though blanks come first.
@@ -26,6 +28,7 @@ NOT_CONTINUED = (
     Stopped.REFUSED,
     Stopped.WITHOUT_THOUGHTS,
     Stopped.WRONG_PROMPT,
+    Stopped.SHORT_PROMPT,
 )
 
 
@@ -59,6 +62,8 @@ class Choice:
     context: int | None = None
     #: Whether the server counted both, so that the next prompt can be compared with them.
     is_counted: bool = False
+    #: What the usage of the last round shows of the next prompt.
+    counts: Counts = field(default_factory=Counts)
     #: Most tokens that the next round may ask for, or None for no such limit.
     room: int | None = None
     #: Characters of the tail, the end of the text after its last word, that short rounds have written again.
@@ -133,6 +138,11 @@ class Choice:
     def stopped(self) -> Stopped | None:
         """Why no more of the running round is taken, or None."""
         return self.answer.stopped or self.current.stopped
+
+    @property
+    def restart_points(self) -> int:
+        """The points of the evidence that the answer began again. That a model thinks again in each form is certain."""
+        return CERTAIN if self.stopped is Stopped.THOUGHT_ANEW else self.current.weight.points
 
     @property
     def added_text(self) -> str:
@@ -312,7 +322,7 @@ class Choice:
         text = "".join(map(text_of, chunks))
         known = evidence(self.thoughts_text, RESTART_EVIDENCE)
         if known and text.lstrip().startswith(known):
-            self.answer.stopped = Stopped.RESTARTED
+            self.answer.stopped, self.answer.weight = Stopped.RESTARTED, Weight(CERTAIN)
             return []
         self._files_answers_as_thoughts = True
         return [out for chunk in chunks for out in self.answer.take(chunk)]
@@ -371,7 +381,7 @@ class Choice:
         """
         self.rounds += 1
         self.used, self.last_used = self.used + used, used
-        self.context, self.is_counted = context, counted
+        self.context, self.is_counted, self.counts = context, counted, Counts()
         self.room, self.shrinks, self.chunks = None, 0, 0
         if finished:
             self.heals = 0

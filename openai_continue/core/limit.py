@@ -25,8 +25,9 @@ class Limit:
 
     #: Name of the field under which a number of ours is sent.
     name: str
-    #: The number in the caller's request, or None.
+    #: The number in the caller's request, or None; and the name of its field there.
     named: int | None
+    own_name: str
     #: Most tokens over all rounds, or None for no limit.
     total: int | None
     #: The number of the first round instead of the caller's, or None.
@@ -70,6 +71,7 @@ class Limit:
         return cls(
             name=name if name in provider.limit_names else provider.limit_names[0],
             named=named,
+            own_name=name,
             total=wanted if settings.request_limit == "answer" else settings.max_tokens,
             first=first,
             most=most,

@@ -10,9 +10,9 @@ from typing import Any, cast
 from ..families import is_of
 from ..providers import Provider
 from . import reasoning, seam
+from .evidence import Evidence
 from .jsons import Json, as_object, as_string
 from .reasoning import Inline
-from .restart import CONTEXT
 from .seam import Seam
 
 #: Characters that must recur for a continuation to count as a restart. A document of a known format is known from its
@@ -155,14 +155,16 @@ class Prefill:
             known, thoughts, inline, thinking=thinking, held=bool(seam.held), empty=not text
         )
         open_answer = not (thinking or inline.thinking)
+        start = self._beginning(text, thinking=not open_answer) if first or open_answer else ""
         met = replace(
             seam,
             replaces=seam.replaces and not self._is_prefilled(),
             echo=self._echo(sent, streamed=streamed),
-            starts=self._starts(text, thinking=not open_answer) if first or open_answer else (),
+            starts=(start,) if start and (self._structured or not open_answer) else (),
+            start=start if open_answer else "",
             first=first,
             block=reasoning.OPEN if open_answer and reasoning.OPEN not in inline.answer else "",
-            before=known[-CONTEXT:] if first and open_answer else "",
+            evidence=Evidence(known) if first and open_answer else None,
             with_thoughts=self._needs_thoughts(message) and not thinking,
         )
         return {**body, **marks, "messages": [*self._history(), message]}, met
@@ -326,13 +328,12 @@ class Prefill:
                 grown = sent
         return {**last, **self._provider.message_marks, "content": grown}
 
-    def _starts(self, text: str, *, thinking: bool) -> tuple[str, ...]:
-        """Return the beginnings that show that the answer begins again."""
+    def _beginning(self, text: str, *, thinking: bool) -> str:
+        """Return the beginning that shows that the answer begins again, or "" if there is none."""
         length = RESTART_EVIDENCE
         if self._structured and not thinking and text.rstrip()[-1:] not in (":", ",", "["):
             length = RESTART_EVIDENCE_STRUCTURED
-        start = seam.evidence(text, length)
-        return (start,) if start else ()
+        return seam.evidence(text, length)
 
     def _echo(self, sent: str, *, streamed: bool) -> str:
         echoes = self._provider.echoes

@@ -104,7 +104,9 @@ class Repairs:
             most = most_taken(overflow, running.asked, self._requests.limit)
             if most is None or (running.choice is not None and running.choice.shrinks == MAX_SHRINKS):
                 return False
-            self._requests.takes_fewer(most)
+            # A number that is in no error and no row is a guess.
+            known = overflow.most is not None or self._requests.limit.is_cap
+            self._requests.takes_fewer(most, known=known)
             if running.choice is not None:
                 running.choice.shrink(most)
             return True

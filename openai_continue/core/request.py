@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
 from .. import call_syntaxes, families
@@ -14,11 +15,13 @@ from .call_tools import Tools
 from .choice import Choice
 from .choices import Choices
 from .document import goes_on
+from .evidence import ENOUGH, ENOUGH_IF_KNOWN
 from .ids_prompt import IdsPrompt
 from .jsons import Json, as_object
 from .learned import Learned
 from .limit import Limit
 from .prefill import Hold, Prefill
+from .prompt_check import short_prompts
 from .prompts import Start, choices_per_prompt, has_ids, is_text, prompts_of
 from .raw_prompt import RawPrompt, Rendered
 from .raw_reader import RawReader, ends_in_tag
@@ -132,7 +135,8 @@ class Requests:
                 self.gave_up_raw, rendered = "the template does not show all messages of the request", None
             self._raw = None if rendered is None else RawPrompt.of_chat(self._body, self._provider, rendered)
             self._render = self._render if self._raw is not None else None
-        return self.prefill if self._raw is None or self._learned.refuses_raw else self._raw
+        gave_up = self.gave_up_raw or self._learned.refuses_raw
+        return self.prefill if self._raw is None or gave_up else self._raw
 
     def _author_of_text(self, index: int) -> Prefill:
         """Return the author of a text completion; of ids each choice has its own."""
@@ -208,6 +212,21 @@ class Requests:
             choice.former_turn.fail()
 
     @property
+    def is_text(self) -> bool:
+        """Whether the call asks for a text completion."""
+        return bool(self._texts)
+
+    @property
+    def has_stops(self) -> bool:
+        """Whether the caller has named texts or tokens that end the answer."""
+        return any(self._body.get(name) for name in ("stop", "stop_token_ids"))
+
+    def is_truncated(self, choice: Choice) -> bool:
+        """Whether the server would leave out the beginning of the next prompt, as the caller asks it to (vLLM)."""
+        most = self._body.get("truncate_prompt_tokens")
+        return isinstance(most, int) and 0 < most < (choice.context or 0)
+
+    @property
     def is_closed(self) -> bool:
         """Whether a later round would go to a closed model, which the server chose among several."""
         return bool(self._body.get("models")) and families.is_closed(
@@ -231,7 +250,7 @@ class Requests:
         keeps_format = self._keeps_format and not (author.is_raw or answer.is_plain)
         body = _of_one_round(body if keeps_format else without_format(body), choice.used, self.served_by)
         body.update({} if author.is_raw else self._optional_marks)
-        if self._checks_prompt and not choice.joined:
+        if self._checks_prompt and (self._provider.drops_messages or not choice.joined):
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
         content, thoughts = answer.text, choice.thoughts_text
         if choice.turn is not None:
@@ -263,6 +282,8 @@ class Requests:
             body = {name: value for name, value in body.items() if name != "stop"}
         is_document = self.format is not None and self.format.is_json and choice.turn is None and not answer.is_plain
         document = self.own_text(choice) if is_document else None
+        if not author.is_raw and choice.turn is None:
+            seam = self._watched(choice, seam, body)
         choice.start_round(seam, thinking=thinking and not answers, document=document)
         return body
 
@@ -282,6 +303,18 @@ class Requests:
         """Whether the document is checked by the server, which applied its format to all of it, or by the SDK."""
         return (self._keeps_format and not choice.is_raw) or self._is_parsed
 
+    def _watched(self, choice: Choice, seam: Seam, body: Json) -> Seam:
+        """Return the seam of a chat with what shows that the server did not go on from the text."""
+        is_known = self._provider.is_marked or self._learned.continues
+        exact = self._provider.drops_messages and choice.counts.may_be_full
+        # A format may be a part of the first prompt only.
+        compares = exact or self.format is None or self._keeps_format
+        short = short_prompts(choice, body["messages"], exact=exact, held=seam.held) if compares else range(0)
+        comes = self._streamed and (self._checks_prompt or self.expects_usage)
+        return replace(
+            seam, enough=ENOUGH_IF_KNOWN if is_known else ENOUGH, short=short, waits=bool(short) and exact and comes
+        )
+
     def concedes_first(self, said: str) -> bool:
         """Leave out of the first round what only we asked for, if the server names it; return whether it does."""
         if not any(name in said for name in _USAGE_NAMES):
@@ -291,15 +324,25 @@ class Requests:
         self._learned.refuses_usage_options = self._learned.refuses_usage_options or asked
         return asked
 
-    def takes_fewer(self, most: int) -> None:
-        """Ask for ``most`` tokens at most from now on, in this call and the next ones: the server refuses more."""
-        self.limit = self.limit.taking(most)
-        self._learned.take_most(most, streamed=self._streamed)
+    def takes_fewer(self, most: int, *, known: bool) -> None:
+        """
+        Ask for ``most`` tokens at most from now on: the server refuses more.
 
-    def gives_up_raw(self) -> None:
-        """Go on without raw prompts: the server does not take them, or reads another prompt than the first one."""
-        self._learned.refuses_raw = True
-        self.gave_up_raw = "from now on: the server takes no raw prompt, or reads another one than the template gives"
+        ``known``: whether it is known to take that many, so that the next calls ask for no more either.
+        """
+        self.limit = self.limit.taking(most)
+        if known:
+            self._learned.take_most(most, streamed=self._streamed)
+
+    def gives_up_raw(self, *, for_good: bool) -> None:
+        """
+        Go on without raw prompts: the server does not take them, or reads another prompt than the first one.
+
+        ``for_good``: whether that holds for the next calls too.
+        """
+        when = "from now on" if for_good else "in this answer"
+        self.gave_up_raw = f"{when}: the server takes no raw prompt, or reads another one than the template gives"
+        self._learned.refuses_raw = self._learned.refuses_raw or for_good
 
     def concedes(self, said: str) -> bool:
         """

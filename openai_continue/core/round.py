@@ -12,11 +12,11 @@ from .chunks import choices_of
 from .estimate import fits, tokens_of, tokens_of_prompt
 from .jsons import Json, as_object, as_string
 from .limit import Limit
-from .prompt_check import check_prompt
+from .prompt_check import check_prompt, least_tokens
 from .raw_reader import RawReader
 from .seam import Stopped
 from .text_shape import as_chat
-from .usage import usage_of
+from .usage import Counts, usage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,15 @@ class Running:
             used = self.used(choice, parties, limit)
             context, counted = self.context(choice, used, parties), self.is_counted(choice, parties, limit)
             choice.book_round(used, context, finished=self.finished, counted=counted)
+            if choice.finish_reason == "length":
+                # Another round may follow.
+                prompt = (self.usage or {}).get("prompt_tokens")
+                choice.counts = Counts(
+                    prompt=prompt if isinstance(prompt, int) and prompt > 0 else None,
+                    written=min(used, least_tokens(choice.answer.added_text)),
+                    is_own=counted and self.used_up(parties, limit),
+                    may_be_full=self.finished and (self.asked is None or used < self.asked),
+                )
 
     def _counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int | None:
         """Return the server's own count for a choice, or None if there is none that fits the text that came."""
@@ -178,10 +187,9 @@ class Running:
         return isinstance(prompt, int) and prompt > 0 and bool(self._counted(choice, parties, limit))
 
     def check_prompt(self) -> None:
-        """Refuse a first continuation whose ``prompt_tokens`` show that the server did not go on from the text."""
-        tokens = (self.usage or {}).get("prompt_tokens")
-        if self.choice is not None and isinstance(tokens, int):
-            check_prompt(self.choice, tokens, reads_calls=self.reader is not None and self.reader.reads_calls)
+        """Refuse a continuation whose ``prompt_tokens`` show that the server did not go on from the text."""
+        if self.choice is not None and self.usage is not None:
+            check_prompt(self.choice, self.usage, reads_calls=self.reader is not None and self.reader.reads_calls)
 
     def context(self, choice: Choice, used: int, parties: Sequence[Choice]) -> int | None:
         """Return the tokens of prompt and answer after this round used ``used`` tokens, or None if nobody counts."""

@@ -18,6 +18,7 @@ from .budget import is_over_cost, seconds_left
 from .choice import NOT_CONTINUED, Choice
 from .chunks import choices_of, index_of, said_by, status_of, without_errors
 from .cut_off import cut_off
+from .evidence import ENOUGH_IF_KNOWN
 from .feeding import Feeding
 from .jsons import Json
 from .learned import Learned
@@ -70,6 +71,8 @@ class Rounds:
         self._queue: list[Choice] = []
         self._running: Running | None = None
         self._number = 0
+        # Whether the server has begun a choice of this call again, beyond doubt.
+        self._restarts = False
 
     def next_request(self) -> Request | None:
         """Return the request to send now, or None if the answer has ended. Raises RuntimeError within a round."""
@@ -276,13 +279,15 @@ class Rounds:
         self.answer.note(running, running.finish_reason(parties))
         for choice in parties:
             begins = choice.answer.untold and choice.answer.added == len(choice.answer.text)
+            if not first and choice.current.weight.proves:
+                self._learned.take_proof()
             self._decide(choice, first=first)
-            if not first and choice.added > 0 and not begins:
+            if not first and choice.added > 0 and choice.stopped not in NOT_CONTINUED and not begins:
                 choice.joined = True
                 self._learned.take_continuation(closes_block=self._requests.prefill.changed_to)
             rest = [] if choice.stopped_by is None else self._rest(running, choice)
             out.append((choice, rest + choice.end_texts(goes_on=choice.stopped_by is None)))
-        while self._learned.restarts and self._queue:
+        while self._restarts and self._queue:
             other = self._queue.pop()
             other.stopped_by = "restart"
             out.append((other, other.end_texts(goes_on=False)))
@@ -303,15 +308,18 @@ class Rounds:
         if not first:
             choice.drop_cut_character()
         if choice.stopped is Stopped.WRONG_PROMPT:
-            self._requests.gives_up_raw()
+            self._requests.gives_up_raw(for_good=True)
             choice.context, choice.is_counted = None, False
         self._requests.prepare(choice)
         rounds = self._settings.max_rounds
         found = verdict(choice, self._requests, first=first, learned=self._learned, max_rounds=rounds)
         choice.stopped_by = found.stopped_by
-        self._learned.restarts = self._learned.restarts or found.stopped_by == "restart"
-        if found.fault is not None:
+        if found.stopped_by == "restart" and not first:
+            self._restarts = self._restarts or choice.restart_points >= ENOUGH_IF_KNOWN
+            self._learned.take_restart(choice.restart_points, choice.current.text)
+        if found.fault is not None or found.stopped_by == "empty":
             choice.finish_reason = "length"
+        if found.fault is not None:
             self.answer.error = {"type": found.fault, "status": None, "request_id": None}
         choice.room, choice.answer.untold = found.room, found.untold
         if found.hold is not None:
@@ -348,8 +356,10 @@ class Rounds:
             return self._again()
         if overflow is None and failure.status in REFUSED and self._repairs.concedes(running, failure):
             return self._again()
-        if running.reader is not None and running.choice is not None and failure.status in NOT_THERE:
-            self._requests.gives_up_raw()
+        is_raw = running.reader is not None and running.choice is not None and not running.began
+        if is_raw and running.choice is not None and overflow is None and failure.status in NOT_THERE:
+            # Another status may speak of this prompt only.
+            self._requests.gives_up_raw(for_good=failure.status not in REFUSED)
             barred = bar(running.choice, self._requests)
             return self._again() if barred is None else self._end_failed(running, failure, barred)
         if failure.broke_off and self._repairs.can_heal(running):

@@ -17,8 +17,8 @@ import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 
-from . import restart
 from .characters import without_cut_character
+from .evidence import ENOUGH, Evidence, Weight
 
 _BLANKS = " \t"
 _WHITE_SPACE = re.compile(r"\s*")
@@ -41,6 +41,8 @@ class Stopped(Enum):
     WITHOUT_THOUGHTS = "without thoughts"
     #: The prompt was not that of the first round: its chat template is another one.
     WRONG_PROMPT = "wrong prompt"
+    #: The prompt did not fit, and the server left out its beginning.
+    SHORT_PROMPT = "short prompt"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,31 +59,38 @@ class Seam:
     trims: bool = False
     #: The prefill, if the server repeats it at the beginning of its answer, else "".
     echo: str = ""
-    #: Beginnings of the answer. A round that begins with one of them is a restart.
+    #: Beginnings that cannot come again. A round that begins with one of them is a restart.
     starts: tuple[str, ...] = ()
+    #: The beginning of the answer, which shows a restart if the model has thought again before it, else "".
+    start: str = ""
     #: Whether no round has gone on from the text yet. A server that has is trusted, unless something is suspicious.
     first: bool = True
     #: The opening tag of a think block, if a round that begins with it thinks again, else "".
     block: str = ""
-    #: The text before the seam, if how the round goes on from it may show a restart, else "".
-    before: str = ""
+    #: Weighs how the round goes on from the text before the seam, or None; and the points that show a restart.
+    evidence: Evidence | None = None
+    enough: int = ENOUGH
+    #: The tokens of a prompt of which the server has not read all.
+    short: range = range(0)
+    #: Whether no text may go out before the tokens of the prompt are known, or the round is over.
+    waits: bool = False
     #: Whether the thoughts were sent beside the answer.
     with_thoughts: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether the beginning of the round must be seen before any of its text may go out."""
-        return bool(self.held or self.echo or self.starts or self.block or self.before)
+        return bool(self.held or self.echo or self.starts or self.start or self.block or self.evidence or self.waits)
 
     def copied(
-        self, new: str, *, ended: bool, suspected: bool = False, thought_again: bool = False
+        self, new: str, *, ended: bool, surplus: int | None = None, thought_again: bool = False
     ) -> int | Stopped | None:
         """
         Return how many leading characters of a round repeat the text so far, or None if too little has come to tell.
 
-        ``new``: the text of the round so far. ``ended``: whether no more of it comes. ``suspected``: whether the tokens
-        of the round's prompt show a new turn. ``thought_again``: whether thoughts came before the text. Returns why, if
-        the round is no continuation.
+        ``new``: the text of the round so far. ``ended``: whether no more of it comes. ``surplus``: by how many tokens
+        its prompt is too long, by the server's own count, or None. ``thought_again``: whether thoughts came before the
+        text. Returns why, if the round is no continuation.
         """
         place = self._echoed(new, ended=ended)
         if place is None:
@@ -90,22 +99,27 @@ class Seam:
         fresh = new.lstrip()
         if self.block and fresh.startswith(self.block):
             return Stopped.THOUGHT_ANEW
-        starts = self.starts if self.first or thought_again else ()
+        starts = (*(self.starts if self.first or thought_again else ()), *((self.start,) if thought_again else ()))
+        starts = tuple(filter(None, starts))
         if any(fresh.startswith(start) for start in starts):
             return Stopped.RESTARTED
         if thought_again and ended and fresh and any(start.startswith(fresh) for start in starts):
             return Stopped.RESTARTED
         if not ended and any(start.startswith(fresh) for start in (*starts, self.block) if start):
             return None
-        if self.before and not (self.held and new.startswith(self.held)):
-            if suspected and restart.opens_answer(new):
-                return Stopped.RESTARTED
-            if not ended and restart.is_open_question(self.before, new):
-                return None
-            if restart.breaks_off(self.before, new):
-                return Stopped.RESTARTED
+        weight = self.weigh(new, ended=ended, surplus=surplus)
+        if weight is None:
+            return None
+        if weight.points >= self.enough:
+            return Stopped.RESTARTED
         copy = self._held_again(new, ended=ended)
         return place + copy if isinstance(copy, int) else copy
+
+    def weigh(self, new: str, *, ended: bool, surplus: int | None) -> Weight | None:
+        """Return what the beginning of the round shows, or None if more of it must be seen. ``new``: no echo."""
+        if self.evidence is None:
+            return Weight()
+        return self.evidence.weigh(new, held=self.held, surplus=surplus, ended=ended)
 
     def without_echo(self, new: str) -> str:
         """Return the text of a whole round without the echo of the prefill."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import restart
 from .characters import CUT_CHARACTER, ends_in_surrogate, half_character, paired, without_cut_character
 from .chunks import merged, text_of, token_bytes_of, without_end, without_start
 from .document import Document
+from .evidence import CERTAIN, Weight
 from .jsons import Json
 from .seam import Echo, Seam, Stopped
 from .stops import ends_in_half, first_stop, swallowed
+
+# Characters of a round's beginning that are kept, to weigh them with a count that comes late.
+_LOOKED_AT = 400
 
 
 class Text:
@@ -66,8 +69,13 @@ class Text:
         self.replaced: str | None = None
         #: Why no more of the running round is taken, or None.
         self.stopped: Stopped | None = None
-        # Whether the tokens of the running round's prompt show a new turn, and whether the model thought again in it.
-        self._suspected = self._thought_again = False
+        #: What the beginning of the running round shows of a new turn.
+        self.weight = Weight()
+        # By how many tokens its prompt is too long, by the server's own count, or None; and how the round begins.
+        self._surplus: int | None = None
+        self._beginning = ""
+        # Whether the tokens of its prompt were counted, and whether the model thought again in it.
+        self._counted = self._thought_again = False
 
     @property
     def text(self) -> str:
@@ -99,7 +107,8 @@ class Text:
         self._before = text[-self._reach :] if self._stops else ""
         self._round_text, self._searched = "", 0
         self.added = self.dropped = self.confirmed = 0
-        self.ends_in_blank = self._suspected = self._thought_again = False
+        self.ends_in_blank = self._counted = self._thought_again = False
+        self.weight, self._surplus, self._beginning = Weight(), None, ""
         self.stopped = None
         if document is not None and self._document is None:
             self._document = Document()
@@ -159,11 +168,21 @@ class Text:
         """Note that the model thought again in this round, so that it may begin the answer again too."""
         self._thought_again = True
 
-    def suspect_turn(self) -> None:
-        """Note that the tokens of the round's prompt show a new turn. Its text decides, even if it is out."""
-        self._suspected = True
-        if self._opening is None and restart.opens_answer(self.added_text):
-            self.refuse_round(Stopped.RESTARTED)
+    def take_count(self, surplus: int | None) -> None:
+        """
+        Take the count of the round's prompt; it is weighed with the text, even if that is out.
+
+        ``surplus``: by how many tokens it is too long, or None if the count says nothing of a new turn.
+        """
+        self._counted = True
+        if surplus is None or surplus == self._surplus:
+            return
+        self._surplus = surplus
+        weight = self.seam.weigh(self._beginning, ended=True, surplus=surplus) if self._opening is None else None
+        if weight is not None and self.stopped is None:
+            self.weight = weight
+            if weight.points >= self.seam.enough:
+                self.refuse_round(Stopped.RESTARTED)
 
     def refuse_round(self, reason: Stopped) -> None:
         """Take no more of the running round. Its beginning is dropped; text that is out already stays."""
@@ -197,13 +216,19 @@ class Text:
         return self._new_parts[0]
 
     def _settle(self, opening: list[Json], *, ended: bool) -> list[Json]:
+        if self.seam.waits and not (self._counted or ended):
+            return []
         new = self._new
-        copy = self.seam.copied(new, ended=ended, suspected=self._suspected, thought_again=self._thought_again)
+        copy = self.seam.copied(new, ended=ended, surplus=self._surplus, thought_again=self._thought_again)
         fresh = self.seam.without_echo(new)
         if copy is None:
             self._is_blank = fresh.isspace()
             return []
         self._opening, self._new_parts = None, []
+        self._beginning = fresh[:_LOOKED_AT]
+        self.weight = self.seam.weigh(fresh, ended=True, surplus=self._surplus) or Weight()
+        if copy is Stopped.RESTARTED and self.weight.points < self.seam.enough:
+            self.weight = Weight(CERTAIN)
         if copy is Stopped.REFUSED and self._may_replace(fresh):
             # A new sample of the tail is as right as the old one.
             self.replaced = self.text

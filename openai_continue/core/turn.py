@@ -12,6 +12,7 @@ from .call_tools import Tools
 from .call_writer import Writer, head
 from .characters import CUT_CHARACTER, has_lone_surrogates, paired
 from .chunks import delta_of, has_lists, text_of
+from .evidence import Evidence
 from .jsons import Json, as_string
 from .returned import Returned
 from .seam import Seam
@@ -170,12 +171,13 @@ class Turn:
         is_open = self._reader.is_in_call
         # What was held back may be what closes the last call.
         reopened = len(self._calls) > 0 and not is_open and self._ends_within_call(sent)
-        before = seam.before
-        if self._syntax.parameters is None or self._syntax.parameters.escapes:
-            before = _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), before)
+        evidence = seam.evidence
+        if evidence is not None and (self._syntax.parameters is None or self._syntax.parameters.escapes):
+            evidence = Evidence(_ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), evidence.before))
         is_within = is_open or reopened
         starts = (*seam.starts, *self._beginnings(sent[self._start :] if is_within else None))
-        self.raw.start_round(replace(seam, replaces=False, before=before, starts=starts, first=seam.first or is_within))
+        seam = replace(seam, replaces=False, evidence=evidence, starts=starts, first=seam.first or is_within)
+        self.raw.start_round(seam)
         calls = list(self._calls)
         if calls:
             self._returned = Returned(

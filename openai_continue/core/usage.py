@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from .jsons import Json, as_object
@@ -26,6 +27,21 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 # What is said of the prompt, under any name.
 _OF_PROMPT = re.compile(r"prompt|input|cache")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the usage of a round shows of the next prompt."""
+
+    #: Tokens of the prompt, or None if the server reports no usage.
+    prompt: int | None = None
+    #: The fewest tokens that were written after it.
+    written: int = 0
+    #: Whether the round ended at the number of tokens asked for, or at the cap, by the server's count. So that is the
+    #: server's own: those who estimate hit the number only by chance.
+    is_own: bool = False
+    #: Whether the round may have ended because the context was full: it used fewer tokens than were asked for.
+    may_be_full: bool = False
 
 
 def usage_of(answer: Mapping[str, Any]) -> Json | None:

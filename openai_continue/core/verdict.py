@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 
 from .characters import has_lone_surrogates, without_cut_character
@@ -17,6 +19,13 @@ from .tools import opens_call
 NATURAL_ENDS = ("stop", "tool_calls", "function_call", "content_filter")
 # Those by which it ended a text. The last two are TGI's, router/src/lib.rs.
 _ENDS_OF_TEXT = ("stop", "eos_token", "stop_sequence")
+
+# The line of a list, a quote or a heading that has only its mark; and the line that opens or closes a block of code.
+_MARKER = re.compile(r"\n[ \t]*(?:[-*+#>]+|\d+[.)])\Z")
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
+# What something must follow, in any line; and in the same line.
+_OPEN_ENDS = ",:;([{<\\"
+_OPEN_SIGNS = "-\u2013\u2014/=+&@#$^_~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned
     ``first``: whether it was the first round. ``learned``: what is known of this model's server.
     """
     if choice.finish_reason != "length":
-        return _natural(choice, requests, first=first)
+        return _natural(choice, requests, first=first, learned=learned)
     stopped = None if first else choice.stopped
     ended = _ended(choice, stopped, requests) or bar(choice, requests) or _known_bar(learned)
     if ended == "empty" and first and _is_muted(choice):
@@ -81,6 +90,8 @@ def _ended(choice: Choice, stopped: Stopped | None, requests: Requests) -> str |
         return "tool_call"
     if stopped is Stopped.RESTARTED:
         return "restart"
+    if stopped is Stopped.SHORT_PROMPT or requests.is_truncated(choice):
+        return "context"
     if stopped is Stopped.WITHOUT_THOUGHTS or (stopped is Stopped.THOUGHT_ANEW and choice.answers):
         return "reasoning"
     if stopped is Stopped.WRONG_PROMPT and choice.added > 0:
@@ -155,11 +166,36 @@ def _less(choice: Choice, requests: Requests) -> Hold | None:
     return requests.author(choice).less(choice.hold) if choice.current.seam.held else None
 
 
-def _natural(choice: Choice, requests: Requests, *, first: bool) -> Verdict:
+def _natural(choice: Choice, requests: Requests, *, first: bool, learned: Learned) -> Verdict:
     """Return how an answer ended that the model ended itself. A joined document must be of the format asked for."""
-    if first or choice.answer.is_plain or requests.format is None or choice.finish_reason not in _ENDS_OF_TEXT:
+    if first or choice.finish_reason not in _ENDS_OF_TEXT:
         return Verdict(choice.finish_reason or "error")
+    if requests.format is None or choice.answer.is_plain:
+        return Verdict(choice.finish_reason if _has_ended(choice, requests, learned) else "empty")
     fits = requests.format.fits(requests.own_text(choice) or "")
     if fits or (fits is None and requests.is_checked_elsewhere(choice)):
         return Verdict(choice.finish_reason)
     return Verdict("error", fault="unchecked_document" if fits is None else "invalid_document")
+
+
+def _has_ended(choice: Choice, requests: Requests, learned: Learned) -> bool:
+    """
+    Whether an answer has ended that a server calls ended.
+
+    A server that takes the prefill for a finished turn may end the next one at once. So a round that brought nothing
+    is an end only if the text may end there, or if the server is known to go on.
+    """
+    brought = choice.added != 0 or choice.stopped is not None or bool(choice.calls) or choice.turn is not None
+    judged = learned.continues or choice.joined or choice.is_raw or requests.has_stops or requests.is_text
+    return brought or judged or may_end(choice.answer.text)
+
+
+def may_end(text: str) -> bool:
+    """Whether an answer may end with this text: not within a word, a sentence, a list or a block of code."""
+    bare = text.rstrip()
+    if not bare or _MARKER.search(bare) or len(_FENCE.findall(bare)) % 2:
+        return False
+    last = bare[-1]
+    if "\n" in text[len(bare) :]:
+        return last not in _OPEN_ENDS
+    return unicodedata.category(last)[0] not in "LNM" and last not in _OPEN_ENDS + _OPEN_SIGNS

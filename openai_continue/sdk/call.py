@@ -1,9 +1,9 @@
 """
 One logical call: the rounds of one completion, their log lines, and ``on_round``.
 
-The logger ``openai_continue`` writes one INFO line for a continued call, one for each limit of the caller's own that
-ended an answer (once for each client and number), a DEBUG line for each round, and one WARNING for documents that
-cannot be checked; never content.
+The logger ``openai_continue`` writes one INFO line for a continued call, one for a limit of the caller's own that ended
+an answer (once for each client and model), a DEBUG line for each round, and one WARNING for documents that cannot be
+checked; never content.
 """
 
 from __future__ import annotations
@@ -160,9 +160,13 @@ class Call:
         if (self.rounds.answer.error or {}).get("type") == "unchecked_document":
             _warn_of_unchecked(is_installed())
         limit = self.rounds.own_limit
-        if limit is not None and self.plan.learned.is_news(limit):
+        if limit is not None and not self.plan.learned.logged_limit:
+            self.plan.learned.logged_limit = True
             logger.info(
-                "max_tokens=%d of the request ended the answer; with request_limit='round' it goes on past it", limit
+                "an answer was cut and is not continued, since %s=%d of its request holds for the whole answer; "
+                "with request_limit='round' it goes on",
+                self.rounds.limit.own_name,
+                limit,
             )
         if self.rounds.continued:
             logger.info("continued: %d rounds, stopped by %s", len(self.rounds.answer.history), self.rounds.stopped_by)

@@ -47,6 +47,8 @@ _RAW_RESPONSE = "x-stainless-raw-response"
 _CHAT, _TEXT = "/chat/completions", "/completions"
 # The attribute of an HTTP client that holds what it has learnt of the servers of its models.
 _LEARNED = "_openai_continue_learned"
+# Models of which a client remembers something, at most.
+_MOST_MODELS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     has_template = wanted.template is not None and provider.continues_text and not is_text(body)
     template = template_of(wanted.template, model) if has_template and wanted.template else None
     # The caller may change its messages while the answer is written, as chat interfaces do.
-    learned = _learned(client, model, is_text=is_text(body))
+    learned = _learned(client, model, is_text=is_text(body), routes=provider.routes)
     return Plan(copied(body), provider, wanted, learned, template=template, is_parsed=_is_parsed(options, body))
 
 
@@ -339,11 +341,12 @@ def _complain_if_strict(what: str) -> None:
         switches.complain(what)
 
 
-def _learned(client: Any, model: str, *, is_text: bool) -> Learned:
+def _learned(client: Any, model: str, *, is_text: bool, routes: bool) -> Learned:
     """
     Return what a client, or a copy of it made by ``with_options()``, knows of the server of a model.
 
-    What it knows of chats does not hold for text completions.
+    What it knows of chats does not hold for text completions. ``routes``: whether the next answer may be another
+    server's, so that nothing is known but what was logged.
     """
     # The copies share the HTTP client.
     shared = client._client
@@ -352,8 +355,12 @@ def _learned(client: Any, model: str, *, is_text: bool) -> Learned:
         known = {}
         setattr(shared, _LEARNED, known)
     key = str(client.base_url), model, is_text
-    if key not in known:
-        known[key] = Learned()
+    old = known.get(key)
+    if old is not None and not routes:
+        return old
+    if old is None and len(known) >= _MOST_MODELS:
+        known.pop(next(iter(known)))
+    known[key] = Learned(clock=clock.now, logged_limit=old is not None and old.logged_limit)
     return known[key]
 
 

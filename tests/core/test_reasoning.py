@@ -379,8 +379,11 @@ def test_thoughts_anew(first: Any, anew: Any, model: str, drive: Drive) -> None:
     text = "one" if first.pieces[0] != INLINE + "one" else INLINE + "one"
     learned = Learned()
 
-    answer = drive(Script(first, anew, anew), ask(model=model), learned=learned)
-    assert (text, "length", "restart") == answer.said
+    other = replace(first, pieces=[*first.pieces, " more"])
+    for begun, more in ((first, ""), (first, ""), (other, " more")):
+        answer = drive(Script(begun, anew, anew), ask(model=model), learned=learned)
+        assert (text + more, "length", "restart") == answer.said
+    # It was so for two different answers.
     answer = drive(server := Script(first), ask(model=model), learned=learned)
     assert ("restart", 1) == (answer.stopped_by, len(server.bodies))
 

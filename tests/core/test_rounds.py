@@ -96,7 +96,7 @@ ENDS = {
         f"as the last round: {finish}": Case([cut("one "), said("two", finish=finish)], "one two", finish, finish)
         for finish in ("stop", "content_filter", "tool_calls", "eos")
     },
-    "the cap fell just before the end token": Case([cut("all"), end()], "all"),
+    "the cap fell just before the end token": Case([cut("All."), end()], "All."),
     "no text and no end; RAGFlow #889: no notice of it in the text": Case(
         [cut("all"), cut()], **length("all", "empty")
     ),
@@ -149,7 +149,9 @@ def test_empty_finish_reason(drive: Drive) -> None:
 def test_choices(index: int, cap: int, drive: Drive) -> None:
     """Each choice is continued by itself and comes out whole, with its own logprobs, and the usage is that of all."""
     sizes = [40, 100, 70]
-    texts = ["".join(f" word{index}{number}" for number in range(sizes[index] // 4)).strip() for index in range(3)]
+    texts = [
+        "".join(f" word{index}{number}" for number in range(sizes[index] // 4)).strip() + "." for index in range(3)
+    ]
     engine = Engine(lambda _, choice: texts[choice], cap=cap)
     answer = drive(engine, ask(n=3, logprobs=True), index, max_rounds=50)
 

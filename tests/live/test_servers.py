@@ -123,26 +123,29 @@ async def test_server_that_begins_again(thinks: Any, cap: int, way: Way, streame
     """
     litellm #28580, open-webui #4762, LibreChat #5654, WeKnora #3446: the prefill was ignored, each round the same.
 
-    It is noticed at the first continuation, remembered for the model, and costs no more requests.
+    It is noticed at the first continuation. After two different answers it is remembered for the model, and costs no
+    more requests.
     """
     habits = Habits(thinks=thinks, ignores_prefill=True, think_tokens=40, template="qwen3")
     body = ask(model="Qwen/Qwen3-32B")
     with Emulator(cap=cap, tokens=150, habits=habits) as emulator:
         client = way.client(emulator.base_url)
-        first, again, other = [
-            await live(client, one, streamed=streamed) for one in (body, body, {**body, "model": "Qwen/Qwen3-8B"})
+        question = ask(model="Qwen/Qwen3-32B", prompt="Another question.")
+        model = {**body, "model": "Qwen/Qwen3-8B"}
+        first, second, again, other = [
+            await live(client, one, streamed=streamed) for one in (body, question, body, model)
         ]
         await settled(client.close())
         expected = emulator.uncapped(body)
         models = [request.body["model"] for request in emulator.requests]
 
-    assert [("length", "restart")] * 3 == [answer.said[1:] for answer in (first, again, other)]
+    assert [("length", "restart")] * 4 == [answer.said[1:] for answer in (first, second, again, other)]
     assert expected.startswith(first.text)
     assert emulator.uncapped_reasoning(body) == first.thoughts
     assert (first.text, first.thoughts) == (again.text, again.thoughts)
     # After inline thoughts the other form of the prefill is tried, too.
     tried = 3 if thinks == "inline" else 2
-    assert [body["model"]] * (tried + 1) + ["Qwen/Qwen3-8B"] * tried == models
+    assert [body["model"]] * (2 * tried + 1) + ["Qwen/Qwen3-8B"] * tried == models
     assert cap == (again.usage or {})["completion_tokens"]
 
 

@@ -43,7 +43,7 @@ def rounds_of(
     **settings: Any,
 ) -> Rounds:
     """Return the ``Rounds`` of a request. ``chat_template``: what the setting ``template`` names."""
-    learned = Learned(restarts=restarts) if learned is None else learned
+    learned = Learned(restarts_until=float(restarts)) if learned is None else learned
     row = providers.named(provider) if isinstance(provider, str) else provider
     if is_text(body):
         return TextRounds(body, row, Continuation(**settings), learned)
