@@ -73,8 +73,10 @@ class Continuation:
     #: None: they go to ``/chat/completions``.
     template: str | os.PathLike[str] | None = None
     #: A folder in which unfinished answers are kept, with their text. The same request, made again after a crash, goes
-    #: on from there. An answer that has ended is removed, and never given again. Only their owner may read the files.
-    #: ``openai-continue journal FOLDER`` lists them. None: no such folder.
+    #: on from there: by the same account, with the same key and headers. An answer that has ended is removed, and never
+    #: given again. Only their owner may read the files. A folder that others can write to is not used, unless it has
+    #: the sticky bit; files of others, damaged ones, and ones of more than 128 MB are set aside. ``openai-continue
+    #: journal FOLDER`` lists the answers. None: no such folder.
     journal: str | os.PathLike[str] | None = None
     #: Whether a progress bar is shown, on stderr or in a notebook. True: if stderr is a terminal. "always": also if it
     #: is none.

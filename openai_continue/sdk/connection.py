@@ -21,6 +21,7 @@ from ..core.round import Request
 from ..switches import disabled
 from .call import Call
 from .errors import got_nothing
+from .resuming import asave, save
 
 #: Seconds that a server gets between ``[DONE]`` and the end of its stream, so that its connection is used again.
 PATIENCE = 0.1
@@ -35,6 +36,7 @@ def send(call: Call, request: Request, *, stream: bool) -> Any:
     A request that got nothing at all is sent once more, at once: llama-server closes the connection of each stream
     without a word, so that the next round meets a closed one.
     """
+    save(call.journal)
     recorded = call.recorded(request, read=not stream)
     if recorded is not None:
         return recorded
@@ -49,6 +51,7 @@ def send(call: Call, request: Request, *, stream: bool) -> Any:
 
 async def asend(call: Call, request: Request, *, stream: bool) -> Any:
     """Async twin of ``send``."""
+    await asave(call.journal)
     recorded = call.recorded(request, read=not stream)
     if recorded is not None:
         return recorded

@@ -143,26 +143,18 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     return Plan(copied(body), provider, wanted, _learned(client, model, is_text=is_text(body)), template=template)
 
 
-def journaled(client: Any, options: Any, base: Continuation | None) -> tuple[Any, Plan | None]:
-    """
-    Return the options of a call with the plan in them, and the plan, if the call has a journal.
-
-    Else return the options as they are, and None.
-    """
+def journaled(client: Any, options: Any, base: Continuation | None) -> Plan | None:
+    """Return the plan of a call that is to have a journal, or None if it is to have none."""
     has_one = base is not None and base.journal is not None
     if not has_one and KEY not in (options.extra_json or ()) and KEY not in (options.json_data or ()):
         # Asked at every request.
-        return options, None
+        return None
     body = body_of(options)
     wish = None if body is None else body.get(KEY)
     if body is None or isinstance(wish, Plan) or not (has_one or isinstance(wish, (Mapping, Continuation))):
-        return options, None
+        return None
     plan = plan_of(client, options, body, base)
-    opened = None if plan is None else Journal.open(plan, f"{client.base_url} {options.url}")
-    if plan is None or opened is None:
-        return options, None
-    plan = replace(plan, journal=opened)
-    return _planned(options, plan), plan
+    return None if plan is None or plan.settings.journal is None else plan
 
 
 def attach(request: Any, plan: Plan) -> None:
@@ -225,13 +217,13 @@ def options_that_fit(options: Any, plan: Plan, error: Exception) -> Any:
         return None
     failure = failure_of(error)
     if not rounds.fail(request, failure).raises and rounds.next_request() is not None:
-        return _planned(options, replace(plan, limit=rounds.limit))
+        return planned(options, replace(plan, limit=rounds.limit))
     refuses_streams = plan.folds and plan.settings.stream_rounds and failure.status in REFUSED
-    return _planned(options, replace(plan, settings=plan.unfolded)) if refuses_streams else None
+    return planned(options, replace(plan, settings=plan.unfolded)) if refuses_streams else None
 
 
-def _planned(options: Any, plan: Plan) -> Any:
-    """Return options for another try of the first round by this plan."""
+def planned(options: Any, plan: Plan) -> Any:
+    """Return options for a try of the first round by this plan."""
     body = body_of(options) or {}
     return _overlaid(options, body, {**body, KEY: plan})
 

@@ -20,6 +20,7 @@ from .connection import adrain, apause, asend, drain, pause, send
 from .errors import broken_off, failure_of, reading_errors, transport_error, with_partial
 from .reading import Reading, written
 from .response import apieces, elapsed, module_of, pieces, request_id_of, stream_class, with_stream
+from .resuming import asave, save
 from .sse import DONE_EVENT
 
 
@@ -172,9 +173,12 @@ class _Streaming:
             self._spent = self._call.over_budget()
         return self._spent is not None
 
-    def _note(self, piece: bytes) -> None:
-        if self._journal is not None:
-            self._journal.add(piece)
+    def _note(self, piece: bytes) -> bool:
+        """Note a piece for the journal; return whether it is time to save."""
+        if self._journal is None:
+            return False
+        self._journal.add(piece)
+        return self._journal.is_due
 
     def _end_call(self) -> None:
         """End what is open beside the stream."""
@@ -221,7 +225,8 @@ class Stream(_Streaming):
             while not self._over:
                 try:
                     for piece in self._pieces:
-                        self._note(piece)
+                        if self._note(piece):
+                            save(self._journal)
                         out = self._reading.take(piece)
                         if self._reading.is_over or self._is_spent():
                             self._ready.append(out)
@@ -236,6 +241,7 @@ class Stream(_Streaming):
                     request = self._break(error)
                 else:
                     request = self._end_round()
+                save(self._journal)
                 self._go_on(request)
                 if out := self._pop():
                     yield out
@@ -243,6 +249,7 @@ class Stream(_Streaming):
         except BaseException:
             # Cancelled, or left: nobody may close it.
             self._end_call()
+            save(self._journal)
             raise
 
     def _end_round(self) -> Request | None:
@@ -287,7 +294,10 @@ class Stream(_Streaming):
         self._over = True
         self._closed.set()
         self._end_call()
-        self._leave()
+        try:
+            self._leave()
+        finally:
+            save(self._journal)
 
 
 class AsyncStream(_Streaming):
@@ -302,7 +312,8 @@ class AsyncStream(_Streaming):
             while not self._over:
                 try:
                     async for piece in self._pieces:
-                        self._note(piece)
+                        if self._note(piece):
+                            await asave(self._journal)
                         out = self._reading.take(piece)
                         if self._reading.is_over or self._is_spent():
                             self._ready.append(out)
@@ -317,6 +328,7 @@ class AsyncStream(_Streaming):
                     request = self._break(error)
                 else:
                     request = await self._end_round()
+                await asave(self._journal)
                 await self._go_on(request)
                 if out := self._pop():
                     yield out
@@ -324,6 +336,7 @@ class AsyncStream(_Streaming):
         except BaseException:
             # Cancelled, or left: nobody may close it.
             self._end_call()
+            await asave(self._journal)
             raise
 
     async def _end_round(self) -> Request | None:
@@ -368,7 +381,10 @@ class AsyncStream(_Streaming):
         self._over = True
         self._closed.set()
         self._end_call()
-        await self._leave()
+        try:
+            await self._leave()
+        finally:
+            await asave(self._journal)
 
 
 async def _nothing() -> AsyncIterator[bytes]:
