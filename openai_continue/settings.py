@@ -69,8 +69,10 @@ class Continuation:
         the model has generated. It is read when continuation is switched on; what is no template is a bad value. A
         template that is not the server's own is not used. None: they go to ``/chat/completions``.
     ``journal``: A folder in which unfinished answers are kept, with their text. The same request, made again after a
-        crash, goes on from there. An answer that has ended is removed, and never given again. Only their owner may read
-        the files. ``openai-continue journal FOLDER`` lists them. None: no such folder.
+        crash, goes on from there: by the same account, with the same key and headers. An answer that has ended is
+        removed, and never given again. Only their owner may read the files. A folder that others can write to is not
+        used, unless it has the sticky bit; files of others, damaged ones, and ones of more than 128 MB are set aside.
+        ``openai-continue journal FOLDER`` lists the answers. None: no such folder.
     ``progress``: Whether a progress bar is shown, on stderr or in a notebook. True: if stderr is a terminal. "always":
         also if it is none.
     ``on_round``: Called with a Round after each round of a continued call. Its return value is ignored, and what it

@@ -26,6 +26,7 @@ from .call import Call
 from .errors import reading_errors, transport_error
 from .redirects import Redirects
 from .response import elapsed, with_content
+from .resuming import asave, save
 from .retries import Tries
 
 #: Seconds that a server gets between ``[DONE]`` and the end of its stream, so that its connection is used again.
@@ -36,18 +37,21 @@ _GLANCE = 0.05
 
 def send(call: Call, request: Request) -> Any:
     """Send a further round; return its bare HTTP response, unread. Raise whatever keeps the SDK from it."""
+    save(call.journal)
     recorded = call.recorded(request)
     return _send(call, Tries(call, request)) if recorded is None else recorded
 
 
 async def asend(call: Call, request: Request) -> Any:
     """Async twin of ``send``."""
+    await asave(call.journal)
     recorded = call.recorded(request)
     return await _asend(call, Tries(call, request)) if recorded is None else recorded
 
 
 def send_whole(call: Call, request: Request) -> Any:
     """Send a further round; return its response, read. What breaks off meanwhile is sent again, as the SDK does."""
+    save(call.journal)
     recorded, tries = call.recorded(request), Tries(call, request)
     while True:
         response = _send(call, tries) if recorded is None else recorded
@@ -62,6 +66,7 @@ def send_whole(call: Call, request: Request) -> Any:
 
 async def asend_whole(call: Call, request: Request) -> Any:
     """Async twin of ``send_whole``."""
+    await asave(call.journal)
     recorded, tries = call.recorded(request), Tries(call, request)
     while True:
         response = await _asend(call, tries) if recorded is None else recorded

@@ -12,6 +12,7 @@ continue.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -20,6 +21,7 @@ from openai._compat import model_copy
 
 from ..core.rounds import REFUSED
 from ..settings import Continuation
+from .account import account_of
 from .call import Call
 from .folded import afolded, folded
 from .options import (
@@ -33,9 +35,11 @@ from .options import (
     may_have_template,
     options_that_fit,
     plan_of,
+    planned,
     take_plan,
     without_key,
 )
+from .resuming import Journal, asave, in_thread, save
 from .stream import amerged_stream, merged_stream
 from .whole import amerged_whole, is_plainly_whole, merged_whole
 
@@ -55,17 +59,23 @@ def request(
 
     An answer that another process has begun goes on from its journal.
     """
-    options, plan = journaled(client, options, settings)
-    with _Journaled(plan):
-        if _has_rounds(plan):
-            # The SDK gets a key from a function here.
-            ready = client._prepare_options(model_copy(options))
-            return client._process_response(**_resumed(client, plan, cast_to, ready, **kwargs))
-        attempts = _Attempts(options)
-        while attempts.error is None:
-            with attempts:
-                return wrapped(cast_to, attempts.options, **kwargs)
-        raise attempts.error
+    plan = journaled(client, options, settings)
+    if plan is None or plan.settings.journal is None:
+        return _attempted(wrapped, cast_to, options if plan is None else planned(options, plan), **kwargs)
+    # The SDK gets a key from a function here.
+    ready = client._prepare_options(model_copy(planned(options, plan)))
+    kept = _Kept(client, plan, ready)
+    try:
+        kept.open()
+        if kept.journal.has_rounds:
+            return client._process_response(**kept.first_response(cast_to, **kwargs))
+        return _attempted(wrapped, cast_to, planned(options, kept.plan), **kwargs)
+    except BaseException:
+        # For the next try of the same request.
+        kept.journal.leave()
+        raise
+    finally:
+        save(kept.journal)
 
 
 async def arequest(
@@ -73,16 +83,22 @@ async def arequest(
 ) -> Any:
     """Async twin of ``request``."""
     await _read_template(client, options, settings)
-    options, plan = journaled(client, options, settings)
-    with _Journaled(plan):
-        if _has_rounds(plan):
-            ready = await client._prepare_options(model_copy(options))
-            return await client._process_response(**_resumed(client, plan, cast_to, ready, **kwargs))
-        attempts = _Attempts(options)
-        while attempts.error is None:
-            with attempts:
-                return await wrapped(cast_to, attempts.options, **kwargs)
-        raise attempts.error
+    plan = journaled(client, options, settings)
+    if plan is None or plan.settings.journal is None:
+        return await _aattempted(wrapped, cast_to, options if plan is None else planned(options, plan), **kwargs)
+    ready = await client._prepare_options(model_copy(planned(options, plan)))
+    kept = _Kept(client, plan, ready)
+    try:
+        await in_thread(kept.open)
+        if kept.journal.has_rounds:
+            return await client._process_response(**kept.first_response(cast_to, **kwargs))
+        return await _aattempted(wrapped, cast_to, planned(options, kept.plan), **kwargs)
+    except BaseException:
+        # For the next try of the same request.
+        kept.journal.leave()
+        raise
+    finally:
+        await asave(kept.journal)
 
 
 async def _read_template(client: Any, options: Any, settings: Continuation | None) -> None:
@@ -92,36 +108,48 @@ async def _read_template(client: Any, options: Any, settings: Continuation | Non
         await to_thread.run_sync(plan_of, client, options, body, settings)
 
 
-def _has_rounds(plan: Plan | None) -> bool:
-    return plan is not None and plan.journal is not None and plan.journal.has_rounds
+def _attempted(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
+    attempts = _Attempts(options)
+    while attempts.error is None:
+        with attempts:
+            return wrapped(cast_to, attempts.options, **kwargs)
+    raise attempts.error
 
 
-def _resumed(  # noqa: PLR0913
-    client: Any, plan: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None, **_: Any
-) -> dict[str, Any]:
-    """Return the arguments of ``_process_response`` for the first response in the journal."""
-    built = client._build_request(options, retries_taken=0)
-    response = plan.journal.response(1, built)
-    cast_to = client._maybe_override_cast_to(cast_to, options)
-    if not stream and not should_stream(client._should_stream_response_body, built):
-        response.read()
-    made = {"cast_to": cast_to, "options": options, "response": response, "stream": stream, "stream_cls": stream_cls}
-    return {**made, "retries_taken": 0}
+async def _aattempted(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
+    attempts = _Attempts(options)
+    while attempts.error is None:
+        with attempts:
+            return await wrapped(cast_to, attempts.options, **kwargs)
+    raise attempts.error
 
 
-class _Journaled:
-    """Leaves the journal of a call that raises an error, for the next try of the same request."""
+class _Kept:
+    """A call with a journal. ``options``: what the SDK makes its HTTP request of."""
 
-    def __init__(self, plan: Plan | None) -> None:
-        self._journal = None if plan is None else plan.journal
+    def __init__(self, client: Any, plan: Plan, options: Any) -> None:
+        self._client = client
+        self._options = options
+        self._request = client._build_request(options, retries_taken=0)
+        self.journal = Journal(plan, account_of(client, self._request))
+        #: The plan of the call; the journal is in it if it can be used.
+        self.plan = plan
 
-    def __enter__(self) -> None:
-        """Begin the call."""
+    def open(self) -> None:
+        """Open the journal."""
+        if self.journal.open(self._client, self.plan, self._request):
+            self.plan = replace(self.plan, journal=self.journal)
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Take the end of the call, or of its beginning, if the answer streams."""
-        if self._journal is not None and error is not None:
-            self._journal.leave()
+    def first_response(self, cast_to: Any, *, stream: bool = False, stream_cls: Any = None, **_: Any) -> dict[str, Any]:
+        """Return the arguments of ``_process_response`` for the first response in the journal."""
+        client, options, request = self._client, self._options, self._request
+        attach(request, self.plan)
+        response = self.journal.response(1, request)
+        cast_to = client._maybe_override_cast_to(cast_to, options)
+        if not stream and not should_stream(client._should_stream_response_body, request):
+            response.read()
+        made = {"cast_to": cast_to, "options": options, "response": response, "retries_taken": 0}
+        return {**made, "stream": stream, "stream_cls": stream_cls}
 
 
 def build_request(

@@ -167,26 +167,23 @@ def may_have_template(options: Any, base: Continuation | None) -> bool:
     return base.template is not None or any(isinstance(wish, (Mapping, Continuation)) for wish in wishes)
 
 
-def journaled(client: Any, options: Any, base: Continuation | None) -> tuple[Any, Plan | None]:
+def journaled(client: Any, options: Any, base: Continuation | None) -> Plan | None:
     """
-    Return the options of a call with the plan in them, and the plan, if the call has a journal or a budget in time.
+    Return the plan of a call that is to have a journal or a budget in time, else None.
 
-    Such a plan holds for all tries of the first round. Else return the options as they are, and None.
+    Such a plan holds for all tries of the first round.
     """
     has_one = base is not None and (base.journal is not None or base.max_seconds is not None)
     if not has_one and KEY not in (options.extra_json or ()) and KEY not in (options.json_data or ()):
         # Asked at every request.
-        return options, None
+        return None
     body = body_of(options)
     wish = None if body is None else body.get(KEY)
     if body is None or isinstance(wish, Plan) or not (has_one or isinstance(wish, (Mapping, Continuation))):
-        return options, None
+        return None
     plan = plan_of(client, options, body, base)
-    opened = None if plan is None else Journal.open(plan, f"{client.base_url} {options.url}")
-    if plan is None or (opened is None and plan.settings.max_seconds is None):
-        return options, None
-    plan = replace(plan, journal=opened)
-    return _planned(options, plan), plan
+    has_one = plan is not None and (plan.settings.journal is not None or plan.settings.max_seconds is not None)
+    return plan if has_one else None
 
 
 def attach(request: Any, plan: Plan) -> None:
@@ -270,13 +267,13 @@ def options_that_fit(options: Any, plan: Plan, error: Exception) -> Any:
         return None
     failure = failure_of(error)
     if not rounds.fail(request, failure).raises and rounds.next_request() is not None:
-        return _planned(options, replace(plan, limit=rounds.limit))
+        return planned(options, replace(plan, limit=rounds.limit))
     refuses_streams = plan.folds and plan.settings.stream_rounds and failure.status in REFUSED
-    return _planned(options, replace(plan, settings=plan.unfolded)) if refuses_streams else None
+    return planned(options, replace(plan, settings=plan.unfolded)) if refuses_streams else None
 
 
-def _planned(options: Any, plan: Plan) -> Any:
-    """Return options for another try of the first round by this plan."""
+def planned(options: Any, plan: Plan) -> Any:
+    """Return options for a try of the first round by this plan."""
     body = body_of(options) or {}
     return _overlaid(options, body, {**body, KEY: plan})
 

@@ -12,12 +12,12 @@ SDK's own time; if all took the second way, it would cost 1.45.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from ..core.chunks import choices_of, chunk_choices, delta_of, without_error
 from ..core.jsons import Json, as_object, load
 from ..core.round import Request
-from .call import Call
+from ..core.rounds import Rounds
 from .errors import frame_error, is_error_frame
 from .flow import Flow
 from .response import request_id_of
@@ -45,6 +45,13 @@ def written(chunks: Iterable[Json]) -> bytes:
     return b"".join([chunk.raw if isinstance(chunk, Chunk) else write_event(chunk) for chunk in chunks])
 
 
+class Asking(Protocol):
+    """The call whose rounds are read, or a trial of one."""
+
+    client: Any
+    rounds: Rounds
+
+
 class Reading:
     """
     Reads the stream of one round. ``request``: the round's request, or None to pass on all bytes unread.
@@ -53,7 +60,7 @@ class Reading:
     ``feed_text()``, which reports the text that the fast path has passed on since the last chunk.
     """
 
-    def __init__(self, call: Call, response: Any, request: Request | None) -> None:
+    def __init__(self, call: Asking, response: Any, request: Request | None) -> None:
         self._client = call.client
         self._rounds = call.rounds
         self._response = response

@@ -2,89 +2,96 @@
 Answers that outlive their process: the setting ``journal``.
 
 The responses of a call are recorded while it lasts. The same request, made again after the process has died, gets them
-from the file, one after the other, as if the server gave them; then the call goes on. Before that the core takes them
-once for a trial: what does not lead to a next request is not used.
+from the file, one after the other, as if the server gave them; then the call goes on.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+from anyio import to_thread
 
 from .. import journal
-from ..core.chunks import chunk_choices
-from ..core.jsons import Json, as_object, load
-from ..core.round import Failure, Request
-from ..core.rounds import Rounds
+from ..core.jsons import Json
+from ..core.round import Request
 from ..journal import Recorded
-from .errors import is_error_frame
-from .response import module_of
-from .sse import DONE, KEEP_ALIVES, EventReader
+from ..private_files import ForeignError, check_folder, open_own, remove_own, set_aside
+from .replay import body_digest, digest, response_to, usable
 
 if TYPE_CHECKING:
     from .options import Plan
 
 logger = logging.getLogger("openai_continue")
 
-# Fields of a body that a refusal changes; they do not change what the answer goes on from.
-_NEGOTIATED = ("max_tokens", "max_completion_tokens", "stream_options")
+_T = TypeVar("_T")
+# Seconds between two saves while a round streams.
+_INTERVAL = 1.0
 # Headers of a response that are recorded: what reads it, and what the SDK shows of it.
 _HEADERS = ("content-type", "x-request-id")
 
 
 class Journal:
-    """The journal of one call. Whatever goes wrong with its file, the call goes on without it."""
+    """
+    The journal of one call. Whatever goes wrong with its file, the call goes on without it.
 
-    def __init__(self, path: Path, lock: Any, model: str, recorded: list[Recorded], keep: int) -> None:
-        self._path = path
-        self._lock = lock
-        self._model = model
-        # A stream may be closed by another thread than the one that reads it.
-        self._writing = threading.RLock()
-        self._recorded = recorded
-        self._writer: journal.Writer | None = journal.Writer(path, model, keep=keep)
+    ``open()`` and ``save()`` work with files. The other methods only note what is to be done with them, so that an
+    event loop may call them.
+    """
+
+    def __init__(self, plan: Plan, account: list[Any] | None) -> None:
+        """``account``: what tells it from others, for the digest in the file's name; None: that is not known."""
+        self._has_account = account is not None
+        self._folder = Path(plan.settings.journal or "")
+        self._path = self._folder / f"{digest([account, plan.own_body])}{journal.SUFFIX}"
+        self._model = str(plan.body.get("model"))
+        # What is to be done with the file, in order.
+        self._noted: deque[Callable[[], None]] = deque()
+        self._is_urgent = False
+        self._saved_at = 0.0
+        # One thread at a time works with the file: a stream may be closed by another one than the one that reads it.
+        self._working = threading.Lock()
+        self._lock: Any = None
+        self._writer: journal.Writer | None = None
+        self._recorded: list[Recorded] = []
         #: How many rounds came from the file.
         self.resumed = 0
         # The number of the round that is being recorded, or None.
         self._recording: int | None = None
+        self._is_over = False
 
-    @classmethod
-    def open(cls, plan: Plan, address: str) -> Journal | None:
-        """Return the journal of a call, or None if it has none, or if another call has it."""
-        if plan.settings.journal is None:
-            return None
+    def open(self, client: Any, plan: Plan, http_request: Any) -> bool:
+        """
+        Take the file and read it; return whether that could be done, and no other call has it.
+
+        ``http_request``: the first one of the call.
+        """
+        if not self._has_account:
+            _warn(
+                "the journal is not used: the account of the client shows only when it sends (a workload identity, a "
+                "provider of the SDK, or an auth of the HTTP client without user and password)"
+            )
+            return False
         try:
-            import filelock
+            with self._working:
+                return self._acquire() and self._read(client, plan, http_request)
         except ImportError:
             _warn("the journal needs filelock: pip install 'openai-continue[journal]'")
-            return None
-        folder = Path(plan.settings.journal)
-        path = folder / f"{_digest([address, plan.own_body])}{journal.SUFFIX}"
-        # It may be released by another thread than the one that takes it.
-        lock: Any = filelock.FileLock(path.with_suffix(".lock"), mode=0o600, thread_local=False)
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            return None
+        except ForeignError as error:
+            _warn(f"the journal {self._path.name} is not used: {error}")
         except (OSError, NotImplementedError) as error:
             # NotImplementedError: the file system knows no locks.
-            _warn(f"the journal in {folder} cannot be used ({type(error).__name__})")
-            return None
-        contents = _read(path)
-        recorded = contents.rounds
-        used = _usable(plan, recorded)
-        end = recorded[used].place if used < len(recorded) else contents.length
-        return cls(path, lock, str(plan.body.get("model")), recorded[:used], end if used else 0)
+            _warn(f"the journal in {self._folder} cannot be used ({type(error).__name__})")
+        return False
 
     @property
     def has_rounds(self) -> bool:
@@ -100,14 +107,15 @@ class Journal:
         if number != self.resumed + 1 or number > len(self._recorded):
             return None
         recorded = self._recorded[number - 1]
-        if body is not None and _digest_of(body) != recorded.request:
+        if body is not None and body_digest(body) != recorded.request:
             self._recorded = self._recorded[: number - 1]
-            self._write(lambda writer: writer.keep(recorded.place))
+            self._note_writing(lambda writer: writer.keep(recorded.start))
             return None
         self.resumed += 1
-        module = module_of(request)
-        stream = module.ByteStream(recorded.data)
-        return module.Response(recorded.status, headers=recorded.headers, stream=stream, request=request)
+        response = response_to(recorded, request)
+        # It is given once.
+        recorded.data = b""
+        return response
 
     # Recording.
 
@@ -118,133 +126,180 @@ class Journal:
             return
         self._recording = request.number
         headers = {name: response.headers[name] for name in _HEADERS if name in response.headers}
-        digest = _digest_of(request.body)
-        self._write(lambda writer: writer.begin(request.number, digest, response.status_code, headers))
+        digest, status = body_digest(request.body), response.status_code
+        self._note_writing(lambda writer: writer.begin(request.number, digest, status, headers))
+        self._saved_at = time.monotonic()
 
     def add(self, data: bytes) -> None:
         """Record a piece of the response."""
         if self._recording is not None and data:
-            self._write(lambda writer: writer.add(data))
+            self._note_writing(lambda writer: writer.add(data))
 
     def end(self, tokens: int) -> None:
         """End the round that is recorded. ``tokens``: output tokens of the answer so far."""
         if self._recording is not None:
             self._recording = None
-            self._write(lambda writer: writer.end(tokens))
+            self._note_writing(lambda writer: writer.end(tokens))
+            self._is_urgent = True
 
     def again(self) -> None:
-        """Begin anew: the first request is sent once more."""
-        with contextlib.suppress(Exception):
-            self._lock.acquire(timeout=0)
-            self.resumed, self._recorded = 0, []
-            self._writer = journal.Writer(self._path, self._model, keep=0)
+        """Begin from the beginning: the first request is sent once more."""
+        self.resumed, self._recorded, self._is_over = 0, [], False
+        self._noted.append(self._take_up)
 
     def finish(self) -> None:
         """Remove the file: the answer has ended."""
-        self._let_go()
-        if self._lock.is_locked:
-            for path in (self._path, Path(self._lock.lock_file)):
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
-        self._release()
+        self._end_with(self._remove)
 
     def leave(self) -> None:
         """Leave the file as it is: the answer has not ended."""
-        with self._writing:
-            self._write(journal.Writer.close)
-            self._writer = None
-        if os.path.exists(self._path):
+        self._end_with(self._let_go)
+
+    def _end_with(self, act: Callable[[], None]) -> None:
+        if not self._is_over:
+            self._is_over = self._is_urgent = True
+            self._noted.append(act)
+
+    def _note_writing(self, act: Callable[[journal.Writer], None]) -> None:
+        self._noted.append(lambda: self._write(act))
+
+    # Work with files.
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to save: at the end of a round, and each second of one that streams."""
+        return self._is_urgent or (bool(self._noted) and time.monotonic() - self._saved_at >= _INTERVAL)
+
+    def save(self) -> None:
+        """Do what was noted."""
+        with self._working:
+            # What is noted from here on may come too late for this time.
+            self._is_urgent = False
+            while self._noted:
+                self._noted.popleft()()
+            self._write(journal.Writer.flush)
+            self._saved_at = time.monotonic()
+
+    def _acquire(self) -> bool:
+        """Take the lock; return whether no other call has it."""
+        import filelock
+
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            check_folder(self._folder)
+        except ForeignError as error:
+            msg = f"the folder {self._folder} {error}"
+            raise ForeignError(msg) from None
+        path = self._path.with_suffix(".lock")
+        # The lock opens its file by itself, and empties it.
+        _of_ours(path, lambda: os.close(open_own(path, os.O_RDWR | os.O_CREAT)))
+        # It may be released by another thread than the one that takes it.
+        lock: Any = filelock.FileLock(path, mode=0o600, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            return False
+        self._lock = lock
+        return True
+
+    def _read(self, client: Any, plan: Plan, http_request: Any) -> bool:
+        """Read what the file holds, and keep the rounds of it that can be used."""
+        try:
+            contents = _of_ours(self._path, lambda: _contents(self._path))
+        except OSError:
             self._release()
-        else:
-            # Nothing came that could be kept; only the lock's file is there.
-            self.finish()
-
-    def _let_go(self) -> None:
-        with self._writing:
-            writer, self._writer = self._writer, None
-            if writer is not None:
-                with contextlib.suppress(OSError):
-                    writer.close(drop=True)
-
-    def _release(self) -> None:
-        with contextlib.suppress(OSError):
-            self._lock.release(force=True)
+            raise
+        recorded = contents.rounds
+        used = usable(client, plan, recorded, http_request)
+        end = recorded[used].start if used < len(recorded) else contents.end
+        self._recorded = recorded[:used]
+        self._writer = journal.Writer(self._path, self._model, keep=end if used else None)
+        return True
 
     def _write(self, act: Callable[[journal.Writer], None]) -> None:
         """Let the writer act; do without it from the first error on."""
-        with self._writing:
-            if self._writer is None:
-                return
-            try:
-                act(self._writer)
-            except OSError as error:
-                _warn(f"the journal {self._path.name} cannot be written ({type(error).__name__})")
-                self._let_go()
+        if self._writer is None:
+            return
+        try:
+            act(self._writer)
+        except OSError as error:
+            why = error.strerror or str(error) or type(error).__name__
+            _warn(f"the journal {self._path.name} cannot be written ({why})")
+            self._close(drop=True)
+
+    def _close(self, *, drop: bool) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(OSError):
+                writer.close(drop=drop)
+
+    def _take_up(self) -> None:
+        """Take the lock that was let go of, and write the file from its beginning."""
+        with contextlib.suppress(OSError, NotImplementedError):
+            if self._acquire():
+                self._writer = journal.Writer(self._path, self._model, keep=None)
+
+    def _remove(self) -> None:
+        self._close(drop=True)
+        if self._lock is not None:
+            remove_own(self._path)
+            remove_own(self._path.with_suffix(".lock"))
+        self._release()
+
+    def _let_go(self) -> None:
+        self._write(journal.Writer.flush)
+        self._close(drop=False)
+        if os.path.lexists(self._path):
+            self._release()
+        else:
+            # Nothing came that could be kept; only the lock's file is there.
+            self._remove()
+
+    def _release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                lock.release(force=True)
 
 
-def _digest(value: object) -> str:
-    return sha256(json.dumps(value, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()
+def save(journal: Journal | None) -> None:
+    """Save what is due."""
+    if journal is not None and journal.is_due:
+        journal.save()
 
 
-def _digest_of(body: Json) -> str:
-    """Return the digest of a round's body, without what a server may have refused in the process before."""
-    return _digest({name: value for name, value in body.items() if name not in _NEGOTIATED})
+async def asave(journal: Journal | None) -> None:
+    """Async twin of ``save``. It works with files in a thread."""
+    if journal is not None and journal.is_due:
+        await in_thread(journal.save)
 
 
-def _read(path: Path) -> journal.Contents:
-    """Return what a file holds, or nothing. One that cannot be read is set aside."""
+async def in_thread(work: Callable[[], None]) -> None:
+    """Do ``work`` in a thread, to its end: a task that is cancelled must let go of files, too."""
+    with anyio.CancelScope(shield=True):
+        await to_thread.run_sync(work)
+
+
+def _contents(path: Path) -> journal.Contents:
+    """Return what a file holds, or nothing if there is none."""
     try:
         return journal.read(path)
     except FileNotFoundError:
-        pass
-    except OSError as error:
-        _warn(f"the journal {path.name} cannot be read ({type(error).__name__})")
-    except journal.UnreadableError:
-        _warn(f"the journal {path.name} is damaged; it is set aside")
-        with contextlib.suppress(OSError):
-            path.replace(path.with_suffix(journal.BAD))
-    return journal.Contents()
+        return journal.Contents()
 
 
-def _usable(plan: Plan, recorded: list[Recorded]) -> int:
-    """Return how many of the recorded rounds lead to a next request."""
-    # What a trial shows is learnt when the rounds are taken.
-    rounds, used = replace(plan, learned=replace(plan.learned)).rounds(), 0
-    for number, one in enumerate(recorded, start=1):
-        request = rounds.next_request()
-        if request is None or request.number != number or _digest_of(request.body) != one.request:
-            break
-        _replay(rounds, request, one)
-        if not rounds.goes_on:
-            break
-        used = number
-    return used
-
-
-def _replay(rounds: Rounds, request: Request, one: Recorded) -> None:
-    """Take a recorded round as the loops take a round from the server."""
-    if "event-stream" not in one.headers.get("content-type", ""):
-        rounds.receive(request, load(one.data))
-        return
-    done = False
-    for event in EventReader().feed(one.data):
-        data = event.data
-        if data is None or data.strip() in KEEP_ALIVES:
-            continue
-        done = data.startswith(DONE)
-        chunk = None if done else as_object(load(data))
-        fails = chunk is not None and bool(chunk.get("error"))
-        if not done and (fails or is_error_frame(chunk, first=request.number == 1)):
-            # The round has failed, so it is asked for again.
-            return
-        if chunk is not None and chunk_choices(chunk) is not None:
-            rounds.feed(request, chunk)
-        if done or rounds.enough:
-            break
-    if rounds.finished or rounds.enough or (done and rounds.ends_with_stream):
-        rounds.end_of_stream(request)
-    else:
-        rounds.fail(request, Failure("APIConnectionError", broke_off=True))
+def _of_ours(path: Path, use: Callable[[], _T]) -> _T:
+    """Return what ``use`` returns. A file that is damaged or not ours only is set aside first."""
+    try:
+        return use()
+    except (ForeignError, journal.UnreadableError) as error:
+        try:
+            set_aside(path, journal.BAD)
+        except OSError:
+            msg = f"it {error}, and cannot be set aside"
+            raise ForeignError(msg) from None
+        _warn(f"the journal {path.name} {error}; it is set aside")
+        return use()
 
 
 @lru_cache(maxsize=64)

@@ -23,6 +23,7 @@ from .connection import Watch, adrain, apause, asend, drain, pause, send, timely
 from .errors import broken_off, failure_of, reading_errors, transport_error, with_partial
 from .reading import Reading, written
 from .response import apieces, elapsed, module_of, pieces, rate_limits, request_id_of, stream_class, with_stream
+from .resuming import asave, save
 from .sse import DONE_EVENT
 
 
@@ -186,11 +187,14 @@ class _Streaming:
             self._spent = self._call.over_budget()
         return self._spent is not None
 
-    def _note(self, piece: bytes) -> None:
+    def _note(self, piece: bytes) -> bool:
+        """Count a piece, and note it for the journal; return whether it is time to save."""
         if self._left is not None:
             self._left = count_down(self._left, piece, self._running)
-        if self._journal is not None:
-            self._journal.add(piece)
+        if self._journal is None:
+            return False
+        self._journal.add(piece)
+        return self._journal.is_due
 
     def _end_call(self) -> None:
         """End what is open beside the stream."""
@@ -241,7 +245,8 @@ class Stream(_Streaming):
             while not self._over:
                 try:
                     for piece in self._pieces:
-                        self._note(piece)
+                        if self._note(piece):
+                            save(self._journal)
                         out = self._reading.take(piece)
                         if self._reading.is_over or self._is_spent():
                             self._ready.append(out)
@@ -258,6 +263,7 @@ class Stream(_Streaming):
                     request = self._break(error)
                 else:
                     request = self._end_round()
+                save(self._journal)
                 self._go_on(request)
                 if out := self._pop():
                     yield out
@@ -266,6 +272,7 @@ class Stream(_Streaming):
             # Cancelled, or left: nobody may close it.
             self._watch.stop()
             self._end_call()
+            save(self._journal)
             raise
 
     def _end_round(self) -> Request | None:
@@ -315,7 +322,10 @@ class Stream(_Streaming):
         self._over = True
         self._closed.set()
         self._end_call()
-        self._leave()
+        try:
+            self._leave()
+        finally:
+            save(self._journal)
 
 
 class AsyncStream(_Streaming):
@@ -330,7 +340,8 @@ class AsyncStream(_Streaming):
             while not self._over:
                 try:
                     async for piece in self._pieces:
-                        self._note(piece)
+                        if self._note(piece):
+                            await asave(self._journal)
                         out = self._reading.take(piece)
                         if self._reading.is_over or self._is_spent():
                             self._ready.append(out)
@@ -345,6 +356,7 @@ class AsyncStream(_Streaming):
                     request = self._break(error)
                 else:
                     request = await self._end_round()
+                await asave(self._journal)
                 await self._go_on(request)
                 if out := self._pop():
                     yield out
@@ -352,6 +364,7 @@ class AsyncStream(_Streaming):
         except BaseException:
             # Cancelled, or left: nobody may close it.
             self._end_call()
+            await asave(self._journal)
             raise
 
     async def _end_round(self) -> Request | None:
@@ -399,7 +412,10 @@ class AsyncStream(_Streaming):
         self._over = True
         self._closed.set()
         self._end_call()
-        await self._leave()
+        try:
+            await self._leave()
+        finally:
+            await asave(self._journal)
 
 
 async def _nothing() -> AsyncIterator[bytes]:

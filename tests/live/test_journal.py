@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,29 @@ import openai
 import pytest
 
 from openai_continue import Continuation, journal
-from openai_continue.sdk import resuming
 from openai_continue.testing import Emulator, Fault, Habits
 from tests.support.answers import Answer, joined, live, outcome
 from tests.support.bodies import ask
 from tests.support.engine import Engine, Lossy
+from tests.support.journals import (
+    TEXT,
+    WAYS,
+    Tiny,
+    asked,
+    broken,
+    folder,
+    how,
+    keeping,
+    kept,
+    records,
+    resumed,
+    sealed,
+    warnings,
+)
 from tests.support.ways import OUR_ASYNC, SYNC, Way, http, listed, settled, sync_and_async
+
+# Fixtures that tests name.
+__all__ = ["folder", "warnings"]
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -31,8 +47,6 @@ QWEN = "Qwen/Qwen3-32B"
 BODY = ask("Write 150 tokens.", model=QWEN)
 CAP = 40
 CALLER = Path(__file__).parents[1] / "killed" / "caller.py"
-WAYS = ("whole", "streamed", "streamed rounds")
-how = pytest.mark.parametrize("how", WAYS)
 TOOLS = [{"type": "function", "function": {"name": "save", "parameters": {"type": "object", "properties": {"title": {"type": "string"}}}}}]  # fmt: skip
 #: Kinds of answers: the habits of the server, and the body.
 KINDS: dict[str, tuple[Habits, dict[str, Any]]] = {
@@ -44,45 +58,6 @@ KINDS: dict[str, tuple[Habits, dict[str, Any]]] = {
     "call": (Habits(), ask("Write 110 tokens, then call the tool.", model=QWEN, tools=TOOLS)),
     "document": (Habits(), ask("An object of 150 tokens.", model=QWEN, response_format={"type": "json_object"})),
 }
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "deep" / "journal"
-
-
-@pytest.fixture
-def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    """Return what has been warned of; each thing is said once, in each test."""
-    resuming._warn.cache_clear()
-    yield lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    resuming._warn.cache_clear()
-
-
-def keeping(folder: Path, how: str, **settings: Any) -> Continuation:
-    known = {"provider": "deepinfra", "journal": str(folder), "stream_rounds": how == "streamed rounds"}
-    return Continuation(**{**known, **settings})
-
-
-async def asked(
-    way: Way, transport: Any, how: str, body: dict[str, Any], settings: Continuation, **more: Any
-) -> Answer:
-    """Ask with a new client."""
-    base_url = transport.base_url if isinstance(transport, Emulator) else "http://127.0.0.1"
-    network = {} if isinstance(transport, Emulator) else {"transport": transport}
-    client = way.client(base_url, continuation=settings, max_retries=0, **network)
-    answer = await live(client, body, streamed=how == "streamed", **more)
-    await settled(client.close())
-    return answer
-
-
-def resumed(answer: Answer) -> int:
-    return 0 if answer.report is None else answer.report.get("resumed", 0)
-
-
-def kept(folder: Path) -> list[str]:
-    """Return the files that hold answers."""
-    return [path.name for path in folder.iterdir() if path.suffix != ".lock"]
 
 
 def same(one: Answer, other: Answer) -> bool:
@@ -300,42 +275,6 @@ async def test_first_round_fails(how: str, way: Way, folder: Path) -> None:
 
 # Damaged files.
 
-TEXT = "One  two\n\nthree 日本 🦊 and four."
-
-
-class Tiny(http.BaseTransport):  # type: ignore[misc, name-defined]
-    """The least that is a server: eight characters of one text in each response."""
-
-    def __init__(self, *lost: int) -> None:
-        self.lost, self.requests = lost, 0
-
-    def handle_request(self, request: Any) -> Any:
-        self.requests += 1
-        if self.requests in self.lost:
-            msg = "lost"
-            raise http.ConnectError(msg)
-        body = json.loads(request.content)
-        last = body["messages"][-1]
-        sent = last["content"] if last["role"] == "assistant" else ""
-        assert TEXT.startswith(sent), sent
-        piece = TEXT[len(sent) : len(sent) + 8]
-        finish = "length" if len(sent) + 8 < len(TEXT) else "stop"
-        if not body.get("stream"):
-            return http.Response(
-                200, json={"choices": [{"index": 0, "message": {"content": piece}, "finish_reason": finish}]}
-            )
-        chunks = [({"content": piece[:3]}, None), ({"content": piece[3:]}, finish)]
-        events = [{"choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in chunks]
-        content = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
-        return http.Response(200, headers={"content-type": "text/event-stream"}, text=content)
-
-
-async def broken(folder: Path, how: str) -> Path:
-    """Return the file that a call has left after its second round."""
-    await asked(SYNC, Tiny(3), how, ask(), keeping(folder, how))
-    (name,) = kept(folder)
-    return folder / name
-
 
 @pytest.mark.parametrize("how", WAYS[:2])
 async def test_file_cut_anywhere(how: str, folder: Path) -> None:
@@ -362,31 +301,39 @@ async def test_file_cut_anywhere(how: str, folder: Path) -> None:
 
 GARBAGE: dict[str, Callable[[bytes], bytes]] = {
     "bytes": lambda _: bytes(range(256)) * 20 + b"\n",
-    "another format": lambda raw: raw.replace(b'"format": 1', b'"format": 2'),
     "no head": lambda raw: raw[raw.index(b"\n") + 1 :],
-    "list": lambda raw: b"[1, 2]\n" + raw,
-    "number": lambda raw: raw + b"7\n",
+    "another text": lambda raw: raw.replace(b"One", b"Six"),
+    "without checksums": lambda raw: b"".join(records(raw)),
     "line within": lambda raw: raw.replace(b"\n", b"\nx\n", 2),
-    "nested": lambda raw: raw + b"[" * 100_000 + b"\n",
-    "no round": lambda raw: raw[: raw.index(b"\n") + 1] + b'{"data": "x"}\n',
-    "another type": lambda raw: raw.replace(b'"headers": {', b'"headers": 3, "x": {'),
+    "line after": lambda raw: raw + b"7\n",
+    "blank line": lambda raw: raw + b"\n",
+}
+#: Records that are no journal's, though their checksums are right.
+STRANGE: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "another format": lambda lines: [lines[0].replace(b'"format": 2', b'"format": 1'), *lines[1:]],
+    "list": lambda lines: [b"[1, 2]\n", *lines],
+    "number": lambda lines: [*lines, b"7\n"],
+    "nested": lambda lines: [*lines, b"[" * 100_000 + b"\n"],
+    "no round": lambda lines: [lines[0], b'{"data": "x"}\n'],
+    "another type": lambda lines: [line.replace(b'"headers": {', b'"headers": 3, "x": {') for line in lines],
 }
 
 
 @how
-@pytest.mark.parametrize("name", GARBAGE)
+@pytest.mark.parametrize("name", [*GARBAGE, *STRANGE])
 async def test_damaged_file(name: str, how: str, folder: Path, warnings: Callable[[], list[str]]) -> None:
-    """A file that is no journal is set aside, with one warning, and the answer is begun anew."""
+    """A file that is no journal is set aside, with one warning, and the answer is begun from its beginning."""
     path = await broken(folder, how)
-    bad = GARBAGE[name](path.read_bytes())
+    raw = path.read_bytes()
+    bad = GARBAGE[name](raw) if name in GARBAGE else sealed(path.name, STRANGE[name](records(raw)))
     path.write_bytes(bad)
     answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
 
-    assert (TEXT, "stop", "stop", 0) == (*answer.said, resumed(answer))
+    assert (*answer.said, resumed(answer)) == (TEXT, "stop", "stop", 0)
     (warning,) = warnings()
-    assert "damaged" in warning
-    assert [path.with_suffix(".unreadable").name] == kept(folder)
-    assert bad == path.with_suffix(".unreadable").read_bytes()
+    assert "is damaged" in warning or "is no journal" in warning
+    assert kept(folder) == [path.with_suffix(".unreadable").name]
+    assert path.with_suffix(".unreadable").read_bytes() == bad
 
 
 @how
@@ -403,7 +350,8 @@ async def test_empty_file(how: str, folder: Path, warnings: Callable[[], list[st
 async def test_data_of_another_answer(how: str, folder: Path, warnings: Callable[[], list[str]]) -> None:
     """Rounds whose data does not lead to the requests of the next ones are not used."""
     path = await broken(folder, how)
-    path.write_bytes(path.read_bytes().replace(b"One", b"Six"))
+    lines = [line.replace(b"One", b"Six") for line in records(path.read_bytes())]
+    path.write_bytes(sealed(path.name, lines))
     answer = await asked(SYNC, Strict(), how, ask(), keeping(folder, how))
 
     assert (TEXT, "stop", "stop") == ("One" + answer.text[3:], *answer.said[1:])
@@ -567,7 +515,7 @@ async def test_secrets(how: str, folder: Path, caplog: pytest.LogCaptureFixture)
     caplog.set_level(logging.DEBUG)
     body = {**ask("canary of a prompt"), "extra_headers": {"X-Secret": "canary of a header"}}
     for lost in ((3,), ()):
-        await asked_with_key("sk-canary", Tiny(*lost), how, body, folder)
+        await asked(SYNC, Tiny(*lost), how, body, keeping(folder, how), api_key="sk-canary")
         for path in folder.iterdir():
             assert "canary" not in path.name
             assert "canary" not in path.read_text()
@@ -575,12 +523,6 @@ async def test_secrets(how: str, folder: Path, caplog: pytest.LogCaptureFixture)
 
     assert said
     assert not [line for line in said if "canary" in line or "three" in line]
-
-
-async def asked_with_key(key: str, transport: Any, how: str, body: dict[str, Any], folder: Path) -> None:
-    client = SYNC.client("http://127.0.0.1", transport=transport, api_key=key, continuation=keeping(folder, how), max_retries=0)  # fmt: skip
-    await live(client, body, streamed=how == "streamed")
-    client.close()
 
 
 @sync_and_async
