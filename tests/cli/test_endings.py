@@ -101,7 +101,7 @@ def test_an_interruption(words: list[str], silent: tuple[str, socket.socket]) ->
     with connection:
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
 
     assert process.returncode == 130
     assert b"Traceback" not in err
@@ -212,7 +212,8 @@ def test_names_that_an_encoding_does_not_have(words: list[str], emulator: Emulat
     code, out, err = ran(*arguments, env={"PYTHONIOENCODING": "ascii", "COLUMNS": "40"})
 
     assert code == 0, err
-    assert "mod?le" in out + err
+    # Python's stderr shows any character as an escape sequence.
+    assert "mod\\xe8le" in err if "--json" in words else "mod?le" in out
 
 
 def test_a_model_without_a_name(emulator: Emulator) -> None:

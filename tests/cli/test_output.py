@@ -163,7 +163,7 @@ def test_a_signal(number: signal.Signals, is_first: bool, slow: Emulator, book: 
     process = started(*writing(slow, "-o", str(book)))
     wait_for(lambda: any(map(size_of, beside(book))) if is_first else book.read_text() != BOOK)
     process.send_signal(number)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     partial = beside(book)
 
     assert process.returncode == 128 + number
@@ -248,7 +248,7 @@ def test_a_file_that_is_none(emulator: Emulator, tmp_path: Path) -> None:
     process = started(*writing(emulator, "-o", str(path)))
     with path.open() as reader:
         text = reader.read()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
     assert (process.returncode, text) == (0, uncapped(emulator))
     assert path.is_fifo()
@@ -287,7 +287,7 @@ def test_a_reader_that_goes(slow: Emulator) -> None:
     process.stdout.read(10)
     process.stdout.close()
     process.stdout = None
-    err = process.communicate(timeout=20)[1].decode()
+    err = process.communicate(timeout=60)[1].decode()
 
     assert process.returncode == 141
     assert "The text could not be written to stdout: Broken pipe." in err
@@ -361,7 +361,7 @@ def test_json_after_a_signal(slow: Emulator) -> None:
     process = started(*writing(slow, "--json"))
     wait_for(lambda: len(slow.requests) >= 2 and slow.requests[1].completion_tokens > 10)
     process.terminate()
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     said = json.loads(out)
 
     assert (process.returncode, said["exit_code"]) == (143, 143), err
@@ -381,7 +381,7 @@ def test_everything_on_a_terminal(slow: Emulator) -> None:
     shown = read_terminal(master)
     os.close(master)
 
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
     text, _, summary = shown.partition("\nwhole: ")
     assert text.rstrip("\n") == uncapped(slow).rstrip("\n")
     assert summary.count("\n") == 1
@@ -396,7 +396,7 @@ def test_progress(kind: str, slow: Emulator, tmp_path: Path) -> None:
         stdout = file if kind == "file" else subprocess.PIPE
         process = started(*writing(slow), stdout=stdout, stderr=terminal, env={"TERM": "xterm", "COLUMNS": "40"})
         os.close(terminal)
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=60)
         shown = read_terminal(master)
         os.close(master)
 
