@@ -13,11 +13,15 @@ _ID = re.compile(r"token_id:\d+")
 
 
 def names_ids(logprobs: object) -> bool:
-    """Whether the tokens of logprobs are named by their ids, so that nothing shows which text is theirs."""
+    """Whether the tokens of logprobs are named by their ids, and nothing shows which text is theirs."""
     content = cast(Json, logprobs).get("content") if isinstance(logprobs, dict) else None
     tokens = cast("list[Any]", content) if isinstance(content, list) else []
-    names = [str(cast(Json, token).get("token")) if isinstance(token, dict) else "" for token in tokens]
-    return bool(names) and all(map(_ID.fullmatch, names))
+    return bool(tokens) and all(map(_names_id, tokens))
+
+
+def _names_id(token: object) -> bool:
+    name = str(cast(Json, token).get("token")) if isinstance(token, dict) else ""
+    return _ID.fullmatch(name) is not None and _token_bytes(token) == name.encode()
 
 
 def add_logprobs(so_far: Json | None, more: Json | None) -> Json | None:

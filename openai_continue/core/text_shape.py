@@ -8,11 +8,13 @@ What came is never changed, and is given back as the same object if the core did
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any, cast
 
 from .characters import half_character
 from .chunks import choices_of, index_of
 from .jsons import Json, as_object, as_string
+from .logprobs import names_ids
 
 _LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
 # OpenAI's spelling of a token that is no whole character: bytes: \\xe2\\x82, here with a blank before it.
@@ -48,12 +50,12 @@ def _choice_as_chat(item: Json, holder: str, *, is_text: bool) -> Json:
     shaped = {name: value for name, value in item.items() if name != "text"}
     shaped[holder] = {"content": as_string(item.get("text")) or ""}
     if as_object(item.get("logprobs")) is not None:
-        shaped["logprobs"] = _logprobs_as_chat(item["logprobs"], is_text=is_text)
+        shaped["logprobs"] = _logprobs_as_chat(item["logprobs"], shaped[holder]["content"], is_text=is_text)
     return shaped
 
 
-def _logprobs_as_chat(logprobs: Json, *, is_text: bool) -> Json:
-    """Return the logprobs of a text completion in the shape of chat. llama.cpp gives them in that shape."""
+def _logprobs_as_chat(logprobs: Json, text: str, *, is_text: bool) -> Json:
+    """Return the logprobs of a text in the shape of chat. llama.cpp gives them in that shape."""
     tokens = logprobs.get("tokens")
     if not isinstance(tokens, list):
         return logprobs
@@ -64,7 +66,21 @@ def _logprobs_as_chat(logprobs: Json, *, is_text: bool) -> Json:
         listed = [_token(name, value) for name, value in (others or {}).items()]
         made = {**_token(token, logprob), "top_logprobs": listed if others is not None or not is_text else None}
         content.append({**made, "text_offset": offset} if is_text else made)
+    for token, written in zip(
+        content, _texts(several[-1], text) if names_ids({"content": content}) else (), strict=False
+    ):
+        token["bytes"] = list(written.encode("utf-8", "surrogatepass"))
     return {**{name: value for name, value in logprobs.items() if name not in _LISTS}, "content": content}
+
+
+def _texts(offsets: list[Any], text: str) -> list[str]:
+    """Return the texts of tokens that begin at ``offsets``, or [] if these are no places in the text."""
+    if len(offsets) == 1:
+        return [text]
+    if not all(isinstance(offset, int) for offset in offsets):
+        return []
+    places = [offset - offsets[0] for offset in offsets] + [len(text)]
+    return [text[at:end] for at, end in pairwise(places)] if places == sorted(places) else []
 
 
 def _list(logprobs: Json, name: str, length: int) -> list[Any]:

@@ -104,10 +104,10 @@ def given(answer: Answer) -> list[dict[str, Any]]:
 
 @drives
 @pytest.mark.parametrize("provider", ["vllm", "deepinfra"])
-@pytest.mark.parametrize("written", [None, b"token_id:7"])
-def test_tokens_named_by_ids(written: bytes | None, provider: str, drive: Drive) -> None:
+@pytest.mark.parametrize("has_bytes", [False, True])
+def test_tokens_named_by_ids(has_bytes: bool, provider: str, drive: Drive) -> None:
     """A chat whose tokens show no text is left as it came: no token comes twice, and none is lost."""
-    tokens = [{**token, "bytes": written and list(written)} for token in NAMED]
+    tokens = [{**token, "bytes": list(token["token"].encode()) if has_bytes else None} for token in NAMED]
     server = Script(cut("One, ", logprobs={"content": tokens}))
     answer = drive(server, ask(logprobs=True), provider=provider)
 
@@ -116,9 +116,9 @@ def test_tokens_named_by_ids(written: bytes | None, provider: str, drive: Drive)
 
 
 @drives
-@pytest.mark.parametrize("offsets", [[0, 3], [0, 10]])
-def test_tokens_of_a_text_completion_named_by_ids(offsets: list[int], drive: Drive) -> None:
-    """The same of a text completion. Servers count the offsets in the text, or in the names of the tokens."""
+@pytest.mark.parametrize("offsets", [[0, 10], [3, 0]])
+def test_tokens_of_a_text_completion_named_by_ids(offsets: list[Any], drive: Drive) -> None:
+    """The same of a text completion whose offsets are no places in its text: vLLM counts the names of the tokens."""
     names = [token["token"] for token in NAMED]
     logprobs = {"tokens": names, "token_logprobs": [-1.0, -1.0], "top_logprobs": [None, None], "text_offset": offsets}
     server = TextServer(logprobs)
@@ -126,6 +126,65 @@ def test_tokens_of_a_text_completion_named_by_ids(offsets: list[int], drive: Dri
 
     assert (answer.text, answer.finish_reason, answer.stopped_by) == ("One, ", "length", "unsupported")
     assert [{name: one[name] for name in logprobs} for one in given(answer)] == [logprobs]
+
+
+WORDS = (" One", ",", " two", ".", "\n\n", "Three", "!", "  ", "four")
+
+
+class CountingServer:
+    """Goes on with the words, and names each one by its id; its offsets say where the words begin in the text."""
+
+    def __init__(self, cap: int) -> None:
+        self.cap = cap
+
+    def completion(self, body: dict[str, Any]) -> dict[str, Any]:
+        sent = body["prompt"].removeprefix("Count:")
+        done = next(number for number in range(len(WORDS)) if "".join(WORDS[:number]) == sent)
+        words = WORDS[done : done + self.cap]
+        columns: dict[str, list[Any]] = {
+            "tokens": [f"token_id:{WORDS.index(word)}" for word in words],
+            "token_logprobs": [-float(WORDS.index(word)) for word in words],
+            "top_logprobs": [None for _ in words],
+            "text_offset": [len("".join(words[:number])) for number in range(len(words))],
+        }
+        end = "stop" if done + len(words) == len(WORDS) else "length"
+        item = {"index": 0, "text": "".join(words), "finish_reason": end, "logprobs": columns}
+        return {"id": "1", "object": "text_completion", "created": 1, "model": "m", "choices": [item]}
+
+    def chunks(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the answer in chunks of two words and one."""
+        whole = self.completion(body)
+        (item,), columns = whole["choices"], whole["choices"][0]["logprobs"]
+        parts = [slice(0, 2), *(slice(at, at + 1) for at in range(2, len(columns["tokens"])))]
+        starts = [*columns["text_offset"], len(item["text"])]
+        return [
+            {
+                **whole,
+                "choices": [
+                    {
+                        **item,
+                        "text": item["text"][starts[part.start] : starts[min(part.stop, len(starts) - 1)]],
+                        "finish_reason": item["finish_reason"] if part is parts[-1] else None,
+                        "logprobs": {name: column[part] for name, column in columns.items()},
+                    }
+                ],
+            }
+            for part in parts
+        ]
+
+
+@drives
+@pytest.mark.parametrize("cap", range(2, len(WORDS)))
+def test_tokens_of_a_text_completion_named_by_ids_that_have_places(cap: int, drive: Drive) -> None:
+    """Offsets that are places in the text show which text a token has: each comes once, and offsets go on."""
+    answer = drive(CountingServer(cap), {"model": "any", "prompt": "Count:"}, provider="vllm")
+    listed = given(answer)
+
+    assert (answer.text, answer.finish_reason) == ("".join(WORDS), "stop")
+    assert [one for each in listed for one in each["tokens"]] == [f"token_id:{number}" for number in range(len(WORDS))]
+    assert [one for each in listed for one in each["text_offset"]] == [
+        len("".join(WORDS[:number])) for number in range(len(WORDS))
+    ]
 
 
 @pytest.mark.parametrize(
