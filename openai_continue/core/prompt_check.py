@@ -103,11 +103,12 @@ def short_prompts(choice: Choice, messages: Sequence[Any], *, exact: bool, held:
 
 def _least_prompt(choice: Choice, messages: Sequence[Any], *, exact: bool, held: str) -> int:
     """Return the fewest tokens that the prompt has if the server reads all of it; 0 if that is not known."""
-    if choice.context is None:
+    if choice.context is None or _has_thought(choice):
+        # Thoughts are in some of the prompts, and not in others.
         return least_tokens("\n".join(map(_text_of, messages))) if exact else 0
     if choice.context < _LEAST_CONTEXT or choice.counts.prompt is None:
         return 0
-    if exact and choice.is_counted and not _has_thought(choice):
+    if exact and choice.is_counted:
         return choice.context - len(held) - _OWN
     # The last prompt, and what was written after it. Gateways count both by other tokenizers.
     return int(_SHARE * (choice.counts.prompt + choice.counts.written))
