@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from .choice import Choice
-from .evidence import pieces
 from .jsons import as_object
 from .reasoning import OPEN
 from .seam import Stopped
@@ -69,7 +68,8 @@ def _check_first(choice: Choice, tokens: int, context: int, *, reads_calls: bool
     if seam.with_thoughts and context - tokens > max(len(choice.thoughts_text) // _TOKEN, 8):
         choice.current.refuse_round(Stopped.WITHOUT_THOUGHTS)
         return None
-    return tokens - context + pieces(seam.held) if choice.counts.is_own and not closes else None
+    # What was held back is a token at least. To guess more would make new turns of tails that have fewer.
+    return tokens - context + bool(seam.held) if choice.counts.is_own and not closes else None
 
 
 def _is_same_prompt(  # noqa: PLR0913
