@@ -48,8 +48,6 @@ _CLOSES = re.compile(r"[\s,.;:!?%)\]}…»”’]")
 _ESCAPE = re.compile(r"\\\w")
 _UNIT = re.compile(r"(?:\A|\n)\s*|(?<=[.!?]) +")
 _LAST_LINES = 20
-# A piece of text that is one token at least: a word, or punctuation with the newlines after it.
-_PIECE = re.compile(r"\w+|[^\w\s]+\s*|\s*\n\s*")
 
 
 class Weight(NamedTuple):
@@ -57,11 +55,6 @@ class Weight(NamedTuple):
 
     points: int = 0
     proves: bool = False
-
-
-def pieces(held: str) -> int:
-    """Return how many tokens the end of a text has, roughly."""
-    return max(len(_PIECE.findall(held)), 1) if held else 0
 
 
 class Evidence:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from .choice import Choice
-from .evidence import pieces
 from .jsons import as_object
 from .reasoning import OPEN
 from .seam import Stopped
@@ -70,7 +69,8 @@ def _check_first(choice: Choice, tokens: int, context: int, *, reads_calls: bool
     if seam.with_thoughts and context - tokens > max(len(choice.thoughts_text) // _TOKEN, 8):
         choice.current.refuse_round(Stopped.WITHOUT_THOUGHTS)
         return None
-    return tokens - context + pieces(seam.held) if choice.counts.is_own and not closes else None
+    # What was held back is a token at least. To guess more would make new turns of tails that have fewer.
+    return tokens - context + bool(seam.held) if choice.counts.is_own and not closes else None
 
 
 def _most_left_out(choice: Choice, held: str) -> int:
@@ -122,11 +122,12 @@ def short_prompts(choice: Choice, messages: Sequence[Any], *, exact: bool, held:
 
 def _least_prompt(choice: Choice, messages: Sequence[Any], *, exact: bool, held: str) -> int:
     """Return the fewest tokens that the prompt has if the server reads all of it; 0 if that is not known."""
-    if choice.context is None:
+    if choice.context is None or _has_thought(choice):
+        # Thoughts are in some of the prompts, and not in others.
         return least_tokens("\n".join(map(_text_of, messages))) if exact else 0
     if choice.context < _LEAST_CONTEXT or choice.counts.prompt is None:
         return 0
-    if exact and choice.is_counted and not _has_thought(choice):
+    if exact and choice.is_counted:
         return choice.context - len(held) - _OWN
     # The last prompt, and what was written after it. Gateways count both by other tokenizers.
     return int(_SHARE * (choice.counts.prompt + choice.counts.written))

@@ -21,7 +21,7 @@ from openai_continue import Continuation
 from openai_continue.core.call_reader import Reader
 from openai_continue.core.learned import Learned
 from openai_continue.core.round import Failure
-from openai_continue.core.rounds import Rounds
+from openai_continue.core.rounds import REFUSED, Rounds
 from openai_continue.core.shown import shows_messages
 from openai_continue.providers import named
 from openai_continue.sdk.chat_template import Template
@@ -423,12 +423,16 @@ class Without(Engine):
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("status", [400, 404, 405, 422, 501])
 def test_no_completions(status: int, is_streamed: bool) -> None:
-    """A server that has no ``/completions``, or refuses the prompt, is asked as a chat; the next call knows it."""
+    """
+    A server that has no ``/completions``, or refuses the prompt, is asked as a chat.
+
+    The next call knows that there is none. A refusal may speak of this prompt only, so the next call tries again.
+    """
     learned = Learned()
     server = Without(cap=30, tokens=80)
     server.status = status
     template = template_of(server.habits)
-    for raws in (1, 0):
+    for raws in (1, int(status in REFUSED)):
         server.bodies.clear()
         answer = server.drive(fox(), is_streamed=is_streamed, learned=learned, chat_template=template)
         goes_on(answer, server, fox())

@@ -127,14 +127,14 @@ class Judge:
 
     def alarms(self, cut: Cut, chosen: random.Random) -> Iterator[tuple[str, str]]:
         """Give the usage and the row of each false alarm."""
-        from openai_continue.core.evidence import ENOUGH_IF_KNOWN, pieces
+        from openai_continue.core.evidence import ENOUGH_IF_KNOWN
         from openai_continue.core.seam import Stopped
 
         body, seam = self._writer.write(self._body, cut.before, "", self._writer.hold, first=True)
         sent = body["messages"][-1]["content"]
         new = (cut.before + cut.after)[len(sent) :]
         again = len(self._tokenizer.encode(sent[cut.start :], add_special_tokens=False).ids)
-        exact = again - cut.tokens + pieces(seam.held)
+        exact = again - cut.tokens + bool(seam.held)
         prompt = chosen.randrange(20, 4_000)
         wrong = round(chosen.uniform(-0.05, 0.05) * prompt)
         for usage, surplus in zip(USAGES, (None, exact, exact + 4, exact + 4 + wrong), strict=True):

@@ -221,7 +221,7 @@ ONE = [chunk("One "), chunk(None, "length")]
 ENDS: dict[str, tuple[list[Any], str, str, str | None]] = {
     "no finish_reason": ([chunk("two"), DONE], "One two", "stop", None),
     "no finish_reason, several chunks": ([chunk("two"), chunk(" three"), chunk(""), DONE], "One two three", "stop", None),
-    "no finish_reason and no text": ([chunk(""), DONE], "One ", "stop", None),
+    "no finish_reason and no text": ([chunk(""), DONE], "One ", "length", None),
     "no finish_reason, usage": (
         [chunk("two"), event({"id": "c", "choices": [], "usage": {"completion_tokens": 1}}), DONE], "One two", "stop", None,
     ),
