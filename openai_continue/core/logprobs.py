@@ -6,7 +6,7 @@ import re
 from typing import Any, cast
 
 from .characters import CUT_CHARACTER, half_character
-from .jsons import Json
+from .jsons import Json, as_object
 
 # The name of a token whose text is not given: vLLM's return_tokens_as_token_ids.
 _ID = re.compile(r"token_id:\d+")
@@ -20,8 +20,9 @@ def names_ids(logprobs: object) -> bool:
 
 
 def _names_id(token: object) -> bool:
-    name = str(cast(Json, token).get("token")) if isinstance(token, dict) else ""
-    return _ID.fullmatch(name) is not None and _token_bytes(token) == name.encode()
+    known = as_object(token) or {}
+    name = str(known.get("token"))
+    return _ID.fullmatch(name) is not None and _token_bytes(known) == name.encode()
 
 
 def add_logprobs(so_far: Json | None, more: Json | None) -> Json | None:

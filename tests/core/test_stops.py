@@ -218,6 +218,9 @@ def ends_of(answer: Answer) -> dict[str, Any]:
     return {name: value for name, value in item.items() if name not in ("index", "delta", "message", "logprobs")}
 
 
+BEGINNING = "Let me begin with the history of the lighthouse, and go on to its keepers"
+
+
 @drives
 @pytest.mark.parametrize(
     ("rounds", "body", "expected"),
@@ -228,7 +231,7 @@ def ends_of(answer: Answer) -> dict[str, Any]:
         # The end of a document is the end token's.
         ([cut('{"a": ', stop_reason=None), end("1} END", stop_reason="END")], A_JSON, None),
         # A refused round is no part of the answer.
-        ([cut("Let me begin", stop_reason=None), end("", "Let me begin", stop_reason="x")], {}, ...),
+        ([cut(BEGINNING, stop_reason=None), end("", BEGINNING, stop_reason="x")], {}, ...),
         # Null after an end that was not null.
         ([cut("a ", stop_reason="max_tokens"), end("b", stop_reason=None)], {}, None),
         ([cut("a ", stop_reason=None), end("b", stop_reason="c")], {"stop": ["c"]}, "c"),
