@@ -100,12 +100,13 @@ class Cut:
 
 
 def cuts(text: str, ends: Sequence[int], number: int, chosen: random.Random, *, at_signs: bool) -> Iterator[Cut]:
-    """Give so many cuts of a text. ``ends``: where its tokens end."""
+    """Give so many cuts of a text, none within a character. ``ends``: where its tokens end."""
     if at_signs:
         signs = {found.start() for found in _SIGN.finditer(text)}
         places = [place for place, end in enumerate(ends) if end in signs]
     else:
         places = list(range(len(ends) // 8, len(ends) - 1))
+    places = [place for place in places if place + 1 < len(ends) and ends[place] < ends[place + 1]]
     for place in chosen.sample(places, min(number, len(places))):
         end = ends[place]
         near = next((n for n in range(place, -1, -1) if ends[n] < end - _NEAR and text[ends[n]].isspace()), -1)
