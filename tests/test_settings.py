@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from openai_continue import Continuation, Round, SeamReport, SettingsError
+from openai_continue import Continuation, Round, SeamReport, SettingsError, report_of
 from openai_continue.call_syntaxes import SYNTAXES
 from openai_continue.testing import Emulator, Fault
 from tests.support.bodies import ask
@@ -311,7 +311,7 @@ async def test_on_round(way: Way, emulator: Emulator) -> None:
     chunks = await listed(await settled(client.chat.completions.create(**ask("Watched."), stream=True)))
     await settled(client.close())
 
-    assert completion.continuation["rounds"] == [asdict(round_) for round_ in whole]
+    assert report_of(completion).rounds == tuple(whole)
     assert chunks[-1].continuation["rounds"] == [asdict(round_) for round_ in seen]
     for rounds in (whole, seen):
         assert ["length"] * (ROUNDS - 1) + ["stop"] == [round_.finish_reason for round_ in rounds]
@@ -425,7 +425,7 @@ async def test_log(way: Way, emulator: Emulator, streamed: bool, caplog: pytest.
 
 
 async def test_log_when_nothing_is_continued(way: Way, emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
-    """A call that needs no further round logs nothing, but once for each of the caller's own limits that ended one."""
+    """A call that needs no further round logs nothing, but once for each model that the caller's own limit ended one."""
     caplog.set_level(logging.DEBUG, logger="openai_continue")
     client = way.client(emulator.base_url)
 
@@ -433,10 +433,14 @@ async def test_log_when_nothing_is_continued(way: Way, emulator: Emulator, caplo
     for limit in (20, 20, 30):
         await listed(await settled(client.chat.completions.create(**ask("Limited."), max_tokens=limit, stream=True)))
         await settled(client.chat.completions.create(**ask("Limited."), max_tokens=limit))
+    other = {**ask("Limited."), "model": "another", "max_completion_tokens": 25}
+    await settled(client.chat.completions.create(**other, extra_body={"max_tokens": None}))
     await settled(client.close())
 
-    ended = "of the request ended the answer; with request_limit='round' it goes on past it"
-    assert [("INFO", f"max_tokens={limit} {ended}") for limit in (20, 30)] == lines_of(caplog)
+    cut = "an answer was cut and is not continued, since {} of its request holds for the whole answer; "
+    goes_on = "with request_limit='round' it goes on"
+    limits = ("max_tokens=20", "max_completion_tokens=25")
+    assert lines_of(caplog) == [("INFO", cut.format(limit) + goes_on) for limit in limits]
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -155,6 +155,6 @@ def test_models_and_limits_of_a_client(caplog: pytest.LogCaptureFixture) -> None
         for number in range(400):
             client.chat.completions.create(model=f"m{number}", messages=[{"role": "user", "content": "x"}])
 
-    assert 1 == sum("of the request ended" in record.getMessage() for record in caplog.records)
+    assert 1 == sum("of its request holds" in record.getMessage() for record in caplog.records)
     (known,) = (value for name, value in vars(http_client).items() if "learned" in name)
     assert len(known) <= 256

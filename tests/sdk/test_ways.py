@@ -64,7 +64,7 @@ SITUATIONS: dict[str, Situation] = {
         THREE, ("One two ", "length", "max_tokens"), 2, body={"max_tokens": 10}
     ),
     "too much for the context": Situation(
-        (said("One "), said("two.", finish="stop")), ("One two.", "stop", "stop"), 2, body={"max_tokens": 20_000}
+        THREE, ("", None, None), 0, error="BadRequestError", body={"max_tokens": 20_000}
     ),
     "most rounds of the settings": Situation(
         THREE, ("One two ", "length", "max_rounds"), 2, settings={"max_rounds": 2}
