@@ -9,50 +9,61 @@ from typing import Any, cast
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeamReport:
-    """Counts of characters that were thrown away where two rounds meet. All other text is in the answer."""
+    """
+    Counts of characters that were thrown away where two rounds meet. All other text is in the answer.
 
-    #: Characters at the end of the answer so far that were not sent back; the model writes them again.
+    ``held_back``: Characters at the end of the answer so far that were not sent back; the model writes them again.
+    ``cut``: U+FFFD characters that were dropped from the end of the answer so far: the token limit had cut a character.
+    ``dropped``: Characters at the beginning of the new round that were dropped, because the answer has them already.
+    """
+
     held_back: int = 0
-    #: U+FFFD characters that were dropped from the end of the answer so far: the token limit had cut a character.
     cut: int = 0
-    #: Characters at the beginning of the new round that were dropped, because the answer has them already.
     dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One request and its response. ``on_round`` is called with it, and the report lists it."""
+    """
+    One request and its response. ``on_round`` is called with it, and the report lists it.
 
-    #: The ``id`` of the round's completion, if there is one.
+    ``id``: The ``id`` of the round's completion, if there is one.
+    ``request_id``: The response's ``x-request-id`` header, if there is one.
+    ``model``: The model that the server says it used. A gateway may use another one in a later round.
+    ``choice``: Index of the choice that the round wrote, or None for the first round of a request with ``n > 1``.
+    ``finish_reason``: The server's own; "length" if any of several choices was cut; None if the round broke off.
+    ``usage``: The server's own usage object, or None if it sent none. Tokens.
+    ``estimated``: Whether ``usage`` is an estimate, or its cost is: the round did not come to its end, where servers
+        count.
+    ``seam``: Where this round meets the one before it; None for the first round.
+    """
+
     id: str | None = None
-    #: The response's ``x-request-id`` header, if there is one.
     request_id: str | None = None
-    #: The model that the server says it used. A gateway may use another one in a later round.
     model: str | None = None
-    #: Index of the choice that the round wrote, or None for the first round of a request with ``n > 1``.
     choice: int | None = None
-    #: The server's own; "length" if any of several choices was cut; None if the round broke off.
     finish_reason: str | None = None
-    #: The server's own usage object, or None if it sent none. Tokens.
     usage: dict[str, Any] | None = None
-    #: Whether ``usage`` is an estimate, or its cost is: the round did not come to its end, where servers count.
     estimated: bool = False
-    #: Where this round meets the one before it; None for the first round.
     seam: SeamReport | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorReport:
-    """The error that ended an answer, if the caller got what had arrived instead of the exception."""
+    """
+    The error that ended an answer, if the caller got what had arrived instead of the exception.
 
-    #: The name of the SDK's exception class; "invalid_document" if the joined text is not the document asked for;
-    #: "unchecked_document" if it could not be checked by its schema; or "template_mismatch".
+    ``type``: The name of the SDK's exception class; "invalid_document" if the joined text is not the document asked
+        for; "unchecked_document" if it could not be checked by its schema; or "template_mismatch".
+    ``status``: The HTTP status, if the server answered.
+    ``request_id``: The response's ``x-request-id`` header, if there is one.
+    ``message``: What this library says of a round that it refused itself; None for errors of the server, which may hold
+        content.
+    """
+
     type: str = ""
-    #: The HTTP status, if the server answered.
     status: int | None = None
-    #: The response's ``x-request-id`` header, if there is one.
     request_id: str | None = None
-    #: What this library says of a round that it refused itself; None for errors of the server, which may hold content.
     message: str | None = None
 
 
@@ -66,20 +77,24 @@ class PromptTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Report:
-    """What ``report_of()`` returns: the object ``continuation`` of an answer, with types."""
+    """
+    What ``report_of()`` returns: the object ``continuation`` of an answer, with types.
 
-    #: One for each request, in order.
+    ``rounds``: One for each request, in order.
+    ``stopped_by``: Why the answer ends: the model's own end, such as "stop", or why it still ends in "length".
+    ``error``: The error that ended the answer, or None.
+    ``usage``: The sum over all rounds, which was billed, estimates too; None if the server reported none.
+    ``resumed``: How many rounds came from the journal of another process.
+    ``answered_early``: Whether thoughts were cut, and the answer was asked for without more of them
+        (``on_reasoning_cut="answer"``).
+    """
+
     rounds: tuple[Round, ...] = ()
-    #: Why the answer ends: the model's own end, such as "stop", or why it still ends in "length".
     stopped_by: str = ""
-    #: The error that ended the answer, or None.
     error: ErrorReport | None = None
-    #: The sum over all rounds, which was billed, estimates too; None if the server reported none.
     usage: dict[str, Any] | None = None
     prompt_tokens: PromptTokens = PromptTokens()
-    #: How many rounds came from the journal of another process.
     resumed: int = 0
-    #: Whether thoughts were cut, and the answer was asked for without more of them (``on_reasoning_cut="answer"``).
     answered_early: bool = False
 
     def __repr__(self) -> str:

@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "call_syntaxes": set[str](),
     "providers": {"errors"},
     "settings": {"call_syntaxes", "errors", "providers", "switches", "report"},
-    "core": {"core", "call_syntaxes", "families", "errors", "providers", "report", "settings"},
+    "core": {"core", "call_syntaxes", "families", "errors", "providers", "report", "request_scoped", "settings"},
+    "request_scoped": set[str](),
     "private_files": set[str](),
     "journal": {"private_files"},
     "sdk": {
@@ -38,6 +39,7 @@ MAY_IMPORT = {
         "private_files",
         "providers",
         "report",
+        "request_scoped",
         "settings",
         "switches",
     },

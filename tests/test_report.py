@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from dataclasses import MISSING, Field, FrozenInstanceError, fields, is_dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -25,9 +26,11 @@ ROUNDS = (
         model="n",
         choice=1,
         finish_reason="stop",
-        usage={"prompt_tokens": 25},
+        usage={"prompt_tokens": 22},
+        estimated=True,
         seam=SeamReport(held_back=3, cut=1, dropped=2),
     ),
+    Round(usage={"prompt_tokens": 25}),
 )
 FULL = Report(
     rounds=ROUNDS,
@@ -162,7 +165,15 @@ def test_of_a_stream_of_events(emulator: Emulator) -> None:
 
 def test_repr_is_one_short_line() -> None:
     """It names the rounds, their tokens and the end, and no usage object of each round."""
-    expected = "Report(rounds=<2>, completion_tokens=5, stopped_by='error', error='RateLimitError')"
+    expected = "Report(rounds=<3>, completion_tokens=5, stopped_by='error', error='RateLimitError')"
 
     assert repr(FULL) == expected
     assert repr(Report(stopped_by="stop")) == "Report(rounds=<0>, completion_tokens=None, stopped_by='stop')"
+
+
+@pytest.mark.parametrize("kind", [Report, Round, SeamReport, ErrorReport])
+def test_fields_are_explained_by_help(kind: type) -> None:
+    """The docstring of a class explains each field that its name does not."""
+    clear = {"prompt_tokens"}
+
+    assert {field.name for field in fields(kind)} - set(re.findall("``(\\w+)``: ", kind.__doc__ or "")) <= clear

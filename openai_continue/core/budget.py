@@ -6,7 +6,6 @@ A server counts a round at its end. What a round cost that broke off, or that wa
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,8 @@ from ..settings import Continuation
 from .jsons import Json, as_object
 from .usage import add_usage
 
+# More than this is no amount of money; an integer may be more than a float can be.
+_ENDLESS = 1e300
 # How servers name what a request costs. https://deepinfra.com/docs: estimated_cost; https://openrouter.ai/docs: cost.
 _NAMES = ("estimated_cost", "cost")
 
@@ -31,7 +32,7 @@ def _amount(value: object) -> float | None:
     """Return an amount of money, or None if the value is none: a text, an object, NaN, infinity, less than nothing."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
-    return float(value) if 0 <= value <= sys.float_info.max else None
+    return float(value) if 0 <= value < _ENDLESS else None
 
 
 class Bill:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -300,14 +301,17 @@ async def test_settings_of_one_call(way: Way, streamed: bool, path: Path) -> Non
 
 @two_ways
 async def test_file_that_is_not_there(way: Way, streamed: bool, path: Path) -> None:
-    """A path that leads nowhere is an error of the call, which names it."""
+    """A path that leads nowhere is an error of the client, or of the call that names it, before a request is sent."""
     with Emulator(cap=CAP) as emulator:
-        client = way.client(emulator.base_url, continuation=settings_for("whole", template=str(path)))
-        seen = await outcome(client, streamed=streamed, **BODY)
+        with pytest.raises(SettingsError, match=path.name):
+            way.client(emulator.base_url, continuation=settings_for("whole", template=str(path)))
+        client = way.client(emulator.base_url, continuation=settings_for("whole"))
+        body = {**BODY, "extra_body": {"continuation": {"template": str(path)}}}
+        seen = await outcome(client, streamed=streamed, **body)
         await settled(client.close())
         assert isinstance(seen.error, SettingsError)
         assert path.name in str(seen.error)
-        assert [] == emulator.requests
+        assert emulator.requests == []
 
 
 @pytest.mark.parametrize("per_call", [False, True], ids=["of the client", "of a call"])
@@ -329,6 +333,9 @@ async def test_no_template_is_read_on_an_event_loop(
     with Emulator(cap=CAP, habits=habits) as emulator:
         settings = Continuation(provider=provider, template=None if per_call else wish["template"])
         client = OUR_ASYNC.client(emulator.base_url, continuation=settings)
+        # The file was read when the client was made. It has changed since, so it is read again.
+        os.utime(path, ns=(1, 1))
+        reading.clear()
         body = {**BODY, "extra_body": {"continuation": wish}} if per_call else BODY
         answer = await live(client, body, streamed=streamed)
         await settled(client.close())
