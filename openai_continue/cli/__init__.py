@@ -224,7 +224,7 @@ def _demo(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
 
 
 def _write(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
-    if not chosen.model:
+    if not chosen.model.strip():
         parser.error("--model: got an empty name")
     if chosen.prompt is not None and chosen.file is not None:
         parser.error("give the prompt as an argument or with --file, not both")

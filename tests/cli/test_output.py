@@ -254,6 +254,14 @@ def test_a_file_that_is_none(emulator: Emulator, tmp_path: Path) -> None:
     assert path.is_fifo()
 
 
+def test_a_descriptor_as_a_file(emulator: Emulator) -> None:
+    """/dev/stdout is a link to a pipe without a name; the text goes there."""
+    code, out, err = ran(*writing(emulator, "-o", "/dev/stdout"))
+
+    assert (code, out) == (0, uncapped(emulator))
+    assert "whole: " in err
+
+
 def test_any_character_goes_to_a_file(tmp_path: Path) -> None:
     """Half of a pair of surrogates, which a server may send, is kept too."""
     path = tmp_path / "answer"
