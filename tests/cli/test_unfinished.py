@@ -68,6 +68,21 @@ def test_nothing_to_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "there is no folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["--remove-older-than", "0"]], ids=str)
+def test_a_folder_that_cannot_be_read(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have answers, so it is not said to have none."""
+
+    def refuse(_: object) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+
+    assert main(["journal", str(tmp_path), *more]) == 1
+    assert "Permission denied" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("days", ["-1", "-0.5", "nan", "inf", "1e999", "a week", ""])
 def test_remove_what_is_no_age(days: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is no number of days is an error that says what is accepted, and nothing is removed."""
