@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import call_syntaxes, providers
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _PREFIX = VARIABLE + "_"
 _MOST = 10**9
+# How many characters of a bad value an error shows.
+_SHOWN = 200
 _COUNT = f"a whole number from 1 to {_MOST:,}"
 
 
@@ -164,7 +167,7 @@ class Continuation:
                 values[field] = read(text)
                 cls(**{field: values[field]})
             except SettingsError as error:
-                msg = f"{name}={text!r}: {error}"
+                msg = f"{name}={_shown(text)}: {error}"
                 raise SettingsError(msg) from None
         return cls(**values)
 
@@ -203,7 +206,9 @@ def _is_count(value: object) -> bool:
 
 def _is_async(function: object) -> bool:
     """Return whether a call of ``function`` only makes a coroutine, which nobody would await."""
-    call: object = getattr(function, "__call__", None)  # noqa: B004
+    while isinstance(function, partial):
+        function = function.func
+    call: object = getattr(type(function), "__call__", None)  # noqa: B004
     return any(
         is_async(each)
         for each in (function, call)
@@ -221,8 +226,17 @@ def _is_amount(value: object) -> bool:
 
 def _accept(name: str, value: object, good: bool, accepted: str) -> None:
     if not good:
-        msg = f"{name}: got {value!r}, accepted is {accepted}"
+        msg = f"{name}: got {_shown(value)}, accepted is {accepted}"
         raise SettingsError(msg)
+
+
+def _shown(value: object) -> str:
+    """Return a value as an error shows it, at most 200 characters of it."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of more digits than Python prints"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:

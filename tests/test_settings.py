@@ -126,12 +126,39 @@ class AsyncCallable:
 
 
 @pytest.mark.parametrize(
-    "function", [async_function, async_generator, AsyncCallable(), AsyncCallable().__call__, partial(async_function)]
+    "function",
+    [
+        async_function,
+        async_generator,
+        AsyncCallable(),
+        AsyncCallable().__call__,
+        partial(async_function),
+        partial(AsyncCallable()),
+        partial(partial(AsyncCallable(), 1)),
+    ],
 )
 def test_on_round_is_not_async(function: Any) -> None:
     """Nobody would await what an async function returns, so it is refused when the settings are made."""
     with pytest.raises(SettingsError, match="accepted is a function that is not async, or None"):
         Continuation(on_round=function)
+
+
+@pytest.mark.parametrize("function", [partial(print), AsyncCallable, [].append])
+def test_on_round_may_be_anything_that_can_be_called(function: Any) -> None:
+    """A class whose objects are async functions is none itself."""
+    assert Continuation(on_round=function).on_round is function
+
+
+@pytest.mark.parametrize("value", [10**300, 10**5000, "9" * 5000], ids=["300 digits", "5000 digits", "text"])
+def test_a_long_value_is_shown_short(value: Any) -> None:
+    """Python refuses to print a number of more than 4,300 digits."""
+    with pytest.raises(SettingsError, match=r"max_rounds: got .*accepted is") as raised:
+        Continuation(max_rounds=value)
+    assert len(str(raised.value)) < 400
+    if isinstance(value, str):
+        with pytest.raises(SettingsError, match=r"OPENAI_CONTINUE_MAX_ROUNDS=.99.*accepted is") as raised:
+            Continuation.from_env({"OPENAI_CONTINUE_MAX_ROUNDS": value})
+        assert len(str(raised.value)) < 400
 
 
 def test_fields_are_shown_by_editors_and_help() -> None:

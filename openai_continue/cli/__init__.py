@@ -98,6 +98,14 @@ def _text(value: str) -> str:
     raise argparse.ArgumentTypeError(msg)
 
 
+def _name(value: str) -> str:
+    """Return an argument that names something."""
+    if value.strip():
+        return _text(value)
+    msg = "got an empty name"
+    raise argparse.ArgumentTypeError(msg)
+
+
 def _is_text(value: str) -> bool:
     """Whether a server can read it. Python reads bytes that are no characters as half a pair of surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in value)
@@ -124,7 +132,7 @@ def _add_write(commands: Commands) -> None:
     )
     write.add_argument("prompt", nargs="?", help="the prompt; - or no prompt reads it from stdin")
     write.add_argument("-f", "--file", type=Path, help="read the prompt from this file")
-    write.add_argument("-m", "--model", type=_text, required=True)
+    write.add_argument("-m", "--model", type=_name, required=True)
     write.add_argument("-s", "--system", type=_text, help="the system prompt")
     write.add_argument(
         "-o",
@@ -151,7 +159,7 @@ def _add_doctor(commands: Commands) -> None:
         "answer, or no such template; 2 if nobody can be asked and --yes is not given; 130 if you say no. With --env: "
         f"0 if continuation is on, or patch() would switch it on; 1 if something keeps it from working. {_KEYS}",
     )
-    doctor.add_argument("-m", "--model", type=_text, help="needed without --env")
+    doctor.add_argument("-m", "--model", type=_name, help="needed without --env")
     doctor.add_argument(
         "--env", action="store_true", help="ask nobody; say what is switched on in this Python, and why it is not"
     )
@@ -171,7 +179,7 @@ def _add_doctor(commands: Commands) -> None:
 
 def _add_server(command: argparse.ArgumentParser) -> None:
     command.add_argument("--base-url", metavar="URL", help="default: OPENAI_BASE_URL, else DeepInfra")
-    command.add_argument("--api-key-env", metavar="NAME", help="the variable that holds the key")
+    command.add_argument("--api-key-env", metavar="NAME", type=_name, help="the variable that holds the key")
 
 
 def _add_journal(commands: Commands) -> None:
@@ -224,8 +232,6 @@ def _demo(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
 
 
 def _write(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
-    if not chosen.model:
-        parser.error("--model: got an empty name")
     if chosen.prompt is not None and chosen.file is not None:
         parser.error("give the prompt as an argument or with --file, not both")
     if chosen.output is not None and chosen.resume is not None:

@@ -106,17 +106,17 @@ class Filed:
     def __init__(self, path: Path, *, appends: bool) -> None:
         """Raise OSError if the file cannot be written."""
         self.notes: list[str] = []
-        # A link stays a link.
-        self._path = Path(os.path.realpath(path))
         self._beside: Path | None = None
         self._accepted = self._has_text = False
         try:
-            before: os.stat_result | None = self._path.stat()
+            before: os.stat_result | None = path.stat()
         except FileNotFoundError:
             before = None
         self._is_new = before is None
         # What is no regular file, such as /dev/stdout, has nothing to keep and no place to take.
         self.is_apart = before is None or stat.S_ISREG(before.st_mode)
+        # A link stays a link. That of a pipe (/dev/stdout, /dev/fd/3) leads to a name that cannot be opened.
+        self._path = Path(os.path.realpath(path)) if self.is_apart else path
         if before is None or appends or not self.is_apart or not before.st_size:
             self._file = self._path.open("xb" if before is None else "ab", buffering=0)
         else:

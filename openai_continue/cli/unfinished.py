@@ -43,11 +43,14 @@ def run(folder: Path, *, older_than: float | None, as_json: bool) -> int:
     """
     List the unfinished answers; return the exit code.
 
-    ``older_than``: days; those that were not written since then are removed, and so are files that were set aside.
+    Raises OSError for a folder that cannot be read. ``older_than``: days; those that were not written since then are
+    removed, and so are files that were set aside.
     """
     if not folder.is_dir():
         print(f"openai-continue journal: there is no folder {folder}", file=sys.stderr)
         return 1
+    # glob() passes over a folder that cannot be read. It may have answers.
+    os.listdir(folder)
     if older_than is not None and find_spec("filelock") is None:
         # Nobody could tell whether a running call has a file.
         print("openai-continue journal needs filelock: pip install 'openai-continue[journal]'", file=sys.stderr)

@@ -34,7 +34,7 @@ def __getattr__(name: str) -> object:
         module = import_module(f"{__name__}.{_HOMES[name]}")
     except ModuleNotFoundError as error:
         msg = f"{name} needs the module {error.name}. Install the extra: pip install 'openai-continue[testing]'"
-        raise ImportError(msg, name=error.name) from error
+        raise ModuleNotFoundError(msg, name=error.name) from error
     value: object = getattr(module, name)
     globals()[name] = value
     return value

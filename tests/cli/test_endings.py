@@ -216,12 +216,14 @@ def test_names_that_an_encoding_does_not_have(words: list[str], emulator: Emulat
     assert "mod\\xe8le" in err if "--json" in words else "mod?le" in out
 
 
-def test_a_model_without_a_name(emulator: Emulator) -> None:
-    """An empty model is refused."""
-    code, _, err = ran("write", "Hello.", "--model", "", "--base-url", emulator.base_url)
+@pytest.mark.parametrize("name", ["", " "])
+@pytest.mark.parametrize("option", ["--model", "--api-key-env"])
+def test_an_empty_name(option: str, name: str, emulator: Emulator) -> None:
+    """A model, or the variable of the key, without a name is refused."""
+    code, _, err = ran("write", "Hello.", "--model", "m", "--base-url", emulator.base_url, option, name)
 
     assert (code, emulator.requests) == (2, [])
-    assert "--model: got an empty name" in err
+    assert f"{option}: got an empty name" in err
 
 
 # Answers that nobody continues.

@@ -29,6 +29,13 @@ def slow() -> Iterator[Emulator]:
         yield emulator
 
 
+@pytest.fixture(params=[5_000])
+def slower(request: pytest.FixtureRequest) -> Iterator[Emulator]:
+    """A server that writes for most of a minute, so that a busy machine has the time to stop it. The cap is a parameter."""
+    with Emulator(cap=request.param, tokens=5_000, token_delay=0.01, events_per_write=1) as emulator:
+        yield emulator
+
+
 @pytest.fixture
 def book(tmp_path: Path) -> Path:
     """A file that has text already."""
@@ -157,10 +164,12 @@ def test_a_later_round_that_fails(fault: str, book: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-@pytest.mark.parametrize("is_first", [True, False], ids=["first round", "later round"])
-def test_a_signal(number: signal.Signals, is_first: bool, slow: Emulator, book: Path) -> None:
+@pytest.mark.parametrize(
+    ("slower", "is_first"), [(5_000, True), (50, False)], ids=["first round", "later round"], indirect=["slower"]
+)
+def test_a_signal(number: signal.Signals, is_first: bool, slower: Emulator, book: Path) -> None:
     """A signal loses neither the old text before the first round has ended, nor the new one after."""
-    process = started(*writing(slow, "-o", str(book)))
+    process = started(*writing(slower, "-o", str(book)))
     wait_for(lambda: any(map(size_of, beside(book))) if is_first else book.read_text() != BOOK)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -171,22 +180,22 @@ def test_a_signal(number: signal.Signals, is_first: bool, slow: Emulator, book: 
     assert (len(partial), book.read_text() == BOOK) == ((1, True) if is_first else (0, False))
     text = (partial[0] if is_first else book).read_text()
     assert text
-    assert uncapped(slow).startswith(text)
+    assert uncapped(slower).startswith(text)
     assert err.decode().splitlines()[-1].startswith("interrupted: ")
     if is_first:
         assert str(partial[0]) in err.decode()
 
 
-def test_a_kill_in_the_first_round(slow: Emulator, book: Path) -> None:
+def test_a_kill_in_the_first_round(slower: Emulator, book: Path) -> None:
     """A process that is killed without a word leaves the old text, and the new one beside it."""
-    process = started(*writing(slow, "-o", str(book)))
+    process = started(*writing(slower, "-o", str(book)))
     wait_for(lambda: any(map(size_of, beside(book))))
     process.kill()
     process.communicate()
 
     (partial,) = beside(book)
     assert book.read_text() == BOOK
-    assert uncapped(slow).startswith(partial.read_text())
+    assert uncapped(slower).startswith(partial.read_text())
 
 
 @pytest.mark.parametrize("limit", [["--max-tokens", "50"], ["--max-cost", "1e-9"]], ids=" ".join)
@@ -254,6 +263,14 @@ def test_a_file_that_is_none(emulator: Emulator, tmp_path: Path) -> None:
     assert path.is_fifo()
 
 
+def test_a_descriptor_as_a_file(emulator: Emulator) -> None:
+    """/dev/stdout is a link to a pipe without a name; the text goes there."""
+    code, out, err = ran(*writing(emulator, "-o", "/dev/stdout"))
+
+    assert (code, out) == (0, uncapped(emulator))
+    assert "whole: " in err
+
+
 def test_any_character_goes_to_a_file(tmp_path: Path) -> None:
     """Half of a pair of surrogates, which a server may send, is kept too."""
     path = tmp_path / "answer"
@@ -280,9 +297,10 @@ def test_a_file_that_is_closed_meanwhile(tmp_path: Path) -> None:
 # stdout.
 
 
-def test_a_reader_that_goes(slow: Emulator) -> None:
+@pytest.mark.parametrize("slower", [2_500], indirect=True)
+def test_a_reader_that_goes(slower: Emulator) -> None:
     """If the reader of stdout goes, the answer ends, without a traceback, and no further round is paid."""
-    process = started(*writing(slow))
+    process = started(*writing(slower))
     assert process.stdout is not None
     process.stdout.read(10)
     process.stdout.close()
@@ -293,7 +311,7 @@ def test_a_reader_that_goes(slow: Emulator) -> None:
     assert "The text could not be written to stdout: Broken pipe." in err
     assert "Traceback" not in err
     assert "whole" not in err
-    assert len(slow.requests) == 1
+    assert len(slower.requests) == 1
 
 
 def test_stdout_that_is_full(emulator: Emulator) -> None:
@@ -356,18 +374,19 @@ def test_the_locale_c() -> None:
 # JSON.
 
 
-def test_json_after_a_signal(slow: Emulator) -> None:
+@pytest.mark.parametrize("slower", [50], indirect=True)
+def test_json_after_a_signal(slower: Emulator) -> None:
     """After SIGTERM the summary has the text that came, and the rounds."""
-    process = started(*writing(slow, "--json"))
-    wait_for(lambda: len(slow.requests) >= 2 and slow.requests[1].completion_tokens > 10)
+    process = started(*writing(slower, "--json"))
+    wait_for(lambda: len(slower.requests) >= 2 and slower.requests[1].completion_tokens > 10)
     process.terminate()
     out, err = process.communicate(timeout=60)
     said = json.loads(out)
 
     assert (process.returncode, said["exit_code"]) == (143, 143), err
-    assert said["rounds"] == 2
+    assert said["rounds"] >= 2
     assert len(said["text"]) > 100
-    assert uncapped(slow).startswith(said["text"])
+    assert uncapped(slower).startswith(said["text"])
 
 
 # Terminals.
@@ -402,7 +421,7 @@ def test_progress(kind: str, slow: Emulator, tmp_path: Path) -> None:
 
     assert process.returncode == 0
     assert (out or path.read_bytes()).decode() == uncapped(slow)
-    assert shown.count("tokens, round") > 3 if kind == "file" else shown.count("tokens, round") == 1
+    assert shown.count("tokens, round") > 1 if kind == "file" else shown.count("tokens, round") == 1
     assert "whole: " in shown
 
 

@@ -51,7 +51,8 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_remove(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Old answers and old files that were set aside go; new ones stay, and so does one that a running call has."""
     old, new, used = left(tmp_path, "old", days=8), left(tmp_path, "new"), left(tmp_path, "used", days=8)
-    aside = left(tmp_path, "aside", days=8).rename(tmp_path / f"aside{journal.BAD}")
+    # It is known by its name, a digest: what is in it is damaged.
+    aside = left(tmp_path, "a" * 64, days=8).rename(tmp_path / f"{'a' * 64}{journal.BAD}")
     with FileLock(used.with_suffix(".lock")):
         assert main(["journal", str(tmp_path), "--remove-older-than", "7", "--json"]) == 0
 
@@ -66,6 +67,21 @@ def test_nothing_to_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "no unfinished answers" in capsys.readouterr().out
     assert main(["journal", str(tmp_path / "gone")]) == 1
     assert "there is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--remove-older-than", "0"]], ids=str)
+def test_a_folder_that_cannot_be_read(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have answers, so it is not said to have none."""
+
+    def refuse(_: object) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+
+    assert main(["journal", str(tmp_path), *more]) == 1
+    assert "Permission denied" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("days", ["-1", "-0.5", "nan", "inf", "1e999", "a week", ""])

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from openai_continue.cli import main
 from openai_continue.testing import Emulator
+from tests.cli.commands import size_of, wait_for
 
 
 @pytest.fixture
@@ -121,11 +121,9 @@ def test_write_keeps_what_came_when_it_is_interrupted(tmp_path: Path) -> None:
             # A shell starts background jobs, perhaps this suite, with SIGINT ignored, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
-        end = time.monotonic() + 20
-        while time.monotonic() < end and not (file.exists() and file.stat().st_size > 200):
-            time.sleep(0.05)
+        wait_for(lambda: size_of(file) > 200)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
         expected = truth(emulator, "Write it.")
 
     written = file.read_bytes().decode()

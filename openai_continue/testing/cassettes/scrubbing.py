@@ -43,20 +43,23 @@ def _any(names: tuple[str, ...]) -> bytes:
 
 # The values of these headers are replaced in bodies too.
 _SECRET_HEADER = re.compile(
-    "^(?!.*rate-?limit).*(key|token|secret|auth(?!enticate)|cookie|passw|credential|organi[sz]ation|project)",
+    "^(?!.*rate-?limit).*(key|token|secret|auth(?!enticate)|jwt|cookie|passw|credential|organi[sz]ation|project)",
     re.IGNORECASE,
 )
+# A form, which is a body, begins with a name.
 _SECRET_OF_QUERY = re.compile(
-    rb"((?:[?&;#]|\\u0026)(?:[\w.-]*(?:%b)|%b)=)[^&;#\s\"\\]+" % (_any(_NAMES), _any(_WORDS)), re.IGNORECASE
+    rb"((?:\A|[?&;#]|\\u0026)(?:[\w.-]*(?:%b)|(?:[\w.-]*[_-])?%b)=)[^&;#\s\"\\]+" % (_any(_NAMES), _any(_WORDS)),
+    re.IGNORECASE,
 )
-# A field of JSON, and one of JSON within a string of JSON, such as the arguments of a tool call.
 _SECRET_FIELDS = tuple(
     re.compile(pattern % _any(_NAMES), re.IGNORECASE)
     for pattern in (
-        rb'(%b"\s*:\s*")(?:[^"\\]|\\.)+',
-        rb'(%b\\"\s*:\s*\\")(?:[^"\\]|\\\\(?:[^"\\]|\\.))+',
-        rb"(%b=)[^&;#\s\"\\]+",
-        rb'(name="[\w.-]*%b"\r?\n\r?\n)[^\r\n]+',
+        # A field of JSON, and one of JSON within a string of JSON (within another ...), such as the arguments of a tool
+        # call: each string puts more backslashes before a quote. A value may be the first one of a list.
+        rb'(%b(\\*)"\s*:\s*(?:\[\s*)?\2")(?:[^"\\]|\2\2\\\\|\2\2\\"|\\+[^"\\])+',
+        # Text, but not code such as api_key=os.environ["KEY"] and api_key=None.
+        rb"(%b=)(?!None\b|null\b|[\w.]*[(\[])[^&;#\s\"'\\(){}\[\],]+",
+        rb'(name="[\w.-]*%b"[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n)[^\r\n]+',
     )
 )
 # Shorter values of secret headers may be words, like "none", and stay in bodies.
