@@ -174,7 +174,7 @@ def journaled(client: Any, options: Any, base: Continuation | None) -> Plan | No
     Such a plan holds for all tries of the first round.
     """
     has_one = base is not None and (base.journal is not None or base.max_seconds is not None)
-    if not has_one and KEY not in (options.extra_json or ()) and KEY not in (options.json_data or ()):
+    if not has_one and KEY not in _mapping(options.extra_json) and KEY not in _mapping(options.json_data):
         # Asked at every request.
         return None
     body = body_of(options)
