@@ -26,7 +26,7 @@ from ..core.jsons import Json
 from ..core.round import Request
 from ..journal import Recorded
 from ..private_files import ForeignError, check_folder, open_own, remove_own, set_aside
-from .replay import body_digest, digest, response_to, usable
+from .replay import body_digest, digest, lasting, response_to, usable
 
 if TYPE_CHECKING:
     from .options import Plan
@@ -52,7 +52,7 @@ class Journal:
         """``account``: what tells it from others, for the digest in the file's name; None: that is not known."""
         self._has_account = account is not None
         self._folder = Path(plan.settings.journal or "")
-        self._path = self._folder / f"{digest([account, plan.own_body])}{journal.SUFFIX}"
+        self._path = self._folder / f"{digest([account, lasting(plan.own_body)])}{journal.SUFFIX}"
         self._model = str(plan.body.get("model"))
         # What is to be done with the file, in order.
         self._noted: deque[Callable[[], None]] = deque()
