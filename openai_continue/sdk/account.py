@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-# The beginnings of headers that say nothing of the account: what the SDK and the HTTP client say of themselves, ids of
-# one request, and traces.
+from ..request_scoped import is_scoped_header, is_scoped_query
+
+# The beginnings of headers that say nothing of the account: what the SDK and the HTTP client say of themselves, and
+# traces.
 _PASSING = (
     "accept",
     "b3",
@@ -18,8 +20,6 @@ _PASSING = (
     "connection",
     "content-",
     "host",
-    "idempotency",
-    "request-id",
     "sentry-trace",
     "traceparent",
     "tracestate",
@@ -27,14 +27,14 @@ _PASSING = (
     "user-agent",
     "x-amzn-trace-id",
     "x-b3-",
-    "x-client-request-id",
     "x-cloud-trace-context",
     "x-correlation-id",
     "x-datadog-",
-    "x-idempotency",
-    "x-request-id",
     "x-stainless-",
 )
+# The beginnings of cookies that a load balancer or a bot filter gives with its responses, another one each time:
+# Cloudflare, AWS, Azure, Google Cloud.
+_BALANCING = ("__cf", "_cfuvid", "awsalb", "arraffinity", "gclb", "gcilb")
 
 
 def account_of(client: Any, request: Any) -> list[Any] | None:
@@ -48,8 +48,19 @@ def account_of(client: Any, request: Any) -> list[Any] | None:
     auth = _credentials(client.custom_auth) or _credentials(client._client.auth)
     if auth is None and (client.custom_auth or client._client.auth):
         return None
-    headers = sorted((name.lower(), value) for name, value in request.headers.multi_items())
-    return [str(request.url), [pair for pair in headers if not pair[0].startswith(_PASSING)], auth]
+    url, headers = request.url, request.headers.copy()
+    for name in filter(is_scoped_query, request.url.params):
+        url = url.copy_remove_param(name)
+    cookies = _lasting(headers.pop("cookie", ""))
+    pairs = sorted((name.lower(), value) for name, value in headers.multi_items())
+    lasting = [pair for pair in pairs if not (pair[0].startswith(_PASSING) or is_scoped_header(pair[0]))]
+    return [str(url), lasting, cookies, auth]
+
+
+def _lasting(cookies: str) -> list[str]:
+    """Return the cookies that stay the same from one try to the next."""
+    pairs = [pair.strip() for pair in cookies.split(";")]
+    return [pair for pair in pairs if pair and not pair.lower().startswith(_BALANCING)]
 
 
 def _credentials(auth: Any) -> list[Any] | None:

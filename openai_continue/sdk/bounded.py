@@ -44,23 +44,35 @@ def slice_compressed(response: Any) -> None:
     """Let the pieces of a compressed response be small, so that none becomes a large one."""
     if "content-encoding" in response.headers:
         # The module's own stream of bytes, which is sync and async.
-        response.stream = stream_class(_Slices, module_of(response).ByteStream)(response.stream)
+        response.stream = stream_class(_Slices, module_of(response).ByteStream)(response)
+
+
+def is_compressed_twice(response: Any) -> bool:
+    """Whether a byte of a response may become a million: no server means that."""
+    return "," in response.headers.get("content-encoding", "")
 
 
 class _Slices:
-    """The stream of a response in small pieces."""
+    """The stream of a response in small pieces. Raise OverlongRoundError if it was compressed twice."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, response: Any) -> None:
+        self._stream = response.stream
+        self._response = response
 
     def __iter__(self) -> Iterator[bytes]:
+        self._check()
         for data in self._stream:
             yield from _sliced(data)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._check()
         async for data in self._stream:
             for piece in _sliced(data):
                 yield piece
+
+    def _check(self) -> None:
+        if is_compressed_twice(self._response):
+            raise OverlongRoundError(self._response.request)
 
     def close(self) -> None:
         """Close the stream."""

@@ -12,6 +12,8 @@ import logging
 from functools import cache
 from typing import Any
 
+from openai._compat import model_copy
+
 from ..core.jsons import Json
 from ..core.round import Request
 from ..core.round_size import most_bytes
@@ -37,6 +39,10 @@ class Call:
         self.rounds = plan.rounds()
         #: The SDK's options of the caller's request.
         self.options = options
+        if plan.headers is not None:
+            # The SDK has put the key of the first round among the headers; it may not hold for the next one.
+            self.options = model_copy(options)
+            self.options.headers = plan.headers
         self.plan = plan
         self._http_request = http_request
         self._reported = 0

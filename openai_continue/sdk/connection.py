@@ -23,6 +23,7 @@ from ..core.round import Request
 from ..switches import disabled
 from .bounded import abounded, bounded
 from .call import Call
+from .error_bodies import with_short_errors, with_short_errors_async
 from .errors import reading_errors, transport_error
 from .redirects import Redirects
 from .response import elapsed, with_content
@@ -106,18 +107,18 @@ async def _asend(call: Call, tries: Tries) -> Any:
 
 def _request(call: Call, options: Any) -> Any:
     """Make the SDK send a further round, which follows no redirect to another host."""
-    redirects = Redirects(call, options)
+    redirects, client = Redirects(call, options), with_short_errors(call)
     while True:
         with redirects:
-            return SyncAPIClient.request(call.client, _response_type(), redirects.options, stream=True)
+            return SyncAPIClient.request(client, _response_type(), redirects.options, stream=True)
 
 
 async def _arequest(call: Call, options: Any) -> Any:
     """Async twin of ``_request``."""
-    redirects = Redirects(call, options)
+    redirects, client = Redirects(call, options), with_short_errors_async(call)
     while True:
         with redirects:
-            return await AsyncAPIClient.request(call.client, _response_type(), redirects.options, stream=True)
+            return await AsyncAPIClient.request(client, _response_type(), redirects.options, stream=True)
 
 
 def _read(call: Call, request: Request, response: Any) -> Any:

@@ -47,6 +47,8 @@ _RAW_RESPONSE = "x-stainless-raw-response"
 _CHAT, _TEXT = "/chat/completions", "/completions"
 # The attribute of an HTTP client that holds what it has learnt of the servers of its models.
 _LEARNED = "_openai_continue_learned"
+# The attributes of a client that hold the function which gives the key of each request. Azure's is the second.
+_KEY_FUNCTIONS = ("_api_key_provider", "_azure_ad_token_provider")
 # Models of which a client remembers something, at most.
 _MOST_MODELS = 256
 
@@ -69,6 +71,8 @@ class Plan:
     day: datetime = field(default_factory=datetime.now, compare=False)
     #: Where its responses are recorded, or None.
     journal: Journal | None = field(default=None, compare=False, repr=False)
+    #: The headers of the caller's own, without the key that the SDK gets from a function; None: there is no such key.
+    headers: Any = field(default=None, compare=False, repr=False)
     #: Whether the SDK checks the document of the answer.
     is_parsed: bool = field(default=False, compare=False)
     #: When the call began, by ``clock.now()``.
@@ -169,12 +173,13 @@ def may_have_template(options: Any, base: Continuation | None) -> bool:
 
 def journaled(client: Any, options: Any, base: Continuation | None) -> Plan | None:
     """
-    Return the plan of a call that is to have a journal or a budget in time, else None.
+    Return the plan of a call that is to have a journal, a budget in time, or a key of its own each round, else None.
 
     Such a plan holds for all tries of the first round.
     """
-    has_one = base is not None and (base.journal is not None or base.max_seconds is not None)
-    if not has_one and KEY not in (options.extra_json or ()) and KEY not in (options.json_data or ()):
+    is_keyed = base is not None and any(getattr(client, name, None) is not None for name in _KEY_FUNCTIONS)
+    has_one = is_keyed or (base is not None and (base.journal is not None or base.max_seconds is not None))
+    if not has_one and KEY not in _mapping(options.extra_json) and KEY not in _mapping(options.json_data):
         # Asked at every request.
         return None
     body = body_of(options)
@@ -182,8 +187,9 @@ def journaled(client: Any, options: Any, base: Continuation | None) -> Plan | No
     if body is None or isinstance(wish, Plan) or not (has_one or isinstance(wish, (Mapping, Continuation))):
         return None
     plan = plan_of(client, options, body, base)
-    has_one = plan is not None and (plan.settings.journal is not None or plan.settings.max_seconds is not None)
-    return plan if has_one else None
+    if plan is None or not (is_keyed or plan.settings.journal is not None or plan.settings.max_seconds is not None):
+        return None
+    return replace(plan, headers=options.headers) if is_keyed else plan
 
 
 def attach(request: Any, plan: Plan) -> None:

@@ -18,6 +18,7 @@ from ..core.jsons import Json, load
 from ..core.round import Failure, Request
 from ..core.rounds import Rounds
 from ..journal import Recorded
+from ..request_scoped import is_scoped_field
 from .reading import Reading
 from .response import module_of, stream_class
 
@@ -37,7 +38,12 @@ def digest(value: object) -> str:
 
 def body_digest(body: Json) -> str:
     """Return the digest of a round's body, without what a server may have refused in the process before."""
-    return digest({name: value for name, value in body.items() if name not in _NEGOTIATED})
+    return digest(lasting({name: value for name, value in body.items() if name not in _NEGOTIATED}))
+
+
+def lasting(body: Json) -> Json:
+    """Return a body without the names of one HTTP request, which the next try of the same request may change."""
+    return {name: value for name, value in body.items() if not is_scoped_field(name)}
 
 
 @dataclass(slots=True)

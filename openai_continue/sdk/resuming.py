@@ -26,7 +26,7 @@ from ..core.jsons import Json
 from ..core.round import Request
 from ..journal import Recorded
 from ..private_files import ForeignError, check_folder, open_own, remove_own, set_aside
-from .replay import body_digest, digest, response_to, usable
+from .replay import body_digest, digest, lasting, response_to, usable
 
 if TYPE_CHECKING:
     from .options import Plan
@@ -52,7 +52,7 @@ class Journal:
         """``account``: what tells it from others, for the digest in the file's name; None: that is not known."""
         self._has_account = account is not None
         self._folder = Path(plan.settings.journal or "")
-        self._path = self._folder / f"{digest([account, plan.own_body])}{journal.SUFFIX}"
+        self._path = self._folder / f"{digest([account, lasting(plan.own_body)])}{journal.SUFFIX}"
         self._model = str(plan.body.get("model"))
         # What is to be done with the file, in order.
         self._noted: deque[Callable[[], None]] = deque()
@@ -157,8 +157,10 @@ class Journal:
 
     def _end_with(self, act: Callable[[], None]) -> None:
         if not self._is_over:
-            self._is_over = self._is_urgent = True
+            self._is_over = True
             self._noted.append(act)
+            # Last: another thread that saves meanwhile clears it, and then does what is noted.
+            self._is_urgent = True
 
     def _note_writing(self, act: Callable[[journal.Writer], None]) -> None:
         self._noted.append(lambda: self._write(act))
@@ -275,9 +277,35 @@ async def asave(journal: Journal | None) -> None:
 
 
 async def in_thread(work: Callable[[], None]) -> None:
-    """Do ``work`` in a thread, to its end: a task that is cancelled must let go of files, too."""
+    """Do ``work`` in a thread, once and to its end: a task that is cancelled must let go of files, too."""
+    once, cancelled = _Once(work), None
     with anyio.CancelScope(shield=True):
-        await to_thread.run_sync(work)
+        while not once.is_done:
+            try:
+                await to_thread.run_sync(once)
+            except anyio.get_cancelled_exc_class() as error:  # noqa: PERF203
+                # asyncio's own cancel() passes the shield, perhaps before the thread has begun.
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+class _Once:
+    """Work that is done once, by the first thread that comes; the others wait for its end."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._working = threading.Lock()
+        #: Whether the work came to its end.
+        self.is_done = False
+
+    def __call__(self) -> None:
+        with self._working:
+            if not self.is_done:
+                try:
+                    self._work()
+                finally:
+                    self.is_done = True
 
 
 def _contents(path: Path) -> journal.Contents:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,25 @@ async def test_streams_of_many_tasks(folder: Path) -> None:
 
     assert texts == truths
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("cancels", [1, 2, 3])
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+async def test_work_of_a_task_that_is_cancelled(steps: int, cancels: int) -> None:
+    """Work with files is done once and to its end, also if its task is cancelled before the thread has begun."""
+    done: list[str] = []
+
+    def work() -> None:
+        done.append("begun")
+        time.sleep(0.02)
+        done.append("ended")
+
+    task = asyncio.create_task(resuming.in_thread(work))
+    for _ in range(cancels):
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert done == ["begun", "ended"]

@@ -318,6 +318,7 @@ TENANTS = {
     "authorization": (having(default_headers={"Authorization": "one"}), having(default_headers={"Authorization": "two"})),
     "header of a gateway": (having(default_headers={"X-Tenant": "one"}), having(default_headers={"X-Tenant": "two"})),
     "cookie": (having(default_headers={"Cookie": "s=one"}), having(default_headers={"Cookie": "s=two"})),
+    "cookie beside one of a load balancer": (having(default_headers={"Cookie": "__cf_bm=1; s=one"}), having(default_headers={"Cookie": "__cf_bm=1; s=two"})),
     "query": (having(default_query={"user": "one"}), having(default_query={"user": "two"})),
     "path": (having(base_url="http://127.0.0.1/one"), having(base_url="http://127.0.0.1/two")),
     "port": (having(base_url="http://127.0.0.1:1"), having(base_url="http://127.0.0.1:2")),
@@ -340,11 +341,27 @@ async def test_tenants(tenants: str, folder: Path) -> None:
     assert (*same.said, resumed(same), later.requests) == (TEXT, "stop", "stop", 2, 2)
 
 
-@pytest.mark.parametrize("name", ["X-Request-Id", "Traceparent", "User-Agent", "Idempotency-Key", "X-Stainless-Lang"])
-async def test_headers_that_differ_each_time(name: str, folder: Path) -> None:
-    """Ids of requests, traces and versions are no other account."""
+#: Fields of a call that are other ones at each try.
+PASSING: dict[str, Callable[[str], dict[str, Any]]] = {
+    **{
+        name: lambda value, name=name: {"extra_headers": {name: value}}
+        for name in (
+            "X-Request-Id", "Traceparent", "User-Agent", "Idempotency-Key", "X-Stainless-Lang", "x-ms-client-request-id",
+            "Helicone-Request-Id", "x-litellm-call-id",
+        )
+    },
+    "cookies of a load balancer": lambda value: {"extra_headers": {"Cookie": f"s=1; __cf_bm={value}; AWSALB={value}"}},
+    "query": lambda value: {"extra_query": {"request_id": value, "user": "one"}},
+    "rid": lambda value: {"extra_body": {"rid": value}},
+    "request_id": lambda value: {"extra_body": {"request_id": value}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PASSING)
+async def test_names_that_differ_each_time(name: str, folder: Path) -> None:
+    """Ids of requests, traces, versions and cookies of a load balancer are no other account, and no other request."""
     for number, lost in enumerate((3, 0)):
-        body = {**ask(), "extra_headers": {name: str(number)}}
+        body = {**ask(), **PASSING[name](str(number))}
         answer = await asked(SYNC, Tiny(lost), "whole", body, keeping(folder, "whole"))
 
     assert (*answer.said, resumed(answer)) == (TEXT, "stop", "stop", 2)

@@ -613,3 +613,43 @@ async def test_half_a_character_at_the_seam(way: Way, streamed: bool, before: st
 
     assert (None, f"{before}🦊 two", "stop", "stop") == (seen.error, *seen.said)
     assert [before.rstrip()] == script.sent_back
+
+
+KEYS = {
+    "of the client": ({}, ["Bearer key-1", "Bearer key-2", "Bearer key-3"]),
+    "of the call": ({"extra_headers": {"Authorization": "Bearer own"}}, ["Bearer own"] * 3),
+}
+
+
+@sync_and_async
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("name", KEYS)
+async def test_key_from_a_function(way: Way, streamed: bool, name: str) -> None:
+    """Each round has a key of its own, as each call has; a key that the caller names for one call holds for all of it."""
+    more, keys = KEYS[name]
+    seen: list[str] = []
+    asked: list[int] = []
+
+    class Server(Script):
+        def handle_request(self, request: Any) -> Any:
+            seen.append(request.headers["authorization"])
+            return super().handle_request(request)
+
+    def key() -> str:
+        asked.append(1)
+        return f"key-{len(asked)}"
+
+    async def later() -> str:
+        return key()
+
+    script = Server(cut("One "), cut("two "), said("three", finish="stop"))
+    http_client = (http.AsyncClient if way.is_async else http.Client)(transport=script)
+    kind: Any = openai.AsyncAzureOpenAI if way.is_async else openai.AzureOpenAI
+    given = {"azure_endpoint": "http://x", "api_version": "2024-10-21", "http_client": http_client}
+    client = kind(azure_ad_token_provider=later if way.is_async else key, **given)
+    openai_continue.patch(DEEPINFRA)
+    answer = await outcome(client, streamed=streamed, **ask(**more))
+    await settled(client.close())
+
+    assert ("One two three", "stop", "stop") == answer.said
+    assert keys == seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tracemalloc
 import zlib
@@ -18,8 +19,11 @@ from openai_continue.sdk.errors import OverlongRoundError
 from tests.support.answers import Answer, outcome
 from tests.support.asking import play
 from tests.support.bodies import ask
+from tests.support.fake_time import FakeTime, fake_time
 from tests.support.script import LOST, Pieces, Script, chunk, cut, said
 from tests.support.ways import DEEPINFRA, Way, http, settled, sync_and_async, two_ways
+
+__all__ = ["fake_time"]
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -77,15 +81,16 @@ STREAMS: dict[str, tuple[bool, Callable[[], Iterable[bytes]]]] = {
 
 
 async def flooded(
-    way: Way, pieces: Iterable[bytes], *, streamed: bool, encoding: str | None, **options: Any
+    way: Way, pieces: Iterable[Any], *, streamed: bool, encoding: str | None, status: int = 200, **options: Any
 ) -> tuple[Answer, Pieces]:
-    """Ask a server whose second round is a flood."""
+    """Ask a server whose second round is a flood. ``status``: that of its response."""
 
     class Server(Script):
         def handle_request(self, request: Any) -> Any:
             response = super().handle_request(request)
-            if encoding is not None and len(self.bodies) == 2:
-                response.headers["content-encoding"] = encoding
+            if len(self.bodies) == 2:
+                response.headers.update({} if encoding is None else {"content-encoding": encoding})
+                response.status_code = status
             return response
 
     script = Server(cut("One "), pieces)
@@ -152,20 +157,77 @@ async def test_error_that_is_raised(way: Way, streamed: bool) -> None:
     assert "One " == seen.error.partial_completion.choices[0].message.content
 
 
+def packed(encoding: str) -> bytes:
+    return gzip.compress(bomb()) if encoding == "gzip, gzip" else bomb(encoding=encoding)
+
+
+ENCODINGS = ["gzip", "deflate", "gzip, gzip"]
+
+
 @two_ways
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
 async def test_memory_of_a_bomb(way: Way, streamed: bool, encoding: str) -> None:
     """A bomb of 100 MiB in one small piece takes no more memory than what a round may have, and what reads it."""
-    packed = bomb(encoding=encoding)
+    pieces = [packed(encoding)]
     tracemalloc.start()
     try:
-        seen, _ = await flooded(way, [packed], streamed=streamed, encoding=encoding)
+        seen, _ = await flooded(way, pieces, streamed=streamed, encoding=encoding)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
     check(seen, "One ")
     assert peak < 3 * LEAST
+
+
+def check_refused(seen: Answer) -> None:
+    assert ("One ", "length", "error") == seen.said
+    assert ("PermissionDeniedError", 403) == (seen.report["error"]["type"], seen.report["error"]["status"])
+
+
+@two_ways
+@pytest.mark.parametrize("encoding", ENCODINGS)
+async def test_memory_of_an_error_that_is_a_bomb(way: Way, streamed: bool, encoding: str) -> None:
+    """The body of an error is read no further than an error is long; its status counts."""
+    pieces = [packed(encoding)]
+    tracemalloc.start()
+    try:
+        seen, body = await flooded(way, pieces, streamed=streamed, encoding=encoding, status=403)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    check_refused(seen)
+    assert peak < 3 * LEAST
+    assert body.closed
+
+
+@two_ways
+async def test_error_without_an_end(way: Way, streamed: bool) -> None:
+    """An error that does not end costs no more than its beginning."""
+    flood = Flood(spaces())
+    seen, body = await flooded(way, flood, streamed=streamed, encoding=None, status=403)
+
+    check_refused(seen)
+    assert flood.taken <= 2 * MIB
+    assert body.closed
+
+
+@two_ways
+async def test_error_that_drips(way: Way, streamed: bool, fake_time: FakeTime) -> None:
+    """An error whose body comes drop by drop is read no longer than the time that is left."""
+
+    def drop() -> bytes:
+        fake_time.now += 1.0
+        return b" "
+
+    settings = replace(DEEPINFRA, max_seconds=10.0)
+    before = fake_time.now
+    seen, body = await flooded(way, repeat(drop), streamed=streamed, encoding=None, status=403, continuation=settings)
+
+    assert ("One ", "length", "max_seconds") == seen.said
+    assert 10.0 == fake_time.now - before
+    assert body.closed
 
 
 @two_ways

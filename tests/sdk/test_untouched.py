@@ -369,6 +369,9 @@ OTHERS: dict[str, Callable[[Any, Any], Any]] = {
         "/my/chat/completions/x", cast_to=object, body={**more, "nested": {"continuation": [1]}}
     ),
     "POST /list": lambda client, _: client.post("/list", cast_to=object, body=[{"continuation": 1}]),
+    "POST /number": lambda client, _: client.post("/number", cast_to=object, body=7),
+    "POST /flag": lambda client, _: client.post("/flag", cast_to=object, body=True),
+    "POST /text": lambda client, _: client.post("/text", cast_to=object, body="continuation"),
 }
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=0"}
 
