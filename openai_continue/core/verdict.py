@@ -182,12 +182,13 @@ def _has_ended(choice: Choice, requests: Requests, learned: Learned) -> bool:
     """
     Whether an answer has ended that a server calls ended.
 
-    A server that takes the prefill for a finished turn may end the next one at once. So a round that brought nothing
-    is an end only if the text may end there, or if the server is known to go on.
+    A server that takes the prefill for a finished turn may end the next one at once. So a round that brought nothing,
+    or whitespace only, is an end only if the text may end there, or if the server is known to go on.
     """
-    brought = choice.added != 0 or choice.stopped is not None or bool(choice.calls) or choice.turn is not None
+    brought = bool(choice.added_text.strip() or choice.stopped or choice.calls or choice.turn)
     judged = learned.continues or choice.joined or choice.is_raw or requests.has_stops or requests.is_text
-    return brought or judged or may_end(choice.answer.text)
+    answer = choice.answer
+    return brought or judged or may_end(answer.text[: len(answer.text) - len(answer.added_text)])
 
 
 def may_end(text: str) -> bool:
