@@ -138,13 +138,15 @@ def _got_on(choice: Choice) -> bool:
 
 def _is_muted(choice: Choice) -> bool:
     """
-    Whether a stop string may have kept the server from showing what the round brought: it showed nothing.
+    Whether a stop string may have kept the server from showing what the round brought: it showed nothing new.
 
     A stream of llama-server leaves out what may be the beginning of a stop string, also where the token limit cuts it.
+    The whitespace that was held back may stand before it.
     """
-    answer = choice.answer
-    showed = choice.current is not answer or answer.untold or answer.dropped > 0 or answer.added > 0
-    return not showed and choice.last_used <= answer.most_hidden > 0
+    answer, held = choice.answer, choice.answer.seam.held
+    again = len(held) if held.isspace() and answer.stopped is None else 0
+    showed = choice.current is not answer or answer.untold or answer.dropped > again or answer.added > 0
+    return not showed and choice.last_used <= answer.most_hidden + again and answer.most_hidden > 0
 
 
 def _fewer(choice: Choice) -> int | None:
