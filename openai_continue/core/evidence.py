@@ -73,7 +73,10 @@ class Evidence:
         came_back = bool(held.strip()) and new.startswith(held)
         is_direct = bool(new) and not came_back and _CLOSES.match(new) is None
         is_open = _OPEN.match(self.before[-1:]) is not None
-        goes_on = came_back or (is_open and bool(new) and not is_direct)
+        if is_open and not ended and new.isspace():
+            return None
+        # Whitespace by itself is no text.
+        goes_on = came_back or (is_open and bool(new.strip()) and not is_direct)
         text = GOES_ON if goes_on else self._copied_or_said(new, is_open=is_open, ended=ended) if is_direct else 0
         if text is None or not (new or ended):
             return None

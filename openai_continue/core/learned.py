@@ -15,7 +15,7 @@ from .evidence import ENOUGH_IF_KNOWN
 _REFUSES_PREFILL = re.compile(
     r"(?:assistant|message|response|answer)s? prefill"
     r"|prefill\w* (?:of |an? |the )?(?:assistant|message|response|answer)"
-    r"|(?:^|[.:;!?\"'] *)prefill(?:ing|s)? (?:is|are) not"
+    r"|(?:^|[.:;!?\"'] *)prefill(?:ing|s)? (?:is|are) not (?:supported|allowed|permitted|accepted|enabled)"
     r"|end(?:s|ing)? with an? (?:user|model|assistant)|expected last role"
     r"|last (?:message|role) (?:must|should|has to)|roles? must alternate"
     r"|assistant messages? (?:(?:is|are) not|as the last)|final assistant message (?:is|are) not|multiturn requests",

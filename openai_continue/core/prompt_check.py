@@ -21,7 +21,7 @@ _CUT, _TAG, _CALL = 6, 12, 40
 _RARE = 50
 # Contexts of fewer tokens are nobody's; such counts are made up.
 _LEAST_CONTEXT = 64
-# A prompt may have so many tokens fewer than a server's own counts say, and by those of gateways this share of them.
+# How many tokens fewer a prompt may have than a server's own counts say, and the share that it has by a gateway's.
 _OWN, _SHARE = 4, 0.9
 # A smaller share of what was sent is the part that was not in the server's cache.
 _CACHED = 4
@@ -139,7 +139,7 @@ def least_tokens(text: str) -> int:
 
 
 def _is_short(choice: Choice, tokens: int, usage: Mapping[str, Any]) -> bool:
-    """Whether the server has not read all of a prompt with so many tokens. Made-up counts are the same each time."""
+    """Whether the server has not read all of a prompt that has ``tokens``. Made-up counts are the same each time."""
     return tokens != choice.counts.prompt and tokens + _cached(usage) in choice.current.seam.short
 
 

@@ -42,7 +42,7 @@ class Returned:
         #: The ids of calls that are new, in order.
         self.ids: list[str | None] = []
         #: Whether a call ended within its arguments and another one followed, or the cut call is not among them, or it
-        #: was written anew with other arguments.
+        #: was written again with other arguments.
         self.is_broken = False
         self._count = len(calls)
         # The call that comes now: by index and id; its name; what it is ("open": the cut one, "new", or None: not known

@@ -70,7 +70,7 @@ class Seam:
     #: Weighs how the round goes on from the text before the seam, or None; and the points that show a restart.
     evidence: Evidence | None = None
     enough: int = ENOUGH
-    #: The tokens of a prompt of which the server has not read all.
+    #: The counts of tokens that show that the server has not read all of the prompt.
     short: range = range(0)
     #: Whether no text may go out before the tokens of the prompt are known, or the round is over.
     waits: bool = False

@@ -138,13 +138,15 @@ def _got_on(choice: Choice) -> bool:
 
 def _is_muted(choice: Choice) -> bool:
     """
-    Whether a stop string may have kept the server from showing what the round brought: it showed nothing.
+    Whether a stop string may have kept the server from showing what the round brought: it showed nothing new.
 
     A stream of llama-server leaves out what may be the beginning of a stop string, also where the token limit cuts it.
+    The whitespace that was held back may stand before it.
     """
-    answer = choice.answer
-    showed = choice.current is not answer or answer.untold or answer.dropped > 0 or answer.added > 0
-    return not showed and choice.last_used <= answer.most_hidden > 0
+    answer, held = choice.answer, choice.answer.seam.held
+    again = len(held) if held.isspace() and answer.stopped is None else 0
+    showed = choice.current is not answer or answer.untold or answer.dropped > again or answer.added > 0
+    return not showed and choice.last_used <= answer.most_hidden + again and answer.most_hidden > 0
 
 
 def _fewer(choice: Choice) -> int | None:
@@ -182,12 +184,13 @@ def _has_ended(choice: Choice, requests: Requests, learned: Learned) -> bool:
     """
     Whether an answer has ended that a server calls ended.
 
-    A server that takes the prefill for a finished turn may end the next one at once. So a round that brought nothing
-    is an end only if the text may end there, or if the server is known to go on.
+    A server that takes the prefill for a finished turn may end the next one at once. So a round that brought nothing,
+    or whitespace only, is an end only if the text may end there, or if the server is known to go on.
     """
-    brought = choice.added != 0 or choice.stopped is not None or bool(choice.calls) or choice.turn is not None
+    brought = bool(choice.added_text.strip() or choice.stopped or choice.calls or choice.turn)
     judged = learned.continues or choice.joined or choice.is_raw or requests.has_stops or requests.is_text
-    return brought or judged or may_end(choice.answer.text)
+    answer = choice.answer
+    return brought or judged or may_end(answer.text[: len(answer.text) - len(answer.added_text)])
 
 
 def may_end(text: str) -> bool:

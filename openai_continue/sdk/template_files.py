@@ -197,7 +197,7 @@ _hub_lock = Lock()
 
 def _downloaded(model: str) -> dict[str, str]:
     """
-    Return the files of a model, each "" if it cannot be had: it is not there, gated, or there is no network.
+    Return the files of a model, each "" if it is not there or gated, or if there is no network.
 
     huggingface_hub goes on trying for half a minute, so it is asked whether the Hub answers at all. If not, its files
     of an earlier time are taken.

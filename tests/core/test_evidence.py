@@ -168,7 +168,10 @@ def test_waits_of_a_stream() -> None:
     assert evidence.weigh("Then the second line follows it", ended=False) is None
     assert evidence.weigh("Then the other", ended=False) == Weight()
     assert evidence.weigh("x", ended=False) == Weight()
-    assert evidence.weigh(" ", ended=False) == Weight(GOES_ON, proves=True)
+    assert evidence.weigh(" x", ended=False) == Weight(GOES_ON, proves=True)
+    # Whitespace by itself shows nothing: a new turn may end with it.
+    assert evidence.weigh(" ", ended=False) is None
+    assert evidence.weigh(" ", ended=True) == Weight()
 
 
 # Through the rounds of a call.
@@ -268,6 +271,14 @@ NOTHING = {
             "```py\nx = f(1)\n",
             "It cost 3",
             "well-",
+        )
+    },
+    **{
+        f"only {white!r} after {text!r}": Case([cut(text), end(white)], *said)
+        for white in ("\n", " ", "\n\n")
+        for text, said in (
+            ("It is about the wha", (f"It is about the wha{white}", "length", "empty")),
+            ("It is about whales.", (f"It is about whales.{white}", "stop", "stop")),
         )
     },
     # The server has gone on before, so its end is the model's.

@@ -53,6 +53,8 @@ def test_refusals(said: str) -> None:
         "Input length exceeds max_prefill_tokens (16384)",
         "chunked prefill is disabled, and the prompt is too long",
         "chunked prefill is not supported",
+        "Error: prefill is not ready",
+        "prefill is not finished",
         "The prefill instance is unavailable",
         "disaggregated prefill is not enabled",
         "prefill batch size exceeded, retry later",

@@ -179,6 +179,16 @@ def test_round_without_stop_strings(last: Said, text: str, drive: Drive) -> None
 
 
 @drives
+def test_round_that_showed_a_blank(drive: Drive) -> None:
+    """A server shows the blank that was held back, and keeps back what may be a stop string after it."""
+    server = Script(cut("one "), cut(" ", usage=usage(11, 3)), end(" of the STOP and more"))
+    answer = drive(server, ask(stop=["STOP"]))
+
+    assert ("one of the ", "stop", "stop") == answer.said
+    assert ["stop" in body for body in server.bodies] == [True, True, False]
+
+
+@drives
 @pytest.mark.parametrize("used", [5, 40])
 def test_round_that_showed_nothing(used: int, drive: Drive) -> None:
     """More tokens than a stop string has were not kept back for it."""
