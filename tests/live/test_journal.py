@@ -189,7 +189,7 @@ def test_killed(number: int, how: str, folder: Path) -> None:
     with Emulator(cap=CAP, token_delay=0.004, chunk_tokens=1, events_per_write=1) as emulator:
         command = [sys.executable, str(CALLER), emulator.base_url, str(folder), prompt, how]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while len(emulator.requests) < number and time.monotonic() < until:
             time.sleep(0.002)
         process.kill()

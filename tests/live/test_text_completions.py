@@ -330,7 +330,7 @@ def check_killed(server: Emulator, how: str, folder: Path, *more: str) -> None:
     with server as emulator:
         command = [sys.executable, str(CALLER), emulator.base_url, str(folder), PROMPT, how, *more]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while len(emulator.requests) < 3 and time.monotonic() < until:
             time.sleep(0.002)
         process.kill()
