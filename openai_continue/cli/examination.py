@@ -193,9 +193,10 @@ class Doctor:
             self.found.claims_cuts = is_cut
 
     def _ask_limits(self) -> None:
-        # The server either refuses so many tokens, naming its context, or ends the answer at the first stop string.
+        # The server either refuses so many tokens, naming its context, or begins an answer. Its beginning is enough:
+        # the whole one may fill the context.
         errors = len(self.found.errors)
-        came = self.endpoint.answers({**self._request([], 1_000_000), "stop": ["e", "\n", " ", "o"]})
+        came = self.endpoint.stream({**self._request([], 1_000_000), "stop": ["e", "\n", " ", "o"]}, most=1)
         error = self.endpoint.error
         for chunk in came:
             # DeepInfra refuses a stream in the stream.

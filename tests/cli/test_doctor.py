@@ -90,6 +90,14 @@ def test_doctor_judges_a_server_whose_tokens_are_characters(habits: dict[str, An
     assert dict.fromkeys(MARKS, judged) == found.marks
 
 
+def test_doctor_reads_only_the_beginning_of_an_answer_without_a_limit() -> None:
+    """A server that takes any number of tokens, and whose model does not stop, is not read to its end."""
+    found = examined(text=DIGITS * 80, context=2_000_000)
+
+    assert found.marks == dict.fromkeys(MARKS, "continues")
+    assert found.completion_tokens < 1000
+
+
 @pytest.mark.parametrize("text", ["OK.", "ab " * 400])
 def test_doctor_does_not_judge_a_text_that_shows_nothing(text: str) -> None:
     """The same short answer, or a text that repeats itself, is a copy, a continuation and a restart alike."""
