@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import openai
 from typing_extensions import Self, Unpack
 
+from ._sdk import hooks
+from ._sdk.activation import settings_in_force
 from .client_options import AsyncClientOptions, AsyncCopyOptions, ClientOptions, CopyOptions
 from .errors import SettingsError
-from .sdk import hooks
-from .sdk.activation import settings_in_force
 from .settings import Continuation
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])

@@ -10,9 +10,9 @@ from typing import Any
 import wrapt
 from openai._base_client import AsyncAPIClient, BaseClient, SyncAPIClient
 
+from ._sdk import hooks
+from ._sdk.activation import settings_in_force
 from .errors import SettingsError
-from .sdk import hooks
-from .sdk.activation import settings_in_force
 from .settings import Continuation
 
 _lock = threading.Lock()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import call_syntaxes, providers
+from ._tables import call_syntaxes, providers
 from .errors import SettingsError
 from .switches import OFF, ON, VARIABLE
 

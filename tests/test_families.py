@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openai_continue.families import is_closed
+from openai_continue._tables.families import is_closed
 
 CLOSED = """
 anthropic/claude-opus-4-7

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from openai_continue import journal
+from openai_continue._sdk import journal_file
 from tests.support.journals import records, sealed
 
 PIECES = [
@@ -26,7 +26,7 @@ State = tuple[str, tuple[tuple[object, ...], ...]]
 
 def written(path: Path) -> bytes:
     """Write a file of a round and another one that broke off; return its bytes."""
-    writer = journal.Writer(path, "model", keep=None)
+    writer = journal_file.Writer(path, "model", keep=None)
     for number in (1, 2):
         writer.begin(number, f"digest {number}", 200, HEADERS)
         for piece in PIECES:
@@ -48,8 +48,8 @@ def put(path: Path, raw: bytes) -> None:
 def state(path: Path) -> State | None:
     """Return what a file says, or None if it is refused."""
     try:
-        contents = journal.read(path)
-    except journal.UnreadableError:
+        contents = journal_file.read(path)
+    except journal_file.UnreadableError:
         return None
     return contents.model, tuple(
         (one.request, one.status, tuple(one.headers.items()), one.data, one.ended, one.tokens)
@@ -163,22 +163,22 @@ def test_going_on_after_a_mark(tmp_path: Path) -> None:
     """A file whose last round is dropped goes on from there."""
     path = tmp_path / "a.answer"
     written(path)
-    writer = journal.Writer(path, "model", keep=journal.read(path).rounds[1].start)
+    writer = journal_file.Writer(path, "model", keep=journal_file.read(path).rounds[1].start)
     writer.begin(2, "another", 200, {})
     writer.add(b"end")
     writer.end(77)
     writer.close()
 
-    rounds = journal.read(path).rounds
+    rounds = journal_file.read(path).rounds
     assert [one.request for one in rounds] == ["digest 1", "another"]
     assert (rounds[1].data, rounds[1].ended, rounds[1].tokens) == (b"end", True, 77)
 
 
 def test_longest_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What would make a file longer than one that is read is not written; all before it is kept."""
-    monkeypatch.setattr(journal, "LIMIT", 2000)
+    monkeypatch.setattr(journal_file, "LIMIT", 2000)
     path = tmp_path / "a.answer"
-    writer = journal.Writer(path, "model", keep=None)
+    writer = journal_file.Writer(path, "model", keep=None)
     writer.begin(1, "digest", 200, {})
     with pytest.raises(OSError, match="too large"):
         for _ in range(100):
@@ -187,10 +187,10 @@ def test_longest_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer.close(drop=True)
 
     assert 1800 < path.stat().st_size <= 2000
-    assert len(journal.read(path).rounds[0].data) >= 1000
+    assert len(journal_file.read(path).rounds[0].data) >= 1000
     path.write_bytes(path.read_bytes() + b"x" * 2000)
-    with pytest.raises(journal.UnreadableError, match="longer than"):
-        journal.read(path)
+    with pytest.raises(journal_file.UnreadableError, match="longer than"):
+        journal_file.read(path)
 
 
 def test_huge_file_is_not_read(tmp_path: Path) -> None:
@@ -200,8 +200,8 @@ def test_huge_file_is_not_read(tmp_path: Path) -> None:
     os.truncate(path, 300 * 1024 * 1024)
     tracemalloc.start()
     try:
-        with pytest.raises(journal.UnreadableError, match="longer than 128 MB"):
-            journal.read(path)
+        with pytest.raises(journal_file.UnreadableError, match="longer than 128 MB"):
+            journal_file.read(path)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -212,7 +212,7 @@ def test_huge_file_is_not_read(tmp_path: Path) -> None:
 def test_memory(tmp_path: Path) -> None:
     """A file of many records is read in little more than twice the memory of its text."""
     path = tmp_path / "a.answer"
-    writer = journal.Writer(path, "model", keep=None)
+    writer = journal_file.Writer(path, "model", keep=None)
     writer.begin(1, "digest", 200, {})
     for _ in range(4000):
         writer.add(b"x" * 1000)
@@ -220,7 +220,7 @@ def test_memory(tmp_path: Path) -> None:
     writer.close()
     tracemalloc.start()
     try:
-        data = journal.read(path).rounds[0].data
+        data = journal_file.read(path).rounds[0].data
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

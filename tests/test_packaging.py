@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import openai_continue
+from openai_continue import testing
+from openai_continue._cli import main
 
 ROOT = Path(openai_continue.__file__).parent
 #: Each folder, and the package's own modules, with what they may import of the package. Imports never point back.
@@ -22,30 +25,13 @@ MAY_IMPORT = {
     "switches": set[str](),
     "startup": {"patching", "switches"},
     "report": set[str](),
-    "families": set[str](),
-    "call_syntaxes": set[str](),
-    "providers": {"errors"},
-    "settings": {"call_syntaxes", "errors", "providers", "switches", "report"},
-    "core": {"core", "call_syntaxes", "families", "errors", "providers", "report", "request_scoped", "settings"},
-    "request_scoped": set[str](),
-    "private_files": set[str](),
-    "journal": {"private_files"},
-    "sdk": {
-        "sdk",
-        "core",
-        "errors",
-        "families",
-        "journal",
-        "private_files",
-        "providers",
-        "report",
-        "request_scoped",
-        "settings",
-        "switches",
-    },
-    "patching": {"sdk", "errors", "settings"},
+    "_tables": {"_tables", "errors"},
+    "settings": {"_tables", "errors", "switches", "report"},
+    "_core": {"_core", "_tables", "errors", "report", "settings"},
+    "_sdk": {"_sdk", "_core", "_tables", "errors", "report", "settings", "switches"},
+    "patching": {"_sdk", "errors", "settings"},
     "client_options": set[str](),
-    "clients": {"client_options", "sdk", "errors", "settings"},
+    "clients": {"client_options", "_sdk", "errors", "settings"},
     "auto": {"patching"},
 }
 IMPURE = {
@@ -64,7 +50,7 @@ IMPURE = {
     "time",
     "wrapt",
 }
-CORE = sorted((ROOT / "core").glob("*.py"))
+CORE = sorted((ROOT / "_core").rglob("*.py"))
 ALL = sorted(ROOT.rglob("*.py"))
 
 
@@ -135,7 +121,7 @@ def test_who_reads_the_environment() -> None:
         if isinstance(node, (ast.Attribute, ast.Name)) and ast.unparse(node) in ("os.environ", "os.getenv", "environ")
     }
 
-    ours = {name for name in readers if name.partition(".")[0] not in ("cli", "testing")}
+    ours = {name for name in readers if name.partition(".")[0] not in ("_cli", "testing")}
     assert {"settings", "switches"} == ours
 
 
@@ -167,6 +153,32 @@ def test_public_names() -> None:
         _ = openai_continue.nothing
     with pytest.raises(ImportError):
         exec("from openai_continue import nothing")
+
+
+def test_what_is_public(capsys: pytest.CaptureFixture[str]) -> None:
+    """Public are these names, those of ``testing``, and the commands; a user's code may rely on nothing else."""
+    assert openai_continue.__all__ == [
+        "AsyncOpenAI",
+        "Continuation",
+        "ErrorReport",
+        "OpenAI",
+        "PromptTokens",
+        "Report",
+        "Round",
+        "SeamReport",
+        "SettingsError",
+        "disabled",
+        "is_patched",
+        "patch",
+        "report_of",
+        "unpatch",
+    ]
+    assert testing.__all__ == ["Emulator", "Fault", "Habits", "Logged"]
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    commands = re.search(r"\{(.*?)\}", capsys.readouterr().out)
+    assert commands is not None
+    assert sorted(commands[1].split(",")) == ["demo", "doctor", "journal", "run", "write"]
 
 
 def test_public_names_are_those_of_type_checkers() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from openai_continue import Continuation, providers
+from openai_continue import Continuation
+from openai_continue._tables import providers
 from openai_continue.errors import SettingsError
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives, streamed, whole

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from openai_continue import Continuation, Round, SeamReport, SettingsError, report_of
-from openai_continue.call_syntaxes import SYNTAXES
+from openai_continue._tables.call_syntaxes import SYNTAXES
 from openai_continue.testing import Emulator, Fault
 from tests.support.bodies import ask
 from tests.support.ways import DEEPINFRA, Way, listed, settled

@@ -12,8 +12,8 @@ import pytest
 
 import openai_continue
 from openai_continue import Continuation, SettingsError, startup, switches
-from openai_continue.sdk import template_files
-from openai_continue.sdk.activation import from_environment
+from openai_continue._sdk import template_files
+from openai_continue._sdk.activation import from_environment
 from openai_continue.testing import Emulator
 from tests.activation.test_startup import python
 

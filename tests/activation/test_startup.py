@@ -311,7 +311,7 @@ def test_when_the_environment_is_ignored(flag: str, wish: str, patched: bool) ->
     assert (f"{patched}\n", "") == (done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("first", ["patching", "auto", "clients", "sdk.hooks"])
+@pytest.mark.parametrize("first", ["patching", "auto", "clients", "_sdk.hooks"])
 def test_when_ours_imports_the_sdk(first: str) -> None:
     """If a module of ours is the first to import the SDK, it is patched when that import is done, and hooked no more."""
     code = f"import sys, openai_continue.{first}\nprint(openai_continue.is_patched(), 'startup' in str(sys.meta_path))"

@@ -1,4 +1,4 @@
-"""Running the command in a process of its own, with the pipes and terminals of a test."""
+"""OpenRound the command in a process of its own, with the pipes and terminals of a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running the doctor against the emulator."""
+"""OpenRound the doctor against the emulator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue.cli import main
+from openai_continue._cli import main
 from openai_continue.testing import Emulator, Habits
 from tests.support.ways import SYNC, http
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from openai_continue.cli import main
+from openai_continue._cli import main
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_missing_extra() -> None:
     """Without the extra ``cli``, the message names the package that is missing and how to install it."""
-    code = "import sys; sys.modules['rich'] = None; from openai_continue.cli import main; main(['demo'])"
+    code = "import sys; sys.modules['rich'] = None; from openai_continue._cli import main; main(['demo'])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
 
     assert "needs rich" in said

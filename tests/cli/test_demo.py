@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openai_continue.cli import main
+from openai_continue._cli import main
 
 
 @pytest.mark.parametrize("ways", [["--stream", "--async"], []], ids=" ".join)

@@ -10,12 +10,12 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue.cli import main
-from openai_continue.cli.call_examination import SAID
-from openai_continue.cli.doctor import matching_row
-from openai_continue.cli.examination import MARKS, MOST_BY_DEFAULT, Doctor
-from openai_continue.cli.findings import Findings
-from openai_continue.cli.signs import Signs, recognized
+from openai_continue._cli import main
+from openai_continue._cli.doctor.call_examination import SAID
+from openai_continue._cli.doctor.command import matching_row
+from openai_continue._cli.doctor.examination import MARKS, MOST_BY_DEFAULT, Doctor
+from openai_continue._cli.doctor.findings import Findings
+from openai_continue._cli.doctor.signs import Signs, recognized
 from openai_continue.testing import Emulator, Habits
 from tests.support.ways import SYNC, http
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from openai_continue.cli.advice import Case
-from openai_continue.cli.examination import COST
-from openai_continue.cli.findings import Findings
-from openai_continue.providers import named
+from openai_continue._cli.doctor.advice import Case
+from openai_continue._cli.doctor.examination import COST
+from openai_continue._cli.doctor.findings import Findings
+from openai_continue._tables.providers import named
 from tests.cli.doctoring import TEMPLATE, Changed, told, use
 
 #: vLLM, as it answers a client that knows nothing of it.

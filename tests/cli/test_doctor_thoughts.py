@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from openai_continue.cli import main
-from openai_continue.cli.template_examination import SAID
-from openai_continue.cli.thought_examination import ON
+from openai_continue._cli import main
+from openai_continue._cli.doctor.template_examination import SAID
+from openai_continue._cli.doctor.thought_examination import ON
 from openai_continue.testing import Emulator, Habits
 from tests.cli.doctoring import TEMPLATE, Changed, told, use
 

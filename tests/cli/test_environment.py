@@ -17,12 +17,12 @@ import wrapt
 from openai._base_client import SyncAPIClient
 
 import openai_continue
-from openai_continue.cli import environment, main
+from openai_continue._cli import environment, main
 
 ROOT = Path(openai_continue.__file__).parent
 #: What Python runs at its start, if the library is installed; a source tree has no such line.
 PTH = (ROOT / "openai_continue.pth").read_text()
-LOOK = "import sys; from openai_continue.cli import main; sys.exit(main(['doctor', '--env', '--json']))"
+LOOK = "import sys; from openai_continue._cli import main; sys.exit(main(['doctor', '--env', '--json']))"
 
 
 def looked(code: str = LOOK, *flags: str, **variables: str) -> tuple[int, dict[str, Any], str]:

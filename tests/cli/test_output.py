@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from openai_continue.cli import main
-from openai_continue.cli.output import Filed, NotWrittenError
+from openai_continue._cli import main
+from openai_continue._cli.output import Filed, NotWrittenError
 from openai_continue.testing import Emulator, Fault
 from tests.cli.commands import ran, read_terminal, size_of, started, uncapped, wait_for, writing
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from openai_continue import providers
-from openai_continue.cli import main
-from openai_continue.cli.resume import Resumption
+from openai_continue._cli import main
+from openai_continue._cli.resume import Resumption
+from openai_continue._tables import providers
 from openai_continue.testing import Emulator, Habits
 from tests.support.bodies import KNOWN
 

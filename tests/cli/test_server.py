@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from openai_continue import SettingsError
-from openai_continue.cli.server import DEEPINFRA, NO_KEY, server_of
+from openai_continue._cli.server import DEEPINFRA, NO_KEY, server_of
 from tests.cli.commands import ran
 
 #: Distinct, so that each is known wherever it turns up.

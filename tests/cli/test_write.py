@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from openai_continue.cli import main
+from openai_continue._cli import main
 from openai_continue.testing import Emulator
 from tests.cli.commands import size_of, wait_for
 

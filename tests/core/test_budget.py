@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from openai_continue import Continuation, report_of
-from openai_continue.core.budget import Bill, cost_of, is_over_cost, seconds_left
-from openai_continue.core.estimate import tokens_of_prompt
-from openai_continue.core.round import Failure
-from openai_continue.core.rounds import Rounds
+from openai_continue._core.budget import Bill, cost_of, is_over_cost, seconds_left
+from openai_continue._core.estimate import tokens_of_prompt
+from openai_continue._core.round import Failure
+from openai_continue._core.rounds import Rounds
 from tests.support.bodies import ask
 from tests.support.driving import rounds_of
 from tests.support.script import Script, cut, end, said, usage

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openai_continue import providers
+from openai_continue._tables import providers
 from openai_continue.testing import Habits
 from tests.support.answers import Answer
 from tests.support.bodies import ask

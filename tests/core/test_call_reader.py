@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from openai_continue.call_syntaxes import CallSyntax
-from openai_continue.core.call_reader import Reader, first_mark
+from openai_continue._core.calls.reader import Reader, first_mark
+from openai_continue._tables.call_syntaxes import CallSyntax
 from tests.support.calls import dumped, each_syntax, read, row, split, tool, written
 
 GIVEN: dict[str, Any] = {"path": "a.txt", "n": 12, "content": "x\ny"}

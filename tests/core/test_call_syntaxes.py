@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from openai_continue import call_syntaxes
-from openai_continue.call_syntaxes import SYNTAXES, CallSyntax
-from openai_continue.core.call_reader import Reader
+from openai_continue._core.calls.reader import Reader
+from openai_continue._tables import call_syntaxes
+from openai_continue._tables.call_syntaxes import SYNTAXES, CallSyntax
 from openai_continue.testing.emulator import calls as emulated
 from openai_continue.testing.emulator import syntaxes as emulated_syntaxes
 from tests.core.test_templates import rendered

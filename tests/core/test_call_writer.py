@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from openai_continue.call_syntaxes import CallSyntax
-from openai_continue.core.call_reader import Reader
-from openai_continue.core.call_writer import Writer, head
+from openai_continue._core.calls.reader import Reader
+from openai_continue._core.calls.writer import Writer, head
+from openai_continue._tables.call_syntaxes import CallSyntax
 from tests.support.calls import dumped, each_syntax, read, row, split, tool, written
 
 ARGUMENTS: dict[str, Any] = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_continue.core.characters import half_character, without_cut_character
+from openai_continue._core.text.characters import half_character, without_cut_character
 
 
 @pytest.mark.parametrize(

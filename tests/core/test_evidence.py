@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openai_continue.core.evidence import CERTAIN, ENOUGH, ENOUGH_IF_KNOWN, GOES_ON, Evidence, Weight
+from openai_continue._core.text.evidence import CERTAIN, ENOUGH, ENOUGH_IF_KNOWN, GOES_ON, Evidence, Weight
 from tests.support.cases import Case, cases, length
 from tests.support.driving import DRIVES, Drive, drives, whole
 from tests.support.script import Script, cut, end, usage

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_continue.core.folding import Folded
+from openai_continue._core.folding import Folded
 
 Json = dict[str, Any]
 HEAD = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from openai_continue import providers
-from openai_continue.core.folding import Folded
+from openai_continue._core.folding import Folded
+from openai_continue._tables import providers
 from tests.support.bodies import ask
 from tests.support.calls import tool
 from tests.support.driving import rounds_of

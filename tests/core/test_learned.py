@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from openai_continue.core.learned import RESTART_MEMORY, Learned
-from openai_continue.core.round import Failure
+from openai_continue._core.learned import RESTART_MEMORY, Learned
+from openai_continue._core.round import Failure
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives, rounds_of
 from tests.support.script import Script, cut, end

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from openai_continue import Continuation, providers
-from openai_continue.core.limit import Limit
+from openai_continue import Continuation
+from openai_continue._core.limit import Limit
+from openai_continue._tables import providers
 from openai_continue.testing import Habits
 from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length

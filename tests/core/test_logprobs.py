@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openai_continue.core.logprobs import add_logprobs, logprobs_of, names_ids
+from openai_continue._core.text.logprobs import add_logprobs, logprobs_of, names_ids
 from openai_continue.testing import Habits
 from tests.support.answers import Answer
 from tests.support.bodies import ask

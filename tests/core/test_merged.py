@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openai_continue import providers
+from openai_continue._tables import providers
 from tests.support.bodies import ask
 from tests.support.driving import DRIVES, Drive, drives, streamed, whole
 from tests.support.engine import Engine

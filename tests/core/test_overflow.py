@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from openai_continue.core import overflow
-from openai_continue.core.overflow import Overflow, TooMany
+from openai_continue._tables import overflow
+from openai_continue._tables.overflow import Overflow, TooMany
 from tests.support.overflows import AT_LEAST, NONE_LEFT, ROOM_LEFT, TOO_LONG
 
 #: What each server says: its context, the tokens of the prompt (">=": at least), and its words. From issues and source.

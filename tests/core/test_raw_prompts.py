@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 
 from openai_continue import Continuation
-from openai_continue.core.call_reader import Reader
-from openai_continue.core.learned import Learned
-from openai_continue.core.round import Failure
-from openai_continue.core.rounds import REFUSED, Rounds
-from openai_continue.core.shown import shows_messages
-from openai_continue.providers import named
-from openai_continue.sdk.chat_template import Template
+from openai_continue._core.calls.reader import Reader
+from openai_continue._core.learned import Learned
+from openai_continue._core.round import Failure
+from openai_continue._core.rounds import REFUSED, Rounds
+from openai_continue._core.shown import shows_messages
+from openai_continue._sdk.chat_template import Template
+from openai_continue._tables.providers import named
 from openai_continue.testing import Habits
 from openai_continue.testing.emulator.chatml import source
 from openai_continue.testing.emulator.tokens import tokenize

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from openai_continue import Continuation, families, providers
-from openai_continue.core.learned import Learned
-from openai_continue.core.reasoning import Inline
-from openai_continue.core.round import Failure
-from openai_continue.core.rounds import Rounds
+from openai_continue import Continuation
+from openai_continue._core.learned import Learned
+from openai_continue._core.round import Failure
+from openai_continue._core.rounds import Rounds
+from openai_continue._core.text.reasoning import Inline
+from openai_continue._tables import families, providers
 from openai_continue.testing import Habits
 from tests.support.answers import Answer
 from tests.support.bodies import ask

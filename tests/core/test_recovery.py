@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from openai_continue.core.round import Decision, Failure, Request
-from openai_continue.core.rounds import Rounds
+from openai_continue._core.round import Decision, Failure, Request
+from openai_continue._core.rounds import Rounds
 from tests.support import driving
 from tests.support.bodies import ask
 from tests.support.overflows import (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openai_continue.core.repetition import LOOP_CHARACTERS, LOOP_REPEATS, is_looping
+from openai_continue._core.text.repetition import LOOP_CHARACTERS, LOOP_REPEATS, is_looping
 from openai_continue.testing.emulator.texts import document
 from tests.support.driving import Drive, drives
 from tests.support.engine import Engine

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openai_continue.core.round_size import most_bytes
+from openai_continue._core.round_size import most_bytes
 
 MIB = 1024 * 1024
 #: The body of the request, the server's cap, and the MiB.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openai_continue.core.round import Failure
+from openai_continue._core.round import Failure
 from openai_continue.testing import Habits
 from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length

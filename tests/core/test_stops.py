@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from openai_continue import providers
-from openai_continue.core.stops import ends_in_half, first_stop, keeps_stops, swallowed
+from openai_continue._core.text.stops import ends_in_half, first_stop, keeps_stops, swallowed
+from openai_continue._tables import providers
 from openai_continue.testing import Habits
 from tests.support.answers import Answer
 from tests.support.bodies import ask

@@ -12,7 +12,7 @@ import pytest
 from jinja2 import ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from openai_continue import families
+from openai_continue._tables import families
 from openai_continue.testing.emulator.tokens import shown, tokenize
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives

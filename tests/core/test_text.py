@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from openai_continue.core.seam import Seam, Stopped
-from openai_continue.core.text import Text
+from openai_continue._core.text.seam import Seam, Stopped
+from openai_continue._core.text.text import Text
 from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, rounds_of

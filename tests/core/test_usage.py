@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from openai_continue import providers
-from openai_continue.core.learned import Learned
-from openai_continue.core.round import Failure
-from openai_continue.core.usage import add_usage, usage_of
+from openai_continue._core.learned import Learned
+from openai_continue._core.round import Failure
+from openai_continue._core.usage import add_usage, usage_of
+from openai_continue._tables import providers
 from tests.support.bodies import ask
 from tests.support.driving import DRIVES, Drive, drives, rounds_of, streamed
 from tests.support.engine import Engine

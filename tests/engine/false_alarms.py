@@ -35,7 +35,8 @@ import install_tokenizers
 from token_seams import MODELS, open_tokenizer
 
 import openai_continue
-from openai_continue import Continuation, families, providers
+from openai_continue import Continuation
+from openai_continue._tables import families, providers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -118,18 +119,18 @@ class Judge:
     """What the library would say of a cut, for the model of one tokenizer."""
 
     def __init__(self, name: str, tokenizer: Any) -> None:
-        from openai_continue.core import prefill
+        from openai_continue._core.codec import chat
 
         model = MODELS[name][0]
         body = {"model": model, "messages": [{"role": "user", "content": "?"}], "stream": True}
         row = providers.named("ollama")
-        self._writer = prefill.Prefill(body, row, trims=families.trims(model), structured=False)
+        self._writer = chat.Prefill(body, row, trims=families.trims(model), structured=False)
         self._body, self._tokenizer = body, tokenizer
 
     def alarms(self, cut: Cut, chosen: random.Random) -> Iterator[tuple[str, str]]:
         """Give the usage and the row of each false alarm."""
-        from openai_continue.core.evidence import ENOUGH_IF_KNOWN
-        from openai_continue.core.seam import Stopped
+        from openai_continue._core.text.evidence import ENOUGH_IF_KNOWN
+        from openai_continue._core.text.seam import Stopped
 
         body, seam = self._writer.write(self._body, cut.before, "", self._writer.hold, first=True)
         sent = body["messages"][-1]["content"]

@@ -14,8 +14,8 @@ import pytest
 import servers
 import sweep
 
-from openai_continue.cli.doctor import matching_row
-from openai_continue.cli.examination import Doctor
+from openai_continue._cli.doctor.command import matching_row
+from openai_continue._cli.doctor.examination import Doctor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import install_tokenizers
 from token_texts import TEXTS
 
-from openai_continue import families, providers
-from openai_continue.core import prefill, seam
+from openai_continue._core.codec import chat
+from openai_continue._core.text import seam
+from openai_continue._tables import families, providers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,7 +97,7 @@ def library(name: str, temperature: float, *, stream: bool) -> Callable[[str], s
         "temperature": temperature,
         "stream": stream,
     }
-    writer = prefill.Prefill(body, providers.named("vllm"), trims=families.trims(model), structured=False)
+    writer = chat.Prefill(body, providers.named("vllm"), trims=families.trims(model), structured=False)
 
     def held(text: str) -> str:
         sent = writer.write(body, text, "", writer.hold, first=False)[0]["messages"][-1]["content"]

@@ -19,11 +19,12 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["openai_continue"]):
-    from openai_continue import Continuation, providers
-    from openai_continue.core.chunks import choices_of
-    from openai_continue.core.jsons import load
-    from openai_continue.core.rounds import Rounds
-    from openai_continue.sdk.sse import EventReader, write_event
+    from openai_continue import Continuation
+    from openai_continue._core.chunks import choices_of
+    from openai_continue._core.json import load
+    from openai_continue._core.rounds import Rounds
+    from openai_continue._sdk.sse import EventReader, write_event
+    from openai_continue._tables import providers
 
 ROUNDS = 4
 TEXTS = ["word", " ", "\n", "\ufffd", "ab", "}", '{"a": 1', "<think>", "</think>\n\n", "日", "a b c d e f g h " * 6]

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from openai_continue import Continuation
-from openai_continue.sdk import call
+from openai_continue._sdk import call
 from openai_continue.testing import Emulator, Habits
 from tests.support.answers import live
 from tests.support.bodies import ask

@@ -16,7 +16,8 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue import Continuation, journal
+from openai_continue import Continuation
+from openai_continue._sdk import journal_file
 from openai_continue.testing import Emulator, Fault, Habits
 from tests.support.answers import Answer, joined, live, outcome
 from tests.support.bodies import ask
@@ -397,7 +398,7 @@ def full(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fsync(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("openai_continue.journal.os.fsync", fsync)
+    monkeypatch.setattr("openai_continue._sdk.journal_file.os.fsync", fsync)
 
 
 def full_later(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,7 +410,7 @@ def full_later(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError(28, "No space left on device")
         sync(descriptor)
 
-    monkeypatch.setattr("openai_continue.journal.os.fsync", fsync)
+    monkeypatch.setattr("openai_continue._sdk.journal_file.os.fsync", fsync)
 
 
 def no_files(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -588,7 +589,7 @@ async def test_first_round_that_is_sent_again(folder: Path) -> None:
 def test_bytes_of_a_round_that_broke_off_stay_with_it(tmp_path: Path) -> None:
     """What was not written yet when the next round begins is written before it."""
     path = tmp_path / "one.answer"
-    writer = journal.Writer(path, "model", keep=0)
+    writer = journal_file.Writer(path, "model", keep=0)
     writer.begin(1, "a", 200, {})
     writer.add(b"half")
     writer.begin(2, "b", 200, {})
@@ -597,5 +598,5 @@ def test_bytes_of_a_round_that_broke_off_stay_with_it(tmp_path: Path) -> None:
     writer.close()
 
     assert [("a", b"half", False), ("b", b"whole", True)] == [
-        (one.request, one.data, one.ended) for one in journal.read(path).rounds
+        (one.request, one.data, one.ended) for one in journal_file.read(path).rounds
     ]

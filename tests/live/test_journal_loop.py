@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
-from openai_continue.sdk import resuming
+from openai_continue._sdk import journal
 from openai_continue.testing import Emulator
 from tests.support.answers import Answer, joined
 from tests.support.bodies import ask
@@ -84,7 +84,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
 @how
 async def test_all_files_are_for_threads(how: str, folder: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opened, locked, read, written, synced, removed: in an answer that breaks off, goes on, and ends, never on the loop."""
-    monkeypatch.setattr(resuming, "_INTERVAL", 0.0)
+    monkeypatch.setattr(journal, "_INTERVAL", 0.0)
     # What is imported and found out once is not watched.
     await asked(OUR_ASYNC, Lossy(Engine(cap=CAP), 3), how, BODY, keeping(folder / "before", how))
     answers = []
@@ -123,7 +123,7 @@ class SlowDisk:
         self.begun, self.may_end = threading.Event(), threading.Event()
         #: Whether somebody has said so each time.
         self.was_let = True
-        monkeypatch.setattr("openai_continue.journal.os.fsync", self._sync)
+        monkeypatch.setattr("openai_continue._sdk.journal_file.os.fsync", self._sync)
 
     def _sync(self, _: int) -> None:
         self.begun.set()
@@ -190,16 +190,16 @@ async def all_threads_done() -> None:
 async def test_cancelled_while_the_lock_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that is taken for a task that is gone is let go of."""
     begun, may_end = threading.Event(), threading.Event()
-    acquire = resuming.Journal._acquire
+    acquire = journal.Journal._acquire
 
-    def slow(self: resuming.Journal) -> bool:
+    def slow(self: journal.Journal) -> bool:
         taken = acquire(self)
         begun.set()
         assert may_end.wait(LATE)
         return taken
 
     with monkeypatch.context() as patch:
-        patch.setattr(resuming.Journal, "_acquire", slow)
+        patch.setattr(journal.Journal, "_acquire", slow)
         task = asyncio.create_task(asked(OUR_ASYNC, Lossy(Engine(cap=CAP)), "whole", BODY, keeping(folder, "whole")))
         while not begun.is_set():
             await asyncio.sleep(0.001)
@@ -286,7 +286,7 @@ async def test_work_of_a_task_that_is_cancelled(steps: int, cancels: int) -> Non
         time.sleep(0.02)
         done.append("ended")
 
-    task = asyncio.create_task(resuming.in_thread(work))
+    task = asyncio.create_task(journal.in_thread(work))
     for _ in range(cancels):
         for _ in range(steps):
             await asyncio.sleep(0)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from openai_continue import private_files
-from openai_continue.sdk.account import account_of
+from openai_continue._sdk import private_files
+from openai_continue._sdk.account import account_of
 from tests.support.bodies import ask
 from tests.support.journals import (
     TEXT,

@@ -15,7 +15,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from openai_continue import Continuation, SettingsError, report_of
-from openai_continue.sdk import template_files
+from openai_continue._sdk import template_files
 from openai_continue.testing import Emulator, Fault, Habits
 from tests.live.test_text_completions import Lossy, check_killed, how, settings_for
 from tests.support.answers import Answer, live, outcome

@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue import providers
+from openai_continue._tables import providers
 from openai_continue.testing import Emulator, Habits
 from tests.support.answers import live
 from tests.support.bodies import ask

@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue.core.reasoning import Inline
+from openai_continue._core.text.reasoning import Inline
 from tests.support.answers import Answer, live
 from tests.support.ways import listed, settled, streamed_or_not
 

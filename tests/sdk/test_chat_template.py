@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from openai_continue import SettingsError
-from openai_continue.sdk import chat_template, template_files
-from openai_continue.sdk.chat_template import Template
-from openai_continue.sdk.template_files import template_of
+from openai_continue._sdk import chat_template, template_files
+from openai_continue._sdk.chat_template import Template
+from openai_continue._sdk.template_files import template_of
 from tests.core.test_templates import MODELS, TEXT, THOUGHTS, begun
 
 TEMPLATES = Path(__file__).parent.parent / "templates"

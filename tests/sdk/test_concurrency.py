@@ -17,7 +17,7 @@ import pytest
 
 import openai_continue
 from openai_continue import disabled
-from openai_continue.sdk import connection
+from openai_continue._sdk import connection
 from openai_continue.testing import Emulator
 from tests.support.answers import joined
 from tests.support.asking import chunks_of, create, text_of

@@ -10,7 +10,7 @@ import pytest
 
 from tests.core.test_choice import BROKEN, CAP, GOOD, TOOL
 from tests.core.test_fields import CHOICE, MESSAGE, PLACES, TOP, Server, folded
-from tests.core.test_structured import FENCED
+from tests.core.test_formats import FENCED
 from tests.support.asking import play, play_plain
 from tests.support.script import DONE, Script, cut, event, said, usage
 from tests.support.ways import DEEPINFRA, Way, two_ways

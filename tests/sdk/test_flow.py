@@ -11,8 +11,8 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue.core.jsons import load
-from openai_continue.sdk.flow import Flow
+from openai_continue._core.json import load
+from openai_continue._sdk.flow import Flow
 from openai_continue.testing.emulator.replies import DONE, event
 from tests.support.bodies import ask
 from tests.support.script import Pieces

@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue.sdk import sse
+from openai_continue._sdk import sse
 from openai_continue.testing import Emulator, Fault
 from tests.support.answers import Answer, outcome
 from tests.support.asking import play, play_plain

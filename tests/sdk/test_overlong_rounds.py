@@ -15,7 +15,7 @@ from typing import Any
 import openai
 import pytest
 
-from openai_continue.sdk.errors import OverlongRoundError
+from openai_continue._sdk.errors import OverlongRoundError
 from tests.support.answers import Answer, outcome
 from tests.support.asking import play
 from tests.support.bodies import ask

@@ -12,7 +12,7 @@ import pytest
 
 import openai_continue
 from openai_continue import Continuation, disabled
-from openai_continue.sdk.options import Plan
+from openai_continue._sdk.options import Plan
 from tests.support.bodies import KNOWN
 from tests.support.script import Script, said
 from tests.support.ways import ASYNC, DEEPINFRA, SYNC, Way, http, settled

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from openai_continue import Continuation
-from openai_continue.sdk import progress
+from openai_continue._sdk import progress
 from openai_continue.testing import Emulator, Fault
 from tests.support.answers import live, outcome
 from tests.support.bodies import ask

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from openai_continue import report_of
-from openai_continue.sdk.errors import RedirectError
+from openai_continue._sdk.errors import RedirectError
 from tests.support.answers import Answer, outcome
 from tests.support.bodies import ask
 from tests.support.script import Script, cut, said

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openai_continue.sdk import sse
+from openai_continue._sdk import sse
 
 ENDS = ["\n", "\r", "\r\n"]
 

@@ -14,7 +14,7 @@ import pytest
 
 import openai_continue
 from openai_continue import Continuation, switches
-from openai_continue.sdk import options
+from openai_continue._sdk import options
 from openai_continue.testing import Emulator
 from tests.support.asking import create
 from tests.support.bodies import ask

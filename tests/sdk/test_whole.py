@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openai_continue.sdk.whole import is_plainly_whole
+from openai_continue._sdk.whole import is_plainly_whole
 
 #: Messages that contain what looks like an end.
 MESSAGES: list[dict[str, Any]] = [

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from openai_continue import call_syntaxes
-from openai_continue.call_syntaxes import SYNTAXES, CallSyntax
-from openai_continue.core.call_reader import Reader
-from openai_continue.core.call_writer import Writer, head
+from openai_continue._core.calls.reader import Reader
+from openai_continue._core.calls.writer import Writer, head
+from openai_continue._tables import call_syntaxes
+from openai_continue._tables.call_syntaxes import SYNTAXES, CallSyntax
 from openai_continue.testing.emulator.tokens import tokenize
 
 Json = dict[str, Any]

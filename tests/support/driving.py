@@ -9,12 +9,12 @@ from typing import Any, Protocol, TypeAlias
 
 import pytest
 
-from openai_continue import providers
-from openai_continue.core.learned import Learned
-from openai_continue.core.prompts import is_text
-from openai_continue.core.rounds import Rounds
-from openai_continue.core.text_rounds import TextRounds
-from openai_continue.sdk.chat_template import Template
+from openai_continue._core.codec.completion_rounds import CompletionRounds
+from openai_continue._core.codec.prompts import is_completion
+from openai_continue._core.learned import Learned
+from openai_continue._core.rounds import Rounds
+from openai_continue._sdk.chat_template import Template
+from openai_continue._tables import providers
 from openai_continue.settings import Continuation
 from tests.support.answers import Answer
 from tests.support.bodies import ask
@@ -45,8 +45,8 @@ def rounds_of(
     """Return the ``Rounds`` of a request. ``chat_template``: what the setting ``template`` names."""
     learned = Learned(restarts_until=float(restarts)) if learned is None else learned
     row = providers.named(provider) if isinstance(provider, str) else provider
-    if is_text(body):
-        return TextRounds(body, row, Continuation(**settings), learned)
+    if is_completion(body):
+        return CompletionRounds(body, row, Continuation(**settings), learned)
     render = None if chat_template is None else partial(chat_template.render, day=DAY)
     settings.update({} if chat_template is None else {"template": "chat_template.jinja"})
     return Rounds(body, row, Continuation(**settings), learned, render=render, is_parsed=is_parsed)

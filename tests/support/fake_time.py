@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from openai_continue.sdk import clock, connection, folded, stream
+from openai_continue._sdk import clock, connection, folded, stream
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from openai_continue import Continuation
-from openai_continue.sdk import resuming
+from openai_continue._sdk import journal
 from openai_continue.testing import Emulator
 from tests.support.answers import Answer, live
 from tests.support.bodies import ask
@@ -30,9 +30,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
     """Return what has been warned of; each thing is said once, in each test."""
-    resuming._warn.cache_clear()
+    journal._warn.cache_clear()
     yield lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    resuming._warn.cache_clear()
+    journal._warn.cache_clear()
 
 
 def keeping(folder: Path, how: str, **settings: Any) -> Continuation:

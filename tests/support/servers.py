@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from openai_continue import Continuation, families
+from openai_continue import Continuation
+from openai_continue._tables import families
 from openai_continue.testing import Habits
 from tests.support.bodies import KNOWN, ask
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openai_continue.core import recovery
+from openai_continue._core import recovery
 
 
 def wait_first(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:

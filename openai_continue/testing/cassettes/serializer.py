@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import yaml
 
-from ...core.jsons import Json, load
+from ..._core.json import Json, load
 
 # The styles of JSON that servers and clients write, by the name of such a body in a cassette.
 _JSON: dict[str, Json] = {

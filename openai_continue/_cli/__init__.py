@@ -1,0 +1,323 @@
+"""The command ``openai-continue``: its arguments. The work of each subcommand is a module of its own."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
+
+from ..errors import SettingsError
+from .output import READER_GONE
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
+
+_INTERRUPTED = 130
+_KEYS = (
+    "The key of DeepInfra's hosts is read from DEEPINFRA_API_KEY, and goes to no other host. The key of any other host "
+    "is read from OPENAI_API_KEY, or from the variable that --api-key-env names."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the command; return its exit code.
+
+    ``arguments``: those of the command line by default. Bad ones end in SystemExit with code 2.
+    """
+    parser = argparse.ArgumentParser(prog="openai-continue", description="Whole answers from the OpenAI Python SDK.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_demo(commands)
+    _add_write(commands)
+    _add_doctor(commands)
+    _add_journal(commands)
+    run = _add_run(commands)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["run"] and given[1:2] not in ([], ["-h"], ["--help"]):
+        # argparse would read the program's own options as ours. What the program does with its pipes is its own.
+        return _run(run, given[1:])
+    if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison] - print() would take stdout instead
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    try:
+        return _answered(parser, given)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        _drop_stdout()
+        return READER_GONE
+    except OSError as error:
+        print(f"openai-continue: {error}", file=sys.stderr)
+        _drop_stdout()
+        return 1
+
+
+def _answered(parser: argparse.ArgumentParser, given: list[str]) -> int:
+    """Run a command; return its exit code. Raise OSError if what it printed cannot be written."""
+    # A name may have characters that the encoding does not have. What takes the place of stdout may not have this.
+    with suppress(AttributeError):
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    try:
+        chosen = parser.parse_args(given)
+        if sys.stdout is None and not (chosen.command == "write" and chosen.output):  # pyright: ignore[reportUnnecessaryComparison]
+            print("openai-continue: stdout is closed", file=sys.stderr)
+            return 1
+        return int(chosen.function(chosen))
+    finally:
+        # Python would do it at its end, where nobody can take an error.
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            sys.stdout.flush()
+
+
+def _drop_stdout() -> None:
+    """Let what could not be written go nowhere, so that Python does not try it once more at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _from_0(text: str) -> float:
+    """Return the number that an argument is."""
+    with suppress(ValueError):
+        number = float(text)
+        if 0 <= number < math.inf:
+            return number
+    msg = f"got {text!r}, accepted is a number from 0"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def _text(value: str) -> str:
+    """Return an argument that is sent to a server."""
+    if _is_text(value):
+        return value
+    msg = "it is no text in the encoding of the terminal"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def _name(value: str) -> str:
+    """Return an argument that names something."""
+    if value.strip():
+        return _text(value)
+    msg = "got an empty name"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def _is_text(value: str) -> bool:
+    """Whether a server can read it. Python reads bytes that are no characters as half a pair of surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _add_demo(commands: Commands) -> None:
+    demo = commands.add_parser("demo", help="run the same SDK code with and without the library")
+    demo.add_argument("--stream", action="store_true", help="stream the answer")
+    demo.add_argument("--async", action="store_true", dest="asynchronous", help="use AsyncOpenAI")
+    demo.add_argument(
+        "--tokens", type=int, default=40_000, help="length of the answer in tokens (default: %(default)s)"
+    )
+    demo.add_argument("--live", action="store_true", help="ask DeepInfra; needs a key in DEEPINFRA_API_KEY")
+    demo.add_argument("--model", help="the model that --live asks")
+    demo.set_defaults(function=partial(_demo, demo))
+
+
+def _add_write(commands: Commands) -> None:
+    write = commands.add_parser(
+        "write",
+        help="write a long answer to stdout or a file",
+        epilog="Tokens, rounds, speed and cost go to stderr. Exit codes: 0 if the answer is whole; 3 if it is cut; 1 "
+        f"if there is none, or if it could not be written; 130 after Ctrl-C; 141 if its reader has gone. {_KEYS}",
+    )
+    write.add_argument("prompt", nargs="?", help="the prompt; - or no prompt reads it from stdin")
+    write.add_argument("-f", "--file", type=Path, help="read the prompt from this file")
+    write.add_argument("-m", "--model", type=_name, required=True)
+    write.add_argument("-s", "--system", type=_text, help="the system prompt")
+    write.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="write to this file, as the text arrives; what is in it is replaced when the first round has ended",
+    )
+    write.add_argument("--resume", type=Path, metavar="FILE", help="continue the answer in this partly written file")
+    _add_server(write)
+    write.add_argument("--provider", help="row of the provider table; needed if the host is in none")
+    write.add_argument("--max-tokens", type=int, help="most output tokens in total; with --resume, of the rest")
+    write.add_argument("--max-seconds", type=float, help="most seconds; what has arrived by then is kept")
+    write.add_argument("--max-cost", type=float, help="most cost, as the server reports it (DeepInfra: USD)")
+    write.add_argument("--temperature", type=_from_0)
+    write.add_argument("--json", action="store_true", dest="as_json", help="print a summary as JSON")
+    write.set_defaults(function=partial(_write, write))
+
+
+def _add_doctor(commands: Commands) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="test how an endpoint continues, and print the settings that fit it",
+        epilog="Exit codes: 0 if answers are continued; 3 if they cannot be; 1 if that is unknown, if there is no "
+        "answer, or no such template; 2 if nobody can be asked and --yes is not given; 130 if you say no. With --env: "
+        f"0 if continuation is on, or patch() would switch it on; 1 if something keeps it from working. {_KEYS}",
+    )
+    doctor.add_argument("-m", "--model", type=_name, help="needed without --env")
+    doctor.add_argument(
+        "--env", action="store_true", help="ask nobody; say what is switched on in this Python, and why it is not"
+    )
+    _add_server(doctor)
+    doctor.add_argument("--stream", action="store_true", help="ask for streams only (default: for whole answers too)")
+    doctor.add_argument(
+        "--template",
+        metavar="PATH|auto",
+        help="ask whether the setting template works, with this chat template, or with the model's own on the Hub",
+    )
+    doctor.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
+    doctor.add_argument(
+        "-y", "--yes", action="store_true", help="spend tokens without asking first; needed where nobody can be asked"
+    )
+    doctor.set_defaults(function=partial(_doctor, doctor))
+
+
+def _add_server(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--base-url", metavar="URL", help="default: OPENAI_BASE_URL, else DeepInfra")
+    command.add_argument("--api-key-env", metavar="NAME", type=_name, help="the variable that holds the key")
+
+
+def _add_journal(commands: Commands) -> None:
+    journal = commands.add_parser("journal", help="list the unfinished answers in a folder, without their content")
+    journal.add_argument("folder", type=Path, metavar="FOLDER")
+    journal.add_argument(
+        "--remove-older-than", type=_from_0, metavar="DAYS", help="remove those that were not written since then"
+    )
+    journal.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
+    journal.set_defaults(function=_journal)
+
+
+def _journal(chosen: argparse.Namespace) -> int:
+    from .journal import run
+
+    return run(chosen.folder, older_than=chosen.remove_older_than, as_json=chosen.as_json)
+
+
+def _add_run(commands: Commands) -> argparse.ArgumentParser:
+    run = commands.add_parser("run", help="run a Python program with continuation switched on")
+    run.add_argument("program", nargs="*", metavar="app.py ARGUMENT… | -m package ARGUMENT…")
+    run.set_defaults(function=partial(_no_program, run))
+    return run
+
+
+def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
+    if arguments == ["-m"]:
+        parser.error("-m: name a package")
+    from .run import run
+
+    return run(arguments)
+
+
+def _no_program(parser: argparse.ArgumentParser, _chosen: argparse.Namespace) -> NoReturn:
+    parser.error("name a program: app.py, or -m package")
+
+
+def _demo(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
+    if chosen.live and not chosen.model:
+        parser.error("--live needs --model, such as --model deepseek-ai/DeepSeek-V3.2")
+    if chosen.tokens < 1:
+        parser.error(f"--tokens: got {chosen.tokens}, accepted is a whole number from 1")
+    try:
+        from . import demo
+        from .server import DEEPINFRA
+    except ImportError as error:
+        return _missing("demo", error)
+    live = demo.LiveServer(DEEPINFRA, chosen.model) if chosen.live else None
+    return demo.run(stream=chosen.stream, asynchronous=chosen.asynchronous, tokens=chosen.tokens, live=live)
+
+
+def _write(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
+    if chosen.prompt is not None and chosen.file is not None:
+        parser.error("give the prompt as an argument or with --file, not both")
+    if chosen.output is not None and chosen.resume is not None:
+        parser.error("--resume FILE writes to that file; leave out -o")
+    if chosen.max_tokens is not None and chosen.max_tokens < 1:
+        parser.error(f"--max-tokens: got {chosen.max_tokens}, accepted is a whole number from 1")
+    try:
+        from .server import server_of
+        from .write import Task, run
+    except ImportError as error:
+        return _missing("write", error)
+    try:
+        if chosen.resume is not None and not chosen.resume.is_file():
+            parser.error(f"--resume: there is no file {chosen.resume}")
+        server = server_of(chosen.base_url, chosen.api_key_env)
+        task = Task(
+            prompt=_prompt(parser, chosen),
+            model=chosen.model,
+            server=server,
+            system=chosen.system,
+            provider=chosen.provider,
+            output=chosen.resume or chosen.output,
+            resume=chosen.resume is not None,
+            max_tokens=chosen.max_tokens,
+            temperature=chosen.temperature,
+            budgets={"max_seconds": chosen.max_seconds, "max_cost": chosen.max_cost},
+            as_json=chosen.as_json,
+        )
+        return run(task)
+    except (OSError, UnicodeDecodeError, SettingsError) as error:
+        print(f"openai-continue write: {error}", file=sys.stderr)
+        return 1
+
+
+def _prompt(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> str:
+    """Return the prompt. One that is empty, or is no text, is an error of the parser."""
+    is_piped = chosen.file is None and chosen.prompt in (None, "-")
+    source = "stdin" if is_piped else "the argument" if chosen.file is None else str(chosen.file)
+    try:
+        prompt = _read_prompt(chosen, is_piped=is_piped)
+    except UnicodeDecodeError as error:
+        parser.error(f"the prompt in {source} is no text in {error.encoding}")
+    if not prompt.strip():
+        parser.error(f"the prompt in {source} is empty; give one as an argument, with --file, or on stdin")
+    if not _is_text(prompt):
+        parser.error(f"the prompt in {source} is no text in the encoding of the terminal")
+    return prompt
+
+
+def _read_prompt(chosen: argparse.Namespace, *, is_piped: bool) -> str:
+    if chosen.file is not None:
+        path: Path = chosen.file
+        return path.read_text(encoding="utf-8")
+    if is_piped:
+        # It may be closed.
+        return sys.stdin.read() if sys.stdin else ""
+    return str(chosen.prompt)
+
+
+def _doctor(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
+    if chosen.env:
+        from .environment import run
+
+        return run(as_json=chosen.as_json)
+    if not chosen.model:
+        parser.error("name the model with --model; or look at this Python with --env")
+    try:
+        from .doctor import command
+        from .server import server_of
+    except ImportError as error:
+        return _missing("doctor", error)
+    try:
+        server = server_of(chosen.base_url, chosen.api_key_env)
+    except SettingsError as error:
+        print(f"openai-continue doctor: {error}", file=sys.stderr)
+        return 1
+    return command.run(
+        server=server,
+        model=chosen.model,
+        as_json=chosen.as_json,
+        yes=chosen.yes,
+        streamed=chosen.stream,
+        template=chosen.template,
+    )
+
+
+def _missing(command: str, error: ImportError) -> int:
+    print(f"openai-continue {command} needs {error.name}: pip install 'openai-continue[cli]'", file=sys.stderr)
+    return 2

@@ -1,0 +1,195 @@
+"""Test how an endpoint continues; print the provider row and the settings that fit it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict, replace
+
+import openai
+from rich.table import Table
+
+from ..._sdk.chat_template import Template
+from ..._sdk.template_files import template_of
+from ..._tables import providers
+from ..._tables.providers import PROVIDERS, Provider, at_address
+from ...errors import SettingsError
+from ...switches import VARIABLE
+from ..console import Console
+from ..server import Server
+from .advice import Case, variable
+from .call_examination import examine_calls
+from .examination import COST, Doctor, mark_of
+from .findings import Findings
+from .template_examination import examine_template, rows_of
+from .thought_examination import cut_thoughts, examine_thoughts
+
+#: The exit code if answers cannot be continued.
+CANNOT_CONTINUE = 3
+#: The exit codes if nobody can be asked whether to spend tokens, and if the user says no.
+NOBODY, DECLINED = 2, 130
+NOT_CONTINUED = " (does not continue; calls are left alone)"
+
+
+def matching_row(found: Findings, host: str, path: str) -> Provider | None:
+    """
+    Return the row of the provider table that fits: the row of the host, else a row with the habits that were found.
+
+    Of rows that mark the message alike, the first one in the table is taken. None if it is unknown whether the server
+    continues.
+    """
+    row = providers.at_address(host, path)
+    if row is not None:
+        return row
+    if not found.good_marks:
+        # Any row that does not continue leaves calls alone.
+        return providers.named(found.server or "openai") if found.cannot_continue else None
+    way = found.good_marks[0]
+    if found.misfiles:
+        # A row that knows of it, if the server takes its marks.
+        for row in PROVIDERS:
+            if row.misfiles and mark_of(row) in found.good_marks:
+                return row
+    fit = [
+        row for row in PROVIDERS if row.continues and (mark_of(row) == way or (way == "nothing" and row.needs_no_marks))
+    ]
+    fit = [row for row in fit if bool(row.echoes) == (found.marks[way] == "echoes")] or fit
+    if found.trims and found.usage_in_streams == "never":
+        fit = [row for row in fit if row.trims] or fit
+    return fit[0]
+
+
+def run(  # noqa: PLR0913 - each is an option of the command
+    *, server: Server, model: str, as_json: bool, yes: bool, streamed: bool = False, template: str | None = None
+) -> int:
+    """
+    Examine an endpoint and print the findings.
+
+    ``streamed``: whether every answer is asked for as a stream. ``template``: the chat template to try, or None.
+    Returns 0 if answers are continued, 3 if they cannot be, 1 if the endpoint gives no answer, if it is unknown whether
+    they can be, or if there is no such template, 2 if nobody can be asked whether to spend tokens, or 130 if the user
+    says no.
+    """
+    console = Console(stderr=as_json)
+    try:
+        read = None if template is None else template_of(template, model)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if template is not None and read is None:
+        print(f"template: the Hugging Face Hub has none for {model}; name a file", file=sys.stderr)
+        return 1
+    console.print(f"This asks {model} at {server.address} for {COST}.", markup=False, soft_wrap=True)
+    if not yes and not _may_ask():
+        print("Nothing was asked: stdin is no terminal, so add --yes to spend these tokens.", file=sys.stderr)
+        return NOBODY
+    if not yes and not _is_wanted():
+        return DECLINED
+    client = openai.OpenAI(base_url=server.base_url, api_key=server.key, max_retries=1)
+    try:
+        doctor = Doctor(client, model, streamed=streamed)
+        found = doctor.examine()
+        case = _examined_further(
+            doctor, Case(found, None, client.base_url.host, False, model, template, streamed), read
+        )
+    except openai.OpenAIError as error:
+        print(server.said(error), file=sys.stderr)
+        return 1
+    finally:
+        client.close()
+    if not found.marks:
+        print(f"The endpoint gave no answer: {', '.join(found.errors)} ({server.address})", file=sys.stderr)
+        return 1
+    row = case.row
+    if as_json:
+        known = {"continues": None if row is None else case.continues, "provider": None if row is None else row.name}
+        print(json.dumps({**asdict(found), **known, "settings": case.settings, "advice": case.advice}))
+    else:
+        _show(console, found, row)
+        _say(console, case)
+    if row is None:
+        return 1
+    return 0 if case.continues else CANNOT_CONTINUE
+
+
+def _may_ask() -> bool:
+    """Whether there is somebody at the terminal."""
+    return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]
+
+
+def _is_wanted() -> bool:
+    """Ask whether to spend tokens. The question goes to stderr, since stdout may be a pipe."""
+    print("Go on? [Y/n] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    # Without a line end, the input has ended.
+    return answer.endswith("\n") and answer.strip().lower() in ("", "y", "yes")
+
+
+def _examined_further(doctor: Doctor, case: Case, template: Template | None) -> Case:
+    """Ask about tool calls, thoughts and the template, as far as the row that fits allows; return what follows."""
+    found, address = doctor.found, doctor.endpoint.client.base_url
+    if not found.marks:
+        return case
+    row, host_known = (
+        matching_row(found, address.host, address.path),
+        at_address(address.host, address.path) is not None,
+    )
+    cut = cut_thoughts(doctor) if found.thinks_apart else None
+    if row is not None and row.continues and not found.cannot_continue:
+        found.tool_calls = examine_calls(doctor, row)
+        if cut is not None:
+            examine_thoughts(doctor, row, cut)
+    rows = rows_of(found, row, host_known=host_known)
+    if template is not None:
+        found.template = "no way"
+        for one in rows:
+            found.template = examine_template(doctor, one, template, cut)
+            row = one if found.template == "continues" else row
+            if found.template in ("continues", "not there"):
+                break
+    return replace(case, row=row, host_known=host_known, has_completions=bool(rows))
+
+
+def _say(console: Console, case: Case) -> None:
+    """Print which row fits, what to do, and the settings."""
+    row, settings = case.row, case.settings
+    lines = [] if row is None else [f"provider row: {row.name}{'' if row.continues else NOT_CONTINUED}"]
+    lines += [f"- {sentence}" for sentence in case.advice]
+    arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    lines.append(f"settings: Continuation({arguments})" if settings else "settings: none needed")
+    if settings:
+        assigned = [f"{VARIABLE}=1", *(shlex.quote(variable(*setting)) for setting in settings.items())]
+        lines.append(f"variables: {' '.join(assigned)}")
+    console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
+
+
+def _show(console: Console, found: Findings, row: Provider | None) -> None:
+    table = Table(show_header=False)
+    for name, judged in found.marks.items():
+        table.add_row(f"trailing assistant message, marked by {name}", judged)
+    unknown = "unknown"
+    yes_no = {True: "yes", False: "no", None: unknown}
+    table.add_row("the same in a stream", found.streamed or unknown)
+    table.add_row("a stream begins with a copy of that message", yes_no[found.echoes_stream])
+    table.add_row("the end of that message is trimmed", yes_no[found.trims])
+    table.add_row("thoughts", found.reasoning)
+    if found.answer_arrives_in is not None:
+        table.add_row("a continued answer arrives in", found.answer_arrives_in)
+    if found.thinks_apart:
+        table.add_row("thoughts that were cut", found.thoughts or "not asked")
+        table.add_row("the answer to thoughts that were cut", found.answer_after_thoughts or "not asked")
+    table.add_row("the chat template at /completions", found.template or "not asked")
+    table.add_row("answers that were cut and do not say so", found.hides_cuts or unknown)
+    table.add_row("answers that have ended say that they were cut", yes_no[found.claims_cuts])
+    cap = f"{row.cap:,} (from the provider table)" if row is not None and row.cap else unknown
+    table.add_row("most output tokens of one answer", cap)
+    by_default = f"about {found.default_tokens}" if found.stops_at_default else "no limit seen"
+    table.add_row("output tokens without max_tokens", by_default)
+    table.add_row("context length", f"{found.context_length:,}" if found.context_length else unknown)
+    table.add_row("usage in streams without stream_options", found.usage_in_streams)
+    table.add_row("the prompt's beginning is cached", yes_no[found.caches_prefix])
+    spent = f"{found.completion_tokens} output tokens" if found.reports_usage else "an unknown number of output tokens"
+    table.add_row("a tool call that was cut", found.tool_calls or "not asked")
+    table.add_row("spent", f"{spent} in {found.requests} requests")
+    console.print(table)

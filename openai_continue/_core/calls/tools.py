@@ -1,0 +1,48 @@
+"""What a request says of its tools, and how its model calls them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from ..._tables.call_syntaxes import CallSyntax
+from ..json import as_object
+from ..schema import conforms
+from .calls import Call, functions_in, is_json
+from .reader import first_mark
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The tools of one request."""
+
+    #: How the model writes calls.
+    syntax: CallSyntax
+    #: The request's list.
+    listed: object
+    #: Whether the caller wants one call only (``parallel_tool_calls``). Servers drop further ones.
+    wants_one: bool = False
+
+    def has(self, name: str) -> bool:
+        """Whether there is a tool of this name."""
+        return any(function.get("name") == name for function in functions_in(self.listed))
+
+    def fits(self, call: Call) -> bool:
+        """Whether the arguments of a call are JSON, and of its tool's schema as far as that can be checked."""
+        if not is_json(call.arguments):
+            return False
+        found = next((each for each in functions_in(self.listed) if each.get("name") == call.name), None)
+        schema = None if found is None else as_object(found.get("parameters"))
+        return schema is None or conforms(json.loads(call.arguments, strict=False), schema) is not False
+
+    def may_open(self, text: str) -> bool:
+        """Whether a text has what opens a call."""
+        mark = first_mark(self.syntax)
+        return text.lstrip().startswith("{") if mark.startswith("{") else mark in text
+
+    def after(self, text: str) -> str:
+        """Return the text before the first call, with what parts the two."""
+        if not text:
+            return ""
+        ends = len(text) - len(text.rstrip("\n"))
+        return text + self.syntax.gap[min(ends, len(self.syntax.gap)) :]

@@ -1,0 +1,421 @@
+"""State of one choice: its answer and its thoughts so far, where new text goes, and what the rounds have used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .calls.calls import Calls
+from .calls.transcript import ENDS_OF_CALLS, CallTranscript
+from .chunks import delta_of, text_of
+from .codec.chat import RESTART_EVIDENCE, Hold
+from .json import Json, as_object
+from .text import reasoning
+from .text.evidence import CERTAIN, Weight
+from .text.logprobs import add_logprobs, logprobs_of, names_ids
+from .text.seam import Seam, Stopped, evidence
+from .text.text import Text
+from .usage import Counts
+from .whole_fields import WholeFields
+
+# Characters of the beginning of a round that show what it begins with, though blanks come first.
+_OPENING = 8
+#: Nothing of such a round is part of the answer.
+NOT_CONTINUED = (
+    Stopped.RESTARTED,
+    Stopped.THOUGHT_ANEW,
+    Stopped.REFUSED,
+    Stopped.WITHOUT_THOUGHTS,
+    Stopped.WRONG_PROMPT,
+    Stopped.SHORT_PROMPT,
+)
+
+
+@dataclass(slots=True, repr=False)
+class Choice:
+    """One choice over all rounds."""
+
+    index: int
+    answer: Text
+    #: How much is held back at the next seam.
+    hold: Hold
+    thoughts: Text | None = None
+    #: Whether the running round continues the thoughts, and not the answer.
+    thinking: bool = False
+    #: Whether a continuation brought text, so that the server is known to continue.
+    joined: bool = False
+    #: The server's ``finish_reason`` of the last round, or ours.
+    finish_reason: str | None = None
+    #: Why this choice must not be continued, or None.
+    barred: str | None = None
+    #: Why this choice has ended, or None while it goes on.
+    stopped_by: str | None = None
+    #: Rounds so far.
+    rounds: int = 0
+    #: Output tokens of the rounds so far, and of the last one.
+    used: int = 0
+    last_used: int = 0
+    #: Chunks of the running round that carried text. A round that broke off is taken to have used as many tokens.
+    chunks: int = 0
+    #: Tokens of the prompt and the answer after the last round, or None if the server reports no usage.
+    context: int | None = None
+    #: Whether the server counted both, so that the next prompt can be compared with them.
+    is_counted: bool = False
+    #: What the usage of the last round shows of the next prompt.
+    counts: Counts = field(default_factory=Counts)
+    #: Most tokens that the next round may ask for, or None for no such limit.
+    room: int | None = None
+    #: Characters of the tail, the end of the text after its last word, that short rounds have written again.
+    confirmed: int = 0
+    #: How often the running round was asked for again with fewer tokens.
+    shrinks: int = 0
+    #: Broken rounds in a row that brought no new text.
+    heals: int = 0
+    #: U+FFFD characters that were dropped at the last seam.
+    cut: int = 0
+    #: Whether the caller's stream has the end of this choice.
+    ended: bool = False
+    #: Whether the server reads tool calls in the prefill and the new text together, so that it knows where they end.
+    reads_calls: bool = False
+    #: Whether the server may file the answer of a continuation as thoughts.
+    misfiles: bool = False
+    #: Whether its thoughts were cut, and the answer was asked for without more of them.
+    answers: bool = False
+    #: Whether the running round asks for it.
+    closes_thoughts: bool = False
+    #: Whether the running round has a raw prompt.
+    is_raw: bool = False
+    #: Whether the server may leave out blanks of what the model has written.
+    loses_blanks: bool = True
+    #: The first characters that the running round has written after it, some more than were held back.
+    raw_opening: str = ""
+    #: Whether the first round was one of another process, so that only its answer is known.
+    is_resumed: bool = False
+    #: The tool calls that came.
+    calls: Calls = field(default_factory=Calls)
+    #: Whether the server called a cut tool call something else than cut.
+    hides_cut: bool = False
+    #: The answer with its tool calls as the model writes it, if a call was cut and can go on; else None.
+    turn: CallTranscript | None = None
+    #: The one before, if the server's reading of the calls has to be judged anew.
+    former_turn: CallTranscript | None = None
+    #: Whether the running round continues it.
+    calling: bool = False
+    #: The other fields of a whole answer.
+    fields: WholeFields = field(default_factory=WholeFields)
+    #: Logprobs of all rounds of a whole answer.
+    logprobs: Json | None = None
+    # Chunks of a continued answer that came as thoughts, until the round shows what they are.
+    _filed_as_thoughts: list[Json] = field(default_factory=list[Json])
+    # Whether the server is known to file the answer of a continuation as thoughts.
+    _files_answers_as_thoughts: bool = False
+    # Whether the running round continues the answer, and brought thoughts.
+    _thought_anew: bool = False
+    # The fields in which the first round brought its thoughts.
+    _thought_fields: tuple[str, ...] = ()
+    #: Characters of the tool calls that the running round began.
+    called: int = 0
+
+    @property
+    def current(self) -> Text:
+        """The text that the running round continues."""
+        if self.calling and self.turn is not None:
+            return self.turn.raw
+        return self.thoughts if self.thinking and self.thoughts is not None else self.answer
+
+    @property
+    def thoughts_text(self) -> str:
+        """The thoughts so far, or "" if there are none in a field of their own."""
+        return "" if self.thoughts is None else self.thoughts.text
+
+    @property
+    def added(self) -> int:
+        """Characters that the running round added."""
+        return sum(text.added for text in self._texts) + self.called
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """Why no more of the running round is taken, or None."""
+        return self.answer.stopped or self.current.stopped
+
+    @property
+    def restart_points(self) -> int:
+        """The points of the evidence that the answer began again. That a model thinks again in each form is certain."""
+        return CERTAIN if self.stopped is Stopped.THOUGHT_ANEW else self.current.weight.points
+
+    @property
+    def added_text(self) -> str:
+        """The text that the running round added."""
+        return "".join(text.added_text for text in self._texts)
+
+    @property
+    def has_begun_calls(self) -> bool:
+        """Whether the running round continues a text, and has begun a tool call after it."""
+        return self.called > 0 and not self.calling
+
+    @property
+    def _texts(self) -> tuple[Text, ...]:
+        """The texts that the running round may add to."""
+        if self.calling and self.turn is not None:
+            return (self.turn.raw,)
+        return (self.answer,) if self.thoughts is None else (self.answer, self.thoughts)
+
+    # The running round.
+
+    def start_round(self, seam: Seam, *, thinking: bool, document: str | None) -> None:
+        """
+        Begin a continuation.
+
+        ``thinking``: whether it continues the thoughts. ``document``: the JSON document so far, if the answer is one.
+        """
+        self.thinking, self._thought_anew, self.calling = thinking, False, self.turn is not None
+        self.called, self.raw_opening = 0, ""
+        if self.turn is not None:
+            self.turn.start_round(seam)
+            return
+        if self.thoughts is not None:
+            self.thoughts.start_round(seam if thinking else Seam())
+        self.answer.start_round(Seam() if thinking else seam, document=document)
+
+    def take(self, chunk: Json, *, later: bool) -> list[Json]:
+        """
+        Take a chunk of this choice; return the chunks that may go out now.
+
+        ``later``: whether the chunk is of a later round. Audio, a refusal, or logprobs without text bar further rounds.
+        """
+        delta = delta_of(chunk)
+        content = delta.get("content")
+        if any(delta.get(name) for name in ("audio", "refusal")) or names_ids(chunk["choices"][0].get("logprobs")):
+            self.barred = "unsupported"
+        if later and self.calling and self.turn is not None:
+            return self._take_calls(self.turn, chunk)
+        called = self.calls.take(delta)
+        if called:
+            self._thought_anew, self.called = False, self.called + called
+        if content is not None and not isinstance(content, str):
+            self.barred = "unsupported"
+        if later and not self.thinking and delta.get(reasoning.DETAILS):
+            delta = {name: value for name, value in delta.items() if name != reasoning.DETAILS}
+            chunk = {**chunk, "choices": [{**chunk["choices"][0], "delta": delta}]}
+        thought = reasoning.field_of(delta)
+        if content or thought:
+            self.chunks += 1
+        if thought is not None:
+            return self._take_thoughts(chunk, thought, later=later)
+        if content:
+            self._thought_anew = False
+            before = [] if self.thoughts is None else self.thoughts.end_round(goes_on=False)
+            return before + self._drop_new_thoughts() + self.answer.take(chunk)
+        if self._filed_as_thoughts:
+            self._filed_as_thoughts.append(chunk)
+            return []
+        return self.answer.take(chunk)
+
+    def _take_calls(self, turn: CallTranscript, chunk: Json) -> list[Json]:
+        """Take a chunk of a round that continues the tool calls."""
+        delta = delta_of(chunk)
+        if delta.get("content") or delta.get("tool_calls"):
+            self.chunks += 1
+            self._thought_anew = False
+            return turn.take(chunk)
+        thought = reasoning.field_of(delta)
+        if thought is None:
+            return []
+        if self.misfiles and self.thoughts is not None:
+            return turn.take({**chunk, "choices": [{**chunk["choices"][0], "delta": {"content": delta[thought]}}]})
+        self._thought_anew = True
+        return []
+
+    def take_item(self, item: Json, *, later: bool, sent: Sequence[Any] | None = None) -> None:
+        """
+        Take the choice of a whole answer, as a stream of one chunk.
+
+        ``sent``: the ids of the tokens of this choice in the prompt of a later round, if the server tells them.
+        """
+        message = as_object(item.get("message")) or {}
+        chunk = {"choices": [{**item, "delta": message}]}
+        text = text_of(chunk)
+        if item.get("logprobs") is not None and text:
+            # Without the tokens of a cut character, whose bytes are in no text.
+            chunk["choices"][0]["logprobs"] = logprobs_of(item["logprobs"], text, 0, len(text))
+        self.collect(self.take(chunk, later=later))
+        if later and not self.thinking:
+            message = reasoning.without_thoughts(message)
+        self.fields.take(item, message, sent)
+
+    def take_raw(self, text: str) -> None:
+        """Note how the running round begins, which has a raw prompt."""
+        size = len(self.current.seam.held) + _OPENING
+        if len(self.raw_opening) < size:
+            self.raw_opening = (self.raw_opening + text)[:size]
+
+    def collect(self, chunks: list[Json]) -> None:
+        """Add the logprobs of chunks that are out, for the merged whole answer."""
+        if chunks and self.answer.replaced is not None:
+            old, self.answer.replaced = self.answer.replaced, None
+            self.logprobs = as_object(logprobs_of(self.logprobs, old, 0, len(old) - len(self.answer.seam.held)))
+        for chunk in chunks:
+            self.logprobs = add_logprobs(self.logprobs, as_object(chunk["choices"][0].get("logprobs")))
+
+    def _take_thoughts(self, chunk: Json, name: str, *, later: bool) -> list[Json]:
+        """Take a chunk whose field ``name`` holds thoughts, or an answer that the server files there."""
+        if later and not self.thinking:
+            # A server that files answers as thoughts would have filed the first round there.
+            files = self.misfiles and (self.thoughts is not None or self.is_resumed)
+            is_clear = not self.closes_thoughts or self.answer.seam.with_thoughts
+            files = files and is_clear and not self.is_raw
+            return self._take_text_filed_as_thoughts(chunk, name) if files else self._take_new_thoughts(chunk)
+        item, delta = chunk["choices"][0], delta_of(chunk)
+        rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}
+        if self.thoughts is None:
+            self.thoughts = Text(name)
+        self._thought_fields = self._thought_fields or reasoning.fields_of(delta)
+        thoughts = dict.fromkeys(self._thought_fields if later else reasoning.fields_of(delta), delta[name])
+        if not delta.get("content"):
+            if later:
+                chunk = {**chunk, "choices": [{**item, "delta": {**rest, **thoughts}}]}
+            return self.thoughts.take(chunk)
+        # A whole message, or the chunk in which the answer begins.
+        only_thoughts = {**item, "delta": thoughts, "logprobs": None}
+        out = self.thoughts.take({**chunk, "choices": [only_thoughts]}) + self.thoughts.end_round(goes_on=False)
+        if self.thoughts.stopped is not None:
+            return out
+        return out + self.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
+
+    def _take_new_thoughts(self, chunk: Json) -> list[Json]:
+        """Drop the thoughts of a round that continues the answer: an echo, or the model thinks again."""
+        item, delta = chunk["choices"][0], delta_of(chunk)
+        self.answer.note_new_thoughts()
+        self._thought_anew = not any(delta.get(name) for name in ("content", "tool_calls", "function_call"))
+        if self._thought_anew:
+            return []
+        return self.answer.take({**chunk, "choices": [{**item, "delta": reasoning.without_thoughts(delta)}]})
+
+    def _take_text_filed_as_thoughts(self, chunk: Json, name: str) -> list[Json]:
+        """
+        Take a chunk of thoughts in a round that continues the answer.
+
+        vLLM's deepseek_r1 parser takes all text before a ``</think>`` for thoughts, though the block was closed before
+        the cut. If the answer comes too, the thoughts are an echo of the prefill, or new ones.
+        """
+        item, delta = chunk["choices"][0], delta_of(chunk)
+        rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}
+        if delta.get("content"):
+            return self._drop_new_thoughts() + self.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
+        chunk = {**chunk, "choices": [{**item, "delta": {**rest, "content": delta[name]}}]}
+        if self._files_answers_as_thoughts:
+            return self.answer.take(chunk)
+        self._filed_as_thoughts.append(chunk)
+        return []
+
+    def _drop_new_thoughts(self) -> list[Json]:
+        """Drop what came as thoughts: the answer goes on elsewhere, so they are no part of it."""
+        chunks, self._filed_as_thoughts = self._filed_as_thoughts, []
+        return [out for chunk in chunks if not text_of(chunk) for out in self.answer.take(chunk)]
+
+    def _take_filed(self) -> list[Json]:
+        """Take what came as thoughts for the answer, at the end of a round that brought no other answer."""
+        chunks, self._filed_as_thoughts = self._filed_as_thoughts, []
+        if not chunks:
+            return []
+        text = "".join(map(text_of, chunks))
+        known = evidence(self.thoughts_text, RESTART_EVIDENCE)
+        if known and text.lstrip().startswith(known):
+            self.answer.stopped, self.answer.weight = Stopped.RESTARTED, Weight(CERTAIN)
+            return []
+        self._files_answers_as_thoughts = True
+        return [out for chunk in chunks for out in self.answer.take(chunk)]
+
+    # The end of a round.
+
+    def settle(self) -> list[Json]:
+        """Settle the seam at the end of a round; a stop string or document that ended in it ends this choice."""
+        if self.calling and self.turn is not None:
+            out = self.turn.settle(natural=self.finish_reason in ENDS_OF_CALLS)
+        else:
+            thoughts = [] if self.thoughts is None else self.thoughts.settle()
+            out = thoughts + self._take_filed() + self.answer.settle(by_itself=self.finish_reason == "stop")
+        if self._thought_anew and not self.added and self.current.stopped is None:
+            self.current.refuse_round(Stopped.THOUGHT_ANEW)
+        stopped = self.stopped
+        is_part = stopped not in NOT_CONTINUED
+        self.fields.settle(self.current, cut=self.cut, is_part=is_part, calling=self.calling)
+        if (self.answer.document_ended and not self.calling) or stopped is Stopped.STOP_STRING:
+            self.finish_reason = "stop"
+        elif stopped is not None:
+            self.finish_reason = "length"
+        return out
+
+    def find_cut_call(self, *, used_up: bool) -> None:
+        """
+        End a round in "length" if it is a tool call that was cut and is called something else.
+
+        ``used_up``: whether the round used all tokens that it could. Some servers then close half arguments.
+        """
+        if self.calling and self.turn is not None:
+            self._end_calls(self.turn, used_up=used_up)
+        elif self.stopped is not None or not self.calls.show_cuts:
+            return
+        elif self.finish_reason in ENDS_OF_CALLS and (used_up or self.calls.are_broken):
+            self.finish_reason, self.hides_cut = "length", True
+
+    def _end_calls(self, turn: CallTranscript, *, used_up: bool) -> None:
+        """Take the end of a round that continues the tool calls."""
+        if self.current.stopped not in (None, Stopped.REFUSED):
+            turn.fail()
+            self.finish_reason = "length"
+            return
+        self.finish_reason = turn.judged(self.finish_reason, used_up=used_up, trusted=self.reads_calls)
+        if self.finish_reason == "closed":
+            # The text that is sent begins anew with the arguments.
+            self.turn, self.former_turn = None, turn
+            self.finish_reason, self.hides_cut = "length", True
+
+    def book_round(self, used: int, context: int | None, *, finished: bool, counted: bool = False) -> None:
+        """
+        Count a round.
+
+        ``used``: its output tokens for this choice. ``context``: tokens of prompt and answer after it, if known.
+        ``finished``: whether it ended by a ``finish_reason``. ``counted``: whether the server counted its tokens.
+        """
+        self.rounds += 1
+        self.used, self.last_used = self.used + used, used
+        self.context, self.is_counted, self.counts = context, counted, Counts()
+        self.room, self.shrinks, self.chunks = None, 0, 0
+        if finished:
+            self.heals = 0
+
+    def book_break(self) -> None:
+        """Take a round that broke off for one that was cut."""
+        self.finish_reason = "length"
+        self.heals = 1 if self.added > 0 else self.heals + 1
+
+    def shrink(self, room: int) -> None:
+        """Ask for the running round again, for ``room`` tokens at most."""
+        self.room, self.shrinks = room, self.shrinks + 1
+
+    def end_texts(self, *, goes_on: bool) -> list[Json]:
+        """End the round for answer and thoughts; return the chunks that may go out now."""
+        if self.calling and self.turn is not None:
+            return self.turn.end_round(goes_on=goes_on)
+        thoughts = [] if self.thoughts is None else self.thoughts.end_round(goes_on=goes_on)
+        return thoughts + self.answer.end_round(goes_on=goes_on)
+
+    def flush(self) -> list[Json]:
+        """End the last round; return all chunks that were held back."""
+        return self._take_filed() + self.end_texts(goes_on=False)
+
+    def drop_cut_character(self) -> None:
+        """Drop what the token limit left of a character at the end of answer and thoughts, and see what is left."""
+        texts = self._texts if self.finish_reason == "length" else ()
+        self.cut = sum(text.drop_cut_character() for text in texts)
+        if self.added > 0:
+            self.confirmed = 0
+        elif not self.current.ends_in_blank:
+            self.confirmed += self.current.confirmed
+
+    def end(self, stopped_by: str) -> list[Json]:
+        """End this choice with what has arrived, as "length"; return all chunks that were held back."""
+        self.finish_reason, self.stopped_by = "length", stopped_by
+        return self.flush()

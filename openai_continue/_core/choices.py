@@ -1,0 +1,66 @@
+"""The choices of an answer, by index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .._tables.providers import Provider
+from .choice import Choice
+from .codec.chat import Hold
+from .codec.prompts import choices_per_prompt, is_completion, prompts_of
+from .text.stops import keeps_stops, stop_strings
+from .text.text import Text
+
+
+class Choices:
+    """The choices of an answer, by index."""
+
+    def __init__(self, body: Mapping[str, Any], hold: Hold, provider: Provider, *, resumed: bool = False) -> None:
+        self._by_index: dict[int, Choice] = {}
+        self._hold = hold
+        self._provider = provider
+        self._resumed = resumed
+        self._is_text = is_completion(body)
+        self._stops = stop_strings(body)
+        self._keeps_stops = keeps_stops(body, provider.stop_fields)
+        #: How many choices the caller asks for.
+        self.wanted = choices_wanted(body)
+
+    def at(self, index: int) -> Choice:
+        """Return the choice with this index; a new one if the server has just begun it."""
+        choice = self._by_index.get(index)
+        if choice is None:
+            answer = Text("content", stops=self._stops, keeps_stops=self._keeps_stops)
+            choice = self._by_index[index] = Choice(
+                index,
+                answer,
+                self._hold,
+                misfiles=self._provider.misfiles,
+                reads_calls=self._provider.reads_calls,
+                is_resumed=self._resumed,
+                # A prompt is all that a text completion is made of, so any server goes on from it.
+                joined=self._is_text,
+            )
+        return choice
+
+    def get(self, index: int) -> Choice | None:
+        """Return the choice with this index, or None if it has not begun."""
+        return self._by_index.get(index)
+
+    def __iter__(self) -> Iterator[Choice]:
+        return iter(self._by_index.values())
+
+    def __len__(self) -> int:
+        return len(self._by_index)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all choices that the caller asks for have ended."""
+        return len(self) >= self.wanted and all(choice.finish_reason for choice in self)
+
+
+def choices_wanted(body: Mapping[str, Any]) -> int:
+    """Return how many choices a request asks for."""
+    each = choices_per_prompt(body)
+    return each * len(prompts_of(body)) if is_completion(body) else each

@@ -1,0 +1,419 @@
+"""The bodies of the requests: the caller's own for the first round, and one for each later round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias, cast
+
+from ..._tables import call_syntaxes, families
+from ..._tables.call_syntaxes import CallSyntax
+from ..._tables.providers import Provider
+from ..._tables.request_scoped import is_scoped_field
+from ...settings import Continuation
+from ..calls.calls import is_forced
+from ..calls.tools import Tools
+from ..calls.transcript import CallTranscript
+from ..choice import Choice
+from ..choices import Choices
+from ..json import Json, as_object
+from ..learned import Learned
+from ..limit import Limit
+from ..shown import shows_messages
+from ..text.document import goes_on
+from ..text.evidence import ENOUGH, ENOUGH_IF_KNOWN
+from ..text.formats import Format, without_format
+from ..text.prompt_check import short_prompts
+from ..text.seam import Seam
+from .chat import Hold, Prefill
+from .ids_prompt import IdsPrompt
+from .prompts import Start, choices_per_prompt, has_ids, is_completion, prompts_of
+from .raw import RawPrompt, Rendered
+from .raw_reader import RawReader, ends_in_tag
+
+# vLLM: the template has changed the message that was sent back, so the block before it is to blame and not the mark.
+_TEMPLATE_CHANGES = "does not appear in the chat"
+
+
+# How servers name the request for usage in a stream; the last one is FastAPI's for a field that it does not know.
+_USAGE_NAMES = ("stream_options", "include_usage", "Extra inputs")
+
+
+#: Returns what the chat template makes of a body, or None if it cannot be said.
+Render: TypeAlias = Callable[[Mapping[str, Any]], "Rendered | None"]
+
+
+class Requests:
+    """
+    Writes the bodies of one call. The caller's body is never changed.
+
+    ``render``: the chat template, if later rounds go to ``/completions``. ``is_parsed``: whether the SDK checks the
+    document of the answer.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917
+        self,
+        body: Mapping[str, Any],
+        provider: Provider,
+        settings: Continuation,
+        learned: Learned | None = None,
+        limit: Limit | None = None,
+        render: Render | None = None,
+        *,
+        is_parsed: bool = False,
+    ) -> None:
+        provider = provider.for_completions if is_completion(body) else provider
+        #: Whether the ids of all tokens are asked for, and whether the caller does so too.
+        self.asks_ids, self.wants_ids = asks_ids(body, provider), bool(body.get("return_token_ids"))
+        #: Whether a whole answer is made of streamed rounds.
+        self.folds = (settings.stream_rounds or self.asks_ids) and not body.get("stream")
+        body = {**body, "stream": True} if self.folds else body
+        self._body = dict(body)
+        self._learned = Learned() if learned is None else learned
+        self._streamed = bool(body.get("stream"))
+        #: The token limit of the call.
+        self.limit = limit or Limit.of(body, provider, settings, taken=self._learned.most(streamed=self._streamed))
+        #: The format that the request asks for, or None for plain text.
+        self.format = Format.of(body)
+        trims = provider.trims if settings.trims is None else settings.trims
+        trims = families.trims(body.get("model")) if trims is None else trims
+        #: The author of the last message of every later round of a chat.
+        self.prefill = Prefill(
+            body, provider, trims=trims, structured=self.format is not None, closes=self._learned.closes_block
+        )
+        if self._learned.refuses_thoughts:
+            self.prefill.leave_out_thoughts()
+        #: Whether the request offers tools, and whether the model must call one.
+        self.offers_tools = bool(body.get("tools"))
+        self.forces_call = self.offers_tools and is_forced(body)
+        # The authors of the prompts, one for each; of a chat, if there is a template, one at its first use.
+        self._texts: list[Start] = prompts_of(body) if is_completion(body) else []
+        self._authors: dict[int, Prefill] = {}
+        self._render = render if provider.continues_completions else None
+        self._raw: RawPrompt | None = None
+        #: Why raw prompts cannot be used, if this call has found that out; else None.
+        self.gave_up_raw: str | None = None
+        self._on_cut = settings.on_reasoning_cut
+        # How the model writes tool calls, if those that were cut are continued; else None.
+        self._calls = _call_syntax(body, provider, settings, is_raw=self._render is not None)
+        self._call_fields: Json = {} if self._calls is None else dict(provider.call_fields)
+        if self._calls is not None and not provider.reads_calls:
+            self._call_fields["tool_choice"] = self._calls.choice
+        self._trusted = self._calls is not None and self._calls.name in provider.call_syntaxes
+        asked = (as_object(body.get("stream_options")) or {}).get("include_usage")
+        #: Whether the caller may expect usage in a stream.
+        self.expects_usage = provider.streams_usage or bool(asked)
+        #: Whether usage is asked for though the caller did not ask: to count a total, or to see whether the chat
+        #: template is the server's.
+        may_ask = self._streamed and not self._learned.refuses_usage_options
+        compares = settings.template is not None and provider.continues_completions and not is_completion(body)
+        counts = not self.expects_usage and (self.limit.total is not None or compares)
+        self.asks_usage = may_ask and (self.folds or counts)
+        # Whether the usage of the first continuation of a stream is asked for, to see whether it is one.
+        self._checks_prompt = may_ask and not provider.streams_usage
+        self._optional_marks = {} if self._learned.refuses_marks else dict(provider.optional_marks)
+        self._usage_options = provider.usage_options
+        #: The model that the first round names, or None.
+        self.served_by: str | None = None
+        self._provider = provider
+        # Whether the server applies the format to the whole answer, so that it stays in later rounds.
+        others = {name: body[name] for name in body if name not in provider.keeps_format}
+        self._keeps_format = self.format is not None and Format.of(others) is None
+        self._is_parsed = is_parsed
+
+    def choices(self) -> Choices:
+        """Return the choices of an answer to these requests, before any has begun."""
+        return Choices(self._body, self.prefill.hold, self._provider, resumed=self._learned.resumed)
+
+    def author(self, choice: Choice) -> Prefill:
+        """Return the author of the later rounds of this choice."""
+        if self._texts:
+            return self._author_of_text(choice.index)
+        if self._render is not None and self._raw is None:
+            rendered = None if self.offers_tools and self._calls is None else self._render(self._body)
+            if rendered is not None and not shows_messages(rendered.prompt, self._body):
+                self.gave_up_raw, rendered = "the template does not show all messages of the request", None
+            self._raw = None if rendered is None else RawPrompt.of_chat(self._body, self._provider, rendered)
+            self._render = self._render if self._raw is not None else None
+        gave_up = self.gave_up_raw or self._learned.refuses_raw
+        return self.prefill if self._raw is None or gave_up else self._raw
+
+    def _author_of_text(self, index: int) -> Prefill:
+        """Return the author of a text completion; of ids each choice has its own."""
+        place = min(index // choices_per_prompt(self._body), len(self._texts) - 1)
+        start, key = self._texts[place], index if self.asks_ids else place
+        if key not in self._authors:
+            by_ids = self.asks_ids and not isinstance(start, str)
+            kind = IdsPrompt if by_ids else RawPrompt
+            self._authors[key] = kind(self._body, self._provider, cast("Any", start))
+        return self._authors[key]
+
+    def take_ids(self, index: int, ids: object, *, with_text: bool) -> None:
+        """Take the ids of the tokens of a chunk."""
+        author = self._author_of_text(index)
+        if isinstance(author, IdsPrompt):
+            author.take(ids, with_text=with_text)
+
+    def is_raw(self, choice: Choice) -> bool:
+        """Whether the later rounds of this choice of a chat have raw prompts."""
+        return not self._texts and self.author(choice).is_raw
+
+    def bar(self, choice: Choice, content: str, thoughts: str) -> str | None:
+        """Return why this text of a choice cannot go on (a value of ``Report.stopped_by``), or None if it can."""
+        author = self.author(choice)
+        if self._may_have_lost_blanks(choice, content, thoughts):
+            return "reasoning"
+        inline = not self._texts and self.prefill.part(content, thoughts).thinking
+        if (thoughts and not content) or inline:
+            if self._on_cut == "answer" and not content and not choice.answers and author.can_answer:
+                return None
+            if self._on_cut != "continue":
+                return "reasoning"
+        return author.bar(content, "" if choice.answers and not author.is_raw else thoughts)
+
+    def _may_have_lost_blanks(self, choice: Choice, content: str, thoughts: str) -> bool:
+        """
+        Whether blanks may be missing before the end of thoughts that were cut, so that they cannot go on as text.
+
+        vLLM's parser of GLM drops blanks before what may begin the closing tag (measured).
+        """
+        is_first = choice.rounds == 1 and bool(thoughts) and not content and self._on_cut == "continue"
+        return is_first and self.is_raw(choice) and not self._provider.strips_thoughts and ends_in_tag(thoughts)
+
+    def reader(self, choice: Choice) -> RawReader | None:
+        """Return the reader of the running round of a choice, if that has a raw prompt; else None."""
+        if not choice.is_raw:
+            return None
+        tools = None if choice.calling or self._calls is None else self._tools(self._calls)
+        raw, text = self._raw, choice.answer.text + choice.thoughts_text
+        return RawReader(
+            mark="" if raw is None or raw.mark in text else raw.mark,
+            thinking=choice.thinking,
+            gap="" if raw is None or choice.closes_thoughts else raw.gap_after(choice.thoughts_text),
+            tools=tools,
+        )
+
+    def _tools(self, syntax: CallSyntax) -> Tools:
+        return Tools(syntax, self._body.get("tools"), self._body.get("parallel_tool_calls") is False)
+
+    def prepare(self, choice: Choice) -> None:
+        """Give a choice that was cut in a tool call its turn, if the call can go on."""
+        if self._calls is None or choice.turn is not None or choice.finish_reason not in (None, "length"):
+            return
+        text = choice.answer.text
+        tools = self._tools(self._calls)
+        if choice.calls:
+            trusted = self._trusted or choice.is_raw
+            choice.turn = CallTranscript.of_calls(tools, choice.calls, text, streamed=self._streamed, trusted=trusted)
+        elif not self._streamed and tools.may_open(text):
+            choice.turn = CallTranscript.of_text(tools, choice.calls, text)
+        if choice.turn is None and choice.former_turn is not None:
+            # What the server closed does not go on.
+            choice.former_turn.fail()
+
+    @property
+    def is_completion(self) -> bool:
+        """Whether the call asks for a text completion."""
+        return bool(self._texts)
+
+    @property
+    def has_stops(self) -> bool:
+        """Whether the caller has named texts or tokens that end the answer."""
+        return any(self._body.get(name) for name in ("stop", "stop_token_ids"))
+
+    def is_truncated(self, choice: Choice) -> bool:
+        """Whether the server would leave out the beginning of the next prompt, as the caller asks it to (vLLM)."""
+        most = self._body.get("truncate_prompt_tokens")
+        return isinstance(most, int) and 0 < most < (choice.context or 0)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether a later round would go to a closed model, which the server chose among several."""
+        return bool(self._body.get("models")) and families.is_closed(
+            self.served_by or "", resold=self._provider.resells
+        )
+
+    def first(self) -> Json:
+        """Return the body of the first round."""
+        body = self.limit.on_first(self._body)
+        body.update(self._provider.ids_fields if self.asks_ids else {})
+        if self.asks_usage:
+            body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), "include_usage": True}
+        return body
+
+    def later(self, choice: Choice) -> Json:
+        """Return the body of a round that continues this choice, and begin the round on it."""
+        author = self.author(choice)
+        body = self.limit.on_later(self.first(), self.asked(choice))
+        answer = choice.answer
+        answer.is_plain = answer.is_plain or self.is_followed(choice)
+        keeps_format = self._keeps_format and not (author.is_raw or answer.is_plain)
+        body = _of_one_round(body if keeps_format else without_format(body), choice.used, self.served_by)
+        body.update({} if author.is_raw else self._optional_marks)
+        if self._checks_prompt and (self._provider.drops_messages or not choice.joined):
+            body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
+        content, thoughts = answer.text, choice.thoughts_text
+        if choice.turn is not None:
+            content = choice.turn.raw.text
+            body.update(self._call_fields)
+        ends_token = choice.turn is None or choice.turn.ends_token
+        # A text that may end within a token goes back up to a word, whatever is known of the tokenizer.
+        hold = choice.hold if ends_token or choice.hold is not author.hold else Hold.TO_WORD
+        thinking = bool(thoughts) and not content
+        answers = thinking and self._on_cut == "answer"
+        choice.answers, choice.closes_thoughts = choice.answers or answers, answers
+        choice.is_raw, choice.loses_blanks = self.is_raw(choice), self._provider.strips_thoughts is not False
+        seam = Seam()
+        if answer.untold and not (content or thoughts or choice.is_raw):
+            # There is nothing to send back: the same request once more.
+            choice.context, choice.is_counted = None, False
+        else:
+            body, seam = author.write(
+                body,
+                content,
+                thoughts,
+                hold,
+                first=not choice.joined,
+                confirmed=choice.confirmed,
+                ends_token=ends_token,
+                answers=choice.answers,
+            )
+        if answer.untold:
+            body = {name: value for name, value in body.items() if name != "stop"}
+        is_document = self.format is not None and self.format.is_json and choice.turn is None and not answer.is_plain
+        document = self.own_text(choice) if is_document else None
+        if not author.is_raw and choice.turn is None:
+            seam = self._watched(choice, seam, body)
+        choice.start_round(seam, thinking=thinking and not answers, document=document)
+        return body
+
+    def own_text(self, choice: Choice) -> str | None:
+        """Return the answer so far, with the caller's own beginning and without thoughts; None while it thinks."""
+        inline = self.prefill.part(choice.answer.text, choice.thoughts_text)
+        return None if inline.thinking else self.prefill.own(inline.answer) + inline.answer
+
+    def is_followed(self, choice: Choice) -> bool:
+        """Whether a JSON document was asked for, and the first round brought more, so that no grammar bound it."""
+        if choice.rounds != 1 or choice.turn is not None or self.format is None or not self.format.is_json:
+            return False
+        text = self.own_text(choice)
+        return text is not None and goes_on(text)
+
+    def is_checked_elsewhere(self, choice: Choice) -> bool:
+        """Whether the document is checked by the server, which applied its format to all of it, or by the SDK."""
+        return (self._keeps_format and not choice.is_raw) or self._is_parsed
+
+    def _watched(self, choice: Choice, seam: Seam, body: Json) -> Seam:
+        """Return the seam of a chat with what shows that the server did not go on from the text."""
+        is_known = self._provider.is_marked or self._learned.continues
+        exact = self._provider.drops_messages and choice.counts.may_be_full
+        # A format may be a part of the first prompt only.
+        compares = exact or self.format is None or self._keeps_format
+        short = short_prompts(choice, body["messages"], exact=exact, held=seam.held) if compares else range(0)
+        comes = self._streamed and (self._checks_prompt or self.expects_usage)
+        return replace(
+            seam, enough=ENOUGH_IF_KNOWN if is_known else ENOUGH, short=short, waits=bool(short) and exact and comes
+        )
+
+    def try_first_without_extras(self, said: str) -> bool:
+        """Leave out of the first round what only we asked for, if the server names it; return whether it does."""
+        if not any(name in said for name in _USAGE_NAMES):
+            return False
+        asked, self.asks_usage = self.asks_usage, False
+        self._checks_prompt = self._checks_prompt and not asked
+        self._learned.refuses_usage_options = self._learned.refuses_usage_options or asked
+        return asked
+
+    def takes_fewer(self, most: int, *, known: bool) -> None:
+        """
+        Ask for ``most`` tokens at most from now on: the server refuses more.
+
+        ``known``: whether it is known to take that many, so that the next calls ask for no more either.
+        """
+        self.limit = self.limit.taking(most)
+        if known:
+            self._learned.take_most(most, streamed=self._streamed)
+
+    def give_up_raw(self, *, for_good: bool) -> None:
+        """
+        Go on without raw prompts: the server does not take them, or reads another prompt than the first one.
+
+        ``for_good``: whether that holds for the next calls too.
+        """
+        when = "from now on" if for_good else "in this answer"
+        self.gave_up_raw = f"{when}: the server takes no raw prompt, or reads another one than the template gives"
+        self._learned.refuses_raw = self._learned.refuses_raw or for_good
+
+    def try_without_extras(self, said: str) -> bool:
+        """
+        Leave out of later rounds what the server may have refused, one thing a call; return whether there was any.
+
+        Those are what is asked for beside the text: its marks, its usage, its format, a think block before it.
+        ``said``: the server's words.
+        """
+        if _TEMPLATE_CHANGES in said and self.prefill.drop_block():
+            return True
+        if self.prefill.drop_thoughts(said):
+            self._learned.refuses_thoughts = True
+            return True
+        if self._optional_marks and any(name in said for name in self._optional_marks):
+            self._optional_marks, self._learned.refuses_marks = {}, True
+            return True
+        if self._checks_prompt:
+            self._checks_prompt = False
+            # Any other refusal says nothing of the usage of the next calls.
+            named = any(name in said for name in _USAGE_NAMES)
+            self._learned.refuses_usage_options = self._learned.refuses_usage_options or named
+            return True
+        if self._keeps_format:
+            self._keeps_format = False
+            return True
+        return self.prefill.drop_block()
+
+    def asked(self, choice: Choice) -> int | None:
+        """Return the token limit to name in the next round of this choice, or None to name no limit."""
+        limits = (self.limit.asked(choice.used), choice.room, self.limit.room(choice.context))
+        return min((limit for limit in limits if limit is not None), default=None)
+
+
+def asks_ids(body: Mapping[str, Any], provider: Provider) -> bool:
+    """Whether a request asks for the ids of all tokens, because its prompt is ids that a text cannot follow."""
+    return bool(provider.ids_fields) and not provider.mixes_prompts and has_ids(body) and not body.get("echo")
+
+
+def _call_syntax(
+    body: Mapping[str, Any], provider: Provider, settings: Continuation, *, is_raw: bool
+) -> CallSyntax | None:
+    """Return how the model writes tool calls, or None if those that were cut are not continued."""
+    wish = settings.continue_tool_calls
+    if wish is False or not body.get("tools") or body.get("logprobs"):
+        # The logprobs of a call are those of the model's own text, of which the caller sees a part.
+        return None
+    known = call_syntaxes.named(wish) if isinstance(wish, str) else call_syntaxes.of_model(str(body.get("model")))
+    sure = known is not None and (is_raw or wish is not None or known.name in provider.call_syntaxes)
+    return known if sure else None
+
+
+def first_body(
+    body: Mapping[str, Any], provider: Provider, settings: Continuation, learned: Learned, *, limit: Limit | None = None
+) -> Json:
+    """Return the body of the first round, as ``Rounds.next_request()`` does."""
+    return Requests(body, provider, settings, learned, limit).first()
+
+
+def _of_one_round(body: Json, used: int, served_by: str | None) -> Json:
+    """
+    Return the body of a later round without what the caller asked of the whole answer.
+
+    ``served_by``: the model that the first round names. It goes on if the caller gave several (``models``).
+    """
+    if body.pop("models", None) is not None and served_by:
+        body["model"] = served_by
+    if body.get("n") is not None:
+        body["n"] = 1
+    if isinstance(body.get("min_tokens"), int):
+        # vLLM: the fewest tokens before the answer may end, counted per request.
+        body["min_tokens"] = max(body["min_tokens"] - used, 0)
+    # vLLM: repeat the last message before the answer.
+    body.pop("echo", None)
+    return {name: value for name, value in body.items() if not is_scoped_field(name)}

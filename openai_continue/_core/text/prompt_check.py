@@ -1,0 +1,166 @@
+"""What the number of tokens in a round's prompt shows: whether the server has read what it was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from ..choice import Choice
+from ..json import as_object
+from .reasoning import OPEN
+from .seam import Stopped
+
+# Characters of a token, roughly, of thoughts whose tokens the server does not count.
+_TOKEN = 8
+# A prompt may have one token more than it had as a chat, if its end is split into other tokens.
+_MORE = 1
+# Fewer: a character that was cut, or blanks before the answer that a parser left out (llama-server); the end that one
+# left out, a tag and the whitespace beside it, or the beginning of a call with the name of its tool.
+_CUT, _TAG, _CALL = 6, 12, 40
+# Samples have tokens that a tokenizer would not choose: of so many one is missing when the text is read again.
+_RARE = 50
+# Contexts of fewer tokens are nobody's; such counts are made up.
+_LEAST_CONTEXT = 64
+# How many tokens fewer a prompt may have than a server's own counts say, and the share that it has by a gateway's.
+_OWN, _SHARE = 4, 0.9
+# A smaller share of what was sent is the part that was not in the server's cache.
+_CACHED = 4
+# Words in the names of tokens that were not read from a cache.
+_NOT_READ = ("miss", "write", "creat")
+# Bytes of a token, at most, of text of more words than that.
+_MOST_BYTES = 8
+# More, if the thoughts are closed: the tag and the newlines around it.
+_CLOSING = 6
+
+
+def check_prompt(choice: Choice, usage: Mapping[str, Any], *, reads_calls: bool) -> None:
+    """
+    Refuse a continuation if the tokens of its prompt show that the server did not go on from the text.
+
+    ``reads_calls``: whether the server reads tool calls, so that it may have left out the beginning of one.
+    """
+    tokens = usage.get("prompt_tokens")
+    if choice.stopped is not None or not isinstance(tokens, int) or tokens <= 0:
+        return
+    if _is_short(choice, tokens, usage):
+        choice.current.refuse_round(Stopped.SHORT_PROMPT)
+        return
+    surplus = None
+    if not choice.joined and choice.context is not None and choice.is_counted:
+        surplus = _check_first(choice, tokens, choice.context, reads_calls=reads_calls)
+    choice.current.take_count(surplus)
+
+
+def _check_first(choice: Choice, tokens: int, context: int, *, reads_calls: bool) -> int | None:
+    """
+    Check the prompt of the first continuation.
+
+    Return by how many tokens it is too long, or None if that says nothing of a new turn.
+    """
+    if choice.calling and choice.turn is not None and choice.turn.is_ahead:
+        return None
+    seam, closes = choice.current.seam, choice.closes_thoughts
+    if choice.is_raw:
+        least = _CALL if reads_calls else _TAG if choice.thinking or closes else _CUT
+        least = min(least, _most_left_out(choice, seam.held))
+        if not _is_same_prompt(tokens, context, choice.last_used, held=seam.held, least=least, closes=closes):
+            choice.current.refuse_round(Stopped.WRONG_PROMPT)
+        return None
+    if seam.with_thoughts and context - tokens > max(len(choice.thoughts_text) // _TOKEN, 8):
+        choice.current.refuse_round(Stopped.WITHOUT_THOUGHTS)
+        return None
+    # What was held back is a token at least. To guess more would make new turns of tails that have fewer.
+    return tokens - context + bool(seam.held) if choice.counts.is_own and not closes else None
+
+
+def _most_left_out(choice: Choice, held: str) -> int:
+    """
+    Return how many tokens a server may have left out before the running round: it begins with them.
+
+    Half a character, a tag and a call are several tokens, a blank is one. Blanks before thoughts and an answer are not
+    written again. ``held``: what was held back, and comes first. While a round has brought no more than that and
+    whitespace, it is not known.
+    """
+    opening = choice.raw_opening
+    rest = "" if held.startswith(opening) else opening.removeprefix(held)
+    new = rest.lstrip()[:1]
+    if not new or not new.isascii() or new in "<[{":
+        return _CALL
+    if choice.thoughts is not None:
+        return 2
+    return (2 if rest[0] == "\n" else 1) if choice.loses_blanks else 0
+
+
+def _is_same_prompt(  # noqa: PLR0913
+    tokens: int, before: int, written: int, *, held: str, least: int, closes: bool
+) -> bool:
+    """
+    Whether a raw prompt of ``tokens`` tokens is the prompt and the answer after the round before it.
+
+    ``before``: the tokens of these two; ``written``: those of the answer. ``held``: the end of the answer that was not
+    sent, of which each byte may have been a token; ``least``: how many may be missing in any case. ``closes``: whether
+    a closing tag was sent after it.
+    """
+    fewer = len(held.encode("utf-8", "replace")) + least + written // _RARE
+    return before - fewer <= tokens <= before + (_CLOSING if closes else _MORE)
+
+
+# Prompts that did not fit.
+
+
+def short_prompts(choice: Choice, messages: Sequence[Any], *, exact: bool, held: str) -> range:
+    """
+    Return the counts of tokens that show that the server has not read all of the prompt of a chat.
+
+    ``exact``: whether the server, which may leave out its beginning, counts by its own tokenizer. ``held``: the end of
+    the answer that is not sent.
+    """
+    least = _least_prompt(choice, messages, exact=exact, held=held)
+    # The last message is always read. Fewer tokens are those that were not in the server's cache.
+    return range(min(least // _CACHED, least_tokens(_text_of(messages[-1]))), least)
+
+
+def _least_prompt(choice: Choice, messages: Sequence[Any], *, exact: bool, held: str) -> int:
+    """Return the fewest tokens that the prompt has if the server reads all of it; 0 if that is not known."""
+    if choice.context is None or _has_thought(choice):
+        # Thoughts are in some of the prompts, and not in others.
+        return least_tokens("\n".join(map(_text_of, messages))) if exact else 0
+    if choice.context < _LEAST_CONTEXT or choice.counts.prompt is None:
+        return 0
+    if exact and choice.is_counted:
+        return choice.context - len(held) - _OWN
+    # The last prompt, and what was written after it. Gateways count both by other tokenizers.
+    return int(_SHARE * (choice.counts.prompt + choice.counts.written))
+
+
+def least_tokens(text: str) -> int:
+    """Return the fewest tokens that any server counts for a text: one for each word, or for eight bytes of it."""
+    return min(len(text.split()), len(text.encode("utf-8", "replace")) // _MOST_BYTES)
+
+
+def _is_short(choice: Choice, tokens: int, usage: Mapping[str, Any]) -> bool:
+    """Whether the server has not read all of a prompt that has ``tokens``. Made-up counts are the same each time."""
+    return tokens != choice.counts.prompt and tokens + _cached(usage) in choice.current.seam.short
+
+
+def _cached(usage: Mapping[str, Any]) -> int:
+    """Return the tokens of the prompt that were in the server's cache, by whatever name it has; 0 if it says none."""
+    found = [0]
+    for name, value in usage.items():
+        inner = as_object(value)
+        if inner is not None:
+            found.append(_cached(inner))
+        elif isinstance(value, int) and "cache" in name and not any(word in name for word in _NOT_READ):
+            found.append(value)
+    return max(found)
+
+
+def _text_of(message: Any) -> str:
+    content = (as_object(message) or {}).get("content")
+    parts = cast("list[Any]", content) if isinstance(content, list) else [{"text": content}]
+    return "\n".join(str((as_object(part) or {}).get("text") or "") for part in parts)
+
+
+def _has_thought(choice: Choice) -> bool:
+    """Whether the model thought before the answer."""
+    return choice.thoughts is not None or choice.answer.text.lstrip().startswith(OPEN)

@@ -1,0 +1,258 @@
+"""
+The four methods under ``create`` through which every call of the SDK goes.
+
+``request`` makes the attempts, ``_build_request`` the HTTP request of each, ``_should_stream_response_body`` says who
+reads the response, ``_process_response`` makes the caller's object: for create, parse, stream, raw and streaming
+responses, Azure, and frameworks that post by themselves.
+
+The first argument of each function here is the SDK's own method; ``settings`` are the client's, None if it is not to
+continue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import openai
+from anyio import to_thread
+from openai._compat import model_copy
+
+from .._core.rounds import REFUSED
+from ..settings import Continuation
+from .account import account_of
+from .call import Call
+from .folded import afolded, folded
+from .journal import Journal, asave, in_thread, save
+from .options import (
+    Plan,
+    attach,
+    body_of,
+    first_options,
+    folds,
+    is_own,
+    journaled,
+    may_have_template,
+    options_that_fit,
+    plan_of,
+    planned,
+    take_plan,
+    without_key,
+)
+from .stream import amerged_stream, merged_stream
+from .whole import amerged_whole, is_plainly_whole, merged_whole
+
+# Most attempts at a first round.
+_MAX_ATTEMPTS = 4
+
+
+class ContinuesItself:
+    """Marks the clients that continue by subclass, which ``patch()`` leaves to themselves."""
+
+
+def request(
+    wrapped: Callable[..., Any], client: Any, settings: Continuation | None, cast_to: Any, options: Any, **kwargs: Any
+) -> Any:
+    """
+    Make the request; if the server refuses its token limit, or what we added, make it again with what it takes.
+
+    An answer that another process has begun goes on from its journal.
+    """
+    plan = journaled(client, options, settings)
+    if plan is None or plan.settings.journal is None:
+        return _attempted(wrapped, cast_to, options if plan is None else planned(options, plan), **kwargs)
+    # The SDK gets a key from a function here.
+    ready = client._prepare_options(model_copy(planned(options, plan)))
+    kept = _Kept(client, plan, ready)
+    try:
+        kept.open()
+        if kept.journal.has_rounds:
+            return client._process_response(**kept.first_response(cast_to, **kwargs))
+        return _attempted(wrapped, cast_to, planned(options, kept.plan), **kwargs)
+    except BaseException:
+        # For the next try of the same request.
+        kept.journal.leave()
+        raise
+    finally:
+        save(kept.journal)
+
+
+async def arequest(
+    wrapped: Callable[..., Any], client: Any, settings: Continuation | None, cast_to: Any, options: Any, **kwargs: Any
+) -> Any:
+    """Async twin of ``request``."""
+    await _read_template(client, options, settings)
+    plan = journaled(client, options, settings)
+    if plan is None or plan.settings.journal is None:
+        return await _aattempted(wrapped, cast_to, options if plan is None else planned(options, plan), **kwargs)
+    ready = await client._prepare_options(model_copy(planned(options, plan)))
+    kept = _Kept(client, plan, ready)
+    try:
+        await in_thread(kept.open)
+        if kept.journal.has_rounds:
+            return await client._process_response(**kept.first_response(cast_to, **kwargs))
+        return await _aattempted(wrapped, cast_to, planned(options, kept.plan), **kwargs)
+    except BaseException:
+        # For the next try of the same request.
+        kept.journal.leave()
+        raise
+    finally:
+        await asave(kept.journal)
+
+
+async def _read_template(client: Any, options: Any, settings: Continuation | None) -> None:
+    """Read the chat template of a call in a thread, so that it is known when the request is built."""
+    body = body_of(options) if may_have_template(options, settings) else None
+    if body is not None:
+        await to_thread.run_sync(plan_of, client, options, body, settings)
+
+
+def _attempted(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
+    attempts = _Attempts(options)
+    while attempts.error is None:
+        with attempts:
+            return wrapped(cast_to, attempts.options, **kwargs)
+    raise attempts.error
+
+
+async def _aattempted(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
+    attempts = _Attempts(options)
+    while attempts.error is None:
+        with attempts:
+            return await wrapped(cast_to, attempts.options, **kwargs)
+    raise attempts.error
+
+
+class _Kept:
+    """A call with a journal. ``options``: what the SDK makes its HTTP request of."""
+
+    def __init__(self, client: Any, plan: Plan, options: Any) -> None:
+        self._client = client
+        self._options = options
+        self._request = client._build_request(options, retries_taken=0)
+        self.journal = Journal(plan, account_of(client, self._request))
+        #: The plan of the call; the journal is in it if it can be used.
+        self.plan = plan
+
+    def open(self) -> None:
+        """Open the journal."""
+        if self.journal.open(self._client, self.plan, self._request):
+            self.plan = replace(self.plan, journal=self.journal)
+
+    def first_response(self, cast_to: Any, *, stream: bool = False, stream_cls: Any = None, **_: Any) -> dict[str, Any]:
+        """Return the arguments of ``_process_response`` for the first response in the journal."""
+        client, options, request = self._client, self._options, self._request
+        attach(request, self.plan)
+        response = self.journal.response(1, request)
+        cast_to = client._maybe_override_cast_to(cast_to, options)
+        if not stream and not should_stream(client._should_stream_response_body, request):
+            response.read()
+        made = {"cast_to": cast_to, "options": options, "response": response, "retries_taken": 0}
+        return {**made, "stream": stream, "stream_cls": stream_cls}
+
+
+def build_request(
+    wrapped: Callable[..., Any], client: Any, settings: Continuation | None, options: Any, **kwargs: Any
+) -> Any:
+    """
+    Build an HTTP request, which has our key in no case. That of a completion carries the plan of the call.
+
+    Raise SettingsError.
+    """
+    body = body_of(options)
+    if body is None:
+        return wrapped(without_key(options), **kwargs)
+    plan = plan_of(client, options, body, settings)
+    built = wrapped(first_options(options, body, plan), **kwargs)
+    if plan is not None:
+        attach(built, plan)
+    return built
+
+
+def should_stream(wrapped: Callable[..., bool], request: Any) -> bool:
+    """Return whether the body of a response is to be read by whoever takes it, and not at once."""
+    return wrapped(request=request) or folds(request)
+
+
+def process_response(wrapped: Callable[..., Any], client: Any, **kwargs: Any) -> Any:
+    """Return the caller's object, made from the whole answer."""
+    call = _call(client, **kwargs)
+    if call is not None:
+        response = kwargs["response"]
+        if kwargs["stream"]:
+            kwargs["response"] = merged_stream(call, response)
+        elif call.plan.folds:
+            kwargs["response"] = folded(call, response, is_unread=_is_unread(client, response))
+        else:
+            kwargs["response"] = merged_whole(call, response, is_unread=_is_unread(client, response))
+        # Free the state of the rounds before the SDK parses the merged response.
+        del call
+    return wrapped(**kwargs)
+
+
+async def aprocess_response(wrapped: Callable[..., Any], client: Any, **kwargs: Any) -> Any:
+    """Async twin of ``process_response``."""
+    call = _call(client, **kwargs)
+    if call is not None:
+        response = kwargs["response"]
+        if kwargs["stream"]:
+            kwargs["response"] = amerged_stream(call, response)
+        elif call.plan.folds:
+            kwargs["response"] = await afolded(call, response, is_unread=_is_unread(client, response))
+        else:
+            kwargs["response"] = await amerged_whole(call, response, is_unread=_is_unread(client, response))
+        del call
+    return await wrapped(**kwargs)
+
+
+def _call(client: Any, *, options: Any, response: Any, stream: bool, **_: Any) -> Call | None:
+    """Return the call that a response answers, or None if nothing can be there to continue."""
+    plan = take_plan(response.request)
+    if plan is None:
+        return None
+    is_read = not stream and not plan.folds and not _is_unread(client, response)
+    if is_read and is_plainly_whole(response.content, plan.body):
+        if plan.journal is not None:
+            plan.journal.finish()
+        return None
+    return Call(client, options, plan, response.request)
+
+
+class _Attempts:
+    """The attempts at a first round that a server refuses for its token limit, or for what we added."""
+
+    def __init__(self, options: Any) -> None:
+        #: The options of the next attempt.
+        self.options = options
+        #: The error to raise, if there is no next attempt: that of the caller's own request, if it was made.
+        self.error: Exception | None = None
+        self._own: Exception | None = None
+        self._left = _MAX_ATTEMPTS - 1
+
+    def __enter__(self) -> None:
+        """Begin an attempt."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        """Take the error of an attempt; any other, and one of a later round, is raised."""
+        plan = take_plan(error.request) if isinstance(error, openai.APIStatusError) else None
+        if plan is None or not isinstance(error, openai.APIStatusError):
+            return False
+        self._take(error, plan)
+        return True
+
+    def _take(self, error: openai.APIStatusError, plan: Plan) -> None:
+        if self._own is None and is_own(plan):
+            self._own = error
+        again = options_that_fit(self.options, plan, error) if self._left else None
+        if again is None:
+            self.error = self._own or error
+            if plan.limit is not None and error.status_code in REFUSED:
+                plan.forget_most()
+        else:
+            self.options, self._left = again, self._left - 1
+
+
+def _is_unread(client: Any, response: Any) -> bool:
+    """Return whether the caller is to read the body, as in ``with_streaming_response``; a hook may have read it."""
+    return not response.is_stream_consumed and bool(client._should_stream_response_body(request=response.request))

@@ -1,0 +1,1 @@
+"""Data with their sources: providers, model families, syntaxes of tool calls, words for a full context."""
