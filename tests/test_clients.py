@@ -36,7 +36,7 @@ def test_client_is_the_sdks(way: Way) -> None:
     client = way.client(NOWHERE, default_headers={"x-mine": "yes"}, max_retries=7)
 
     assert isinstance(client, openai.AsyncOpenAI if way.is_async else openai.OpenAI)
-    assert (7, "yes") == (client.max_retries, client.default_headers["x-mine"])
+    assert (client.max_retries, client.default_headers["x-mine"]) == (7, "yes")
     with pytest.raises(TypeError):
         type(client)(True)
 
@@ -84,7 +84,7 @@ async def test_settings(way: Way, emulator: Emulator) -> None:
         way.plain_client(emulator.base_url),
     ]
 
-    assert [3, 1] == await rounds_of(*clients)
+    assert await rounds_of(*clients) == [3, 1]
     assert not openai_continue.is_patched()
     await close(*clients)
 
@@ -102,7 +102,7 @@ async def test_true(way: Way, emulator: Emulator, monkeypatch: pytest.MonkeyPatc
     ]
     monkeypatch.setenv("OPENAI_CONTINUE_MAX_ROUNDS", "3")
 
-    assert [2, 2, 2] == await rounds_of(*clients)
+    assert await rounds_of(*clients) == [2, 2, 2]
     await close(*clients)
 
 
@@ -114,7 +114,7 @@ async def test_false(way: Way, emulator: Emulator, patched: bool) -> None:
         openai_continue.patch(DEEPINFRA)
     client = way.client(emulator.base_url, continuation=False)
 
-    assert [1] == await rounds_of(client)
+    assert await rounds_of(client) == [1]
     await close(client)
 
 
@@ -126,8 +126,8 @@ async def test_client_under_patch(way: Way, emulator: Emulator) -> None:
 
     whole, streamed = await ask_both(client, **ask("Under patch.", max_tokens=150))
 
-    assert whole == streamed
-    assert [150, 102, 54, 6] * 2 == [request.body["max_tokens"] for request in emulator.requests]
+    assert streamed == whole
+    assert [request.body["max_tokens"] for request in emulator.requests] == [150, 102, 54, 6] * 2
     await close(client)
 
 
@@ -170,7 +170,7 @@ async def test_copies(way: Way, emulator: Emulator, copy: str, monkeypatch: pyte
     clients += [copied(clients[-1]), copied(clients[-1], continuation=DEEPINFRA)]
     clients += [copied(clients[-1], max_retries=0)]
 
-    assert [2, 2, 1, 1, ROUNDS, ROUNDS] == await rounds_of(*clients)
+    assert await rounds_of(*clients) == [2, 2, 1, 1, ROUNDS, ROUNDS]
     assert all(type(one) is type(client) for one in clients)
-    assert (5, 0) == (clients[2].timeout, clients[-1].max_retries)
+    assert (clients[2].timeout, clients[-1].max_retries) == (5, 0)
     await close(client)

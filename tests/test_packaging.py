@@ -122,7 +122,7 @@ def test_who_reads_the_environment() -> None:
     }
 
     ours = {name for name in readers if name.partition(".")[0] not in ("_cli", "testing")}
-    assert {"settings", "switches"} == ours
+    assert ours == {"settings", "switches"}
 
 
 IMPORT = """
@@ -139,7 +139,7 @@ def test_import_costs_nothing() -> None:
     """Importing the package imports nothing else, neither the SDK nor wrapt nor a module of its own."""
     done = subprocess.run([sys.executable, "-c", IMPORT], cwd=ROOT.parent, capture_output=True, text=True, check=True)
 
-    assert "['openai_continue']\n[]\n" == done.stdout
+    assert done.stdout == "['openai_continue']\n[]\n"
 
 
 def test_public_names() -> None:
@@ -184,7 +184,7 @@ def test_what_is_public(capsys: pytest.CaptureFixture[str]) -> None:
 def test_public_names_are_those_of_type_checkers() -> None:
     """The names that type checkers see are those that are found at run time."""
     checked, hidden = [node for node in tree_of(ROOT / "__init__.py").body if isinstance(node, ast.If)]
-    assert ["TYPE_CHECKING", "not TYPE_CHECKING"] == [ast.unparse(checked.test), ast.unparse(hidden.test)]
+    assert [ast.unparse(checked.test), ast.unparse(hidden.test)] == ["TYPE_CHECKING", "not TYPE_CHECKING"]
     seen = {
         alias.name: node.module
         for node in checked.body
@@ -205,7 +205,7 @@ def test_version() -> None:
     except PackageNotFoundError:
         pytest.skip("runs from the source tree, not installed")
 
-    assert expected == openai_continue.__version__
+    assert openai_continue.__version__ == expected
 
 
 def test_typed() -> None:

@@ -55,7 +55,7 @@ def current() -> list[Any]:
 def is_restored() -> bool:
     """Return whether each method is the SDK's own; fail if only some are."""
     restored = {now is original for now, original in zip(current(), ORIGINALS, strict=True)}
-    assert 1 == len(restored)
+    assert len(restored) == 1
     return True in restored
 
 
@@ -106,7 +106,7 @@ async def test_patch_twice(emulator: Emulator) -> None:
     openai_continue.patch(DEEPINFRA)
 
     assert once == current()
-    assert {1} == layers()
+    assert layers() == {1}
     assert await ending(emulator) == WHOLE
     openai_continue.unpatch()
     openai_continue.unpatch()
@@ -124,7 +124,7 @@ async def test_patch_again_replaces_the_settings(way: Way, emulator: Emulator) -
     left_alone = await settled(client.chat.completions.create(**ask("Replaced.")))
     await settled(client.close())
 
-    assert ("max_rounds", 2) == (completion.continuation["stopped_by"], len(completion.continuation["rounds"]))
+    assert (completion.continuation["stopped_by"], len(completion.continuation["rounds"])) == ("max_rounds", 2)
     assert not hasattr(left_alone, "continuation")
 
 
@@ -137,7 +137,7 @@ def test_patch_without_settings(emulator: Emulator, monkeypatch: pytest.MonkeyPa
     with SYNC.plain_client(emulator.base_url) as client:
         completion = client.chat.completions.create(**ask("Environment."))
 
-    assert 3 == len(completion.continuation["rounds"])
+    assert len(completion.continuation["rounds"]) == 3
 
 
 @pytest.mark.parametrize("settings", [True, {"max_rounds": 3}, "deepinfra"])
@@ -171,7 +171,7 @@ def test_patch_from_many_threads() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(race, [openai_continue.patch] * 8))
-        assert {1} == layers()
+        assert layers() == {1}
         list(pool.map(race, [openai_continue.unpatch] * 8))
         assert is_restored()
         for _ in range(20):
@@ -207,10 +207,10 @@ async def test_unpatch_when_wrapped_by_others(emulator: Emulator) -> None:
     assert not openai_continue.is_patched()
     assert await ending(emulator) == TRUNCATED
     # Three methods for each of the two calls.
-    assert 2 * 3 == theirs.calls
+    assert theirs.calls == 2 * 3
 
     openai_continue.patch(DEEPINFRA)
-    assert {2} == layers()
+    assert layers() == {2}
     assert await ending(emulator) == WHOLE
 
 
@@ -221,7 +221,7 @@ async def test_patch_when_others_are_inside(emulator: Emulator) -> None:
     openai_continue.patch(DEEPINFRA)
 
     assert await ending(emulator) == WHOLE
-    assert 2 * 3 * ROUNDS == theirs.calls
+    assert theirs.calls == 2 * 3 * ROUNDS
     openai_continue.unpatch()
     assert all(now is before for now, before in zip(current(), inner, strict=True))
 
@@ -246,7 +246,7 @@ async def test_response_side_that_was_torn_off(emulator: Emulator, number: int) 
     setattr(owner, name, ORIGINALS[number])
 
     assert await ending(emulator) == WHOLE
-    assert {1} == layers()
+    assert layers() == {1}
 
 
 async def test_patch_when_others_put_back_what_they_saved(emulator: Emulator) -> None:
@@ -259,7 +259,7 @@ async def test_patch_when_others_put_back_what_they_saved(emulator: Emulator) ->
 
     openai_continue.patch(DEEPINFRA)
     assert await ending(emulator) == WHOLE
-    assert {1} == layers()
+    assert layers() == {1}
 
 
 @sync_and_async
@@ -284,8 +284,8 @@ async def test_wrappers_of_request_see_one_call(way: Way, emulator: Emulator) ->
     completion = await settled(client.chat.completions.create(**ask("Counted.")))
     await settled(client.close())
 
-    assert ROUNDS == len(completion.continuation["rounds"])
-    assert ["instance", "class"] == calls
+    assert len(completion.continuation["rounds"]) == ROUNDS
+    assert calls == ["instance", "class"]
 
 
 # Activation by import, and the kill switch.
@@ -326,6 +326,6 @@ async def test_kill_switch(way: Way, emulator: Emulator, monkeypatch: pytest.Mon
     alive = await settled(client.chat.completions.create(**ask("Killed.")))
     await settled(client.close())
 
-    assert ("length", "stop") == (killed.choices[0].finish_reason, alive.choices[0].finish_reason)
+    assert (killed.choices[0].finish_reason, alive.choices[0].finish_reason) == ("length", "stop")
     assert not hasattr(killed, "continuation")
-    assert 1 + ROUNDS == len(emulator.requests)
+    assert len(emulator.requests) == 1 + ROUNDS

@@ -76,7 +76,7 @@ def test_request(row: str, drive: Drive) -> None:
     answer = drive(server, body, provider=row)
 
     first, second = ({name: one[name] for name in one if name not in OF_STREAMS} for one in server.bodies)
-    assert ("one  two", "stop", "stop") == answer.said
+    assert answer.said == ("one  two", "stop", "stop")
     assert body == first
     sent = {"role": "assistant", "content": "one", **message}
     assert {**body, **marks, **tokens, "messages": [*body["messages"], sent]} == second
@@ -130,8 +130,8 @@ def test_reply_of_llama_server() -> None:
     in_whole = whole(Script(said("one"), said("onetwo", finish="stop")), provider="llama.cpp")
     in_stream = streamed(Script(said("one"), said("one", "two", finish="stop")), provider="llama.cpp")
 
-    assert "onetwo" == in_whole.text
-    assert "oneonetwo" == in_stream.text
+    assert in_whole.text == "onetwo"
+    assert in_stream.text == "oneonetwo"
 
 
 # Hosts and names.
@@ -181,7 +181,7 @@ def test_host(address: str, row: str | None) -> None:
 
 def test_names() -> None:
     """Each row is found by its name."""
-    assert NAMES == [providers.named(name).name for name in NAMES]
+    assert [providers.named(name).name for name in NAMES] == NAMES
 
 
 @pytest.mark.parametrize(
@@ -254,4 +254,4 @@ def test_unknown_host_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
             client.chat.completions.create(**ask("x"))
     client.close()
 
-    assert 1 == sum("unheard.example" in record.message for record in caplog.records)
+    assert sum("unheard.example" in record.message for record in caplog.records) == 1

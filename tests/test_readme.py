@@ -57,8 +57,8 @@ def test_length() -> None:
     assert 200 <= TEXT.count("\n") <= 250
     assert len(TEXT.split()) <= 1500
     head = "\n".join(TEXT.splitlines()[:24])
-    assert ["pip install openai-continue\n"] == blocks("sh", head)
-    assert 1 == len(blocks("python", head))
+    assert blocks("sh", head) == ["pip install openai-continue\n"]
+    assert len(blocks("python", head)) == 1
 
 
 def slugs(path: Path) -> set[str]:
@@ -130,7 +130,7 @@ def test_completions(emulator: Emulator) -> None:
         completion = client.completions.create(model="m", prompt="Once upon a time")
 
     assert emulator.uncapped({"prompt": "Once upon a time"}) == completion.choices[0].text
-    assert "stop" == completion.choices[0].finish_reason
+    assert completion.choices[0].finish_reason == "stop"
 
 
 def test_framework_that_sends_a_limit(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_report() -> None:
     error = reported(Emulator(cap=48, tokens=180, faults=fails))["error"]
 
     assert (shape(example), example["stopped_by"]) == (shape(report), report["stopped_by"])
-    assert ("RateLimitError", 429) == (error["type"], error["status"])
+    assert (error["type"], error["status"]) == ("RateLimitError", 429)
     assert openai_continue.report_of({"continuation": example}) is not None
 
 
@@ -222,7 +222,7 @@ def test_results() -> None:
     text = OF_TESTS.read_text(encoding="utf-8")
     titles = {title.lower().replace(" ", "-"): title for title in re.findall(r"(?m)^#+ (.+)$", text)}
 
-    assert 6 == len(rows)
+    assert len(rows) == 6
     for anchor, result in rows:
         (under,) = re.findall(rf"(?ms)^## {titles[anchor]}\n(.*?)(?=^## |\Z)", text)
         for figure in re.findall(r"\d[\d,.]*\d", result):
@@ -287,7 +287,7 @@ def run(command: list[str], folder: Path) -> None:
     (folder / "app.py").write_text("import openai_continue; print(openai_continue.is_patched())", encoding="utf-8")
     whole = [sys.executable, "-m", "openai_continue", *command]
     done = subprocess.run(whole, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
-    assert "True\n" == done.stdout
+    assert done.stdout == "True\n"
 
 
 def write(command: list[str], folder: Path) -> None:

@@ -66,7 +66,7 @@ def default_of(field: Field[Any]) -> Any:
 def test_what_is_written_is_read() -> None:
     """Each field of a report comes back, and the writer has no key that the reader does not know."""
     assert set(WRITTEN) == set(inspect.signature(report).parameters)
-    assert FULL == report_of({"continuation": shown()})
+    assert report_of({"continuation": shown()}) == FULL
 
     parts = [(shown(), FULL), (shown()["rounds"][1], ROUNDS[1])]
     parts += [(shown()["rounds"][1]["seam"], ROUNDS[1].seam), (shown()["error"], FULL.error)]
@@ -85,7 +85,7 @@ def test_keys_of_later_versions() -> None:
         each["later"] = [1]
     later["rounds"][1]["seam"]["later"] = True
 
-    assert FULL == report_of({"continuation": later})
+    assert report_of({"continuation": later}) == FULL
 
 
 @pytest.mark.parametrize(
@@ -139,14 +139,14 @@ async def test_of_answers(client: Any) -> None:
 
     found = report_of(whole)
     assert found is not None
-    assert ("stop", 4, None, 0) == (found.stopped_by, len(found.rounds), found.error, found.resumed)
+    assert (found.stopped_by, len(found.rounds), found.error, found.resumed) == ("stop", 4, None, 0)
     assert whole.usage.completion_tokens == (found.usage or {})["completion_tokens"]
     assert found == report_of(whole.model_dump()) == report_of(whole.to_dict())
     assert found.rounds[0].finish_reason == "length"
     others = [report_of(parsed), report_of(chunks[-1])]
     assert [found.stopped_by, found.stopped_by] == [other and other.stopped_by for other in others]
-    assert [4, 4] == [len(other.rounds) for other in others if other]
-    assert {None} == {report_of(chunk) for chunk in chunks[:-1]}
+    assert [len(other.rounds) for other in others if other] == [4, 4]
+    assert {report_of(chunk) for chunk in chunks[:-1]} == {None}
     short = await settled(client.chat.completions.create(**ask("Report.", max_tokens=10)))
     assert report_of(short) is None
 
@@ -160,7 +160,7 @@ def test_of_a_stream_of_events(emulator: Emulator) -> None:
         found = [report_of(event.chunk) for event in stream if event.type == "chunk"]
 
     assert found[-1] is not None
-    assert 4 == len(found[-1].rounds)
+    assert len(found[-1].rounds) == 4
 
 
 def test_repr_is_one_short_line() -> None:

@@ -26,7 +26,7 @@ ROUNDS = 4
 
 def test_defaults() -> None:
     """The defaults are the documented ones."""
-    assert {
+    assert {name: getattr(Continuation(), name) for name in NAMES} == {
         "provider": None,
         "round_tokens": None,
         "max_tokens": None,
@@ -45,7 +45,7 @@ def test_defaults() -> None:
         "journal": None,
         "progress": False,
         "on_round": None,
-    } == {name: getattr(Continuation(), name) for name in NAMES}
+    }
 
 
 GOOD: list[dict[str, Any]] = [
@@ -224,7 +224,7 @@ def test_value_semantics() -> None:
 
     assert settings == Continuation(provider="deepinfra", max_rounds=3, on_round=print)
     assert settings != Continuation(provider="deepinfra", max_rounds=4, on_round=print)
-    assert 1 == len({settings, replace(settings)})
+    assert len({settings, replace(settings)}) == 1
     assert settings == copy.copy(settings) == copy.deepcopy(settings)
     assert [settings] * 4 == [pickle.loads(pickle.dumps(settings, protocol)) for protocol in range(2, 6)]
     assert "provider='deepinfra'" in repr(settings)
@@ -286,7 +286,7 @@ def test_variables_of_all_fields() -> None:
 
     assert {name.removeprefix("OPENAI_CONTINUE_").lower() for name in environ} == {*NAMES} - {"on_round"}
     assert Continuation() == Continuation.from_env({"OPENAI_CONTINUE": "1"})
-    assert (3, "round", "raise") == (settings.max_rounds, settings.request_limit, settings.on_error)
+    assert (settings.max_rounds, settings.request_limit, settings.on_error) == (3, "round", "raise")
 
 
 BAD_VARIABLES: list[tuple[str, str, str]] = [
@@ -341,9 +341,9 @@ async def test_on_round(way: Way, emulator: Emulator) -> None:
     assert report_of(completion).rounds == tuple(whole)
     assert report_of(chunks[-1]).rounds == tuple(seen)
     for rounds in (whole, seen):
-        assert ["length"] * (ROUNDS - 1) + ["stop"] == [round_.finish_reason for round_ in rounds]
-        assert [48, 48, 48] == [(round_.usage or {})["completion_tokens"] for round_ in rounds[:-1]]
-        assert [0] * ROUNDS == [round_.choice for round_ in rounds]
+        assert [round_.finish_reason for round_ in rounds] == ["length"] * (ROUNDS - 1) + ["stop"]
+        assert [(round_.usage or {})["completion_tokens"] for round_ in rounds[:-1]] == [48, 48, 48]
+        assert [round_.choice for round_ in rounds] == [0] * ROUNDS
         assert [type(None), SeamReport, SeamReport, SeamReport] == [type(round_.seam) for round_ in rounds]
     with pytest.raises(FrozenInstanceError):
         whole[0].id = "other"  # type: ignore[misc]
@@ -363,7 +363,7 @@ async def test_on_round_comes_between_the_rounds(way: Way, emulator: Emulator) -
             await listed(answer)
     await settled(client.close())
 
-    assert [1, 2, 3, 4, 5, 6, 7, 8] == sent
+    assert sent == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 async def test_on_round_when_nothing_is_continued(way: Way, emulator: Emulator) -> None:
@@ -375,7 +375,7 @@ async def test_on_round_when_nothing_is_continued(way: Way, emulator: Emulator) 
     await settled(client.chat.completions.create(**ask("Limited."), max_tokens=20))
     await settled(client.close())
 
-    assert [] == seen
+    assert seen == []
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -394,9 +394,9 @@ async def test_on_round_that_raises(
     last = (await listed(answer))[-1] if streamed else answer
     await settled(client.close())
 
-    assert ROUNDS == len(last.continuation["rounds"])
+    assert len(last.continuation["rounds"]) == ROUNDS
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert ["on_round raised KeyError"] * ROUNDS == [record.getMessage() for record in warnings]
+    assert [record.getMessage() for record in warnings] == ["on_round raised KeyError"] * ROUNDS
 
 
 async def test_on_round_that_calls(color: Way, emulator: Emulator) -> None:
@@ -417,7 +417,7 @@ async def test_on_round_that_calls(color: Way, emulator: Emulator) -> None:
     if inner is not None:
         inner.close()
 
-    assert ROUNDS == len(completion.continuation["rounds"])
+    assert len(completion.continuation["rounds"]) == ROUNDS
     assert ([] if inner is None else [-1, ROUNDS]) == counts
 
 
@@ -484,6 +484,6 @@ async def test_log_holds_no_content(way: Way, streamed: bool, caplog: pytest.Log
         await settled(client.close())
 
     reported = [*lines_of(caplog), str(last.continuation)]
-    assert 5 == len(reported)
-    assert "error" == last.continuation["stopped_by"]
+    assert len(reported) == 5
+    assert last.continuation["stopped_by"] == "error"
     assert not [secret for secret in secrets if secret in str(reported)]

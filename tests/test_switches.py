@@ -37,10 +37,10 @@ async def rounds_of(client: Any, **fields: Any) -> int:
 async def test_disabled(client: Any) -> None:
     """Requests inside ``disabled()`` are the SDK's own, those after it are continued."""
     with disabled():
-        assert 1 == await rounds_of(client)
+        assert await rounds_of(client) == 1
     async with disabled():
-        assert 1 == await rounds_of(client)
-    assert ROUNDS == await rounds_of(client)
+        assert await rounds_of(client) == 1
+    assert await rounds_of(client) == ROUNDS
 
 
 def test_disabled_when_nested() -> None:
@@ -92,7 +92,7 @@ async def test_disabled_in_threads() -> None:
         thread.join()
         seen.append(await asyncio.to_thread(is_disabled))
 
-    assert [False, True] == seen
+    assert seen == [False, True]
 
 
 def test_disabled_when_left_in_another_context() -> None:
@@ -152,8 +152,8 @@ async def test_disabled_while_a_stream_is_read(client: Any, emulator: Emulator) 
         chunks = await listed(continued)
 
     assert emulator.uncapped(ask("Elsewhere.")) == joined(chunks)
-    assert "length" == [choice.finish_reason for chunk in plain_chunks for choice in chunk.choices][-1]
-    assert 1 + ROUNDS == len(emulator.requests)
+    assert [choice.finish_reason for chunk in plain_chunks for choice in chunk.choices][-1] == "length"
+    assert len(emulator.requests) == 1 + ROUNDS
 
 
 @sync_and_async
@@ -169,7 +169,7 @@ async def test_no_context_leaks_from_a_stream(way: Way, client: Any) -> None:
             counts.add(await rounds_of(client))
     await settled(stream.close())
 
-    assert ({False}, {ROUNDS}) == (seen, counts)
+    assert (seen, counts) == ({False}, {ROUNDS})
 
 
 @sync_and_async
@@ -217,8 +217,8 @@ async def test_wish_of_one_call_about_limits(client: Any, emulator: Emulator) ->
 
     completion = await create(client, **ask("Own."), extra_body={"continuation": settings})
 
-    assert [30, 30, 10] == [request.body["max_tokens"] for request in emulator.requests]
-    assert "max_tokens" == completion.continuation["stopped_by"]
+    assert [request.body["max_tokens"] for request in emulator.requests] == [30, 30, 10]
+    assert completion.continuation["stopped_by"] == "max_tokens"
 
 
 BAD_WISHES: list[tuple[Any, str]] = [
@@ -238,16 +238,16 @@ async def test_bad_wish_of_one_call(client: Any, emulator: Emulator, wish: Any, 
     with pytest.raises(SettingsError, match=message):
         await create(client, **ask("Bad."), stream=streamed, extra_body={"continuation": wish})
 
-    assert [] == emulator.requests
+    assert emulator.requests == []
 
 
 @sync_and_async
 async def test_wish_and_the_other_switches(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wish for continuation does not overrule ``disabled()`` or ``OPENAI_CONTINUE=0``."""
     with disabled():
-        assert 1 == await rounds_of(client, extra_body={"continuation": True})
+        assert await rounds_of(client, extra_body={"continuation": True}) == 1
     monkeypatch.setenv("OPENAI_CONTINUE", "0")
-    assert 1 == await rounds_of(client, extra_body={"continuation": True})
+    assert await rounds_of(client, extra_body={"continuation": True}) == 1
 
 
 # strict.
@@ -269,7 +269,7 @@ def test_complaint(capsys: pytest.CaptureFixture[str]) -> None:
     for what in ("first of two", "second of two", "first of two"):
         complain(what)
 
-    assert ("", "openai_continue: first of two\nopenai_continue: second of two\n") == capsys.readouterr()
+    assert capsys.readouterr() == ("", "openai_continue: first of two\nopenai_continue: second of two\n")
 
 
 def test_complaint_that_nobody_can_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,4 +280,4 @@ def test_complaint_that_nobody_can_read(monkeypatch: pytest.MonkeyPatch, capsys:
         monkeypatch.setattr(sys, "stderr", stderr)
         complain(f"unread {number}")
 
-    assert "" == capsys.readouterr().out
+    assert capsys.readouterr().out == ""

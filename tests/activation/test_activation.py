@@ -33,29 +33,29 @@ def test_install_and_uninstall(wheel: Path, tmp_path: Path, installer: str, edit
 
     assert (home.site / "openai_continue.pth").exists()
     assert (home.site / "openai_continue.start").exists()
-    assert [True, False] == home.told("-c", TELL, wish="1")
-    assert [False, False] == home.told("-c", TELL)
+    assert home.told("-c", TELL, wish="1") == [True, False]
+    assert home.told("-c", TELL) == [False, False]
     assert (ROOT if editable else home.site) == Path(
         home.told("-c", "import json, openai_continue as it; print(json.dumps(it.__file__))")
     ).parent.parent
 
     home.uninstall()
     assert home.before == home.listed()
-    assert (0, "") == ((done := home.run("-c", "pass", wish="1")).returncode, done.stdout + done.stderr)
+    assert ((done := home.run("-c", "pass", wish="1")).returncode, done.stdout + done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("flag", ["-E", "-I"])
 def test_when_the_environment_is_ignored(home: Home, flag: str) -> None:
     """Under -E and -I the .pth is read, and the variable is ours, not one of Python's."""
-    assert [True, False] == home.told(flag, "-c", TELL, wish="1")
-    assert [False, False] == home.told(flag, "-c", TELL)
+    assert home.told(flag, "-c", TELL, wish="1") == [True, False]
+    assert home.told(flag, "-c", TELL) == [False, False]
 
 
 def test_without_site(home: Home) -> None:
     """Under -S no .pth is read; there is nothing to patch either."""
     done = home.run("-S", "-c", "import sys; print('openai_continue.startup' in sys.modules)", wish="1")
 
-    assert (0, "False\n", "") == (done.returncode, done.stdout, done.stderr)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
 
 
 CHILDREN = """
@@ -87,8 +87,8 @@ def test_children(home: Home, tmp_path: Path, runner: list[str]) -> None:
 
     said = home.told(*runner, app, wish=None if runner else "1")
 
-    assert {"spawn", "fork", "forkserver"} == set(said)
-    assert [[True, False]] * 3 == list(said.values())
+    assert set(said) == {"spawn", "fork", "forkserver"}
+    assert list(said.values()) == [[True, False]] * 3
 
 
 def test_import_that_fails_at_first(home: Home, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ loaders = [type(openai.__loader__).__name__, type(openai.__spec__.loader).__name
 hooks = [type(finder).__name__ for finder in sys.meta_path if type(finder).__module__.startswith("openai_continue")]
 print(json.dumps([first, openai_continue.is_patched(), loaders, hooks]))
 """
-    assert ["not yet", True, ["SourceFileLoader"] * 2, []] == home.told("-c", code, wish="1")
+    assert home.told("-c", code, wish="1") == ["not yet", True, ["SourceFileLoader"] * 2, []]
 
 
 @pytest.mark.parametrize("wish", [None, "1"])
@@ -119,7 +119,7 @@ def test_half_removed(spoilt: Home, wish: str | None) -> None:
     shutil.rmtree(spoilt.site / "openai_continue")
     done = spoilt.run("-c", "print('alive')", wish=wish)
 
-    assert (0, "alive\n") == (done.returncode, done.stdout)
+    assert (done.returncode, done.stdout) == (0, "alive\n")
     assert (wish is None) == (not done.stderr)
 
 
@@ -128,7 +128,7 @@ def test_startup_that_is_broken(spoilt: Home) -> None:
     (spoilt.site / "openai_continue" / "patching.py").write_text("raise RuntimeError('broken')\n")
     done = spoilt.run("-c", "import openai; print(openai.OpenAI.__name__)", wish="1")
 
-    assert (0, "OpenAI\n") == (done.returncode, done.stdout)
+    assert (done.returncode, done.stdout) == (0, "OpenAI\n")
     said = "openai_continue: RuntimeError: broken; openai is NOT patched (openai-continue doctor --env says more)"
     assert [said] == done.stderr.splitlines()
 
@@ -176,7 +176,7 @@ def test_run(unread: Home, tmp_path: Path, runner: list[str], program: list[str]
 
     def told(*command: object) -> dict[str, Any]:
         done = unread.run(*command, cwd=work)
-        assert (3, "") == (done.returncode, done.stderr), done.stderr
+        assert (done.returncode, done.stderr) == (3, ""), done.stderr
         said: dict[str, Any] = json.loads(done.stdout)
         return said
 
@@ -184,7 +184,7 @@ def test_run(unread: Home, tmp_path: Path, runner: list[str], program: list[str]
     words = [str(unread.folder / runner[0]), *runner[1:], "run", *program]
     ours = told(*(words if runner[0] != "bin/python" else words[1:]))
 
-    assert (False, True) == (plain.pop("patched"), ours.pop("patched"))
+    assert (plain.pop("patched"), ours.pop("patched")) == (False, True)
     assert plain == ours
 
 
@@ -192,7 +192,7 @@ def test_run_when_killed(unread: Home, tmp_path: Path) -> None:
     """``OPENAI_CONTINUE=0`` wins over ``run``."""
     done = unread.run("-m", "openai_continue", "run", "app.py", cwd=tmp_path / "work", wish="0")
 
-    assert (3, False) == (done.returncode, json.loads(done.stdout)["patched"])
+    assert (done.returncode, json.loads(done.stdout)["patched"]) == (3, False)
 
 
 @pytest.mark.parametrize("program", ["pkg", "pkg.zip"])
@@ -204,14 +204,14 @@ def test_run_of_what_holds_a_main(unread: Home, tmp_path: Path, program: str) ->
 
     done = unread.run("-m", "openai_continue", "run", program, cwd=work)
 
-    assert (3, True) == (done.returncode, json.loads(done.stdout)["patched"])
+    assert (done.returncode, json.loads(done.stdout)["patched"]) == (3, True)
 
 
 def test_run_of_what_is_not_there(unread: Home) -> None:
     """A program that is not there is one line on stderr and Python's exit code for it."""
     done = unread.run("-m", "openai_continue", "run", "nowhere.py")
 
-    assert (2, "", "openai-continue run: nowhere.py: no such file\n") == (done.returncode, done.stdout, done.stderr)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "openai-continue run: nowhere.py: no such file\n")
 
 
 def test_run_leaves_the_program_as_main(unread: Home, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_run_leaves_the_program_as_main(unread: Home, tmp_path: Path) -> None:
     app = tmp_path / "work" / "app.py"
     app.write_text("import atexit, sys; mine = 'it'; atexit.register(lambda: print(sys.modules['__main__'].mine))")
 
-    assert "it\n" == unread.run("-m", "openai_continue", "run", app).stdout
+    assert unread.run("-m", "openai_continue", "run", app).stdout == "it\n"
 
 
 def test_python_is_that_of_the_tests(home: Home) -> None:
@@ -248,6 +248,6 @@ def test_doctor_where_the_line_is_missing(spoilt: Home) -> None:
     (problem,) = json.loads(done.stdout)["problems"]
     assert problem.startswith("OPENAI_CONTINUE is set, but ")
     assert problem.endswith(". Use openai-continue run, or import openai_continue.auto.")
-    assert 1 == done.returncode
+    assert done.returncode == 1
     # "run" does what the line does.
-    assert 0 == spoilt.run("-m", "openai_continue", "run", *LOOK).returncode
+    assert spoilt.run("-m", "openai_continue", "run", *LOOK).returncode == 0

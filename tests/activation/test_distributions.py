@@ -45,11 +45,11 @@ def test_wheel(wheel: Path) -> None:
     assert wheel.stat().st_size < 400_000
     for version in ("3.10", "3.11", "3.12", "3.13"):
         assert f"Programming Language :: Python :: {version}" in metadata.get_all("Classifier", [])
-    assert ("MIT", ">=3.10", "text/markdown") == (
+    assert (
         metadata["License-Expression"],
         metadata["Requires-Python"],
         metadata["Description-Content-Type"],
-    )
+    ) == ("MIT", ">=3.10", "text/markdown")
 
 
 def test_sdist(sdist: Path) -> None:

@@ -132,7 +132,7 @@ def test_installed_application(
         def printed(*more: str, wish: str = "1") -> str:
             asked = (*command, "-m", "emulated", *more, PROMPT)
             done = run(*asked, env={**variables, "OPENAI_CONTINUE": wish}, cwd=tmp_path)
-            assert (0, "") == (done.returncode, done.stderr), done.stdout + done.stderr
+            assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
             return done.stdout.removesuffix("\n")
 
         assert [text, text] == [printed(), printed("--no-stream")]

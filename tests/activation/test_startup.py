@@ -50,14 +50,14 @@ def test_patches_after_the_import(patched: list[bool]) -> None:
     """The patch comes once, after the import of the module, and then the finder is gone."""
     startup.init()
     importlib.import_module("json.tool")
-    assert [] == patched
-    assert 1 == len(finders())
+    assert patched == []
+    assert len(finders()) == 1
 
     importlib.import_module(f"{NAME}.part")
     importlib.import_module(NAME)
 
-    assert [True] == patched
-    assert [] == finders()
+    assert patched == [True]
+    assert finders() == []
 
 
 def test_leaves_the_module_as_it_would_be(patched: list[bool]) -> None:
@@ -78,10 +78,10 @@ def test_init_twice(patched: list[bool]) -> None:
     """In a virtual environment .pth files are read twice; there is one finder."""
     startup.init()
     startup.init()
-    assert 1 == len(finders())
+    assert len(finders()) == 1
 
     importlib.import_module(NAME)
-    assert [True] == patched
+    assert patched == [True]
 
 
 def test_init_when_imported_already(patched: list[bool]) -> None:
@@ -90,8 +90,8 @@ def test_init_when_imported_already(patched: list[bool]) -> None:
 
     startup.init()
 
-    assert [True] == patched
-    assert [] == finders()
+    assert patched == [True]
+    assert finders() == []
 
 
 def test_import_that_fails_at_first(patched: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,13 +102,13 @@ def test_import_that_fails_at_first(patched: list[bool], monkeypatch: pytest.Mon
     for _ in range(2):
         with pytest.raises(ImportError, match="bad"):
             importlib.import_module(NAME)
-    assert ([], 1) == (patched, len(finders()))
+    assert (patched, len(finders())) == ([], 1)
 
     monkeypatch.setattr(sys, "bad", True, raising=False)
     importlib.import_module(NAME)
 
-    assert [True] == patched
-    assert [] == finders()
+    assert patched == [True]
+    assert finders() == []
 
 
 def test_import_of_what_is_not_installed(patched: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_import_of_what_is_not_installed(patched: list[bool], monkeypatch: pytes
     with pytest.raises(ModuleNotFoundError, match="No module named 'not_installed_anywhere'"):
         importlib.import_module("not_installed_anywhere")
 
-    assert [] == patched
+    assert patched == []
 
 
 def test_looking_without_importing(patched: list[bool]) -> None:
@@ -130,10 +130,10 @@ def test_looking_without_importing(patched: list[bool]) -> None:
 
     assert spec is not None
     loader: Any = spec.loader
-    assert "READY = True\n" == loader.get_source(NAME)
+    assert loader.get_source(NAME) == "READY = True\n"
     assert loader.is_package(NAME)
-    assert [] == patched
-    assert b"data" == pkgutil.get_data(NAME, "data.txt")
+    assert patched == []
+    assert pkgutil.get_data(NAME, "data.txt") == b"data"
 
 
 class Other:
@@ -163,9 +163,9 @@ def test_with_another_hook(patched: list[bool], place: int) -> None:
 
     importlib.import_module(NAME)
 
-    assert 1 == other.asked
-    assert [True] == patched
-    assert [] == finders()
+    assert other.asked == 1
+    assert patched == [True]
+    assert finders() == []
 
 
 def test_with_an_old_finder(patched: list[bool]) -> None:
@@ -175,7 +175,7 @@ def test_with_an_old_finder(patched: list[bool]) -> None:
 
     importlib.import_module(NAME)
 
-    assert [True] == patched
+    assert patched == [True]
 
 
 def test_finder_stays_while_others_look(patched: list[bool]) -> None:
@@ -196,7 +196,7 @@ def test_finder_stays_while_others_look(patched: list[bool]) -> None:
     assert [before] == seen
     assert before == walked
     assert before[1:] == sys.meta_path
-    assert [True] == patched
+    assert patched == [True]
 
 
 def test_import_from_many_threads(patched: list[bool]) -> None:
@@ -215,7 +215,7 @@ def test_import_from_many_threads(patched: list[bool]) -> None:
     for thread in threads:
         thread.join()
 
-    assert ([True], [True] * 8) == (patched, got)
+    assert (patched, got) == ([True], [True] * 8)
 
 
 @pytest.mark.parametrize("wish", [None, "", "0", "false", "no", "off", " Off "])
@@ -232,7 +232,7 @@ def test_init_when_off(
 
     startup.init()
 
-    assert ([], ("", "")) == (finders(), capsys.readouterr())
+    assert (finders(), capsys.readouterr()) == ([], ("", ""))
 
 
 @pytest.mark.parametrize("wish", ["1", "true", "YES", " on ", "strict"])
@@ -242,7 +242,7 @@ def test_init_when_on(patched: list[bool], monkeypatch: pytest.MonkeyPatch, wish
 
     startup.init()
 
-    assert 1 == len(finders())
+    assert len(finders()) == 1
 
 
 def test_init_when_the_word_is_unknown(
@@ -257,7 +257,7 @@ def test_init_when_the_word_is_unknown(
     (line,) = capsys.readouterr().err.splitlines()
     assert "openai_continue: OPENAI_CONTINUE='2': accepted are 1, true," in line
     assert line.endswith("openai is NOT patched (openai-continue doctor --env says more)")
-    assert [] == finders()
+    assert finders() == []
 
 
 # The whole way, with the SDK itself. The children get what the .pth does, since a source tree has none.
@@ -286,7 +286,7 @@ def test_bad_setting() -> None:
     """A bad setting is one line on stderr, and the program goes on with the SDK as it is."""
     done = python(IS_PATCHED, OPENAI_CONTINUE="1", OPENAI_CONTINUE_MAX_ROUNDS="many")
 
-    assert (0, "False\n") == (done.returncode, done.stdout)
+    assert (done.returncode, done.stdout) == (0, "False\n")
     (line,) = done.stderr.splitlines()
     assert "OPENAI_CONTINUE_MAX_ROUNDS='many'" in line
     assert line.endswith("openai is NOT patched (openai-continue doctor --env says more)")
@@ -297,7 +297,7 @@ def test_bad_setting_when_strict(flags: list[str]) -> None:
     """``strict`` makes the import of openai raise the error that names the variable."""
     done = python(IS_PATCHED, *flags, OPENAI_CONTINUE="strict", OPENAI_CONTINUE_MAX_ROUNDS="many")
 
-    assert (1, "") == (done.returncode, done.stdout)
+    assert (done.returncode, done.stdout) == (1, "")
     last = done.stderr.splitlines()[-1]
     assert last.startswith("openai_continue.errors.SettingsError: OPENAI_CONTINUE_MAX_ROUNDS='many'")
 
@@ -318,7 +318,7 @@ def test_when_ours_imports_the_sdk(first: str) -> None:
 
     done = python(code, OPENAI_CONTINUE="1")
 
-    assert ("True False\n", "") == (done.stdout, done.stderr)
+    assert (done.stdout, done.stderr) == ("True False\n", "")
 
 
 def test_when_our_settings_come_first() -> None:
@@ -327,7 +327,7 @@ def test_when_our_settings_come_first() -> None:
 
     done = python(f"{code}; print(patching._settings.max_rounds)", OPENAI_CONTINUE="1", OPENAI_CONTINUE_MAX_ROUNDS="5")
 
-    assert ("3\n", "") == (done.stdout, done.stderr)
+    assert (done.stdout, done.stderr) == ("3\n", "")
 
 
 def test_costs_no_import() -> None:
@@ -335,8 +335,8 @@ def test_costs_no_import() -> None:
     code = "print(sorted(name for name in sys.modules if name.split('.')[0] in ('openai_continue', 'wrapt', 'openai')))"
     unset, on = (python(f"import sys; {code}", "-S", **wish) for wish in ({}, {"OPENAI_CONTINUE": "1"}))
 
-    assert ("[]\n", "") == (unset.stdout, unset.stderr)
-    assert ("['openai_continue', 'openai_continue.startup', 'openai_continue.switches']\n", "") == (
+    assert (unset.stdout, unset.stderr) == ("[]\n", "")
+    assert (
         on.stdout,
         on.stderr,
-    )
+    ) == ("['openai_continue', 'openai_continue.startup', 'openai_continue.switches']\n", "")

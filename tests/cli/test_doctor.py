@@ -134,11 +134,12 @@ def test_doctor_finds_a_small_default_of_max_tokens(default: int | None, stops: 
 
 def test_marks_are_those_of_the_table() -> None:
     """The doctor tries each mark of the provider table once, the way without marks first."""
-    assert ["nothing", "continue_final_message", "prefix", "partial"] == list(MARKS)
-    assert {"add_generation_prompt": False, "continue_final_message": True} == MARKS[
-        "continue_final_message"
-    ].body_marks
-    assert [{}, {}, {"prefix": True}, {"partial": True}] == [row.message_marks for row in MARKS.values()]
+    assert list(MARKS) == ["nothing", "continue_final_message", "prefix", "partial"]
+    assert MARKS["continue_final_message"].body_marks == {
+        "add_generation_prompt": False,
+        "continue_final_message": True,
+    }
+    assert [row.message_marks for row in MARKS.values()] == [{}, {}, {"prefix": True}, {"partial": True}]
 
 
 ROWS = [

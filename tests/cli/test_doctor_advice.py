@@ -117,7 +117,7 @@ def test_advice(
     ended, out = told(capsys, habits, *options, model=model, tokens=tokens)
 
     assert ended == code
-    assert [] == [word for word in words if word not in out]
+    assert [word for word in words if word not in out] == []
 
 
 def test_a_cap_is_no_default(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,9 +243,9 @@ def test_each_sentence_names_what_to_use() -> None:
     )
     several = [one for one, *_ in CASES[2:7]] + [replace(case(claims_cuts=True, hides_cuts="streamed"), streamed=True)]
 
-    assert [] == [
+    assert [
         said for one in several for said in one.advice if not told_to.search(said) and "looks like" not in said
-    ]
+    ] == []
 
 
 def test_advice_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,7 +82,7 @@ def test_bad_variables() -> None:
     bad["OPENAI_CONTINUE_TEMPLATE"] = "/none.jinja"
     ended, found, printed = looked(**bad, OPENAI_CONTINUE="1", OPENAI_CONTINUE_TRIMS="yes")
 
-    assert (1, False, False) == (ended, found["active"], found["patched"])
+    assert (ended, found["active"], found["patched"]) == (1, False, False)
     values = {each["name"]: (each["value"], each["error"] is None) for each in found["variables"]}
     assert values == {
         "OPENAI_CONTINUE_API_KEY": (None, False),
@@ -120,7 +120,7 @@ def test_host(
     monkeypatch.setenv("OPENAI_CONTINUE", "1")
     found = environment.examined()
 
-    assert expected == (found.host, found.provider, found.continues)
+    assert (found.host, found.provider, found.continues) == expected
     assert bool(code) == bool(found.problems)
     assert "secret" not in str(found)
     if code:
@@ -142,7 +142,7 @@ def test_other_wrappers(monkeypatch: pytest.MonkeyPatch) -> None:
     found = environment.examined()
 
     assert [__name__, __name__, "openai_continue"] == found.wrappers["SyncAPIClient.request"]
-    assert ["openai_continue"] == found.wrappers["AsyncAPIClient.request"]
+    assert found.wrappers["AsyncAPIClient.request"] == ["openai_continue"]
     assert any("Another library has wrapped our wrapper" in note for note in found.notes)
 
 
@@ -228,10 +228,10 @@ def test_an_sdk_that_cannot_be_patched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "import_module", fail)
     found = environment.examined()
 
-    assert ({}, ["openai could not be patched: ImportError: cannot import name 'BaseClient'"]) == (
+    assert (
         found.wrappers,
         found.problems,
-    )
+    ) == ({}, ["openai could not be patched: ImportError: cannot import name 'BaseClient'"])
 
 
 @pytest.fixture
@@ -246,13 +246,13 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
 def test_words(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without ``--json`` it is text, whose last line is the verdict. It needs no extra."""
     monkeypatch.setitem(sys.modules, "rich", None)
-    assert (0, "Continuation is not on; patch() would switch it on.") == ((said := lines())[0], said[1][-1])
+    assert ((said := lines())[0], said[1][-1]) == (0, "Continuation is not on; patch() would switch it on.")
     openai_continue.patch()
     code, said = lines()
-    assert (0, "Continuation is on.") == (code, said[-1])
+    assert (code, said[-1]) == (0, "Continuation is on.")
     assert "patch()             in force" in said
     assert any(line.startswith("wrapped by          openai_continue: SyncAPIClient.request, ") for line in said)
     monkeypatch.setenv("OPENAI_CONTINUE", "0")
     code, said = lines()
-    assert (1, "Continuation does not work here.") == (code, said[-1])
+    assert (code, said[-1]) == (1, "Continuation does not work here.")
     assert "problem: OPENAI_CONTINUE switches continuation off, whatever the code says. Unset it." in said

@@ -43,8 +43,8 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "48.0 h  a-model, 2 rounds, 200 tokens" in said
     assert "unreadable" in said
     known, damaged = entries
-    assert ("a-model", 2, 200, False) == tuple(known[name] for name in ("model", "rounds", "tokens", "removed"))
-    assert 48 == round(known["hours"])
+    assert tuple(known[name] for name in ("model", "rounds", "tokens", "removed")) == ("a-model", 2, 200, False)
+    assert round(known["hours"]) == 48
     assert damaged["model"] is None
 
 
@@ -58,7 +58,7 @@ def test_remove(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     removed = {entry["file"]: entry["removed"] for entry in json.loads(capsys.readouterr().out)}
     assert {old.name: True, used.name: False, new.name: False} == removed
-    assert (False, False, True, True) == tuple(path.exists() for path in (old, aside, used, new))
+    assert tuple(path.exists() for path in (old, aside, used, new)) == (False, False, True, True)
 
 
 def test_nothing_to_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ def test_any_length(emulator: Emulator, tmp_path: Path, length: int) -> None:
     expected = uncapped(emulator)
     file.write_bytes(expected[:length].encode())
 
-    assert (0, expected) == (resume(emulator, file), file.read_bytes().decode())
+    assert (resume(emulator, file), file.read_bytes().decode()) == (0, expected)
 
 
 #: Servers that join a continuation in other ways: provider, model, further arguments, habits.
@@ -60,8 +60,8 @@ def test_servers(name: str, length: int, tmp_path: Path, monkeypatch: pytest.Mon
         file.write_bytes(expected[:length].encode())
         code = resume(emulator, file, *arguments, model=model, provider=provider)
 
-    assert (0, expected) == (code, file.read_bytes().decode())
-    assert 0 == emulator.derailed
+    assert (code, file.read_bytes().decode()) == (0, expected)
+    assert emulator.derailed == 0
 
 
 def test_answer_filed_as_thoughts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_answer_filed_as_thoughts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         while not codes or (codes[-1] == 3 and len(codes) < 9):
             codes.append(resume(emulator, file, provider="vllm"))
 
-    assert (0, expected) == (codes[-1], file.read_bytes().decode())
+    assert (codes[-1], file.read_bytes().decode()) == (0, expected)
     assert 1 < len(codes) < 5
 
 
@@ -102,7 +102,7 @@ def test_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         code = resume(emulator, file)
 
     assert (0, text) == (code, file.read_bytes().decode())
-    assert 0 == emulator.derailed
+    assert emulator.derailed == 0
 
 
 @pytest.mark.parametrize("limit", [50, 150])
@@ -112,7 +112,7 @@ def test_token_limit(emulator: Emulator, tmp_path: Path, limit: int) -> None:
     expected = uncapped(emulator)
     file.write_bytes(expected[:300].encode())
 
-    assert 3 == resume(emulator, file, "--max-tokens", str(limit))
+    assert resume(emulator, file, "--max-tokens", str(limit)) == 3
     written = file.read_bytes().decode()
     assert expected.startswith(written)
     assert limit == sum(request.completion_tokens for request in emulator.requests)
@@ -180,4 +180,4 @@ def test_text_that_does_not_come_back() -> None:
     """If the model does not write the held back punctuation again, a second request sends it."""
     answers = [["!", " two"], [" tw", "o"]]
 
-    assert ("two", ["one", "one."], None) == resumed("one.\n", answers, row="tgi", temperature=0)
+    assert resumed("one.\n", answers, row="tgi", temperature=0) == ("two", ["one", "one."], None)

@@ -28,4 +28,4 @@ def test_run_of_a_missing_file(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "openai_continue", "run", "nowhere.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    assert (2, "openai-continue run: nowhere.py: no such file\n") == (done.returncode, done.stderr)
+    assert (done.returncode, done.stderr) == (2, "openai-continue run: nowhere.py: no such file\n")

@@ -52,7 +52,7 @@ def test_write_reads_the_prompt_from_a_file_and_from_stdin(
 
     assert [write("--file", str(prompt), "-o", str(first)), write("-o", str(second))] == [0, 0]
     expected = truth(emulator, "From afar.").encode()
-    assert [expected, expected] == [first.read_bytes(), second.read_bytes()]
+    assert [first.read_bytes(), second.read_bytes()] == [expected, expected]
 
 
 def test_write_says_by_its_exit_code_that_an_answer_is_cut(write: Callable[..., int], tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_write_takes_its_budgets_from_the_environment(
     monkeypatch.setenv(f"OPENAI_CONTINUE_{name}", "1e-9")
     argument = "--" + name.lower().replace("_", "-")
 
-    assert [3, 0] == [write("x", "-o", str(tmp_path / "a")), write("x", "-o", str(tmp_path / "b"), argument, "100")]
+    assert [write("x", "-o", str(tmp_path / "a")), write("x", "-o", str(tmp_path / "b"), argument, "100")] == [3, 0]
 
 
 def test_write_prints_json_for_scripts(

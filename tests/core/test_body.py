@@ -24,12 +24,12 @@ def test_request(drive: Drive) -> None:
 
     first, *later = server.bodies
     assert before == body
-    assert ["one", "one two"] == server.sent_back
+    assert server.sent_back == ["one", "one two"]
     for sent in later:
         marked = {**first, "continue_final_message": True}
         assert {**marked, "messages": [*first["messages"], sent["messages"][-1]]} == sent
         # litellm #18229, hermes #58093: nothing is said in the caller's name.
-        assert {"role", "content"} == set(sent["messages"][-1])
+        assert set(sent["messages"][-1]) == {"role", "content"}
 
 
 @drives
@@ -40,7 +40,7 @@ def test_prefix_stays_the_same(drive: Drive) -> None:
 
     prompts = [json.dumps(sent["messages"]).rstrip('"}]') for sent in server.bodies]
     assert all(later.startswith(earlier) for earlier, later in pairwise(prompts))
-    assert {"key"} == {sent["prompt_cache_key"] for sent in server.bodies}
+    assert {sent["prompt_cache_key"] for sent in server.bodies} == {"key"}
 
 
 @drives
@@ -52,7 +52,7 @@ def test_history_is_the_merged_answer(drive: Drive) -> None:
     server = Script(cut("five "), end("six"))
     drive(server, ask(messages=[{"role": "user", "content": "x"}, turn, {"role": "user", "content": "y"}]))
 
-    assert "one  two\n\n three 🦊 four" == answer.text
+    assert answer.text == "one  two\n\n three 🦊 four"
     assert [turn] * 2 == [sent["messages"][1] for sent in server.bodies]
 
 

@@ -177,11 +177,11 @@ def test_whole_rounds() -> None:
     assert rounds.stop("max_cost") == []
     assert rounds.next_request() is None
     answer = rounds.completion()
-    assert ("Part 0. Part 1. Part 2.", "length", "max_cost") == (
+    assert (
         answer["choices"][0]["message"]["content"].rstrip(),
         answer["choices"][0]["finish_reason"],
         answer["continuation"]["stopped_by"],
-    )
+    ) == ("Part 0. Part 1. Part 2.", "length", "max_cost")
 
 
 def test_running_round() -> None:

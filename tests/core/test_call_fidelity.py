@@ -69,9 +69,9 @@ def test_every_syntax_and_server(syntax: Any, kind: str, drive: Drive) -> None:
             assert (truth.text.rstrip(), called(truth), 0) == (answer.text.rstrip(), called(answer), engine.derailed), (
                 cap
             )
-            assert 2 == len({one["id"] for one in answer.tool_calls})
+            assert len({one["id"] for one in answer.tool_calls}) == 2
             continue
-        assert "length" == answer.finish_reason
+        assert answer.finish_reason == "length"
         assert answer.stopped_by in ("tool_call", "empty")
         assert kind in NOT_ALWAYS or (syntax, kind) in UNMARKED or (24, "empty") == (cap, answer.stopped_by), cap
         # A cut call may be text, as the server shows it.
@@ -128,4 +128,4 @@ def test_any_arguments(
     body = ask(model="x", tools=tools)
     answer = drive(server, body, provider=VLLM, continue_tool_calls=name, max_rounds=1000)
 
-    assert ("tool_calls", expected) == (answer.finish_reason, called(answer))
+    assert (answer.finish_reason, called(answer)) == ("tool_calls", expected)

@@ -153,4 +153,4 @@ def test_round_trip(name: str, syntax: CallSyntax) -> None:
             reader = Reader(syntax, tools, compact=compact)
             said, calls = read(reader, split(raw, seed))
             assert (text, [("save", expected), ("other", expected)]) == (said.rstrip("\n"), calls)
-            assert (False, False, 2) == (reader.is_broken, reader.is_in_call, reader.calls)
+            assert (reader.is_broken, reader.is_in_call, reader.calls) == (False, False, 2)

@@ -86,7 +86,7 @@ def test_what_is_written(name: str, given: str, expected: str, rest: str) -> Non
     """What stands there of the arguments is written, and the rest waits for more."""
     for seed in range(4):
         writer = Writer(row(name))
-        assert expected == "".join(map(writer.feed, split(given, seed)))
+        assert "".join(map(writer.feed, split(given, seed))) == expected
         assert rest == given[writer.consumed :]
 
 

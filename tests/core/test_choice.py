@@ -87,7 +87,7 @@ def test_call_in_a_later_round(case: Case, drive: Drive) -> None:
     """A whole call in a later round comes after all text."""
     answer, _ = case.check(drive)
 
-    assert ["call-1"] == [call["id"] for call in answer.tool_calls]
+    assert [call["id"] for call in answer.tool_calls] == ["call-1"]
 
 
 def test_call_after_what_was_held_back() -> None:
@@ -95,8 +95,8 @@ def test_call_after_what_was_held_back() -> None:
     last = said("  ", {"tool_calls": [CALL]}, arguments("{"), arguments("}"), finish="tool_calls")
     answer = streamed(Script(cut("I save it.  "), last))
 
-    assert ("I save it.  ", "tool_calls", "tool_calls") == answer.said
-    assert "{}" == answer.tool_calls[0]["function"]["arguments"]
+    assert answer.said == ("I save it.  ", "tool_calls", "tool_calls")
+    assert answer.tool_calls[0]["function"]["arguments"] == "{}"
 
 
 @drives
@@ -104,7 +104,7 @@ def test_cut_call_is_not_stitched(drive: Drive) -> None:
     """open-interpreter #291, cline #2291, #4370: cut arguments were run, or joined to ``{"code":"pri{"language":``."""
     answer = drive(Script(cut({"tool_calls": [CUT_CALL]})), ask(tools=[TOOL]))
 
-    assert ("length", '{"code": "pri') == (answer.finish_reason, answer.tool_calls[0]["function"]["arguments"])
+    assert (answer.finish_reason, answer.tool_calls[0]["function"]["arguments"]) == ("length", '{"code": "pri')
     with pytest.raises(json.JSONDecodeError):
         json.loads(answer.tool_calls[0]["function"]["arguments"])
 

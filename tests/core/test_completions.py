@@ -66,7 +66,7 @@ def test_every_cut(kind: str, drive: Drive, form: str) -> None:
                 server = Engine(text, habits=KINDS[kind], cap=caps)
                 answer = drive(server, body, provider=kind, max_rounds=500)
 
-                assert 0 == server.derailed
+                assert server.derailed == 0
                 if answer.finish_reason == "length" and cap < (3 if KINDS[kind].cut_characters else 2):
                     assert answer.stopped_by == "empty"
                     assert want.text.startswith(answer.text.rstrip("\ufffd"))
@@ -85,7 +85,7 @@ def test_prompts_and_choices(kind: str, drive: Drive) -> None:
             answer = drive(server, body, index, provider=kind)
             assert (server.uncapped(body, index).text, "stop") == (answer.text, answer.finish_reason)
             assert all(later["prompt"].startswith("Write") and later["n"] == 1 for later in server.bodies[1:])
-            assert 0 == server.derailed
+            assert server.derailed == 0
 
 
 @drives
@@ -153,7 +153,7 @@ def test_tokens_within_a_character() -> None:
     shaped: Any = as_chat({"choices": [{"index": 0, "text": "a x", "logprobs": logprobs}]}, holder="message")
     content = shaped["choices"][0]["logprobs"]["content"]
     assert [b"a", b" " + fox[:2], fox[2:], b"bytes: by"] == [bytes(one["bytes"]) for one in content]
-    assert [None] * 4 == [one["top_logprobs"] for one in content]
+    assert [one["top_logprobs"] for one in content] == [None] * 4
 
 
 @drives
@@ -193,7 +193,7 @@ def test_max_tokens_is_a_total(kind: str, drive: Drive) -> None:
         answer = drive(server, body, provider=kind)
         want = server.uncapped(body)
         assert want.text.startswith(answer.text)
-        assert "length" == answer.finish_reason
+        assert answer.finish_reason == "length"
         assert all(
             later["max_tokens"] == total - sum(server.given[:place]) for place, later in enumerate(server.bodies)
         )
@@ -214,7 +214,7 @@ def test_a_limit_that_is_reached(kind: str, drive: Drive) -> None:
     server = Engine(habits=KINDS[kind])
     answer = drive(server, ask(DOCUMENT, max_tokens=20), provider=kind)
     assert server.uncapped(ask(DOCUMENT, max_tokens=20)).said == answer.said
-    assert 1 == len(server.bodies)
+    assert len(server.bodies) == 1
 
 
 @each_kind
@@ -224,15 +224,15 @@ def test_usage_is_summed(kind: str, drive: Drive) -> None:
     body = ask(DOCUMENT) if drive is whole else {**ask(DOCUMENT), "stream_options": {"include_usage": True}}
     server = Engine(habits=KINDS[kind], cap=25)
     answer = drive(server, body, provider=kind)
-    assert "stop" == answer.finish_reason
+    assert answer.finish_reason == "stop"
     assert answer.usage is not None
     assert sum(server.given) == answer.usage["completion_tokens"]
     assert answer.usage["prompt_tokens"] == sum(one["usage"]["prompt_tokens"] for one in answer.rounds)
     last = answer.raw[-1] if drive is streamed else answer.raw
-    assert "text_completion" == last["object"]
+    assert last["object"] == "text_completion"
     assert last["id"] == answer.rounds[0]["id"] != answer.rounds[1]["id"]
     for chunk in answer.raw if drive is streamed else [answer.raw]:
-        assert "text_completion" == chunk["object"]
+        assert chunk["object"] == "text_completion"
         assert not {"message", "delta"} & {name for item in chunk["choices"] for name in item}
         assert all(isinstance(item["text"], str) for item in chunk["choices"])
 
@@ -323,9 +323,9 @@ def test_a_later_round_that_fails(drive: Drive, on_error: str) -> None:
     decision = rounds.fail(later, Failure("InternalServerError", 500))
     assert decision.raises is (on_error == "raise")
     completion = rounds.completion()
-    assert "text_completion" == completion["object"]
+    assert completion["object"] == "text_completion"
     (item,) = completion["choices"]
-    assert "length" == item["finish_reason"]
+    assert item["finish_reason"] == "length"
     assert server.uncapped(ask(DOCUMENT)).text.startswith(item["text"])
     assert item["text"]
 
@@ -402,5 +402,5 @@ def test_usage_of_one_of_several_prompts() -> None:
         item = {"index": 0, "text": "The end.", "finish_reason": "stop"}
         rounds.receive(request, {"choices": [item], "usage": {**usage, "prompt_tokens": 31}})
 
-    assert None is rounds.next_request()
-    assert ["a wordThe end."] * 2 == [item["text"] for item in rounds.completion()["choices"]]
+    assert rounds.next_request() is None
+    assert [item["text"] for item in rounds.completion()["choices"]] == ["a wordThe end."] * 2

@@ -100,13 +100,13 @@ def test_choices() -> None:
     ]
     first, second = completion(*items)["choices"]
 
-    assert (0, "a", "length", None) == (
+    assert (
         first["index"],
         first["message"]["content"],
         first["finish_reason"],
         first["logprobs"],
-    )
-    assert (1, "bc", "stop") == (second["index"], second["message"]["content"], second["finish_reason"])
+    ) == (0, "a", "length", None)
+    assert (second["index"], second["message"]["content"], second["finish_reason"]) == (1, "bc", "stop")
     assert [token, token] == second["logprobs"]["content"]
 
 

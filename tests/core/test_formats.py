@@ -176,7 +176,7 @@ def test_format(body: dict[str, Any], kind: str | None) -> None:
         texts = {"json": ('{"a": "b"}', "aaa"), "schema": ('{"a": 1}', '{"a": "b"}'), "regex": ("aaa", '{"a": 1}')}
         assert (kind != "unknown") == wanted.checkable
         for good, bad in [texts[kind]] if kind in texts else []:
-            assert (True, False) == (wanted.fits(good), wanted.fits(bad))
+            assert (wanted.fits(good), wanted.fits(bad)) == (True, False)
             assert (kind != "regex", kind == "schema") == (wanted.is_json, wanted.has_schema)
 
 
@@ -259,9 +259,10 @@ def test_schema_without_the_extra(schema: object) -> None:
     wanted = Format.of({"guided_json": schema})
 
     assert wanted is not None
-    assert [None, False] == [wanted.fits(text) for text in ('{"a": 1}', '{"a":')]
-    assert [True, True] == [
-        anything.fits("{}") for anything in map(Format.of, ({"guided_json": {}}, A_JSON)) if anything
+    assert [wanted.fits(text) for text in ('{"a": 1}', '{"a":')] == [None, False]
+    assert [anything.fits("{}") for anything in map(Format.of, ({"guided_json": {}}, A_JSON)) if anything] == [
+        True,
+        True,
     ]
 
 
@@ -290,7 +291,7 @@ def test_document_begun_again(drive: Drive) -> None:
     engine = Engine(text, habits=Habits(ignores_prefill=True), cap=60)
     answer = drive(engine, ask(**A_JSON))
 
-    assert ("length", "restart", 2) == (*answer.said[1:], len(engine.bodies))
+    assert (*answer.said[1:], len(engine.bodies)) == ("length", "restart", 2)
     assert text.startswith(answer.text)
 
 
@@ -310,7 +311,7 @@ def test_engines_fields_are_left_out(fields: dict[str, Any], drive: Drive) -> No
     server = Script(cut('{"a": '), end("1}", " more"))
     answer = drive(server, ask(**fields), provider="vllm")
 
-    assert ('{"a": 1}', "stop", "stop") == answer.said
+    assert answer.said == ('{"a": 1}', "stop", "stop")
     assert not set(fields) & set(server.bodies[1])
 
 
@@ -375,7 +376,7 @@ def test_join_that_is_no_document(case: Case, drive: Drive) -> None:
     """A join that is not what was asked for comes with "length", never with "stop", and the report names the error."""
     answer, _ = case.check(drive)
 
-    assert "invalid_document" == (answer.report or {})["error"]["type"]
+    assert (answer.report or {})["error"]["type"] == "invalid_document"
 
 
 # Documents that nobody can check.
@@ -393,8 +394,8 @@ def test_unchecked_document(body: dict[str, Any], drive: Drive) -> None:
     """A joined document is not called finished if its schema cannot be checked."""
     answer = drive(Script(cut('{"a": '), end("1}")), ask(**body), provider="vllm")
 
-    assert ('{"a": 1}', "length", "error") == answer.said
-    assert "unchecked_document" == (answer.report or {})["error"]["type"]
+    assert answer.said == ('{"a": 1}', "length", "error")
+    assert (answer.report or {})["error"]["type"] == "unchecked_document"
 
 
 @drives
@@ -402,8 +403,8 @@ def test_document_of_a_schema_that_cannot_be_read(drive: Drive) -> None:
     """So it is with the extra, if the schema refers to another file."""
     answer = drive(Script(cut('{"a": '), end("1}")), ask(**UNREAD), provider="vllm")
 
-    assert ('{"a": 1}', "length", "error") == answer.said
-    assert "unchecked_document" == (answer.report or {})["error"]["type"]
+    assert answer.said == ('{"a": 1}', "length", "error")
+    assert (answer.report or {})["error"]["type"] == "unchecked_document"
 
 
 @drives
@@ -490,7 +491,7 @@ def test_several_values_instead_of_one_of_a_schema(name: str, drive: Drive) -> N
         answer = drive(server, ask(**SCHEMA_OF_A))
 
         assert (text[:place], "length", "error", 1) == (*answer.said, len(server.bodies)), text[:place]
-        assert "invalid_document" == (answer.report or {})["error"]["type"]
+        assert (answer.report or {})["error"]["type"] == "invalid_document"
 
 
 @drives
@@ -500,7 +501,7 @@ def test_blanks_after_a_document(drive: Drive) -> None:
         server = Script(cut('{"a": 1}' + blanks), end("\n\n", " and so on"))
         answer = drive(server, ask(**A_JSON))
 
-        assert ('{"a": 1}', "stop") == (answer.text.rstrip(), answer.finish_reason)
+        assert (answer.text.rstrip(), answer.finish_reason) == ('{"a": 1}', "stop")
 
 
 @drives
@@ -543,7 +544,7 @@ def test_scalar_document(first: str, rest: str, text: str, drive: Drive) -> None
 )
 def test_goes_on(text: str, expected: bool) -> None:
     """Blanks do not go on after a value, anything else does."""
-    assert expected == goes_on(text)
+    assert goes_on(text) == expected
 
 
 # Documents in a fence, and documents that the caller begins.

@@ -80,11 +80,11 @@ def test_restarts_are_remembered_for_a_while() -> None:
     learned.take_proof()
     learned.take_restart(4, "one")
     learned.take_restart(4, "two")
-    assert (False, True) == (learned.restarts, learned.continues)
+    assert (learned.restarts, learned.continues) == (False, True)
 
     learned.take_restart(5, "one")
     learned.take_restart(5, "one")
-    assert (False, False) == (learned.restarts, learned.continues)
+    assert (learned.restarts, learned.continues) == (False, False)
 
     learned.take_restart(6, "two")
     assert learned.restarts
@@ -99,7 +99,7 @@ def test_restarts_are_remembered_for_a_while() -> None:
     clock.now += RESTART_MEMORY
     learned.take_proof()
     learned.take_restart(6, "four")
-    assert (False, False) == (learned.restarts, learned.continues)
+    assert (learned.restarts, learned.continues) == (False, False)
 
 
 @drives
@@ -111,11 +111,11 @@ def test_restarts_of_a_client(drive: Drive) -> None:
         answer = drive(Script(cut(text, "mor"), end(text)), learned=learned)
         assert (text + "mor", "length", "restart") == answer.said
     answer = drive(server := Script(cut(START)), learned=learned)
-    assert ((START, "length", "restart"), 1) == (answer.said, len(server.bodies))
+    assert (answer.said, len(server.bodies)) == ((START, "length", "restart"), 1)
 
     clock.now += RESTART_MEMORY
-    assert (START + "more", "stop", "stop") == drive(Script(cut(START, "mor"), end("e")), learned=learned).said
-    assert (START + "more", "stop", "stop") == drive(Script(cut(START, "mor"), end("e")), learned=learned).said
+    assert drive(Script(cut(START, "mor"), end("e")), learned=learned).said == (START + "more", "stop", "stop")
+    assert drive(Script(cut(START, "mor"), end("e")), learned=learned).said == (START + "more", "stop", "stop")
 
 
 @drives
@@ -123,11 +123,11 @@ def test_proof_of_a_client(drive: Drive) -> None:
     """On a row that nobody knows, an answer that went on is proof for the next ones."""
     learned = Learned()
     rounds = [cut("the whale is a"), end("Sure, here it is.")]
-    assert "restart" == drive(Script(*rounds), provider="ollama", learned=learned).stopped_by
+    assert drive(Script(*rounds), provider="ollama", learned=learned).stopped_by == "restart"
     drive(Script(cut("the whale is a"), end(" mammal.")), provider="ollama", learned=learned)
     answer = drive(Script(*rounds), provider="ollama", learned=learned)
 
-    assert ("the whale is aSure, here it is.", "stop", "stop") == answer.said
+    assert answer.said == ("the whale is aSure, here it is.", "stop", "stop")
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,8 @@ def test_limit_without_usage(drive: Drive) -> None:
     server = Script(cut("one ", usage=None), cut("two ", usage=None), cut("three", usage=None))
     answer = drive(server, ask(max_tokens=25), round_tokens=10)
 
-    assert [10, 10, 5] == [body["max_tokens"] for body in server.bodies]
-    assert ("one two three", "length", "max_tokens", None) == (*answer.said, answer.usage)
+    assert [body["max_tokens"] for body in server.bodies] == [10, 10, 5]
+    assert (*answer.said, answer.usage) == ("one two three", "length", "max_tokens", None)
 
 
 @drives
@@ -117,8 +117,8 @@ def test_limit_without_usage_of_a_server_that_gives_more(drive: Drive) -> None:
     row = replace(providers.named("deepinfra"), cap=100)
     answer = drive(engine, ask(max_tokens=900), provider=row)
 
-    assert [900] == engine.given
-    assert ("length", None) == answer.said[1:]
+    assert engine.given == [900]
+    assert answer.said[1:] == ("length", None)
 
 
 @drives
@@ -130,7 +130,7 @@ def test_limit_if_usage_leaves_the_thoughts_out(cap: int, drive: Drive) -> None:
     row = replace(providers.named("deepinfra"), cap=cap)
     drive(engine, ask(max_tokens=90), provider=row)
 
-    assert 90 == sum(engine.given)
+    assert sum(engine.given) == 90
 
 
 @drives
@@ -141,8 +141,8 @@ def test_limit_of_several_choices(drive: Drive) -> None:
     answer = drive(engine, ask(n=2, max_tokens=25), 1)
 
     assert text.startswith(answer.text)
-    assert "length" == answer.finish_reason
-    assert [25, 15, 15, 5, 5] == [body["max_tokens"] for body in engine.bodies]
+    assert answer.finish_reason == "length"
+    assert [body["max_tokens"] for body in engine.bodies] == [25, 15, 15, 5, 5]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_limit_by_the_providers_name(row: str, name: str) -> None:
     """The caller's own request is not changed; later rounds name the limit as the provider reads it."""
     limit = Limit.of({"max_completion_tokens": 7}, providers.named(row), Continuation())
 
-    assert {"max_completion_tokens": 7} == limit.on_first({"max_completion_tokens": 7})
+    assert limit.on_first({"max_completion_tokens": 7}) == {"max_completion_tokens": 7}
     assert {name: 3} == limit.on_later({"max_completion_tokens": 7}, 3)
 
 
@@ -162,5 +162,5 @@ def test_least_tokens_are_for_the_whole_answer(drive: Drive) -> None:
     server = Script(cut("one "), cut("two "), end("three"))
     drive(server, ask(min_tokens=7, echo=True), provider="vllm")
 
-    assert [7, 2, 0] == [body["min_tokens"] for body in server.bodies]
-    assert [True, None, None] == [body.get("echo") for body in server.bodies]
+    assert [body["min_tokens"] for body in server.bodies] == [7, 2, 0]
+    assert [body.get("echo") for body in server.bodies] == [True, None, None]

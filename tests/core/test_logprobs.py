@@ -51,7 +51,7 @@ def test_logprobs_of_unknown_form() -> None:
     """Logprobs of a form that nobody documents are left as they are."""
     for odd in (None, [], {"content": None}, {"tokens": ["a"]}):
         assert odd == logprobs_of(odd, "text", 1, 2)
-    assert {"content": [1, 2], "refusal": [3]} == add_logprobs({"content": [1], "refusal": [3]}, {"content": [2]})
+    assert add_logprobs({"content": [1], "refusal": [3]}, {"content": [2]}) == {"content": [1, 2], "refusal": [3]}
 
 
 @drives

@@ -21,10 +21,10 @@ def test_identity(drive: Drive) -> None:
     answer = drive(server)
 
     everything = [answer.raw] if drive is whole else answer.raw
-    assert {("id-1", 1, "m")} == {(one["id"], one["created"], one["model"]) for one in everything}
+    assert {(one["id"], one["created"], one["model"]) for one in everything} == {("id-1", 1, "m")}
     last = everything[-1]["choices"][0]
-    assert ("END", 7) == (last["stop_reason"], last["matched"])
-    assert ["id-1", "id-2"] == [round_["id"] for round_ in answer.rounds]
+    assert (last["stop_reason"], last["matched"]) == ("END", 7)
+    assert [round_["id"] for round_ in answer.rounds] == ["id-1", "id-2"]
     assert [usage(10, 5)] * 2 == [round_["usage"] for round_ in answer.rounds]
 
 
@@ -34,7 +34,7 @@ def test_one_role(drive: Drive) -> None:
     answer = drive(Script(cut("one "), cut({"role": "assistant", "content": "two "}), end("three")))
 
     messages = [item.get("message") or item["delta"] for one in listed(answer.raw) for item in one["choices"]]
-    assert ["assistant"] == [message["role"] for message in messages if message.get("role")]
+    assert [message["role"] for message in messages if message.get("role")] == ["assistant"]
 
 
 class Rounds:
@@ -121,8 +121,8 @@ def test_lists_of_streams(name: str) -> None:
     """Issue 14: a list that grows with the text is there once, in order, whichever chunk brings it."""
     answer = streamed(Rounds(*LISTS[name]), ask(stop=["END"]))
 
-    assert ("stop", "stop") == answer.said[1:]
-    assert [1, 2, 3] == values_in(answer.raw, "ids")
+    assert answer.said[1:] == ("stop", "stop")
+    assert values_in(answer.raw, "ids") == [1, 2, 3]
 
 
 def completion(text: str, finish: str, *, message: Any = None, top: Any = None, **beside: Any) -> Any:
@@ -166,8 +166,8 @@ def test_what_is_said_of_the_prompt(place: str) -> None:
               for fields, text, end_ in zip(places, ("one ", "two"), ("length", "stop"), strict=True)]  # fmt: skip
     in_stream = streamed(Rounds(*rounds))
 
-    assert [1, 2] == (in_whole.raw if place == "top" else in_whole.raw["choices"][0])["prompt_token_ids"]
-    assert [1, 2] == values_in(in_stream.raw, "prompt_token_ids")
+    assert (in_whole.raw if place == "top" else in_whole.raw["choices"][0])["prompt_token_ids"] == [1, 2]
+    assert values_in(in_stream.raw, "prompt_token_ids") == [1, 2]
 
 
 def test_timings() -> None:
@@ -175,7 +175,7 @@ def test_timings() -> None:
     rounds = [[chunk("one", top={"timings": {"n": 1}}), chunk(None, "length", top={"timings": {"n": 2}})],
               [chunk("two", top={"timings": {"n": 3}}), chunk(None, "stop", top={"timings": {"n": 4}})]]  # fmt: skip
 
-    assert [1, 3, 4] == [one["timings"]["n"] for one in streamed(Rounds(*rounds)).raw]
+    assert [one["timings"]["n"] for one in streamed(Rounds(*rounds)).raw] == [1, 3, 4]
 
 
 @pytest.mark.parametrize("empty", ["", None, 0])
@@ -209,7 +209,7 @@ def test_ids_of_what_was_held_back(name: str) -> None:
     other = completion("  three", "stop", top={"prompt_token_ids": [*PROMPT, *sent]}, token_ids=[3, 4])
     answer = whole(Rounds(one, other))
 
-    assert "one two  three" == answer.text
+    assert answer.text == "one two  three"
     assert all_ids == answer.raw["choices"][0]["token_ids"]
 
 
@@ -218,9 +218,9 @@ def test_error_beside_the_choices_of_a_later_round() -> None:
     failed = completion("two", "stop", top={"error": {"code": 502, "message": "x"}})
     answer = whole(Rounds(completion("one ", "length"), failed))
 
-    assert ("one two", "length", "error") == answer.said
+    assert answer.said == ("one two", "length", "error")
     assert "error" not in answer.raw
-    assert 502 == (answer.report or {})["error"]["status"]
+    assert (answer.report or {})["error"]["status"] == 502
 
 
 def listed(raw: Any) -> list[dict[str, Any]]:

@@ -218,9 +218,9 @@ def rows_of_limits() -> list[Any]:
 @pytest.mark.parametrize(("text", "asked", "expected"), rows_of_limits())
 def test_read_of_too_many_tokens(text: str, asked: int, expected: TooMany) -> None:
     """The most output tokens that a server takes are read, but only if the request asked for more."""
-    assert expected == overflow.read(text, asked)
-    assert expected == overflow.read(f"Error code: 400 - {{'error': {text!r}}}", asked)
-    assert None is overflow.read(text)
+    assert overflow.read(text, asked) == expected
+    assert overflow.read(f"Error code: 400 - {{'error': {text!r}}}", asked) == expected
+    assert overflow.read(text) is None
     if expected.most is not None:
         assert overflow.read(text, expected.most) in (None, TooMany())
 
@@ -229,7 +229,7 @@ def test_read_of_too_many_tokens(text: str, asked: int, expected: TooMany) -> No
 @pytest.mark.parametrize("text", ["", *OTHERS.strip().splitlines(), *OTHER_PARAMETERS.strip().splitlines()])
 def test_read_of_another_error(text: str, asked: int | None) -> None:
     """Nothing else is taken for an overflow, nor for a limit of output tokens."""
-    assert None is overflow.read(text, asked)
+    assert overflow.read(text, asked) is None
 
 
 def test_read_is_quick() -> None:

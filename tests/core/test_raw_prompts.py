@@ -258,7 +258,7 @@ def test_every_cut_of_awkward_texts(name: str, drive: Drive) -> None:
             server = Engine(text, habits=habits, cap=(cap, cap, 10**6))
             answer = drive(server, body, provider=provider, chat_template=template_of(habits))
             assert (edges(want, strips=strips), "stop") == (edges(answer, strips=strips), answer.finish_reason), cap
-            assert 0 == server.derailed
+            assert server.derailed == 0
             assert all("prompt" in later for later in server.bodies[1:])
 
 
@@ -272,7 +272,7 @@ def test_several_choices(drive: Drive) -> None:
             answer = drive(server, fox(n=3), index, provider=provider, chat_template=template_of(habits))
             want = server.uncapped(fox(), index)
             assert (want.thoughts, want.text) == (answer.thoughts, answer.text)
-            assert 0 == server.derailed
+            assert server.derailed == 0
 
 
 # What is sent.
@@ -372,7 +372,7 @@ def goes_on(answer: Answer, server: Engine, body: Json) -> None:
     """Check that an answer is whole, and that its later rounds were those of a chat."""
     want = server.uncapped(body)
     assert (want.thoughts, want.text, "stop") == (answer.thoughts, answer.text, answer.finish_reason)
-    assert 0 == server.derailed
+    assert server.derailed == 0
     assert "messages" in server.bodies[-1]
 
 
@@ -437,7 +437,7 @@ def test_no_completions(status: int, is_streamed: bool) -> None:
         answer = server.drive(fox(), is_streamed=is_streamed, learned=learned, chat_template=template)
         goes_on(answer, server, fox())
         assert raws == sum("prompt" in body for body in server.bodies)
-        assert "stop" == answer.stopped_by
+        assert answer.stopped_by == "stop"
 
 
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
@@ -450,9 +450,9 @@ def test_no_completions_within_thoughts(status: int, is_streamed: bool) -> None:
     answer = server.drive(
         fox(), is_streamed=is_streamed, learned=Learned(), chat_template=template_of(habits), provider=provider
     )
-    assert ("length", "reasoning") == answer.said[1:]
+    assert answer.said[1:] == ("length", "reasoning")
     assert server.uncapped(fox()).thoughts.startswith(answer.thoughts)
-    assert 0 == server.derailed
+    assert server.derailed == 0
 
 
 # The check of the prompt.
@@ -495,13 +495,13 @@ def test_another_template(more: str, less: int, name: str, drive: Drive) -> None
     want = server.uncapped(body)
     assert learned.refuses_raw
     assert want.text.startswith(answer.text.rstrip())
-    assert 0 == server.derailed
-    assert 1 == sum("prompt" in later for later in server.bodies)
+    assert server.derailed == 0
+    assert sum("prompt" in later for later in server.bodies) == 1
     if answer.finish_reason == "length":
         assert drive is streamed
-        assert "unsupported" == answer.stopped_by
+        assert answer.stopped_by == "unsupported"
         assert answer.report is not None
-        assert "template_mismatch" == answer.report["error"]["type"]
+        assert answer.report["error"]["type"] == "template_mismatch"
     else:
         assert want.text == answer.text
 
@@ -584,12 +584,12 @@ def test_marks_that_are_written_out(is_streamed: bool) -> None:
             assert rounds.next_request() is None
             out += rounds.last_chunks()
             answer = Answer.of_chunks(out)
-            assert "unsupported" == answer.stopped_by
+            assert answer.stopped_by == "unsupported"
             assert "<|turn_end|>" not in answer.text
             assert answer.text.startswith("One two three four")
         else:
             out += _ask(rounds, {"content": " three."}, is_raw=False, is_streamed=False)
-            assert "One two three." == Answer.of_completion(rounds.completion()).text
+            assert Answer.of_completion(rounds.completion()).text == "One two three."
         assert learned.refuses_raw
 
 
@@ -698,8 +698,8 @@ def test_stop(name: str, drive: Drive) -> None:
     provider, habits = ENGINES[name]
     server = Engine(habits=habits, cap=9, tokens=60)
     answer = drive(server, fox(), provider=provider, chat_template=template_of(habits), on_reasoning_cut="stop")
-    assert ("length", "reasoning") == answer.said[1:]
-    assert 1 == len(server.bodies)
+    assert answer.said[1:] == ("length", "reasoning")
+    assert len(server.bodies) == 1
 
 
 @drives
@@ -769,11 +769,11 @@ def test_answer_by_the_chat_on_llama_server() -> None:
     later = rounds.next_request()
     assert later is not None
     assert {"continue_final_message": "content", "add_generation_prompt": False}.items() <= later.body.items()
-    assert {"role": "assistant", "content": "", "reasoning_content": "Let me"} == later.body["messages"][-1]
+    assert later.body["messages"][-1] == {"role": "assistant", "content": "", "reasoning_content": "Let me"}
     echo = {"role": "assistant", "content": "Foxes.", "reasoning_content": "Let me"}
     rounds.receive(later, {"id": "d", "choices": [{"index": 0, "message": echo, "finish_reason": "stop"}]})
     answer = Answer.of_completion(rounds.completion())
-    assert ("Let me", "Foxes.", "stop") == (answer.thoughts, answer.text, answer.finish_reason)
+    assert (answer.thoughts, answer.text, answer.finish_reason) == ("Let me", "Foxes.", "stop")
 
 
 # Tool calls and documents.
@@ -894,7 +894,7 @@ def test_documents(name: str, drive: Drive) -> None:
         assert (want.thoughts, want.text, "stop") == (answer.thoughts, answer.text, answer.finish_reason)
         assert json.loads(answer.text)
         assert not any("response_format" in later for later in server.bodies[1:])
-        assert 0 == server.derailed
+        assert server.derailed == 0
 
 
 # Logprobs and usage.
@@ -910,7 +910,7 @@ def test_logprobs(drive: Drive) -> None:
         answer = drive(server, body, chat_template=template_of(habits))
         want = server.uncapped(body)
         assert (want.text, want.text.encode()) == (answer.text, answer.spelled)
-        assert [2, 2] == [later["logprobs"] for later in server.bodies[1:3]]
+        assert [later["logprobs"] for later in server.bodies[1:3]] == [2, 2]
         chunks = answer.raw if drive is streamed else [answer.raw]
         listed = [token for one in chunks for item in one["choices"] for token in (item.get("logprobs") or {}).get("content") or ()]  # fmt: skip
         assert all({"token", "logprob", "bytes", "top_logprobs"} == token.keys() for token in listed)
@@ -955,7 +955,7 @@ def test_a_stop_string_ends_the_answer() -> None:
         for cap in range(2, 8):
             server = Engine(text, cap=(cap, 10**6))
             answer = drive(server, body, chat_template=template_of(server.habits))
-            assert ("one two three fou", "stop") == (answer.text, answer.finish_reason)
+            assert (answer.text, answer.finish_reason) == ("one two three fou", "stop")
 
 
 def test_a_broken_raw_round_is_healed() -> None:
@@ -977,7 +977,7 @@ def test_a_broken_raw_round_is_healed() -> None:
                 out += rounds.end_of_stream(request)
         answer = Answer.of_chunks(out + rounds.last_chunks())
         assert (want.thoughts, want.text, "stop") == (answer.thoughts, answer.text, answer.finish_reason), place
-        assert 0 == server.derailed
+        assert server.derailed == 0
 
 
 @drives
@@ -1010,5 +1010,5 @@ def test_thoughts_that_end_like_a_tag(end: str) -> None:
     said = {"role": "assistant", "content": None, "reasoning": f"I list 6{end}"}
     rounds.receive(request, {"id": "a", "choices": [{"index": 0, "message": said, "finish_reason": "length"}]})
 
-    assert None is rounds.next_request()
-    assert "reasoning" == rounds.stopped_by
+    assert rounds.next_request() is None
+    assert rounds.stopped_by == "reasoning"

@@ -89,12 +89,12 @@ def test_every_cut(thinks: Any, template: Any, misfiles: Any, drive: Drive) -> N
         uncapped = engine.uncapped(body)
         answer = drive(engine, body, max_rounds=50, provider=MISFILING if misfiles else DEEPINFRA)
         if cap < 25 and template != "r1":
-            assert ("length", "reasoning", 1) == (answer.finish_reason, answer.stopped_by, len(engine.bodies))
+            assert (answer.finish_reason, answer.stopped_by, len(engine.bodies)) == ("length", "reasoning", 1)
             assert uncapped.text.startswith(answer.text)
             assert uncapped.thoughts.startswith(answer.thoughts)
         else:
             expected = uncapped.text, uncapped.thoughts, "stop"
-            assert expected == (answer.text, answer.thoughts, answer.finish_reason), cap
+            assert (answer.text, answer.thoughts, answer.finish_reason) == expected, cap
         assert engine.derailed == 0
 
 
@@ -156,7 +156,7 @@ def test_cut_thoughts_go_back(row: str, model: str, sent: dict[str, Any], marks:
     server = Script(cut(field("well, ")), end(field(f"{echo}{tail}well"), "answer", usage=None))
     answer = drive(server, ask(model=model, temperature=0), provider=row)
 
-    assert ("answer", "well, well", "stop") == (answer.text, answer.thoughts, answer.finish_reason)
+    assert (answer.text, answer.thoughts, answer.finish_reason) == ("answer", "well, well", "stop")
     assert [{"role": "assistant", **sent}] == [one["messages"][-1] for one in server.bodies[1:]]
     assert marks == {name: server.bodies[1][name] for name in marks}
 
@@ -174,9 +174,9 @@ def test_block_that_the_server_refuses_is_left_out() -> None:
         else:
             rounds.receive(request, server.completion(request.body))
 
-    assert ["x", "<think>\n\n</think>\n\none", "one", "one two"] == sent
-    assert ("one two three", "stop", "stop") == Answer.of_completion(rounds.completion()).said
-    assert 3 == len(rounds.answer.history)
+    assert sent == ["x", "<think>\n\n</think>\n\none", "one", "one two"]
+    assert Answer.of_completion(rounds.completion()).said == ("one two three", "stop", "stop")
+    assert len(rounds.answer.history) == 3
 
 
 @drives
@@ -187,8 +187,8 @@ def test_newlines_beside_the_tags(row: str, drive: Drive) -> None:
     server = Script(cut(field("\nwell\n\n"), "ans"), end(echo + "wer"))
     answer = drive(server, ask(**QWEN3), provider=row)
 
-    assert ("answer", "\nwell\n\n", "stop") == (answer.text, answer.thoughts, answer.finish_reason)
-    assert "well" == server.bodies[1]["messages"][-1]["reasoning_content"]
+    assert (answer.text, answer.thoughts, answer.finish_reason) == ("answer", "\nwell\n\n", "stop")
+    assert server.bodies[1]["messages"][-1]["reasoning_content"] == "well"
 
 
 @drives
@@ -386,7 +386,7 @@ def test_thoughts_anew(first: Any, anew: Any, model: str, drive: Drive) -> None:
         assert (text + more, "length", "restart") == answer.said
     # It was so for two different answers.
     answer = drive(server := Script(first), ask(model=model), learned=learned)
-    assert ("restart", 1) == (answer.stopped_by, len(server.bodies))
+    assert (answer.stopped_by, len(server.bodies)) == ("restart", 1)
 
     learned = Learned()
     for rounds in ([first, anew, end(" two")], [first, end(" two")]):
@@ -403,7 +403,7 @@ def test_thoughts_anew_without_another_form(row: str, drive: Drive) -> None:
     server = Script(cut(field("well"), "one"), cut(field("Okay, the user")))
     answer = drive(server, ask(model="m"), provider=row)
 
-    assert ("one", "length", "restart") == answer.said
+    assert answer.said == ("one", "length", "restart")
 
 
 def test_misfiled_answer_flows() -> None:
@@ -417,7 +417,7 @@ def test_misfiled_answer_flows() -> None:
             texts.append([one["choices"][0]["delta"].get("content") or "" for one in out])
 
     # What came out at each chunk, and at the end of each round.
-    assert [["two ", "three "], ["four "], ["five"]] == [each for each in texts if any(each)][1:]
+    assert [each for each in texts if any(each)][1:] == [["two ", "three "], ["four "], ["five"]]
 
 
 def test_order_of_thoughts_and_answer() -> None:
@@ -425,10 +425,10 @@ def test_order_of_thoughts_and_answer() -> None:
     server = Script(cut(field("well \ufffd")), end(field("é"), field(" \ufffd"), "answer"))
     answer = streamed(server, ask(**R1))
 
-    assert ("answer", "well é \ufffd") == (answer.text, answer.thoughts)
+    assert (answer.text, answer.thoughts) == ("answer", "well é \ufffd")
     deltas = [item["delta"] for one in answer.raw for item in one["choices"]]
     texts = [delta for delta in deltas if delta.get("content") or delta.get("reasoning_content")]
-    assert [False, False, False, True] == ["content" in delta for delta in texts]
+    assert ["content" in delta for delta in texts] == [False, False, False, True]
 
 
 @drives
@@ -438,10 +438,10 @@ def test_fields_of_both_names(drive: Drive) -> None:
     more = {"reasoning": "well", "reasoning_content": "well"}
     answer = drive(Script(cut(both), end(more, "answer")), ask(**R1))
 
-    assert ("answer", "well, well") == (answer.text, answer.thoughts)
+    assert (answer.text, answer.thoughts) == ("answer", "well, well")
     if drive is whole:
         message = answer.raw["choices"][0]["message"]
-        assert ["well, well"] * 2 == [message["reasoning"], message["reasoning_content"]]
+        assert [message["reasoning"], message["reasoning_content"]] == ["well, well"] * 2
 
 
 def test_thoughts_beside_an_answer_are_refused() -> None:

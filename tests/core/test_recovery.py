@@ -68,10 +68,10 @@ def second(rounds: Rounds, *, prompt: int | None = 100, tokens: int = 500) -> Re
 def check_end(rounds: Rounds, decision: Decision, stopped_by: str, text: str = "one ") -> None:
     """Check that the answer ended, in "length" and for that reason."""
     assert not decision.raises
-    assert None is rounds.next_request()
+    assert rounds.next_request() is None
     completion = rounds.completion()
     assert text == completion["choices"][0]["message"]["content"]
-    assert "length" == completion["choices"][0]["finish_reason"]
+    assert completion["choices"][0]["finish_reason"] == "length"
     assert stopped_by == completion["continuation"]["stopped_by"]
 
 
@@ -85,7 +85,7 @@ def test_number_of_the_caller_is_the_callers_error(limit: int, text: str) -> Non
     rounds = rounds_of(ask(max_tokens=limit))
 
     assert rounds.fail(next_request(rounds), refused(text)).raises
-    assert None is rounds.next_request()
+    assert rounds.next_request() is None
     assert not rounds.continued
 
 
@@ -102,10 +102,10 @@ def test_number_of_ours_is_made_to_fit(ours: str, text: str, expected: int | Non
 
     assert not decision.raises
     assert (450 if ours == "setting" else 500) == asked(first)
-    assert (expected, 1) == (asked(again), again.number)
+    assert (asked(again), again.number) == (expected, 1)
     assert {**first.body, "max_tokens": expected} == {"max_tokens": None, **again.body}
     assert rounds.fail(again, refused(text)).raises
-    assert None is rounds.next_request()
+    assert rounds.next_request() is None
 
 
 @pytest.mark.parametrize("text", FULL)
@@ -114,7 +114,7 @@ def test_prompt_that_is_too_long(text: str) -> None:
     rounds = rounds_of(ask(max_tokens=2000))
 
     assert rounds.fail(next_request(rounds), refused(text)).raises
-    assert None is rounds.next_request()
+    assert rounds.next_request() is None
 
 
 @pytest.mark.parametrize("names", [("id", "choices"), ("choices",)])
@@ -127,7 +127,7 @@ def test_text_is_not_asked_for_twice(is_later: bool, names: tuple[str, ...]) -> 
     rounds.feed(request, text)
     if not is_later:
         assert rounds.fail(request, refused(ROOM_LEFT)).raises
-        assert None is rounds.next_request()
+        assert rounds.next_request() is None
         return
     rounds.feed(request, end)
     rounds.end_of_stream(request)
@@ -181,7 +181,7 @@ def test_later_round_without_room(text: str, usage: dict[str, Any], settings: di
     rounds = rounds_of(**settings)
 
     check_end(rounds, rounds.fail(second(rounds, **usage), refused(text)), "context")
-    assert None is rounds.answer.report["error"]
+    assert rounds.answer.report["error"] is None
 
 
 @pytest.mark.parametrize(("text", "left"), [(AT_LEAST, 1000 - 600 - 100), (WITHOUT_NUMBERS, 500)])
@@ -209,7 +209,7 @@ def test_room_after_a_broken_round() -> None:
 
     rounds.fail(next_request(rounds), refused(AT_LEAST))
 
-    assert 1000 - 600 - 100 - 50 == asked(next_request(rounds))
+    assert asked(next_request(rounds)) == 1000 - 600 - 100 - 50
 
 
 def test_full_context_of_one_choice() -> None:
@@ -225,12 +225,12 @@ def test_full_context_of_one_choice() -> None:
     end["choices"][0]["finish_reason"] = "stop"
     rounds.receive(next_request(rounds), end)
 
-    assert None is rounds.next_request()
+    assert rounds.next_request() is None
     completion = rounds.completion()
-    assert ["length", "stop"] == [choice["finish_reason"] for choice in completion["choices"]]
-    assert ["choice 0 ", "choice 1 and on"] == [choice["message"]["content"] for choice in completion["choices"]]
-    assert "context" == completion["continuation"]["stopped_by"]
-    assert [None, 0, 1] == [round_["choice"] for round_ in completion["continuation"]["rounds"]]
+    assert [choice["finish_reason"] for choice in completion["choices"]] == ["length", "stop"]
+    assert [choice["message"]["content"] for choice in completion["choices"]] == ["choice 0 ", "choice 1 and on"]
+    assert completion["continuation"]["stopped_by"] == "context"
+    assert [round_["choice"] for round_ in completion["continuation"]["rounds"]] == [None, 0, 1]
 
 
 # Broken streams.
@@ -247,7 +247,7 @@ def test_waits_before_heals(monkeypatch: pytest.MonkeyPatch) -> None:
             rounds.feed(request, chunk(text))
         waits.append(rounds.fail(request, LOST).after)
 
-    assert [0.5, 1, 2, 0.5, 1, 2, 0] == waits
+    assert waits == [0.5, 1, 2, 0.5, 1, 2, 0]
     check_end(rounds, Decision(), "error", "One two ")
 
 
@@ -277,7 +277,7 @@ def test_what_is_not_healed(body: dict[str, Any], settings: dict[str, Any]) -> N
     rounds.feed(request, chunk("One "))
 
     assert rounds.fail(request, LOST).raises
-    assert None is rounds.next_request()
+    assert rounds.next_request() is None
 
 
 def test_text_of_a_failed_round_is_kept() -> None:
@@ -290,7 +290,7 @@ def test_text_of_a_failed_round_is_kept() -> None:
     rounds.end_of_stream(first)
     later = next_request(rounds)
 
-    assert [] == rounds.feed(later, chunk(start[:20]))
+    assert rounds.feed(later, chunk(start[:20])) == []
     out = rounds.fail(later, Failure("APIError", 500, "req")).chunks
     assert [start[:20]] == [one["choices"][0]["delta"]["content"] for one in out]
     check_end(rounds, Decision(), "error", start + start[:20])
@@ -303,6 +303,6 @@ def test_error_of_a_later_round(on_error: str) -> None:
     decision = rounds.fail(second(rounds), Failure("InternalServerError", 500, "req-2", "the engine died"))
 
     assert (on_error == "raise") == decision.raises
-    assert {"type": "InternalServerError", "status": 500, "request_id": "req-2"} == rounds.answer.report["error"]
-    assert ["length", None] == [round_["finish_reason"] for round_ in rounds.answer.report["rounds"]]
+    assert rounds.answer.report["error"] == {"type": "InternalServerError", "status": 500, "request_id": "req-2"}
+    assert [round_["finish_reason"] for round_ in rounds.answer.report["rounds"]] == ["length", None]
     check_end(rounds, Decision(), "error")

@@ -103,7 +103,7 @@ def test_answer_that_loops(loop: str, cap: int, drive: Drive) -> None:
     answer = drive(Engine(truth, cap=cap, chunk_tokens=100), max_rounds=40)
 
     assert truth.startswith(answer.text)
-    assert ("length", "repetition") == answer.said[1:]
+    assert answer.said[1:] == ("length", "repetition")
     assert LOOP_CHARACTERS <= len(answer.text) < len(before) + LOOP_CHARACTERS + 2 * cap * 6
 
 

@@ -75,7 +75,7 @@ def test_untouched_chunks_are_the_ones_that_came() -> None:
     out = [one for each in came for one in rounds.feed(request, each)] + rounds.end_of_stream(request)
 
     assert all(one is other for one, other in zip(came, out, strict=True))
-    assert [] == rounds.last_chunks()
+    assert rounds.last_chunks() == []
 
 
 # What calls for a further round, and what ends the answer.
@@ -137,7 +137,7 @@ def test_empty_finish_reason(drive: Drive) -> None:
     """An empty finish reason is no cut."""
     answer = drive(Script(said("all", finish="")))
 
-    assert ("all", None, None) == (answer.text, answer.finish_reason or None, answer.stopped_by)
+    assert (answer.text, answer.finish_reason or None, answer.stopped_by) == ("all", None, None)
 
 
 # Several choices.
@@ -170,10 +170,10 @@ def test_choices_interleave() -> None:
 
     for index in (0, 1):
         mine = [item for item in items if item["index"] == index]
-        assert ["assistant"] == [item["delta"]["role"] for item in mine if item["delta"].get("role")]
+        assert [item["delta"]["role"] for item in mine if item["delta"].get("role")] == ["assistant"]
         assert mine[0]["delta"]["role"] == "assistant"
-        assert [True] == [item is mine[-1] for item in mine if item["finish_reason"]]
-    assert 1 == len({one["id"] for one in answer.raw})
+        assert [item is mine[-1] for item in mine if item["finish_reason"]] == [True]
+    assert len({one["id"] for one in answer.raw}) == 1
     assert [answer.raw[-1]] == [one for one in answer.raw if one.get("usage")]
 
 
@@ -202,6 +202,6 @@ def test_choices_when_the_server_begins_again(drive: Drive) -> None:
     engine = Engine(lambda _, choice: f"Choice {choice}. {text}", habits=Habits(ignores_prefill=True), cap=30)
     answers = [drive(engine, ask(n=2), index) for index in (0, 1)]
 
-    assert 2 * 2 == len(engine.bodies)
-    assert [("length", "restart")] * 2 == [answer.said[1:] for answer in answers]
+    assert len(engine.bodies) == 2 * 2
+    assert [answer.said[1:] for answer in answers] == [("length", "restart")] * 2
     assert [f"Choice {index}." for index in (0, 1)] == [answer.text[:9] for answer in answers]

@@ -90,4 +90,4 @@ def test_chunk_of_which_a_part_waits() -> None:
 
     choices = choices_of(Rounds([both, chunk("", "stop", 0), chunk("\ufffd two", "stop", 1)]), 2)
 
-    assert [("One", "stop"), ("\ufffd\ufffd two", "stop")] == choices
+    assert choices == [("One", "stop"), ("\ufffd\ufffd two", "stop")]

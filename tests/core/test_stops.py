@@ -95,7 +95,7 @@ def test_ends_in_half(text: str, half: bool) -> None:
 )
 def test_stop_in_what_was_held_back(held: str, new: str, stops: list[str], expected: int) -> None:
     """A stop string that begins in what was held back ends a round unseen, and the text before it."""
-    assert expected == swallowed(held, new, stops)
+    assert swallowed(held, new, stops) == expected
 
 
 # Through Rounds.
@@ -155,8 +155,8 @@ def test_stop_strings_are_left_out_of_one_round(drive: Drive) -> None:
     server = Script(cut("one "), cut("two "), cut(""), cut("STO", "P "), end("HERE and more"))
     answer = drive(server, ask(stop=["STOP HERE"]), provider="vllm")
 
-    assert ("one two ", "stop", "stop") == answer.said
-    assert [True, True, True, False, True] == ["stop" in body for body in server.bodies]
+    assert answer.said == ("one two ", "stop", "stop")
+    assert ["stop" in body for body in server.bodies] == [True, True, True, False, True]
 
 
 @drives
@@ -184,7 +184,7 @@ def test_round_that_showed_a_blank(drive: Drive) -> None:
     server = Script(cut("one "), cut(" ", usage=usage(11, 3)), end(" of the STOP and more"))
     answer = drive(server, ask(stop=["STOP"]))
 
-    assert ("one of the ", "stop", "stop") == answer.said
+    assert answer.said == ("one of the ", "stop", "stop")
     assert ["stop" in body for body in server.bodies] == [True, True, False]
 
 
@@ -195,7 +195,7 @@ def test_round_that_showed_nothing(used: int, drive: Drive) -> None:
     server = Script(cut("one"), cut("", usage=usage(11, used)), cut("", usage=usage(11, used)))
     answer = drive(server, ask(stop=["a long one"]), provider="vllm")
 
-    assert ("one", "length", "empty") == answer.said
+    assert answer.said == ("one", "length", "empty")
     assert (3 if used < 10 else 2) == len(server.bodies)
 
 
@@ -218,7 +218,7 @@ def test_stop_string_is_named(field: Any, drive: Drive) -> None:
             expected = ends_of(engine.uncapped(body))
             answer = drive(engine, body, max_rounds=200)
 
-            assert expected == ends_of(answer), (stop, cap)
+            assert ends_of(answer) == expected, (stop, cap)
 
 
 def ends_of(answer: Answer) -> dict[str, Any]:
@@ -258,4 +258,4 @@ def test_end_that_is_ours(rounds: list[Said], body: dict[str, Any], expected: An
     if expected is ...:
         assert found.get("stop_reason") is None
     else:
-        assert expected == found["stop_reason"]
+        assert found["stop_reason"] == expected

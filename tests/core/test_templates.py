@@ -174,7 +174,7 @@ def test_family(name: str) -> None:
         opened = goes_back_as("<think>\nword")
         assert families.is_of("taking", model) == (opened == begun(name, messages) + "word")
     if families.is_of("r1", model):
-        assert "refused" == goes_back_as(f"{EMPTY_BLOCK}word")
+        assert goes_back_as(f"{EMPTY_BLOCK}word") == "refused"
 
 
 @drives
@@ -186,7 +186,7 @@ def test_answer(name: str, temperature: int, cap: int, drive: Drive) -> None:
     server = Templated(name, cap=cap)
     answer = drive(server, question(name, temperature=temperature), provider="vllm", max_rounds=99)
 
-    assert (TEXT, "stop", "stop") == answer.said
+    assert answer.said == (TEXT, "stop", "stop")
     assert all("</think><think>" not in prompt.replace("\n", "") for prompt in server.prompts)
 
 
@@ -197,7 +197,7 @@ def test_answer_by_tgi(name: str, cap: int, drive: Drive) -> None:
     """TGI's way of rendering gives the same, because its row says that it trims."""
     answer = drive(Templated(name, continued_by_tgi, cap=cap), question(name), provider="tgi", max_rounds=99)
 
-    assert (TEXT, "stop", "stop") == answer.said
+    assert answer.said == (TEXT, "stop", "stop")
 
 
 @drives
@@ -220,8 +220,8 @@ def test_thoughts(name: str, drive: Drive) -> None:
     server = Templated(name, cap=9, thinks=True)
     answer = drive(server, question(name), provider="vllm", max_rounds=99)
 
-    assert (TEXT, THOUGHTS) == (answer.text, answer.thoughts)
-    assert 1 == server.prompts[0].count("<think>")
+    assert (answer.text, answer.thoughts) == (TEXT, THOUGHTS)
+    assert server.prompts[0].count("<think>") == 1
     assert server.prompts[0].startswith(begun(name, ask("Write.")["messages"]))
 
 
@@ -232,9 +232,9 @@ def test_thoughts_that_stay(name: str, drive: Drive) -> None:
     server = Templated(name, cap=9, thinks=True)
     answer = drive(server, question(name), provider="vllm")
 
-    assert ("length", "reasoning", []) == (*answer.said[1:], server.prompts)
+    assert (*answer.said[1:], server.prompts) == ("length", "reasoning", [])
     messages = [*ask("Write.")["messages"], {"role": "assistant", "content": "<think>\nOkay"}]
-    assert 2 == continued(name, messages).count("<think>")
+    assert continued(name, messages).count("<think>") == 2
 
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think", "glm4moe", "nemotron_3_nano"])

@@ -63,8 +63,8 @@ def test_stopped_takes_no_more() -> None:
     answer.take(content("EN"))
     answer.start_round(Seam())
 
-    assert [] == answer.take(content("D"))
-    assert [] == answer.take(content("more"))
+    assert answer.take(content("D")) == []
+    assert answer.take(content("more")) == []
     assert (Stopped.STOP_STRING, "") == (answer.stopped, answer.text)
 
 
@@ -72,7 +72,7 @@ def test_logprobs_without_bytes_hold_nothing_back() -> None:
     """A token with a made-up name, as for a part of a character, does not keep text back."""
     odd = {"content": [{"token": "bytes:\\xe2\\x80", "logprob": -1.0, "bytes": None, "top_logprobs": []}]}
 
-    assert 1 == len(Text("content").take(content("text", logprobs=odd)))
+    assert len(Text("content").take(content("text", logprobs=odd))) == 1
 
 
 def token(written: bytes) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def test_half_a_character_waits() -> None:
     chunks[-1]["choices"][0]["delta"]["content"] = "🦊"
     text = Text("content")
     assert [[], [], [], chunks] == [text.take(chunk) for chunk in chunks]
-    assert "🦊" == text.text
+    assert text.text == "🦊"
 
 
 def test_half_a_stop_string_waits() -> None:
@@ -101,7 +101,7 @@ def test_half_a_stop_string_waits() -> None:
     plain, half, rest = content("text "), content("an E"), content("vening")
 
     assert [plain] == rounds.feed(request, plain)
-    assert [] == rounds.feed(request, half)
+    assert rounds.feed(request, half) == []
     assert [half, rest] == rounds.feed(request, rest)
 
 

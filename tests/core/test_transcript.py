@@ -361,7 +361,7 @@ def test_goes_on(case: Case, drive: Drive) -> None:
     """The caller gets each call once: its id, its index and its name, and the arguments as if they were never cut."""
     answer, server = case.check(drive)
 
-    assert "call-1" == answer.tool_calls[0]["id"]
+    assert answer.tool_calls[0]["id"] == "call-1"
     assert server.bodies[-1]["messages"][-1]["content"].count("\n\n<tool_call>") == 0
     assert ["function"] * len(case.calls) == [one["type"] for one in answer.tool_calls]
     assert [case.body.get("tools", TOOLS)] * len(server.bodies) == [body["tools"] for body in server.bodies]
@@ -537,8 +537,8 @@ def test_raw_syntax(model: str, known: Json) -> None:
         answer = whole(
             Writes(syntax, TOOLS, raw, [place, 1000], shows_raw=True), ask(model=model, tools=TOOLS), **known
         )
-        assert ("I save it.", "tool_calls", "tool_calls") == (answer.text.rstrip(), *answer.said[1:]), raw[:place]
-        assert BOTH == [(one["function"]["name"], one["function"]["arguments"]) for one in answer.tool_calls]
+        assert (answer.text.rstrip(), *answer.said[1:]) == ("I save it.", "tool_calls", "tool_calls"), raw[:place]
+        assert [(one["function"]["name"], one["function"]["arguments"]) for one in answer.tool_calls] == BOTH
         assert all(one["id"].startswith("call_") for one in answer.tool_calls)
 
 
@@ -561,7 +561,7 @@ def test_parser_that_keeps_back_a_part_of_a_token(name: str, reads: bool, drive:
         known = LLAMA_CPP if reads else VLLM
         answer = drive(server, ask(model=HERMES if name == "hermes" else CODER, tools=TOOLS), **known)
         got = [(one["function"]["name"], one["function"]["arguments"]) for one in answer.tool_calls]
-        assert (expected, "tool_calls") == (got, answer.finish_reason), tokens[place - 3 : place]
+        assert (got, answer.finish_reason) == (expected, "tool_calls"), tokens[place - 3 : place]
 
 
 @drives
@@ -588,7 +588,7 @@ def test_raw_syntax_that_does_not_go_on(rest: str) -> None:
     answer = whole(Script(cut(raw), end(rest)), ask(model=HERMES, tools=TOOLS), **VLLM)
 
     assert (raw, "length", "tool_call") == answer.said
-    assert [] == answer.tool_calls
+    assert answer.tool_calls == []
     # In a stream, it is out as text.
     assert (raw, "length", "tool_call") == streamed(Script(cut(raw)), ask(model=HERMES, tools=TOOLS), **VLLM).said
 
@@ -735,8 +735,8 @@ def test_bodies(name: str, drive: Drive) -> None:
 
     seen = [{key: body[key] for key in {**OWN, **FORCED} if key in body} for body in server.bodies]
     assert [fields, expected, expected] == seen
-    assert [TOOLS] * 3 == [body["tools"] for body in server.bodies]
-    assert [{"role", "content"}] * 2 == [{*body["messages"][-1]} for body in server.bodies[1:]]
+    assert [body["tools"] for body in server.bodies] == [TOOLS] * 3
+    assert [{*body["messages"][-1]} for body in server.bodies[1:]] == [{"role", "content"}] * 2
 
 
 @drives
@@ -749,9 +749,9 @@ def test_report(drive: Drive) -> None:
     answer, server = Case(rounds).check(drive)
 
     assert usage(45, 13) == answer.usage
-    assert ["length", "length", "tool_calls"] == [one["finish_reason"] for one in answer.rounds]
-    assert [0, 0, 0] == [one["choice"] for one in answer.rounds]
-    assert [3, 0] == [one["seam"]["held_back"] for one in answer.rounds[1:]]
+    assert [one["finish_reason"] for one in answer.rounds] == ["length", "length", "tool_calls"]
+    assert [one["choice"] for one in answer.rounds] == [0, 0, 0]
+    assert [one["seam"]["held_back"] for one in answer.rounds[1:]] == [3, 0]
     assert [raw[: raw.index('", "content"')], raw[: raw.index(" two")]] == server.sent_back
 
 
@@ -799,11 +799,11 @@ def test_several_choices(drive: Drive) -> None:
 
     ends = ["tool_calls", "stop", "tool_calls", "length"]
     assert ends == [answer.finish_reason for answer in answers]
-    assert ["", "A text.", "Yes.", ""] == [answer.text for answer in answers]
+    assert [answer.text for answer in answers] == ["", "A text.", "Yes.", ""]
     called = [[one["function"]["arguments"] for one in answer.tool_calls] for answer in answers]
-    assert [[SAVE], [], [SAVE]] == called[:3]
+    assert called[:3] == [[SAVE], [], [SAVE]]
     assert called[3][0].startswith(HALF[:-5])
-    assert ["call-1", "other", "fourth"] == [one["id"] for answer in answers for one in answer.tool_calls]
+    assert [one["id"] for answer in answers for one in answer.tool_calls] == ["call-1", "other", "fourth"]
 
 
 @pytest.mark.parametrize("place", range(5))
@@ -827,8 +827,8 @@ def test_stream_that_breaks_off(place: int) -> None:
     answer = Answer.of_chunks(out + rounds.last_chunks())
 
     if "<tool_call>" in sent:
-        assert ("I save it.", "tool_calls") == (answer.text.rstrip(), answer.finish_reason)
-        assert ONE == [(one["function"]["name"], one["function"]["arguments"]) for one in answer.tool_calls]
+        assert (answer.text.rstrip(), answer.finish_reason) == ("I save it.", "tool_calls")
+        assert [(one["function"]["name"], one["function"]["arguments"]) for one in answer.tool_calls] == ONE
     else:
         assert place < 2
 

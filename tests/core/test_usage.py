@@ -22,14 +22,14 @@ def test_usage_is_summed() -> None:
     one = {"prompt_tokens": 1, "details": {"cached": 2, "audio": None}, "cost": 0.5, "tier": "a", "null": None}
     other = {"prompt_tokens": 10, "details": {"cached": 20, "more": 3}, "cost": 0.25, "tier": "b", "new": 7}
 
-    assert {
+    assert add_usage(one, other) == {
         "prompt_tokens": 11,
         "details": {"cached": 22, "audio": None, "more": 3},
         "cost": 0.75,
         "tier": "b",
         "null": None,
         "new": 7,
-    } == add_usage(one, other)
+    }
     assert one == add_usage(one, None) == add_usage(None, one)
     assert add_usage(None, None) is None
 
@@ -141,18 +141,18 @@ def test_place_of_usage(place: str) -> None:
     options = {"stream_options": {"include_usage": True}}
     answer = streamed(Rounds(*rounds), ask(**options))
 
-    assert ("one two three four five six", "stop", "stop") == answer.said
+    assert answer.said == ("one two three four five six", "stop", "stop")
     seen = usages_in(answer.raw)
     assert usage(36, 6) == seen[-1]
     assert [usage(10, 2), usage(12, 2), usage(14, 2)] == [round_["usage"] for round_ in answer.rounds]
     if place == "every chunk":
         # It counts up, as it does without us.
-        assert [1, 2, 3, 4, 5, 6, 6] == [one["completion_tokens"] for one in seen]
+        assert [one["completion_tokens"] for one in seen] == [1, 2, 3, 4, 5, 6, 6]
     elif place == "before the end":
         # The first round's is out before it is known that the answer was cut.
         assert [usage(10, 2), usage(36, 6)] == seen
     else:
-        assert 1 == len(seen)
+        assert len(seen) == 1
     carrier = [chunk for chunk in answer.raw if usage_of(chunk) == usage(36, 6)][-1]
     assert (place == "choice") == ("usage" not in carrier and "x_groq" not in carrier)
     assert (place == "groq") == ("x_groq" in carrier)
@@ -193,9 +193,9 @@ def test_no_usage(drive: Drive) -> None:
     """Issue 14: without usage, none is made up."""
     answer = drive(Script(cut("one ", usage=None), end("two", usage=None)))
 
-    assert ("one two", "stop", "stop") == answer.said
+    assert answer.said == ("one two", "stop", "stop")
     assert answer.usage is None
-    assert [None, None] == [round_["usage"] for round_ in answer.rounds]
+    assert [round_["usage"] for round_ in answer.rounds] == [None, None]
 
 
 def test_usage_of_thoughts() -> None:
@@ -225,7 +225,7 @@ def test_usage_of_streams(row: str, options: dict[str, Any] | None, injected: bo
     engine = Engine("one two three four", habits=SERVERS[row].habits, cap=2)
     answer = streamed(engine, body, provider=row)
 
-    assert "one two three four" == answer.text
+    assert answer.text == "one two three four"
     asked = {**(options or {}), "include_usage": True} if injected else options
     # The first continuation asks for usage in every chunk, to see by its first one whether it is a continuation.
     early = (
@@ -245,7 +245,7 @@ def test_usage_that_only_we_asked_for_is_hidden_at_once() -> None:
     request = rounds.next_request()
     assert request is not None
 
-    assert [] == rounds.feed(request, {"id": "a", "choices": [], "usage": usage(10, 1)})
+    assert rounds.feed(request, {"id": "a", "choices": [], "usage": usage(10, 1)}) == []
 
 
 @pytest.mark.parametrize(("said", "refuses"), [("Unknown field: stream_options", True), ("content policy", False)])

@@ -50,4 +50,4 @@ def test_the_same_completion(engine: str, fields: dict[str, Any], request: pytes
         completion.pop("continuation")
         # How much of a prompt was cached depends on the call before.
         completion["usage"].pop("prompt_tokens_details", None)
-    assert whole == folded
+    assert folded == whole

@@ -112,7 +112,7 @@ def test_text_completions(served: tuple[str, str, str], kind: str, streamed: boo
             for choice in part.choices:
                 found[choice.index] += choice.text
 
-    assert right == found
+    assert found == right
 
 
 def _ids(engine: str, base_url: str, text: str) -> list[int]:

@@ -80,4 +80,4 @@ async def test_torn_off_and_unpatched(color: Way, emulator: Emulator) -> None:
     completion = await settled(client.chat.completions.create(**ask("Unpatched.")))
     await settled(client.close())
 
-    assert ("length", 1) == (completion.choices[0].finish_reason, len(emulator.requests))
+    assert (completion.choices[0].finish_reason, len(emulator.requests)) == ("length", 1)

@@ -91,7 +91,7 @@ async def test_writes_the_whole_file(provider: str, way: Way, streamed: bool, tm
         requests = len(emulator.requests)
 
     assert {wanted["path"]: wanted["content"].encode()} == files(tmp_path)
-    assert expected == text
+    assert text == expected
     user, call, result, end = agent.messages
     assert [user, call, result] == sent
     (made,) = call["tool_calls"]
@@ -100,10 +100,10 @@ async def test_writes_the_whole_file(provider: str, way: Way, streamed: bool, tm
         made["type"],
         made["function"],
     )
-    assert {"role": "assistant", "content": expected} == end
-    assert ({200}, 0) == (statuses, derailed)
+    assert end == {"role": "assistant", "content": expected}
+    assert (statuses, derailed) == ({200}, 0)
     # Four rounds for the file, for its syntax needs tokens too, and two for the text.
-    assert 6 == requests
+    assert requests == 6
 
 
 @kinds
@@ -121,4 +121,4 @@ async def test_without_the_library(provider: str, way: Way, streamed: bool, tmp_
                 await agent.run()
         await settled(client.close())
 
-    assert {} == files(tmp_path)
+    assert files(tmp_path) == {}

@@ -39,7 +39,7 @@ async def check_left(emulator: Emulator) -> None:
     until = time.monotonic() + 5
     while (emulator.running or emulator.open_connections) and time.monotonic() < until:
         await asyncio.sleep(0.01)
-    assert (0, 0) == (emulator.running, emulator.open_connections)
+    assert (emulator.running, emulator.open_connections) == (0, 0)
 
 
 def is_beginning(emulator: Emulator, answer: Answer) -> bool:
@@ -57,7 +57,7 @@ async def test_max_seconds(how: str, way: Way) -> None:
         taken = time.monotonic() - started
         await check_left(emulator)
 
-        assert ("length", "max_seconds") == answer.said[1:]
+        assert answer.said[1:] == ("length", "max_seconds")
         assert is_beginning(emulator, answer)
         assert len(emulator.requests) == len(answer.rounds) >= 2
         # A round takes 0.4 seconds.
@@ -73,7 +73,7 @@ async def test_max_seconds_in_the_first_round(how: str, way: Way) -> None:
         answer = await asked(way, emulator, how, max_seconds=0.3)
         await check_left(emulator)
 
-        assert ("length", "max_seconds") == answer.said[1:]
+        assert answer.said[1:] == ("length", "max_seconds")
         assert is_beginning(emulator, answer)
         assert 1 == len(emulator.requests) == len(answer.rounds)
 
@@ -94,7 +94,7 @@ async def test_max_cost(rounds: float, how: str, way: Way) -> None:
         costs = [logged.prompt_tokens * 4e-8 + logged.completion_tokens * 1.2e-7 for logged in emulator.requests]
         most = rounds * round_ * 1.001
 
-        assert ("length", "max_cost") == answer.said[1:]
+        assert answer.said[1:] == ("length", "max_cost")
         assert is_beginning(emulator, answer)
         assert most >= sum(costs[:-1] if how == "whole" else costs)
         assert (rounds == 1) == (len(emulator.requests) == 1)
@@ -115,8 +115,8 @@ async def test_unknown_cost(counts: Any, how: str, way: Way) -> None:
     answer = await live(client, ask(), streamed=how == "streamed")
     await settled(client.close())
 
-    assert ("One", "length", "max_cost") == answer.said
-    assert 1 == len(script.bodies)
+    assert answer.said == ("One", "length", "max_cost")
+    assert len(script.bodies) == 1
 
 
 @sync_and_async
@@ -130,7 +130,7 @@ async def test_other_names(how: str, way: Way) -> None:
         answer = await live(client, ask(), streamed=how == "streamed")
         await settled(client.close())
 
-        assert expected == answer.said
+        assert answer.said == expected
 
 
 @sync_and_async
@@ -166,7 +166,7 @@ async def test_untouched(streamed: bool, is_cut: bool, way: Way) -> None:
     await settled(client.close())
 
     assert (b"".join(pieces) if streamed else raw) == content
-    assert 1 == len(script.bodies)
+    assert len(script.bodies) == 1
 
 
 @sync_and_async
@@ -181,9 +181,9 @@ async def test_for_one_call(how: str, way: Way) -> None:
         late = await live(client, {**BODY, "extra_body": {"continuation": {"max_cost": None, "max_seconds": 1e-9}}}, streamed=how == "streamed")  # fmt: skip
         await settled(client.close())
 
-        assert ("length", "max_cost") == limited.said[1:]
+        assert limited.said[1:] == ("length", "max_cost")
         assert [(emulator.uncapped(BODY), "stop", "stop")] * 2 == [answer.said for answer in free]
-        assert ("length", "max_seconds") == late.said[1:]
+        assert late.said[1:] == ("length", "max_seconds")
         assert not late.text or emulator.uncapped(BODY).startswith(late.text)
 
 
@@ -199,7 +199,7 @@ async def test_several_choices(how: str, way: Way) -> None:
         await settled(client.close())
 
         for index, answer in enumerate(answers):
-            assert ("length", "max_cost") == answer.said[1:]
+            assert answer.said[1:] == ("length", "max_cost")
             assert answer.text
             assert emulator.uncapped(body, index).startswith(answer.text)
 

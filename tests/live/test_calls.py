@@ -37,10 +37,10 @@ async def test_cut_in_the_arguments(tokens: int, way: Way, streamed: bool) -> No
         await settled(client.close())
         await settled(plain.close())
 
-    assert 1 == requests
-    assert ("", "length", "tool_call") == answer.said
+    assert requests == 1
+    assert answer.said == ("", "length", "tool_call")
     assert without_us.tool_calls == answer.tool_calls
-    assert "save" == answer.tool_calls[0]["function"]["name"]
+    assert answer.tool_calls[0]["function"]["name"] == "save"
     with pytest.raises(json.JSONDecodeError):
         json.loads(answer.tool_calls[0]["function"]["arguments"])
 
@@ -66,7 +66,7 @@ async def test_text_then_call(thinks: Any, tokens: int, cap: int, ends: str, way
     assert len(sent) >= 3
     assert (expected[0], ends, "tool_call" if ends == "length" else ends) == answer.said
     (call,) = answer.tool_calls
-    assert "save" == call["function"]["name"]
+    assert call["function"]["name"] == "save"
     assert call["id"].startswith("call_")
     assert expected[1].startswith(call["function"]["arguments"])
     assert (ends == "tool_calls") == (expected[1] == call["function"]["arguments"])
@@ -83,10 +83,10 @@ async def test_deltas(way: Way) -> None:
         expected = emulator.uncapped_arguments(body)
 
     deltas = [call for chunk in chunks for item in chunk.choices for call in item.delta.tool_calls or ()]
-    assert {0} == {call.index for call in deltas}
-    assert 1 == sum(call.id is not None for call in deltas)
-    assert 1 == sum(call.function.name is not None for call in deltas)
-    assert expected == "".join(call.function.arguments for call in deltas)
+    assert {call.index for call in deltas} == {0}
+    assert sum(call.id is not None for call in deltas) == 1
+    assert sum(call.function.name is not None for call in deltas) == 1
+    assert "".join(call.function.arguments for call in deltas) == expected
     first = next(number for number, chunk in enumerate(chunks) if chunk.choices and chunk.choices[0].delta.tool_calls)
     assert not [chunk for chunk in chunks[first:] if chunk.choices and chunk.choices[0].delta.content]
 
@@ -105,8 +105,8 @@ async def test_stream_helper(way: Way) -> None:
         expected = emulator.uncapped(body), emulator.uncapped_arguments(body)
 
     message = completion.choices[0].message
-    assert expected == (message.content, message.tool_calls[0].function.arguments)
-    assert "tool_calls" == completion.choices[0].finish_reason
+    assert (message.content, message.tool_calls[0].function.arguments) == expected
+    assert completion.choices[0].finish_reason == "tool_calls"
 
 
 def test_conversation_goes_on() -> None:
@@ -120,5 +120,5 @@ def test_conversation_goes_on() -> None:
         client.close()
         sent = emulator.requests[-1].body["messages"]
 
-    assert "stop" == answer.choices[0].finish_reason
+    assert answer.choices[0].finish_reason == "stop"
     assert turn == sent[1:3]

@@ -159,14 +159,14 @@ class Case:
         # Half a character of a first round that fails comes as without us.
         assert truth.startswith(seen.text or "") or (self.number, without.text) == (1, seen.text)
         assert len((without.text or "").rstrip("\ufffd")) <= len(seen.text or "")
-        assert 0 == emulator.derailed
+        assert emulator.derailed == 0
         return self._judged(seen, without, truth)
 
     def _judged(self, seen: Answer, without: Answer, truth: str) -> str:
         """Check that end and report are honest."""
         if seen.error is not None:
             # Only the first round may fail, and as without us, except for the frame that the SDK does not know.
-            assert 1 == self.number
+            assert self.number == 1
             assert without.kind == seen.kind or ("error_frame", True) == (self.kind, self.streamed)
             return "raised, as without it"
         if seen.finish_reason is None:
@@ -181,7 +181,7 @@ class Case:
             assert truth == seen.text
             assert seen.stopped_by == "stop"
             return "whole"
-        assert "length" == seen.finish_reason
+        assert seen.finish_reason == "length"
         ends = {"error", "empty"}
         ends |= {"reasoning"} if ALL[self.server].habits.thinks else set()
         ends |= {"restart"} if self.kind == "thinks_anew" else set()
@@ -297,4 +297,4 @@ def test_tally(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\nchaos: {count} cases, " + ", ".join(f"{number} {what}" for what, number in TALLY.most_common()))
 
-    assert 0 == TALLY["lost"]
+    assert TALLY["lost"] == 0

@@ -36,10 +36,10 @@ async def test_answer_that_fills_the_context(habit: Any, limit: dict[str, int], 
         answer = await asked(way, emulator, body, streamed=streamed, round_tokens=100)
 
     assert emulator.uncapped(body).startswith(answer.text)
-    assert ("length", "context", None) == (*answer.said[1:], answer.error)
-    assert None is (answer.report or {})["error"]
+    assert (*answer.said[1:], answer.error) == ("length", "context", None)
+    assert (answer.report or {})["error"] is None
     full = [request for request in emulator.requests if request.finish_reason]
-    assert 330 == full[-1].prompt_tokens + full[-1].completion_tokens
+    assert full[-1].prompt_tokens + full[-1].completion_tokens == 330
     assert len(emulator.requests) <= 8
 
 
@@ -59,9 +59,9 @@ async def test_number_of_ours_that_does_not_fit(
         answer = await asked(way, emulator, body, streamed=streamed, **settings)
 
     assert emulator.uncapped(body).startswith(answer.text)
-    assert ("length", None) == (answer.finish_reason, answer.error)
-    assert [90, None] == [request.body.get("max_tokens") for request in emulator.requests[:2]]
-    assert 90 == emulator.requests[1].prompt_tokens + emulator.requests[1].completion_tokens
+    assert (answer.finish_reason, answer.error) == ("length", None)
+    assert [request.body.get("max_tokens") for request in emulator.requests[:2]] == [90, None]
+    assert emulator.requests[1].prompt_tokens + emulator.requests[1].completion_tokens == 90
 
 
 @two_ways
@@ -81,7 +81,7 @@ async def test_exact_count_is_believed(way: Way, streamed: bool) -> None:
     client = way.client("http://x/v1", transport=http.MockTransport(answered), continuation=settings)
     answer = await outcome(client, streamed=streamed, **ask(max_tokens=2000))
 
-    assert ("fits", "length", [500, 300]) == (answer.text, answer.finish_reason, seen[:2])
+    assert (answer.text, answer.finish_reason, seen[:2]) == ("fits", "length", [500, 300])
 
 
 @two_ways
@@ -114,9 +114,9 @@ async def test_error_of_the_caller(habit: Any, prompt: str, limit: int, way: Way
 
     assert isinstance(answer.error, openai.BadRequestError)
     assert "maximum context length is 90 tokens" in answer.error.message
-    assert (400, "input_tokens") == (answer.error.status_code, answer.error.param)
+    assert (answer.error.status_code, answer.error.param) == (400, "input_tokens")
     assert not hasattr(answer.error, "partial_completion")
-    assert 1 == len(emulator.requests)
+    assert len(emulator.requests) == 1
 
 
 @sync_and_async

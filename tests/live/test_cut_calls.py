@@ -94,7 +94,7 @@ async def test_calls(asked: Asked, way: Way, streamed: bool) -> None:
     assert answer.usage is not None
     assert sum(request.completion_tokens for request in requests) == answer.usage["completion_tokens"]
     assert len(requests) == len(answer.rounds)
-    assert 2 == len({call["id"] for call in answer.tool_calls})
+    assert len({call["id"] for call in answer.tool_calls}) == 2
 
 
 @sync_and_async
@@ -108,7 +108,7 @@ async def test_raw_response(asked: Asked, way: Way) -> None:
     await settled(client.close())
 
     for completion in (parsed, streamed):
-        assert "tool_calls" == completion.choices[0].finish_reason
+        assert completion.choices[0].finish_reason == "tool_calls"
         assert asked.calls == calls_of(completion.choices[0].message)
 
 
@@ -129,7 +129,7 @@ async def test_stream_helper(asked: Asked, way: Way) -> None:
 
     assert asked.calls == calls_of(completion.choices[0].message) == done
     assert [arguments for _, arguments in asked.calls] == [grown[0], grown[1]]
-    assert "tool_calls" == completion.choices[0].finish_reason
+    assert completion.choices[0].finish_reason == "tool_calls"
 
 
 class WriteFile(pydantic.BaseModel):
@@ -183,10 +183,10 @@ async def test_not_asked_for(settings: dict[str, Any], way: Way, streamed: bool)
         answer = await live(client, asked.body, streamed=streamed)
         await settled(client.close())
 
-    assert ("length", "tool_call") == answer.said[1:]
+    assert answer.said[1:] == ("length", "tool_call")
     ((_, arguments),) = called(answer)
     assert asked.calls[0][1].startswith(arguments)
-    assert 1 == len(asked.emulator.requests)
+    assert len(asked.emulator.requests) == 1
 
 
 @two_ways

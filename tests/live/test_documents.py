@@ -39,10 +39,10 @@ async def test_parse(habits: Habits, way: Way) -> None:
         await settled(client.close())
         sent = [logged.body.get("response_format") for logged in emulator.requests]
 
-    assert LISTING == completion.choices[0].message.parsed
+    assert completion.choices[0].message.parsed == LISTING
     assert len(sent) >= 3
-    assert "json_schema" == sent[0]["type"]
-    assert {None} == set(sent[1:])
+    assert sent[0]["type"] == "json_schema"
+    assert set(sent[1:]) == {None}
     assert len(sent) == len(completion.continuation["rounds"])
     assert emulator.derailed == 0
 
@@ -56,7 +56,7 @@ async def test_parse_of_a_stream(way: Way) -> None:
             completion = await settled(stream.get_final_completion())
         await settled(client.close())
 
-    assert LISTING == completion.choices[0].message.parsed
+    assert completion.choices[0].message.parsed == LISTING
 
 
 @sync_and_async
@@ -85,9 +85,9 @@ async def test_document(habits: Habits, way: Way, streamed: bool) -> None:
         expected = emulator.uncapped(body)
         sent: list[Any] = [logged.body.get("response_format") for logged in emulator.requests]
 
-    assert (expected, "stop", "stop") == answer.said
+    assert answer.said == (expected, "stop", "stop")
     assert json.loads(answer.text)
-    assert [JSON, None, None, None] == sent[:4]
+    assert sent[:4] == [JSON, None, None, None]
     assert emulator.derailed == 0
 
 
@@ -119,8 +119,8 @@ async def test_document_that_nobody_checked(way: Way, streamed: bool, caplog: py
         await settled(client.close())
 
     for answer in answers:
-        assert (TEXT, "length", "error") == answer.said
-        assert "unchecked_document" == (answer.report or {})["error"]["type"]
+        assert answer.said == (TEXT, "length", "error")
+        assert (answer.report or {})["error"]["type"] == "unchecked_document"
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "pip install 'openai-continue[schema]'" in line
 
@@ -135,7 +135,7 @@ async def test_schema_that_cannot_be_read(way: Way, streamed: bool, caplog: pyte
     answer = await live(client, ask(extra_body={"guided_json": schema}), streamed=streamed)
     await settled(client.close())
 
-    assert ('{"a": 1}', "length", "error") == answer.said
+    assert answer.said == ('{"a": 1}', "length", "error")
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "refers to another file" in line
 
@@ -156,8 +156,8 @@ async def test_document_that_the_sdk_checks(settings: dict[str, Any], streamed: 
             completion = await settled(client.chat.completions.parse(**ask(), response_format=Listing))
         await settled(client.close())
 
-    assert LISTING == completion.choices[0].message.parsed
-    assert "stop" == completion.choices[0].finish_reason
+    assert completion.choices[0].message.parsed == LISTING
+    assert completion.choices[0].finish_reason == "stop"
 
 
 @two_ways
@@ -170,7 +170,7 @@ async def test_schema_of_nim(way: Way, streamed: bool) -> None:
     answer = await live(client, body, streamed=streamed)
     await settled(client.close())
 
-    assert ('{"a": 1}', "stop", "stop") == answer.said
+    assert answer.said == ('{"a": 1}', "stop", "stop")
     assert [{"guided_json": schema, "annotations": ["x"]}, {"annotations": ["x"]}] == [
         sent["nvext"] for sent in transport.bodies
     ]

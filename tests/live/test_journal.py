@@ -91,16 +91,16 @@ async def test_after_an_error(kind: str, how: str, way: Way, folder: Path) -> No
     sent = server.bodies
     third = await asked(way, server, how, body, settings)
 
-    assert ("length", "error", 0, 1) == (first.finish_reason, first.stopped_by, resumed(first), len(left))
+    assert (first.finish_reason, first.stopped_by, resumed(first), len(left)) == ("length", "error", 0, 1)
     assert same(expected, again)
     assert (expected.stopped_by, 2) == (again.stopped_by, resumed(again))
     assert expected.usage == again.usage
     assert [*undisturbed.bodies[:3], *undisturbed.bodies[2:]] == sent[: len(undisturbed.bodies) + 1]
     # An answer that has ended is not kept.
-    assert (0, []) == (resumed(third), kept(folder))
+    assert (resumed(third), kept(folder)) == (0, [])
     assert same(expected, third)
     assert 2 * len(undisturbed.bodies) + 1 == len(server.bodies)
-    assert [] == list(folder.iterdir())
+    assert list(folder.iterdir()) == []
 
 
 @sync_and_async
@@ -110,10 +110,10 @@ async def test_again_and_again(how: str, way: Way, folder: Path) -> None:
     server = Lossy(Engine(cap=20), 2, 4, 5, 7)
     answers = [await asked(way, server, how, BODY, keeping(folder, how)) for _ in range(5)]
 
-    assert [0, 1, 2, 2, 3] == list(map(resumed, answers))
+    assert list(map(resumed, answers)) == [0, 1, 2, 2, 3]
     assert [*["error"] * 4, "stop"] == [answer.stopped_by for answer in answers]
     assert Engine().uncapped(BODY).text == answers[-1].text
-    assert [] == kept(folder)
+    assert kept(folder) == []
 
 
 @sync_and_async
@@ -158,7 +158,7 @@ async def test_closed_stream(size: int, way: Way, folder: Path) -> None:
         assert again.text.startswith(text)
         assert resumed(again) == requests
         # A request that was cancelled while it was sent has no body.
-        assert 1 == sum(len(logged.body.get("messages") or ()) == 1 for logged in emulator.requests)
+        assert sum(len(logged.body.get("messages") or ()) == 1 for logged in emulator.requests) == 1
         # All of the round that was closed is used.
         assert emulator.derailed == 0
 
@@ -179,7 +179,7 @@ async def test_cancelled(how: str, folder: Path) -> None:
         assert (emulator.uncapped(BODY), "stop", "stop") == again.said
         assert resumed(again) >= 2
         # A request that was cancelled while it was sent has no body.
-        assert 1 == sum(len(logged.body.get("messages") or ()) == 1 for logged in emulator.requests)
+        assert sum(len(logged.body.get("messages") or ()) == 1 for logged in emulator.requests) == 1
 
 
 @how
@@ -198,11 +198,11 @@ def test_killed(number: int, how: str, folder: Path) -> None:
         left = kept(folder)
         again = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
 
-        assert (b"", 1) == (text, len(left))
+        assert (text, len(left)) == (b"", 1)
         assert emulator.uncapped(BODY) == again.decode()
         # A request that was cancelled while it was sent has no body.
-        assert 1 == sum(len(logged.body.get("messages") or ()) == 1 for logged in emulator.requests)
-        assert [] == kept(folder)
+        assert sum(len(logged.body.get("messages") or ()) == 1 for logged in emulator.requests) == 1
+        assert kept(folder) == []
 
 
 # Another answer is begun.
@@ -243,7 +243,7 @@ async def test_settings_of_one_call(how: str, folder: Path) -> None:
     off = await asked(SYNC, server, how, {**BODY, "extra_body": {"continuation": False}}, keeping(folder, how))
     again = await asked(SYNC, server, how, BODY, keeping(folder, how, max_rounds=20))
 
-    assert ("length", None) == (off.finish_reason, off.report)
+    assert (off.finish_reason, off.report) == ("length", None)
     assert (Engine().uncapped(BODY).text, "stop", "stop", 2) == (*again.said, resumed(again))
 
 
@@ -255,7 +255,7 @@ async def test_answer_of_one_round(how: str, way: Way, folder: Path) -> None:
     answer = await asked(way, server, how, BODY, keeping(folder, how))
 
     assert (Engine().uncapped(BODY).text, "stop", None) == answer.said
-    assert [] == kept(folder)
+    assert kept(folder) == []
 
 
 @sync_and_async
@@ -265,7 +265,7 @@ async def test_first_round_fails(how: str, way: Way, folder: Path) -> None:
     server = Lossy(Engine(cap=CAP), *range(1, 9))
     client = way.client("http://127.0.0.1", transport=server, continuation=keeping(folder, how), max_retries=0)
     answer = await outcome(client, streamed=how == "streamed", **BODY)
-    assert [] == list(folder.iterdir())
+    assert list(folder.iterdir()) == []
     server.lost = ()
     again = await live(client, BODY, streamed=how == "streamed")
     await settled(client.close())
@@ -289,15 +289,15 @@ async def test_file_cut_anywhere(how: str, folder: Path) -> None:
         path.write_bytes(whole[:length])
         server.requests = 0
         answer = await live(client, ask(), streamed=how == "streamed")
-        assert (TEXT, "stop", "stop") == answer.said, length
+        assert answer.said == (TEXT, "stop", "stop"), length
         # A round that was cut may be gone on with.
         assert how != "whole" or 4 == server.requests + resumed(answer), length
         assert resumed(answer) in (0, 1, 2), length
-        assert [] == kept(folder), length
+        assert kept(folder) == [], length
         seen.add(resumed(answer))
     client.close()
 
-    assert {0, 1, 2} == seen
+    assert seen == {0, 1, 2}
 
 
 GARBAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -344,7 +344,7 @@ async def test_empty_file(how: str, folder: Path, warnings: Callable[[], list[st
     path.write_bytes(b"")
     answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
 
-    assert (TEXT, "stop", "stop", 0, []) == (*answer.said, resumed(answer), warnings())
+    assert (*answer.said, resumed(answer), warnings()) == (TEXT, "stop", "stop", 0, [])
 
 
 @how
@@ -355,9 +355,9 @@ async def test_data_of_another_answer(how: str, folder: Path, warnings: Callable
     path.write_bytes(sealed(path.name, lines))
     answer = await asked(SYNC, Strict(), how, ask(), keeping(folder, how))
 
-    assert (TEXT, "stop", "stop") == ("One" + answer.text[3:], *answer.said[1:])
+    assert ("One" + answer.text[3:], *answer.said[1:]) == (TEXT, "stop", "stop")
     assert resumed(answer) <= 1
-    assert [] == warnings()
+    assert warnings() == []
 
 
 class Strict(Tiny):
@@ -474,9 +474,9 @@ async def test_streams_at_the_same_time(way: Way, folder: Path) -> None:
     await settled(client.close())
 
     assert Engine().uncapped(BODY).text == joined(one) == joined(other)
-    assert 2 == one[-1].continuation["resumed"]
+    assert one[-1].continuation["resumed"] == 2
     assert "resumed" not in other[-1].continuation
-    assert [] == kept(folder)
+    assert kept(folder) == []
 
 
 @pytest.mark.parametrize("how", ["whole", "streamed rounds"])
@@ -490,7 +490,7 @@ async def test_calls_at_the_same_time(how: str, folder: Path) -> None:
         assert [(emulator.uncapped(BODY), "stop", "stop", 0)] * 5 == [
             (*answer.said, resumed(answer)) for answer in answers
         ]
-        assert [] == kept(folder)
+        assert kept(folder) == []
 
 
 # What others see.
@@ -505,8 +505,8 @@ async def test_modes(how: str, folder: Path) -> None:
     finally:
         os.umask(umask)
 
-    assert 0o700 == stat.S_IMODE(folder.stat().st_mode)
-    assert {0o600} == {stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()} == {0o600}
     assert path.exists()
 
 
@@ -536,7 +536,7 @@ async def test_error_of_the_server_does_not_come_again(how: str, way: Way, folde
         again = await asked(way, emulator, how, BODY, keeping(folder, how))
         truth, after = emulator.uncapped(BODY), len(emulator.requests)
 
-    assert ("length", "error") == first.said[1:]
+    assert first.said[1:] == ("length", "error")
     assert (truth, "stop", "stop") == again.said
     assert after > before
 
@@ -556,7 +556,7 @@ async def test_key_that_is_asked_for_at_each_request(way: Way, folder: Path) -> 
         await settled(client.close())
         truth = emulator.uncapped(BODY)
 
-    assert "error" == first.stopped_by
+    assert first.stopped_by == "error"
     assert (truth, "stop", "stop") == again.said
 
 
@@ -568,7 +568,7 @@ async def test_limit_that_the_server_refused(folder: Path) -> None:
         again = await asked(SYNC, emulator, "whole", body, keeping(folder, "whole"))
         truth = emulator.uncapped(BODY)
 
-    assert ("error", 2) == (first.stopped_by, resumed(again))
+    assert (first.stopped_by, resumed(again)) == ("error", 2)
     assert (truth, "stop", "stop") == again.said
 
 
@@ -597,6 +597,7 @@ def test_bytes_of_a_round_that_broke_off_stay_with_it(tmp_path: Path) -> None:
     writer.end(7)
     writer.close()
 
-    assert [("a", b"half", False), ("b", b"whole", True)] == [
-        (one.request, one.data, one.ended) for one in journal_file.read(path).rounds
+    assert [(one.request, one.data, one.ended) for one in journal_file.read(path).rounds] == [
+        ("a", b"half", False),
+        ("b", b"whole", True),
     ]

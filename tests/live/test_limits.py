@@ -44,10 +44,10 @@ async def test_fifty_thousand(server: Any, whole: Any, stream: Any, way: Way, st
             answer = await live(client, body, streamed=streamed)
 
             assert emulator.uncapped(body).startswith(answer.text)
-            assert "length" == answer.finish_reason
+            assert answer.finish_reason == "length"
             # What is held back at a seam is written twice.
             assert WANTED - 3 <= count(answer.text) <= WANTED
-            assert WANTED == (answer.usage or {})["completion_tokens"]
+            assert (answer.usage or {})["completion_tokens"] == WANTED
             assert requests == len(emulator.requests)
             assert requests > 1 or answer.report is None
         await settled(client.close())
@@ -92,7 +92,7 @@ async def test_limit_of_whole_answers(way: Way) -> None:
         client = way.client(emulator.base_url)
         limits = await asked_in_turn(client, emulator, [body] * 4, [True, False, False, True])
 
-    assert [[350], [350, 100, 100, 100, 50], [100, 100, 100, 50], [350]] == limits
+    assert limits == [[350], [350, 100, 100, 100, 50], [100, 100, 100, 50], [350]]
 
 
 @two_ways
@@ -105,7 +105,7 @@ async def test_limit_that_nothing_helps(way: Way, streamed: bool) -> None:
                 await live(client, ask(max_tokens=WANTED), streamed=streamed)
         await settled(client.close())
 
-    assert [WANTED, CAP] * 2 == [request.body["max_tokens"] for request in emulator.requests]
+    assert [request.body["max_tokens"] for request in emulator.requests] == [WANTED, CAP] * 2
 
 
 @two_ways
@@ -119,7 +119,7 @@ async def test_limit_under_a_name_that_is_ignored(fields: Any, way: Way, streame
         await settled(client.close())
 
     assert emulator.uncapped(ask("Write 1000 tokens.", max_tokens=600)) == answer.text
-    assert ("length", None) == answer.said[1:]
+    assert answer.said[1:] == ("length", None)
     assert [{**body, "stream": streamed}] == [request.body for request in emulator.requests]
 
 
@@ -165,8 +165,8 @@ async def test_usage(usage: str, place: Any, way: Way, streamed: bool) -> None:
     assert emulator.uncapped(body) == answer.text
     report = answer.report or {}
     if place == "never":
-        assert (None, None) == (answer.usage, report["usage"])
-        assert {"first": None, "last": None} == report["prompt_tokens"]
+        assert (answer.usage, report["usage"]) == (None, None)
+        assert report["prompt_tokens"] == {"first": None, "last": None}
         return
     assert {"first": first.prompt_tokens, "last": last.prompt_tokens} == report["prompt_tokens"]
     prompt = prompts if usage == "billed" else first.prompt_tokens
@@ -181,7 +181,7 @@ async def test_usage(usage: str, place: Any, way: Way, streamed: bool) -> None:
 def check_usage(usage: dict[str, Any], prompt: int, completion: int, answer: Answer) -> None:
     """Check the sums of a usage; costs are always those of all rounds."""
     expected = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-    assert expected == {name: usage[name] for name in expected}
+    assert {name: usage[name] for name in expected} == expected
     assert pytest.approx(sum(one["usage"]["estimated_cost"] for one in answer.rounds)) == usage["estimated_cost"]
 
 
@@ -198,7 +198,7 @@ async def test_limit_of_the_first_round(name: str, way: Way, streamed: bool) -> 
         given = [request.completion_tokens for request in emulator.requests]
 
     assert (emulator.uncapped(ask("Write 1000 tokens.")), "stop", "stop") == answer.said
-    assert [100, 450] == given[:2]
-    assert [100, None, None] == [request.body.get(name) for request in emulator.requests][:3]
+    assert given[:2] == [100, 450]
+    assert [request.body.get(name) for request in emulator.requests][:3] == [100, None, None]
     assert emulator.requests[0].prompt_tokens == (answer.usage or {})["prompt_tokens"]
     assert sum(given) == (answer.usage or {})["completion_tokens"]

@@ -92,7 +92,7 @@ async def check_whole(kind: str, how: str, way: Way, path: Path) -> None:
         answer = await asked(way, emulator, how, BODY, provider=provider, template=written(path, habits))
         want = emulator.uncapped_reasoning(BODY), emulator.uncapped(BODY), "stop"
         assert want == (answer.thoughts, answer.text, answer.finish_reason)
-        assert 0 == emulator.derailed
+        assert emulator.derailed == 0
         assert [False, *[True] * (len(emulator.requests) - 1)] == raws(emulator)
         assert len(emulator.requests) > 3
 
@@ -103,7 +103,7 @@ async def test_without_a_template(way: Way, streamed: bool) -> None:
     provider, habits = KINDS["qwen3"]
     with Emulator(cap=CAP, habits=habits) as emulator:
         answer = await asked(way, emulator, "streamed" if streamed else "whole", BODY, provider=provider)
-        assert ("length", "reasoning") == answer.said[1:]
+        assert answer.said[1:] == ("length", "reasoning")
 
 
 # Tools and documents.
@@ -130,7 +130,7 @@ async def test_tools(syntax: str, how: str, way: Way, path: Path) -> None:
             want = [(name, json.loads(arguments)) for name, arguments in emulator.uncapped_calls(body)]
             assert (want, emulator.uncapped(body).rstrip()) == (called, answer.text.rstrip())
             assert (emulator.uncapped_reasoning(body), "tool_calls") == (answer.thoughts, answer.finish_reason)
-            assert 0 == emulator.derailed
+            assert emulator.derailed == 0
 
 
 @two_ways
@@ -149,9 +149,9 @@ async def test_document(way: Way, streamed: bool, path: Path) -> None:
         assert json.loads(answer.text)
     with Emulator(cap=CAP, habits=habits) as emulator:
         answer = await asked(way, emulator, how, body, **settings)
-        assert ("length", "error") == answer.said[1:]
+        assert answer.said[1:] == ("length", "error")
         assert answer.report is not None
-        assert "invalid_document" == answer.report["error"]["type"]
+        assert answer.report["error"]["type"] == "invalid_document"
 
 
 # Where it cannot be done.
@@ -190,13 +190,13 @@ async def test_another_template(streamed: bool, path: Path, caplog: pytest.LogCa
         client = OUR_SYNC.client(emulator.base_url, continuation=settings_for("whole", template=str(path)))
         first = await live(client, BODY, streamed=streamed)
         assert emulator.uncapped(BODY).startswith(first.text) or streamed
-        assert 1 == sum(raws(emulator))
+        assert sum(raws(emulator)) == 1
         emulator.clear()
         second = await live(client, BODY, streamed=streamed)
         assert (emulator.uncapped(BODY), "stop") == (second.text, second.finish_reason)
         assert not any(raws(emulator))
         said = [one.getMessage() for one in caplog.records if "the setting template is not used" in one.getMessage()]
-        assert 1 == len(said)
+        assert len(said) == 1
         client.close()
 
 
@@ -218,7 +218,7 @@ async def test_error_of_a_raw_round(status: Any, kind: str, way: Way, streamed: 
         assert emulator.uncapped(BODY).startswith(partial.choices[0].message.content or "")
         report = report_of(partial)
         assert report is not None
-        assert "error" == report.stopped_by
+        assert report.stopped_by == "error"
 
 
 @sync_and_async
@@ -231,7 +231,7 @@ async def test_broken_stream(kind: Any, way: Way, path: Path) -> None:
             answer = await asked(way, emulator, "streamed", BODY, provider=provider, template=written(path, habits))
             want = emulator.uncapped_reasoning(BODY), emulator.uncapped(BODY), "stop"
             assert want == (answer.thoughts, answer.text, answer.finish_reason)
-            assert 0 == emulator.derailed
+            assert emulator.derailed == 0
 
 
 @sync_and_async
@@ -248,7 +248,7 @@ async def test_usage_that_nobody_asked_for(refuses: Any, cap: int, way: Way, pat
         await settled(client.close())
         assert (emulator.uncapped(BODY), "stop") == (answer.text, answer.finish_reason)
         assert not any(chunk.get("usage") for chunk in answer.raw)
-        assert {"include_usage": True} == emulator.requests[0].body["stream_options"]
+        assert emulator.requests[0].body["stream_options"] == {"include_usage": True}
         assert refuses is None or "stream_options" not in emulator.requests[1].body
 
 
@@ -270,12 +270,12 @@ async def test_journal(how: str, way: Way, path: Path) -> None:
         await settled(client.close())
     first, again = answers
     want = engine.uncapped(BODY)
-    assert ("length", "error") == first.said[1:]
+    assert first.said[1:] == ("length", "error")
     assert (want.thoughts, want.text, "stop") == (again.thoughts, again.text, again.finish_reason)
     assert again.report is not None
-    assert 3 == again.report["resumed"]
+    assert again.report["resumed"] == 3
     assert server.bodies[3] == server.bodies[4]
-    assert 0 == engine.derailed
+    assert engine.derailed == 0
 
 
 @pytest.mark.parametrize("how", ["whole"])

@@ -91,7 +91,7 @@ async def test_same_completion(kind: str, cap: int, way: Way) -> None:
         streams = [logged.body["stream"] for logged in emulator.requests]
 
     assert [True] * requests == streams
-    assert "chat.completion" == seen["object"]
+    assert seen["object"] == "chat.completion"
     assert without_names(expected) == without_names(seen)
 
 
@@ -132,8 +132,8 @@ async def test_fields_of_a_provider(way: Way) -> None:
     await settled(client.close())
     (choice,) = completion.choices
 
-    assert ("One two.", "stop") == (choice.message.content, choice.finish_reason)
-    assert ("STOP", ["x"]) == (choice.native_finish_reason, choice.message.citations)
+    assert (choice.message.content, choice.finish_reason) == ("One two.", "stop")
+    assert (choice.native_finish_reason, choice.message.citations) == ("STOP", ["x"])
     assert more.items() <= completion.to_dict().items()
 
 
@@ -150,9 +150,9 @@ async def test_raw_response(way: Way) -> None:
         await settled(client.close())
         expected = emulator.uncapped(TEXT)
 
-    assert ("application/json", "application/json") == kinds
+    assert kinds == ("application/json", "application/json")
     assert expected == parsed.choices[0].message.content == json.loads(raw.text)["choices"][0]["message"]["content"]
-    assert expected == read["choices"][0]["message"]["content"]
+    assert read["choices"][0]["message"]["content"] == expected
 
 
 @sync_and_async
@@ -164,7 +164,7 @@ async def test_parse(way: Way) -> None:
         await settled(client.close())
         assert len(emulator.requests) >= 3
 
-    assert LISTING == completion.choices[0].message.parsed
+    assert completion.choices[0].message.parsed == LISTING
 
 
 class WriteFile(pydantic.BaseModel):
@@ -185,7 +185,7 @@ async def test_parse_calls(way: Way) -> None:
 
     calls = completion.choices[0].message.tool_calls
     assert truth == [call.function.parsed_arguments.model_dump() for call in calls]
-    assert 2 == len(truth)
+    assert len(truth) == 2
 
 
 @sync_and_async
@@ -202,7 +202,7 @@ async def test_slow_server(way: Way) -> None:
 
     assert (emulator.uncapped(body), "stop", "stop") == answer.said
     assert len(answer.rounds) >= 40
-    assert "APITimeoutError" == whole.kind[0]
+    assert whole.kind[0] == "APITimeoutError"
 
 
 @sync_and_async
@@ -244,7 +244,7 @@ async def test_error_in_place_of_a_chunk(kind: Any, number: int, way: Way) -> No
     if number == 1:
         assert isinstance(answer.error, openai.APIStatusError)
         return
-    assert ("length", "error") == answer.said[1:]
+    assert answer.said[1:] == ("length", "error")
     assert len(truth) > len(answer.text) > 200
     assert truth.startswith(answer.text)
 
@@ -259,7 +259,7 @@ async def test_server_that_refuses_streams(field: str, status: int, way: Way) ->
     completion = await settled(client.chat.completions.create(**ask()))
     await settled(client.close())
 
-    assert "One two." == completion.choices[0].message.content
+    assert completion.choices[0].message.content == "One two."
     assert field in script.refused[0]
     assert all(field not in body or not body[field] for body in script.bodies)
 
@@ -272,7 +272,7 @@ async def test_error_of_the_callers_own(way: Way) -> None:
     answer = await outcome(client, streamed=False, **ask())
     await settled(client.close())
 
-    assert "BadRequestError" == answer.kind[0]
+    assert answer.kind[0] == "BadRequestError"
     assert not script.refused[-1].get("stream")
 
 
@@ -335,7 +335,7 @@ async def test_later_round_fails(on_error: str, way: Way) -> None:
     if on_error == "raise":
         assert isinstance(answer.error, openai.APIStatusError)
         answer = Answer(answer.error.partial_completion.choices[0].message.content, finish_reason="length")
-    assert "length" == answer.finish_reason
+    assert answer.finish_reason == "length"
     assert 200 < len(answer.text)
     assert truth.startswith(answer.text)
 

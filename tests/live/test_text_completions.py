@@ -95,7 +95,7 @@ async def check_whole_text(kind: str, how: str, way: Way) -> None:
         else:
             assert answer.finish_reason == "length"
             assert want.startswith(answer.text)
-        assert 0 == emulator.derailed
+        assert emulator.derailed == 0
         assert all(one.path.endswith("/completions") and "/chat/" not in one.path for one in emulator.requests)
         assert body.get("logprobs") is None or answer.spelled == want.encode()
 
@@ -109,7 +109,7 @@ async def test_several(way: Way, streamed: bool) -> None:
         answers = [await live(client, body, streamed=streamed, index=index) for index in range(4)]
         await settled(client.close())
         assert [emulator.uncapped(body, index) for index in range(4)] == [answer.text for answer in answers]
-        assert {"stop"} == {answer.finish_reason for answer in answers}
+        assert {answer.finish_reason for answer in answers} == {"stop"}
 
 
 # The doors.
@@ -121,7 +121,7 @@ async def test_raw_response(way: Way, streamed: bool) -> None:
     with Emulator(cap=CAP) as emulator:
         client = way.client(emulator.base_url)
         raw = await settled(client.completions.with_raw_response.create(**BODY, stream=streamed))
-        assert 200 == raw.status_code
+        assert raw.status_code == 200
         parsed = await settled(raw.parse())
         text = joined(await listed(parsed)) if streamed else parsed.choices[0].text
         assert emulator.uncapped(BODY) == text
@@ -165,9 +165,9 @@ async def test_left_alone(door: str, way: Way, streamed: bool, monkeypatch: pyte
                 answer = await live(client, body, streamed=streamed)
         else:
             answer = await live(client, body, streamed=streamed)
-        assert ("length", None) == answer.said[1:]
+        assert answer.said[1:] == ("length", None)
         assert emulator.uncapped(BODY).startswith(answer.text)
-        assert 1 == len(emulator.requests)
+        assert len(emulator.requests) == 1
         assert "continuation" not in emulator.requests[0].body
         await settled(client.close())
 
@@ -178,8 +178,8 @@ async def test_settings_of_one_call(way: Way, streamed: bool) -> None:
     with Emulator(cap=CAP) as emulator:
         client = way.client(emulator.base_url)
         answer = await live(client, {**BODY, "extra_body": {"continuation": {"max_rounds": 2}}}, streamed=streamed)
-        assert ("length", "max_rounds") == answer.said[1:]
-        assert 2 == len(emulator.requests)
+        assert answer.said[1:] == ("length", "max_rounds")
+        assert len(emulator.requests) == 2
         await settled(client.close())
 
 
@@ -190,13 +190,13 @@ def test_types_and_report() -> None:
         assert type(completion) is Completion
         report = report_of(completion)
         assert report is not None
-        assert (4, "stop") == (len(report.rounds), report.stopped_by)
+        assert (len(report.rounds), report.stopped_by) == (4, "stop")
         assert completion.usage is not None
         assert completion.usage.completion_tokens == sum(one.completion_tokens for one in emulator.requests)
         chunks = list(client.completions.create(model="m", prompt=PROMPT, stream=True))
         assert {Completion} == {type(chunk) for chunk in chunks}
         assert report_of(chunks[-1]) is not None
-        assert 1 == sum(choice.finish_reason is not None for chunk in chunks for choice in chunk.choices)
+        assert sum(choice.finish_reason is not None for chunk in chunks for choice in chunk.choices) == 1
 
 
 def test_copies_of_a_client() -> None:
@@ -206,7 +206,7 @@ def test_copies_of_a_client() -> None:
         want = emulator.uncapped(BODY)
         assert want == client.with_options(timeout=5).completions.create(**BODY).choices[0].text
         alone = client.with_options(continuation=False).completions.create(**BODY).choices[0]
-        assert "length" == alone.finish_reason
+        assert alone.finish_reason == "length"
         client.close()
 
 
@@ -217,7 +217,7 @@ def test_patched_and_not() -> None:
         want = emulator.uncapped(BODY)
         assert want == client.completions.create(**BODY).choices[0].text
         openai_continue.unpatch()
-        assert "length" == client.completions.create(**BODY).choices[0].finish_reason
+        assert client.completions.create(**BODY).choices[0].finish_reason == "length"
         client.close()
 
 
@@ -226,7 +226,7 @@ def test_a_chat_that_restarts_bars_no_text() -> None:
     with Emulator(cap=100, tokens=300, habits=Habits(ignores_prefill=True)) as emulator:
         client = OUR_SYNC.client(emulator.base_url)
         chat = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Write 300 tokens."}])
-        assert "restart" == chat.continuation["stopped_by"]
+        assert chat.continuation["stopped_by"] == "restart"
         body = {"model": "m", "prompt": "Write 300 tokens."}
         completion = client.completions.create(**body)
         assert (emulator.uncapped(body), "stop") == (completion.choices[0].text, completion.choices[0].finish_reason)
@@ -247,15 +247,15 @@ async def test_later_error(on_error: str, how: str, way: Way) -> None:
         await settled(client.close())
         want = emulator.uncapped(BODY)
         if on_error == "partial":
-            assert (None, "length") == (answer.error, answer.finish_reason)
+            assert (answer.error, answer.finish_reason) == (None, "length")
             assert want.startswith(answer.text)
             assert answer.report is not None
-            assert ("error", 500) == (answer.report["stopped_by"], answer.report["error"]["status"])
+            assert (answer.report["stopped_by"], answer.report["error"]["status"]) == ("error", 500)
             return
         assert isinstance(answer.error, openai.InternalServerError)
         partial = answer.error.partial_completion  # type: ignore[attr-defined]
         assert type(partial) is Completion
-        assert ("length", "text_completion") == (partial.choices[0].finish_reason, partial.object)
+        assert (partial.choices[0].finish_reason, partial.object) == ("length", "text_completion")
         assert want.startswith(partial.choices[0].text)
         assert len(partial.choices[0].text) > len(want) // 3
 
@@ -269,7 +269,7 @@ async def test_broken_stream(how: str, kind: Any, way: Way) -> None:
         with Emulator(cap=CAP, faults=[Fault(kind, number, after_tokens=15)]) as emulator:
             answer = await asked(way, emulator, how)
             assert (emulator.uncapped(BODY), "stop") == (answer.text, answer.finish_reason)
-            assert 0 == emulator.derailed
+            assert emulator.derailed == 0
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ async def test_max_seconds(how: str, way: Way) -> None:
         started = time.monotonic()
         answer = await asked(way, emulator, how, {**BODY, "prompt": "Write 2000 tokens."}, max_seconds=0.3)
         assert time.monotonic() - started < 5
-        assert ("length", "max_seconds") == answer.said[1:]
+        assert answer.said[1:] == ("length", "max_seconds")
         assert emulator.uncapped({**BODY, "prompt": "Write 2000 tokens."}).startswith(answer.text)
         assert answer.text
 
@@ -310,13 +310,13 @@ async def test_journal(body: dict[str, Any], how: str, way: Way, tmp_path: Path)
         await settled(client.close())
     first, again = answers
     want = engine.uncapped(body)
-    assert ("length", "error") == first.said[1:]
+    assert first.said[1:] == ("length", "error")
     assert (want.text, "stop", want.spelled) == (again.text, again.finish_reason, again.spelled)
     assert again.report is not None
-    assert 2 == again.report["resumed"]
+    assert again.report["resumed"] == 2
     # The third request was lost, and made again at once.
     assert server.bodies[2] == server.bodies[3]
-    assert [] == list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("how", ["streamed"])
@@ -334,14 +334,14 @@ def check_killed(server: Emulator, how: str, folder: Path, *more: str) -> None:
         while len(emulator.requests) < 3 and time.monotonic() < until:
             time.sleep(0.002)
         process.kill()
-        assert b"" == process.communicate()[0]
+        assert process.communicate()[0] == b""
         asked_before = len(emulator.requests)
         again = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode()
         body = BODY if more == ("text",) else {"model": "Qwen/Qwen3-32B", "messages": [{"role": "user", "content": PROMPT}]}  # fmt: skip
         assert emulator.uncapped(body) == again
-        assert 0 == emulator.derailed
+        assert emulator.derailed == 0
         # The first round, and the second, are not asked for again.
         firsts = [one for one in emulator.requests if one.body.get("prompt") == PROMPT or len(one.body.get("messages", ())) == 1]  # fmt: skip
-        assert 1 == len(firsts)
+        assert len(firsts) == 1
         assert len(emulator.requests) > asked_before
-    assert [] == [path for path in folder.iterdir() if path.suffix != ".lock"]
+    assert [path for path in folder.iterdir() if path.suffix != ".lock"] == []

@@ -37,7 +37,7 @@ def check_bill(answer: Answer, requests: list[Logged]) -> None:
     assert total == answer.usage["total_tokens"]
     costs = [round_["usage"]["estimated_cost"] for round_ in answer.rounds]
     assert not costs or pytest.approx(sum(costs)) == answer.usage["estimated_cost"]
-    assert 1 == len({request.connection for request in requests})
+    assert len({request.connection for request in requests}) == 1
 
 
 def check_rounds(answer: Answer, requests: list[Logged], *, cap: int, tokens: int) -> None:
@@ -98,7 +98,7 @@ async def test_conversation(way: Way, streamed: bool) -> None:
     prefills = [sent[-1]["content"] for sent in later]
     assert all(answer.text.startswith(prefill) for prefill in prefills)
     assert prefills == sorted(prefills, key=len)
-    assert {"assistant"} == {sent[-1]["role"] for sent in later}
+    assert {sent[-1]["role"] for sent in later} == {"assistant"}
 
 
 @two_ways
@@ -108,7 +108,7 @@ async def test_second_answer_of_a_client(way: Way, streamed: bool, emulator: Emu
     answers = await asked(way, emulator, *bodies, streamed=streamed)
 
     assert [emulator.uncapped(body) for body in bodies] == [answer.text for answer in answers]
-    assert [4] * 5 == [len(answer.rounds) for answer in answers]
+    assert [len(answer.rounds) for answer in answers] == [4] * 5
 
 
 # Limits of the caller's and of the settings'.
@@ -179,7 +179,7 @@ async def test_max_rounds(way: Way, streamed: bool, rounds: int | None) -> None:
 
     assert (rounds or 16) == len(emulator.requests) == len(answer.rounds)
     assert emulator.uncapped(body).startswith(answer.text)
-    assert ("length", "max_rounds") == answer.said[1:]
+    assert answer.said[1:] == ("length", "max_rounds")
 
 
 @two_ways
@@ -190,7 +190,7 @@ async def test_loop(way: Way, streamed: bool) -> None:
         (answer,) = await asked(way, emulator, ask(), streamed=streamed)
 
     assert text.startswith(answer.text)
-    assert ("length", "repetition", 2) == (*answer.said[1:], len(emulator.requests))
+    assert (*answer.said[1:], len(emulator.requests)) == ("length", "repetition", 2)
 
 
 # What is cut or fails is no success, and loses nothing: tests of faults have the rest.
@@ -237,7 +237,7 @@ async def test_partial_of_nothing(way: Way, streamed: bool) -> None:
     with Emulator(cap=40, tokens=150, faults=[Fault("empty", times=9)]) as emulator:
         (answer,) = await asked(way, emulator, ask(), streamed=streamed)
 
-    assert (1, "length", "empty") == (len(emulator.requests), *answer.said[1:])
+    assert (len(emulator.requests), *answer.said[1:]) == (1, "length", "empty")
 
 
 @pytest.mark.usefixtures("no_waiting")

@@ -63,13 +63,13 @@ async def test_three_rounds(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> N
 
     answer = await answer_of(deepinfra(round_tokens=48), body, streamed=streamed)
 
-    assert [48, 48, 24] == [request["max_tokens"] for request in sent(vcr)]
+    assert [request["max_tokens"] for request in sent(vcr)] == [48, 48, 24]
     assert body["messages"] == sent(vcr)[0]["messages"]
     first, second = (request["messages"][-1] for request in sent(vcr)[1:])
-    assert "assistant" == first["role"]
+    assert first["role"] == "assistant"
     assert second["content"].startswith(first["content"])
     assert answer.text.startswith(second["content"])
-    assert ("length", "max_tokens") == (answer.finish_reason, answer.stopped_by)
+    assert (answer.finish_reason, answer.stopped_by) == ("length", "max_tokens")
     assert answer.usage["completion_tokens"] == 120
 
 
@@ -81,7 +81,7 @@ async def test_to_the_natural_end(deepinfra: Deepinfra, vcr: Any, streamed: bool
 
     answer = await answer_of(deepinfra(round_tokens=16), body, streamed=streamed)
 
-    assert ("stop", "stop") == (answer.finish_reason, answer.stopped_by)
+    assert (answer.finish_reason, answer.stopped_by) == ("stop", "stop")
     assert len(vcr) == len(answer.report["rounds"]) > 1
 
 
@@ -100,7 +100,7 @@ async def test_two_choices(deepinfra: Deepinfra, vcr: Any, streamed: bool) -> No
     else:
         choices = [Answer.of_completion(pieces[0], index) for index in (0, 1)]
     assert all(choice.text and choice.finish_reason == "length" for choice in choices)
-    assert [2, 1, 1] == [request.get("n") or 1 for request in sent(vcr)]
+    assert [request.get("n") or 1 for request in sent(vcr)] == [2, 1, 1]
     for choice, request in zip(choices, sent(vcr)[1:], strict=True):
         assert choice.text.startswith(request["messages"][-1]["content"])
 
@@ -166,5 +166,5 @@ async def test_busy(deepinfra: Deepinfra, streamed: bool) -> None:
 
     answer = await answer_of(deepinfra(round_tokens=40, busy=2), body, streamed=streamed)
 
-    assert ("length", "max_tokens") == (answer.finish_reason, answer.stopped_by)
+    assert (answer.finish_reason, answer.stopped_by) == ("length", "max_tokens")
     assert answer.usage["completion_tokens"] == 60

@@ -33,7 +33,7 @@ async def test_break(way: Way, kind: Any, number: int) -> None:
         seen = await ask_it(way, emulator)
 
     assert (truth(emulator), "stop", "stop") == seen.said
-    assert (None, 0) == (seen.error, emulator.derailed)
+    assert (seen.error, emulator.derailed) == (None, 0)
     is_broken = kind != "no_done"
     assert ROUNDS + is_broken == len(seen.rounds) == len(emulator.requests)
     broken = seen.rounds[number - 1]
@@ -62,7 +62,7 @@ async def test_errors_of_the_transport(way: Way, error: Exception, kind: str) ->
     settings = replace(DEEPINFRA, on_error="raise", heal_streams=False)
     raised = await play(way, Script([chunk("One "), chunk(None, "length"), DONE], later), settings=settings)
 
-    assert ("One and two", None) == (healed.text, healed.error)
+    assert (healed.text, healed.error) == ("One and two", None)
     assert kind == type(raised.error).__name__
     partial = raised.error.partial_completion
     assert ("One and ", kind) == (partial.choices[0].message.content, partial.continuation["error"]["type"])
@@ -84,7 +84,7 @@ async def test_stream_that_never_gets_on(way: Way) -> None:
         seen = await ask_it(way, emulator)
 
     assert (truth(emulator, CAP), "length", "error") == seen.said
-    assert 1 + 4 == len(emulator.requests)
+    assert len(emulator.requests) == 1 + 4
 
 
 async def test_stream_that_breaks_again_and_again(way: Way) -> None:
@@ -94,7 +94,7 @@ async def test_stream_that_breaks_again_and_again(way: Way) -> None:
 
     assert truth(emulator, 80).startswith(seen.text)
     assert truth(emulator, 70) in seen.text
-    assert ("length", "error", 10) == (seen.finish_reason, seen.stopped_by, len(emulator.requests))
+    assert (seen.finish_reason, seen.stopped_by, len(emulator.requests)) == ("length", "error", 10)
 
 
 async def test_total_holds_over_healed_rounds(way: Way) -> None:
@@ -106,9 +106,9 @@ async def test_total_holds_over_healed_rounds(way: Way) -> None:
     # A blank held back at a seam is written and paid for twice.
     assert truth(emulator, 100).startswith(seen.text)
     assert seen.text.startswith(truth(emulator, 96))
-    assert "length" == seen.finish_reason
+    assert seen.finish_reason == "length"
     assert sum(request.completion_tokens for request in emulator.requests) <= 100
-    assert [100, 83, 43, 34] == [request.body["max_tokens"] for request in emulator.requests]
+    assert [request.body["max_tokens"] for request in emulator.requests] == [100, 83, 43, 34]
 
 
 @pytest.mark.parametrize("total", [None, 60])
@@ -122,7 +122,7 @@ async def test_break_of_two_choices(way: Way, total: int | None) -> None:
         text = joined(seen.raw, index)
         assert emulator.uncapped(ask("Fault.", **limit), index).startswith(text)
         assert text.startswith(emulator.uncapped(ask("Fault.", max_tokens=57 if total else 10_000), index))
-    assert (None, 0) == (seen.error, emulator.derailed)
+    assert (seen.error, emulator.derailed) == (None, 0)
 
 
 @pytest.mark.parametrize("after", [10, 60])
@@ -135,7 +135,7 @@ async def test_break_of_a_thinking_model(way: Way, after: int) -> None:
     deltas = [choice.delta for one in seen.raw for choice in one.choices]
     thoughts = "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas)
     assert (emulator.uncapped_reasoning(ask("Fault.")), truth(emulator), "stop") == (thoughts, *seen.said[:2])
-    assert (None, 0) == (seen.error, emulator.derailed)
+    assert (seen.error, emulator.derailed) == (None, 0)
 
 
 # Where a break falls.
@@ -150,7 +150,7 @@ async def test_break_at_any_token(trims: bool, after: int) -> None:
         seen = await ask_it(OUR_SYNC, emulator, trims=trims, temperature=0)
 
     assert (emulator.uncapped(ask("Fault.", temperature=0)) if after else "") == seen.text
-    assert 0 == emulator.derailed
+    assert emulator.derailed == 0
 
 
 async def test_break_within_a_character(way: Way) -> None:
@@ -162,8 +162,8 @@ async def test_break_within_a_character(way: Way) -> None:
 
         seen = await play(way, script)
 
-        assert (None, "Was ist größer?", "stop") == (seen.error, seen.text, seen.finish_reason)
-        assert ["Was ist"] == script.sent_back
+        assert (seen.error, seen.text, seen.finish_reason) == (None, "Was ist größer?", "stop")
+        assert script.sent_back == ["Was ist"]
 
 
 @pytest.mark.parametrize("end", [[LOST], []], ids=["lost", "ended"])
@@ -184,8 +184,8 @@ async def test_break_at_the_total(way: Way) -> None:
 
     seen = await play(way, script, max_tokens=3)
 
-    assert (None, "One two three", "length", "max_tokens") == (seen.error, *seen.said)
-    assert 1 == len(script.bodies)
+    assert (seen.error, *seen.said) == (None, "One two three", "length", "max_tokens")
+    assert len(script.bodies) == 1
 
 
 @pytest.mark.parametrize("end", [[LOST], [], [chunk("One")[:30]]], ids=["lost", "ended", "half"])
@@ -197,8 +197,8 @@ async def test_break_within_the_echo(way: Way, end: list[Any]) -> None:
 
     seen = await play(way, script, settings=Continuation(provider="mistral"))
 
-    assert (None, "One two three four. Five.", "stop") == (seen.error, seen.text, seen.finish_reason)
-    assert ["One two three four."] * 2 == script.sent_back
+    assert (seen.error, seen.text, seen.finish_reason) == (None, "One two three four. Five.", "stop")
+    assert script.sent_back == ["One two three four."] * 2
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ async def test_empty_round_after_a_heal(way: Way) -> None:
     empty = [chunk(""), chunk(None, "length"), DONE]
     script = Script([chunk("One"), LOST], *[empty] * 16)
 
-    assert ("One", "length", "empty") == (await play(way, script)).said
-    assert 2 == len(script.bodies)
+    assert (await play(way, script)).said == ("One", "length", "empty")
+    assert len(script.bodies) == 2
 
 
 # Leaving a broken stream.
@@ -242,9 +242,9 @@ async def test_client_that_is_closed(way: Way, end: list[Any]) -> None:
 
     seen = await outcome(client, streamed=True, **ask())
 
-    assert ("One two", None, None) == seen.said
+    assert seen.said == ("One two", None, None)
     assert bool(end) == (seen.error is not None)
-    assert 1 == len(script.bodies)
+    assert len(script.bodies) == 1
 
 
 @pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["thread", "task"])
@@ -260,9 +260,9 @@ async def test_close_while_waiting_to_heal(way: Way, monkeypatch: pytest.MonkeyP
     else:
         threading.Timer(0.05, stream.close).start()
 
-    assert "One " == joined(await listed(stream))
+    assert joined(await listed(stream)) == "One "
     assert time.monotonic() - started < 20
-    assert 1 == len(script.bodies)
+    assert len(script.bodies) == 1
 
 
 async def test_cancellation_while_waiting_to_heal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +276,7 @@ async def test_cancellation_while_waiting_to_heal(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(asyncio.CancelledError):
         await reading
-    assert 1 == len(script.bodies)
+    assert len(script.bodies) == 1
     assert script.streams[0].closed
 
 
@@ -296,4 +296,4 @@ def test_interruption_is_no_break(kind: type[BaseException], streamed: bool) -> 
     with pytest.raises(kind):
         for _ in client.chat.completions.create(**ask(), stream=streamed):
             pass
-    assert 2 == len(script.bodies)
+    assert len(script.bodies) == 2

@@ -353,17 +353,17 @@ def test_what_the_hub_is_remembered_for_is_bounded(hub: Any) -> None:
 
 def test_messages() -> None:
     """Messages are as engines give them to templates: content as text, arguments as objects, our own key for today."""
-    assert "<s>[user]Hi[assistant]" == rendered(TURN, bos_token="<s>")
+    assert rendered(TURN, bos_token="<s>") == "<s>[user]Hi[assistant]"
     parts = [{"type": "text", "text": "One"}]
-    assert "[user]One[assistant]" == rendered(TURN, {"messages": [{"role": "user", "content": parts}]})
+    assert rendered(TURN, {"messages": [{"role": "user", "content": parts}]}) == "[user]One[assistant]"
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"é": [1, "<&>"]}'}}
     calls = {
         "messages": [{"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "content": "x"}]
     }
-    assert '{"é": [1, "<&>"]}' == rendered("{{ messages[0].tool_calls[0].function.arguments | tojson }}", calls)
-    assert "é" == rendered("{{ messages[0].tool_calls[0].function.arguments.keys() | first }}", calls)
+    assert rendered("{{ messages[0].tool_calls[0].function.arguments | tojson }}", calls) == '{"é": [1, "<&>"]}'
+    assert rendered("{{ messages[0].tool_calls[0].function.arguments.keys() | first }}", calls) == "é"
     call["function"] = {"name": "f", "arguments": "no JSON"}
-    assert "no JSON" == rendered("{{ messages[0].tool_calls[0].function.arguments }}", calls)
+    assert rendered("{{ messages[0].tool_calls[0].function.arguments }}", calls) == "no JSON"
 
 
 @pytest.mark.parametrize(
@@ -396,17 +396,17 @@ def test_environment(template: str, body: dict[str, Any], prompt: str) -> None:
 def test_tokens_that_are_not_known(caplog: pytest.LogCaptureFixture) -> None:
     """The server can begin a text itself; what ends a turn must be known if the prompt has one."""
     template = TURN.replace("{{ m.content }}", "{{ m.content + eos_token }}")
-    assert "<s>[user]Hi</s>[assistant]" == rendered(template, bos_token="<s>", eos_token="</s>")
-    assert "[user]Hi</s>[assistant]" == rendered(template, eos_token="</s>")
+    assert rendered(template, bos_token="<s>", eos_token="</s>") == "<s>[user]Hi</s>[assistant]"
+    assert rendered(template, eos_token="</s>") == "[user]Hi</s>[assistant]"
     assert rendered(template, bos_token="<s>") is None
     assert "tokenizer_config.json" in caplog.text
-    assert "[user]Hi[assistant]" == rendered(TURN + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}")
+    assert rendered(TURN + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}") == "[user]Hi[assistant]"
 
 
 def test_the_day_is_pinned() -> None:
     """Every round renders the day of the first one."""
     made = Template("{{ strftime_now('%H:%M') }}")
-    assert {"03:04"} == {getattr(made.render({"messages": [{"role": "user", "content": str(n)}]}, DAY), "prompt", "") for n in range(3)}  # fmt: skip
+    assert {getattr(made.render({"messages": [{"role": "user", "content": str(n)}]}, DAY), "prompt", "") for n in range(3)} == {"03:04"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -584,4 +584,4 @@ def test_compiled_once() -> None:
     chat_template.compiled.cache_clear()
     for _ in range(3):
         rendered("x {{ messages[0].content }}")
-    assert 1 == chat_template.compiled.cache_info().misses
+    assert chat_template.compiled.cache_info().misses == 1

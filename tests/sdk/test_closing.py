@@ -107,7 +107,7 @@ async def check_left(client: Any, emulator: Emulator, most: int, *, free: bool =
     await asyncio.sleep(0.03)
     assert sent == client.sent <= most
     if free:
-        assert [] == in_use(client)
+        assert in_use(client) == []
         body = ask("Write 5 tokens.")
         assert emulator.uncapped(body) == text_of(await create(client, **body))
     await settled(client.close())
@@ -126,7 +126,7 @@ async def test_one_connection(way: Way, slow: Emulator) -> None:
     connections = slow.connections
 
     assert (slow.uncapped(ask("Narrow.")),) * 2 == await ask_both(client, **ask("Narrow."))
-    assert 1 == slow.connections - connections
+    assert slow.connections - connections == 1
     await check_left(client, slow, 2 * ROUNDS)
 
 
@@ -207,7 +207,7 @@ async def test_stream_that_is_read_to_its_end(way: Way, slow: Emulator) -> None:
 
     assert slow.uncapped(ask("To the end.")) == joined(await listed(stream))
     assert stream.response.is_closed
-    assert [] == await listed(stream)
+    assert await listed(stream) == []
     await settled(stream.close())
     await check_left(client, slow, ROUNDS)
 
@@ -236,7 +236,7 @@ def test_client_closed_between_rounds(slow: Emulator, streamed: bool) -> None:
     answer = client.chat.completions.create(**ask("Between."), stream=streamed)
 
     assert slow.uncapped(ask("Between.", max_tokens=12)) == (joined(list(answer)) if streamed else text_of(answer))
-    assert 1 == len(slow.requests)
+    assert len(slow.requests) == 1
 
 
 # Cancelling.
@@ -290,7 +290,7 @@ async def test_timeout_of_the_callers(slow: Emulator, streamed: bool) -> None:
     await client.close()
 
     assert await eventually(lambda: slow.running == slow.open_connections == 0)
-    assert [] != slow.requests
+    assert slow.requests != []
 
 
 ENDS = ((1, "length"), (2, "length"), (3, "stop"))
@@ -356,7 +356,7 @@ async def test_cancelled_at_every_turn(streamed: bool) -> None:
         sent = server.requests
         await asyncio.wait([task])
 
-        assert whole != task.cancelled()
+        assert task.cancelled() != whole
         assert sent == server.requests
         assert all(body.is_closed for body in server.sent)
         number += 1
@@ -453,7 +453,7 @@ async def test_cancelled_while_a_round_is_opened(slow: Emulator, streamed: bool)
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert 1 == len(slow.requests)
+    assert len(slow.requests) == 1
     await check_left(client, slow, 2)
 
 
@@ -502,7 +502,7 @@ async def test_stream_that_can_be_read_only_once(way: Way) -> None:
     client = way.client(HOST, transport=http.MockTransport(serve))
 
     assert joined(await chunks_of(client, **ask("Once."))) == THREE
-    assert 3 == len(sent)
+    assert len(sent) == 3
 
 
 class _Lingering(socketserver.StreamRequestHandler):
@@ -544,7 +544,7 @@ async def test_server_that_lingers(way: Way, lingering: Any) -> None:
     taken = time.monotonic() - started
     await settled(client.close())
 
-    assert 3 == lingering.requests
+    assert lingering.requests == 3
     assert 0.2 < taken < 5
 
 
@@ -562,4 +562,4 @@ async def test_cancelled_while_a_server_lingers(lingering: Any) -> None:
     await asyncio.sleep(0.1)
     await client.close()
 
-    assert 1 == lingering.requests
+    assert lingering.requests == 1

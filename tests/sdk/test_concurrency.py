@@ -89,7 +89,7 @@ async def test_many_streams_of_our_client(emulator: Emulator) -> None:
 
     async def one(number: int) -> str:
         chunks = await chunks_of(client, **ask(f"Call {number}."))
-        assert "stop" == chunks[-1].continuation["stopped_by"]
+        assert chunks[-1].continuation["stopped_by"] == "stop"
         return joined(chunks)
 
     with flipping():
@@ -97,7 +97,7 @@ async def test_many_streams_of_our_client(emulator: Emulator) -> None:
     await client.close()
 
     assert [emulator.uncapped(ask(f"Call {number}.")) for number in range(STREAMS)] == texts
-    assert ROUNDS * STREAMS == len(emulator.requests)
+    assert len(emulator.requests) == ROUNDS * STREAMS
     await check_left(emulator)
 
 
@@ -178,7 +178,7 @@ async def test_impatient_threads(emulator: Emulator, monkeypatch: pytest.MonkeyP
     client.close()
 
     assert [emulator.uncapped(ask(f"Call {number}.")) for number in range(48)] == texts
-    assert 48 * ROUNDS == len(emulator.requests)
+    assert len(emulator.requests) == 48 * ROUNDS
     await check_left(emulator)
 
 

@@ -53,13 +53,13 @@ async def test_fields(way: Way, streamed: bool, place: str, ends_with_text: bool
     script = script_of(server, streamed=streamed)
     seen = await play(way, script, streamed=streamed, settings=settings)
 
-    assert (None, "stop", 4) == (seen.error, seen.stopped_by, len(script.bodies))
+    assert (seen.error, seen.stopped_by, len(script.bodies)) == (None, "stop", 4)
     if streamed:
         assert folded([plain(one) for one in uncapped.raw]) == folded([plain(one) for one in seen.raw])
     else:
         merged, expected = plain(seen.raw), plain(uncapped.raw)
         apart = {"continuation"} if expected.get("usage") else {"continuation", "usage"}
-        assert expected == {name: value for name, value in merged.items() if name not in apart}
+        assert {name: value for name, value in merged.items() if name not in apart} == expected
 
 
 @two_ways

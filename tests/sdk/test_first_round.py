@@ -52,7 +52,7 @@ async def test_fault_in_the_first_round(way: Way, streamed: bool, kind: Any) -> 
 
     assert without.kind == seen.kind
     assert (without.text, without.finish_reason) == (seen.text, seen.finish_reason)
-    assert 1 == len(emulator.requests)
+    assert len(emulator.requests) == 1
     assert not hasattr(seen.error, "partial_completion")
 
 
@@ -64,7 +64,7 @@ async def test_error_frame(way: Way) -> None:
     assert isinstance(seen.error, openai.InternalServerError)
     assert "The engine died" in str(seen.error)
     assert truth(emulator, 8) == seen.text
-    assert 1 == len(emulator.requests)
+    assert len(emulator.requests) == 1
 
 
 @pytest.mark.parametrize("message", ["no prefill", "", '{"error": 5}', "[1]", r"\ud800"])
@@ -76,7 +76,7 @@ async def test_error_frame_without_json(way: Way, message: str) -> None:
     seen = await play(way, script)
 
     assert isinstance(seen.error, openai.APIError)
-    assert 1 == len(script.bodies)
+    assert len(script.bodies) == 1
 
 
 CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a'}}
@@ -104,7 +104,7 @@ async def test_broken_stream_that_cannot_be_healed(way: Way, name: str, end: lis
 
     assert without.kind == seen.kind
     assert [one.model_dump() for one in without.raw] == [one.model_dump() for one in seen.raw]
-    assert 1 == len(script.bodies)
+    assert len(script.bodies) == 1
 
 
 async def test_error_event_when_lines_are_read(way: Way) -> None:
@@ -117,7 +117,7 @@ async def test_error_event_when_lines_are_read(way: Way) -> None:
         lines = await listed(made.iter_lines())
 
     assert b"".join(pieces).decode().replace("\n\n", "") == "".join(lines)
-    assert 1 == len(script.bodies)
+    assert len(script.bodies) == 1
 
 
 # How often the first round is asked for.
@@ -221,8 +221,8 @@ async def test_requests_for_an_error_frame(way: Way, name: str, retries: int) ->
     frame = event({"error_type": "BadRequestError", "error_message": told})
     requests, errors = await failed(way.client, saying(frame, DONE), streamed=True, max_retries=retries)
 
-    assert 2 == requests
-    assert [("BadRequestError", 400)] * 2 == [(kind, status) for kind, _, status, _ in errors]
+    assert requests == 2
+    assert [(kind, status) for kind, _, status, _ in errors] == [("BadRequestError", 400)] * 2
 
 
 @two_ways
@@ -243,7 +243,7 @@ async def test_requests_for_what_we_added(way: Way, streamed: bool) -> None:
     )
     seen = await outcome(client, streamed=streamed, **ask(max_tokens=100))
 
-    assert ("x", "stop") == seen.said[:2]
+    assert seen.said[:2] == ("x", "stop")
     assert ([True, False] if streamed else [False]) == ["stream_options" in body for body in bodies]
     assert {"stream_options"} >= set(bodies[0]) - {*ask(), "max_tokens", "stream"}
 
@@ -262,5 +262,5 @@ async def test_requests_for_too_large_a_number(way: Way, streamed: bool) -> None
     client = way.client("http://x/v1", transport=script, max_retries=0)
     seen = await outcome(client, streamed=streamed, **ask(max_tokens=_LARGE))
 
-    assert ("One two", "stop") == seen.said[:2]
-    assert [_LARGE, 16_384, 16_384] == [body["max_tokens"] for body in script.bodies]
+    assert seen.said[:2] == ("One two", "stop")
+    assert [body["max_tokens"] for body in script.bodies] == [_LARGE, 16_384, 16_384]

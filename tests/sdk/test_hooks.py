@@ -30,7 +30,7 @@ def chunks_in(text: str) -> list[ChatCompletionChunk]:
     """Parse a stream that was read as text."""
     data = [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]
 
-    assert "[DONE]" == data.pop()
+    assert data.pop() == "[DONE]"
     return [ChatCompletionChunk.model_validate_json(one) for one in data]
 
 
@@ -44,8 +44,8 @@ async def test_create(client: Any, emulator: Emulator) -> None:
     assert emulator.uncapped(ask("A letter.")) == text_of(completion)
     assert (ChatCompletion, "stop") == (type(completion), completion.choices[0].finish_reason)
     report = completion.continuation
-    assert ("stop", None) == (report["stopped_by"], report["error"])
-    assert ["length"] * (ROUNDS - 1) + ["stop"] == [round_["finish_reason"] for round_ in report["rounds"]]
+    assert (report["stopped_by"], report["error"]) == ("stop", None)
+    assert [round_["finish_reason"] for round_ in report["rounds"]] == ["length"] * (ROUNDS - 1) + ["stop"]
     assert (completion.id, completion._request_id) == (report["rounds"][0]["id"], report["rounds"][0]["request_id"])
     for name in ("id", "request_id"):
         assert ROUNDS == len({round_[name] for round_ in report["rounds"]}) == len(emulator.requests)
@@ -58,11 +58,11 @@ async def test_create_when_streamed(client: Any, emulator: Emulator) -> None:
 
     assert emulator.uncapped(ask("A letter.")) == joined(chunks)
     assert isinstance(stream, (openai.Stream, openai.AsyncStream))
-    assert 1 == len({(chunk.id, chunk.created, chunk.model, chunk.system_fingerprint) for chunk in chunks})
+    assert len({(chunk.id, chunk.created, chunk.model, chunk.system_fingerprint) for chunk in chunks}) == 1
     choices = [choice for chunk in chunks for choice in chunk.choices]
-    assert ["assistant"] == [choice.delta.role for choice in choices if choice.delta.role]
-    assert ["stop"] == [choice.finish_reason for choice in choices if choice.finish_reason]
-    assert 1 == sum(chunk.usage is not None for chunk in chunks)
+    assert [choice.delta.role for choice in choices if choice.delta.role] == ["assistant"]
+    assert [choice.finish_reason for choice in choices if choice.finish_reason] == ["stop"]
+    assert sum(chunk.usage is not None for chunk in chunks) == 1
     assert [chunks[-1]] == [chunk for chunk in chunks if hasattr(chunk, "continuation")]
     assert ROUNDS == rounds_in(chunks[-1]) == len(emulator.requests)
 
@@ -89,8 +89,8 @@ async def test_create_when_extra_body_wins(client: Any, emulator: Emulator) -> N
     assert emulator.uncapped(ask("In extra_body.")).startswith(text_of(completion))
     assert text_of(completion) == joined(chunks)
     assert 90 < count(text_of(completion)) <= 100
-    assert [100, 52, 4] == sent
-    assert {"In extra_body."} == {request.body["messages"][0]["content"] for request in emulator.requests}
+    assert sent == [100, 52, 4]
+    assert {request.body["messages"][0]["content"] for request in emulator.requests} == {"In extra_body."}
 
 
 async def test_parse(client: Any, emulator: Emulator) -> None:
@@ -121,9 +121,9 @@ async def test_stream_helper(client: Any, emulator: Emulator) -> None:
     assert text == "".join(event.delta for event in deltas)
     assert [text] == [event.content for event in events if event.type == "content.done"]
     assert text == deltas[-1].snapshot == text_of(final)
-    assert ("stop", "assistant") == (final.choices[0].finish_reason, final.choices[0].message.role)
+    assert (final.choices[0].finish_reason, final.choices[0].message.role) == ("stop", "assistant")
     assert sum(request.completion_tokens for request in emulator.requests) == final.usage.completion_tokens
-    assert ROUNDS == rounds_in([event for event in events if event.type == "chunk"][-1].chunk)
+    assert rounds_in([event for event in events if event.type == "chunk"][-1].chunk) == ROUNDS
 
 
 async def test_beta(client: Any, emulator: Emulator) -> None:
@@ -158,13 +158,13 @@ async def test_raw_response(client: Any, emulator: Emulator, is_of_client: bool)
     assert completion is raw.parse()
     for shown in (json.loads(raw.text), json.loads(raw.content), raw.http_response.json()):
         assert text == shown["choices"][0]["message"]["content"]
-        assert ROUNDS == len(shown["continuation"]["rounds"])
+        assert len(shown["continuation"]["rounds"]) == ROUNDS
     assert text == raw.parse(to=object)["choices"][0]["message"]["content"]
     assert text == raw.parse(to=Own).choices[0]["message"]["content"]
     assert completion.continuation["rounds"][0]["request_id"] == raw.headers["x-request-id"] == raw.request_id
     assert str(len(raw.content)) == raw.headers["content-length"]
-    assert "application/json" == raw.headers["content-type"]
-    assert (200, 0, True) == (raw.status_code, raw.retries_taken, raw.is_closed)
+    assert raw.headers["content-type"] == "application/json"
+    assert (raw.status_code, raw.retries_taken, raw.is_closed) == (200, 0, True)
     assert emulator.requests[0].body == json.loads(raw.http_request.content)
 
 
@@ -206,7 +206,7 @@ async def test_streaming_response(client: Any, emulator: Emulator) -> None:
         assert text == json.loads(body)["choices"][0]["message"]["content"]
     assert len(pieces) > 1
     assert ("200", str(len(b"".join(pieces)))) == (str(response.status_code), response.headers["content-length"])
-    assert 5 * ROUNDS == len(emulator.requests)
+    assert len(emulator.requests) == 5 * ROUNDS
 
 
 async def test_streaming_response_when_streamed(client: Any, emulator: Emulator) -> None:
@@ -281,7 +281,7 @@ async def test_azure(way: Way, emulator: Emulator, deployment: str | None) -> No
     assert (emulator.uncapped(body),) * 2 == await ask_both(client, **body)
     path = f"/openai/deployments/{deployment or 'm'}/chat/completions"
     assert [path] * 2 * ROUNDS == [request.path for request in emulator.requests]
-    assert {"key"} == {request.headers["api-key"] for request in emulator.requests}
+    assert {request.headers["api-key"] for request in emulator.requests} == {"key"}
 
 
 @pytest.mark.parametrize("copy", ["copy", "with_options"])
@@ -292,8 +292,8 @@ async def test_copy(client: Any, emulator: Emulator, copy: str) -> None:
 
     assert {emulator.uncapped(ask("Copy."))} == texts
     assert type(other) is type(client)
-    assert (7, 1) == (other.timeout, other.max_retries)
-    assert {"yes"} == {request.headers["x-mine"] for request in emulator.requests}
+    assert (other.timeout, other.max_retries) == (7, 1)
+    assert {request.headers["x-mine"] for request in emulator.requests} == {"yes"}
 
 
 @patched_ways
@@ -372,11 +372,11 @@ async def test_post_as_litellm_does(client: Any, emulator: Emulator, streamed: b
     parsed = raw.parse()
 
     assert emulator.uncapped(ask("LiteLLM.")) == (joined(await listed(parsed)) if streamed else text_of(parsed))
-    assert "LegacyAPIResponse" == type(raw).__name__
+    assert type(raw).__name__ == "LegacyAPIResponse"
     assert raw.headers["x-request-id"]
-    assert {"headers": {"X-Stainless-Raw-Response": "true"}, "timeout": 20.0} == options
+    assert options == {"headers": {"X-Stainless-Raw-Response": "true"}, "timeout": 20.0}
     headers = [request.headers.get("x-stainless-raw-response") for request in emulator.requests]
-    assert ["true"] + [None] * (ROUNDS - 1) == headers
+    assert headers == ["true"] + [None] * (ROUNDS - 1)
 
 
 async def test_post_for_other_types(client: Any, emulator: Emulator) -> None:
@@ -396,7 +396,7 @@ async def test_post_when_all_is_in_extra_json(client: Any, emulator: Emulator) -
     completion = await post(client, options={"extra_json": {**body, "continuation": True}})
 
     assert emulator.uncapped(ask("All extra.")).startswith(text_of(completion))
-    assert [100, 52, 4] == [request.body["max_tokens"] for request in emulator.requests]
+    assert [request.body["max_tokens"] for request in emulator.requests] == [100, 52, 4]
 
 
 async def test_request(client: Any, emulator: Emulator) -> None:
@@ -430,7 +430,7 @@ async def test_idempotency_keys(client: Any, emulator: Emulator) -> None:
     await post(client, ask("Idempotent."), options={"idempotency_key": "mine"})
 
     keys = [request.headers["idempotency-key"] for request in emulator.requests]
-    assert ("mine", ROUNDS) == (keys[0], len(set(keys)))
+    assert (keys[0], len(set(keys))) == ("mine", ROUNDS)
 
 
 async def test_elapsed(way: Way) -> None:
@@ -443,7 +443,7 @@ async def test_elapsed(way: Way) -> None:
         await listed(streamed)
         taken = timedelta(seconds=time.monotonic() - started)
 
-    assert 2 * ROUNDS == len(slow.requests)
+    assert len(slow.requests) == 2 * ROUNDS
     assert raw.elapsed == raw.http_response.elapsed
     assert timedelta(seconds=0.095) < raw.elapsed < taken
     assert timedelta(seconds=0.095) < streamed.response.elapsed < taken
@@ -461,8 +461,8 @@ async def test_several_choices(way: Way, emulator: Emulator, streamed: bool) -> 
     texts = [joined(chunks, index) if streamed else choices[index].message.content for index in range(3)]
     assert [emulator.uncapped(body, index) for index in range(3)] == texts
     ends = [(choice.index, choice.finish_reason) for choice in choices if choice.finish_reason]
-    assert [(0, "stop"), (1, "stop"), (2, "stop")] == sorted(ends)
-    assert [3] + [1] * 3 * (ROUNDS - 1) == [request.body["n"] for request in emulator.requests]
+    assert sorted(ends) == [(0, "stop"), (1, "stop"), (2, "stop")]
+    assert [request.body["n"] for request in emulator.requests] == [3] + [1] * 3 * (ROUNDS - 1)
 
 
 async def test_gzip(way: Way) -> None:
@@ -483,7 +483,7 @@ async def test_gzip(way: Way) -> None:
     assert text == text_of(raw.parse()) == joined(chunks)
     assert text == shown["choices"][0]["message"]["content"] == joined(chunks_in("\n".join(lines)))
     assert not any("content-encoding" in one.headers for one in (raw, raw_stream, response, streamed))
-    assert "gzip" == single.headers["content-encoding"]
+    assert single.headers["content-encoding"] == "gzip"
 
 
 @patched_ways

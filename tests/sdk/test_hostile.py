@@ -162,7 +162,7 @@ async def test_wrong_types_in_the_first_round(path: tuple[Any, ...], streamed: b
         seen = await asked(way, script, streamed=streamed)
 
         assert (without.kind, dumped(without.raw)) == (seen.kind, dumped(seen.raw)), value
-        assert 1 == len(script.bodies)
+        assert len(script.bodies) == 1
 
 
 @streamed_or_not
@@ -194,7 +194,7 @@ async def test_wrong_types_in_a_later_round(path: tuple[Any, ...], streamed: boo
 
         seen = await asked(way, script, streamed=streamed)
 
-        assert None is seen.error, (value, seen.error)
+        assert seen.error is None, (value, seen.error)
         assert seen.text.startswith("One "), value
         assert seen.finish_reason is not None
         if seen.finish_reason == "stop" and path[-1] not in ("content", "message", "new", "reasoning_content"):
@@ -236,7 +236,7 @@ async def test_line_without_end_in_a_later_round(way: Way, monkeypatch: pytest.M
 
     seen = await asked(way, script)
 
-    assert (None, "One and two", "length", "error") == (seen.error, *seen.said)
+    assert (seen.error, *seen.said) == (None, "One and two", "length", "error")
     assert endless.sent <= 2 * sse.MAX_EVENT
     assert script.streams[-1].closed
 
@@ -260,7 +260,7 @@ async def test_endless_empty_rounds(way: Way, streamed: bool, text: str) -> None
 
     seen = await asked(way, script, streamed=streamed)
 
-    assert ("One", "length") == (seen.text.strip(), seen.finish_reason)
+    assert (seen.text.strip(), seen.finish_reason) == ("One", "length")
     assert len(script.bodies) <= (16 if text else 3)
 
 
@@ -271,7 +271,7 @@ async def test_endless_pings(way: Way) -> None:
 
     seen = await asked(way, script)
 
-    assert (None, "One and two", "stop") == (seen.error, seen.text, seen.finish_reason)
+    assert (seen.error, seen.text, seen.finish_reason) == (None, "One and two", "stop")
 
 
 async def test_later_round_of_many_choices(way: Way) -> None:
@@ -281,7 +281,7 @@ async def test_later_round_of_many_choices(way: Way) -> None:
 
     seen = await asked(way, script)
 
-    assert ("One and two", "stop") == (seen.text, seen.finish_reason)
+    assert (seen.text, seen.finish_reason) == ("One and two", "stop")
 
 
 async def test_choices_of_one_index(way: Way) -> None:
@@ -292,8 +292,8 @@ async def test_choices_of_one_index(way: Way) -> None:
 
     seen = await asked(way, script, streamed=False)
 
-    assert ["One ", "One "] == [choice.message.content for choice in seen.raw.choices]
-    assert 1 == len(script.bodies)
+    assert [choice.message.content for choice in seen.raw.choices] == ["One ", "One "]
+    assert len(script.bodies) == 1
 
 
 @two_ways
@@ -308,7 +308,7 @@ async def test_deep_nesting(way: Way, streamed: bool, depth: int, number: int) -
     seen = await asked(way, Script(*first, answer), streamed=streamed)
 
     if number == 2:
-        assert (None, "One ", "length", "error") == (seen.error, *seen.said)
+        assert (seen.error, *seen.said) == (None, "One ", "length", "error")
     else:
         assert (await play_plain(way, Script(answer), streamed=streamed)).kind == seen.kind
 
@@ -337,8 +337,8 @@ async def test_prompt_of_ten_megabytes(way: Way, streamed: bool) -> None:
     script = Script(*two_rounds(streamed=streamed))
     seen = await asked(way, script, streamed=streamed, **ask("x" * 10_000_000))
 
-    assert "One two" == seen.text
-    assert 10_000_000 == len(script.bodies[1]["messages"][0]["content"])
+    assert seen.text == "One two"
+    assert len(script.bodies[1]["messages"][0]["content"]) == 10_000_000
 
 
 def two_rounds(*, streamed: bool) -> list[list[bytes]]:
@@ -424,5 +424,5 @@ async def test_broken_and_hostile(way: Way, streamed: bool) -> None:
         await settled(client.close())
 
     assert emulator.uncapped(ask()).startswith(seen.text)
-    assert "length" == seen.finish_reason
+    assert seen.finish_reason == "length"
     assert len(emulator.requests) <= 4

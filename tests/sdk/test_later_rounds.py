@@ -35,23 +35,23 @@ async def test_error_in_a_later_round(way: Way, streamed: bool, kind: Any) -> No
         emulator.clear()
         raised = await ask_it(way, emulator, streamed=streamed, heal_streams=False, on_error="raise")
 
-    assert 2 == len(emulator.requests)
+    assert len(emulator.requests) == 2
     assert kept.text.startswith(truth(emulator, CAP))
     assert truth(emulator).startswith(kept.text)
-    assert (None, "length", "error") == (kept.error, kept.finish_reason, kept.stopped_by)
-    assert ["length", None] == [round_["finish_reason"] for round_ in kept.rounds]
+    assert (kept.error, kept.finish_reason, kept.stopped_by) == (None, "length", "error")
+    assert [round_["finish_reason"] for round_ in kept.rounds] == ["length", None]
     assert isinstance(raised.error, openai.APIError)
     partial = raised.error.partial_completion
     assert (ChatCompletion, kept.text) == (type(partial), partial.choices[0].message.content)
-    assert ("length", "assistant") == (partial.choices[0].finish_reason, partial.choices[0].message.role)
-    assert (KNOWN, True) == (partial.model, partial.id.startswith("chatcmpl-"))
+    assert (partial.choices[0].finish_reason, partial.choices[0].message.role) == ("length", "assistant")
+    assert (partial.model, partial.id.startswith("chatcmpl-")) == (KNOWN, True)
     assert (raised.text, raised.finish_reason) == ((kept.text, None) if streamed else ("", None))
     # The report names the error that would have been raised, and none of its text.
     assert kept.report is not None
     for report in (kept.report, partial.continuation):
-        assert "error" == report["stopped_by"]
+        assert report["stopped_by"] == "error"
         assert (type(raised.error).__name__, ERRORS.get(kind)) == (report["error"]["type"], report["error"]["status"])
-        assert {"type", "status", "request_id"} == set(report["error"])
+        assert set(report["error"]) == {"type", "status", "request_id"}
     assert getattr(raised.error, "status_code", None) in (ERRORS.get(kind), 200)
     assert kept.report["error"]["request_id"] or kind in BREAKS
 
@@ -63,7 +63,7 @@ async def test_errors_that_the_sdk_retries(way: Way, streamed: bool) -> None:
         seen = await ask_it(way, emulator, streamed=streamed, max_retries=1)
 
     assert (truth(emulator), "stop", "stop") == seen.said
-    assert 2 * ROUNDS == len(emulator.requests)
+    assert len(emulator.requests) == 2 * ROUNDS
 
 
 ERRORS_OF_OTHERS = [
@@ -112,7 +112,7 @@ async def test_error_of_others(way: Way, streamed: bool, error: Exception, place
     # Some versions of the SDK call any error of the transport by a name of their own.
     names = {type(error).__name__} | ({"APIConnectionError"} if place == "transport" else set())
     assert seen.report["error"]["type"] in names
-    assert 1 == len(emulator.requests)
+    assert len(emulator.requests) == 1
 
 
 SILENT = "Server disconnected without sending a response."
@@ -176,9 +176,9 @@ async def test_error_next_to_choices(way: Way) -> None:
 
     seen = await play(way, Script([chunk("One "), chunk(None, "length")], [chunk("and"), last, DONE]))
 
-    assert (None, "One and", "length", "error") == (seen.error, *seen.said)
+    assert (seen.error, *seen.said) == (None, "One and", "length", "error")
     assert seen.report is not None
-    assert {"type": "InternalServerError", "status": 502, "request_id": "req-2"} == seen.report["error"]
+    assert seen.report["error"] == {"type": "InternalServerError", "status": 502, "request_id": "req-2"}
 
 
 async def test_error_after_the_end(way: Way) -> None:
@@ -188,7 +188,7 @@ async def test_error_after_the_end(way: Way) -> None:
 
     seen = await play(way, script)
 
-    assert (None, "One and two", "stop", "stop") == (seen.error, *seen.said)
+    assert (seen.error, *seen.said) == (None, "One and two", "stop", "stop")
 
 
 async def test_pings(way: Way) -> None:
@@ -198,7 +198,7 @@ async def test_pings(way: Way) -> None:
 
     seen = await play(way, Script([chunk("One "), chunk(None, "length")], later))
 
-    assert (None, "One and two", "stop", "stop") == (seen.error, *seen.said)
+    assert (seen.error, *seen.said) == (None, "One and two", "stop", "stop")
 
 
 async def test_text_that_waits_is_not_lost(way: Way) -> None:
@@ -208,10 +208,10 @@ async def test_text_that_waits_is_not_lost(way: Way) -> None:
 
     seen = await play(way, Script([*texts, *ends, DONE]), n=2, stop=["END"])
 
-    assert ["A EN", "B EN"] == [joined(seen.raw, index) for index in range(2)]
+    assert [joined(seen.raw, index) for index in range(2)] == ["A EN", "B EN"]
     choices = [choice for one in seen.raw for choice in one.choices]
-    assert ["length", "length"] == [choice.finish_reason for choice in choices if choice.finish_reason]
-    assert (None, "error") == (seen.error, seen.stopped_by)
+    assert [choice.finish_reason for choice in choices if choice.finish_reason] == ["length", "length"]
+    assert (seen.error, seen.stopped_by) == (None, "error")
 
 
 # Ends, keep-alives and errors that servers send in later rounds, and what callers and transports do.
@@ -297,8 +297,8 @@ async def test_keep_alives(way: Way, nothing: bytes) -> None:
 
     chunks = [json.loads(line[6:]) for line in got.split(b"\n") if line.startswith(b'data: {"id"')]
     text = "".join(one["choices"][0]["delta"].get("content") or "" for one in chunks)
-    assert ("One and two three", "stop") == (text, chunks[-1]["choices"][0]["finish_reason"])
-    assert "stop" == chunks[-1]["continuation"]["stopped_by"]
+    assert (text, chunks[-1]["choices"][0]["finish_reason"]) == ("One and two three", "stop")
+    assert chunks[-1]["continuation"]["stopped_by"] == "stop"
     assert got.endswith(DONE)
 
 
@@ -371,7 +371,7 @@ async def test_error_of_a_transport_after_the_end(way: Way, error: Exception) ->
     )
     seen = await play(way, script)
 
-    assert (None, "One two x", "stop", "stop") == (seen.error, *seen.said)
+    assert (seen.error, *seen.said) == (None, "One two x", "stop", "stop")
 
 
 @sync_and_async
@@ -432,8 +432,8 @@ async def test_header_of_one_request(way: Way, streamed: bool, name: str, place:
     seen = await outcome(asked, streamed=streamed, **body)
     await settled(client.close())
 
-    assert (None, "One two three", "stop") == (seen.error, *seen.said[:2])
-    assert [True, False, False] == [name.lower() in head for head in script.heads]
+    assert (seen.error, *seen.said[:2]) == (None, "One two three", "stop")
+    assert [name.lower() in head for head in script.heads] == [True, False, False]
     assert all({kept.lower() for kept in OF_THE_CALL} <= head for head in script.heads)
 
 
@@ -450,8 +450,8 @@ async def test_field_of_one_request(way: Way, streamed: bool, name: str) -> None
     seen = await outcome(client, streamed=streamed, **ask(extra_body={name: "job-7", **kept}))
     await settled(client.close())
 
-    assert (None, "One two three", "stop") == (seen.error, *seen.said[:2])
-    assert ["job-7", None, None] == [body.get(name) for body in script.bodies]
+    assert (seen.error, *seen.said[:2]) == (None, "One two three", "stop")
+    assert [body.get(name) for body in script.bodies] == ["job-7", None, None]
     assert all(kept.items() <= body.items() for body in script.bodies)
 
 
@@ -467,7 +467,7 @@ async def test_query_of_one_request(way: Way, streamed: bool, name: str, place: 
     seen = await outcome(client, streamed=streamed, **ask(**({"extra_query": query} if place == "call" else {})))
     await settled(client.close())
 
-    assert (None, "One two three", "stop") == (seen.error, *seen.said[:2])
+    assert (seen.error, *seen.said[:2]) == (None, "One two three", "stop")
     assert [query, {"api-version": "1"}, {"api-version": "1"}] == script.queries
 
 
@@ -481,9 +481,9 @@ async def test_name_that_is_still_running(way: Way, place: str) -> None:
     seen = await outcome(client, streamed=True, **ask(**{place: {name: "job-7"}}))
     await settled(client.close())
 
-    assert (None, "One two", "stop") == (seen.error, *seen.said[:2])
+    assert (seen.error, *seen.said[:2]) == (None, "One two", "stop")
     requests = zip(script.bodies, script.heads, strict=True)
-    assert [True, False] == [name in body or name.lower() in head for body, head in requests]
+    assert [name in body or name.lower() in head for body, head in requests] == [True, False]
 
 
 class _Mapping(dict[str, Any]):
@@ -531,13 +531,13 @@ async def test_request_that_is_changed_while_it_is_answered(way: Way, streamed: 
     text = joined(await listed(made)) if streamed else made.choices[0].message.content
     await settled(client.close())
 
-    assert "One two" == text
+    assert text == "One two"
     for body in script.bodies:
-        assert [{"type": "text", "text": "Hello"}] == body["messages"][0]["content"]
-        assert ("user", {"type": "object"}) == (
+        assert body["messages"][0]["content"] == [{"type": "text", "text": "Hello"}]
+        assert (
             body["messages"][0]["role"],
             body["tools"][0]["function"]["parameters"],
-        )
+        ) == ("user", {"type": "object"})
 
 
 def _completion(text: str, finish: str) -> dict[str, Any]:
@@ -553,7 +553,7 @@ async def test_limit_that_is_a_float(way: Way, streamed: bool, number: Any, sent
     script = Script(cut("One ", usage=usage(10, 5)), said("two", finish="stop"))
     seen = await play(way, script, streamed=streamed, **{name: number})
 
-    assert (None, "One two", "stop", "stop") == (seen.error, *seen.said)
+    assert (seen.error, *seen.said) == (None, "One two", "stop", "stop")
     limits = [body.get("max_tokens", body.get("max_completion_tokens")) for body in script.bodies]
     assert [number, sent] == limits
     assert isinstance(limits[1], int)
@@ -565,9 +565,9 @@ async def test_fallback_models(way: Way, streamed: bool) -> None:
     script = Script(cut("One "), said("two", finish="stop"))
     seen = await play(way, script, streamed=streamed, extra_body={"models": ["other/a", "other/b"]})
 
-    assert (None, "One two", "stop", "stop") == (seen.error, *seen.said)
-    assert [(KNOWN, True), ("m", False)] == [(body["model"], "models" in body) for body in script.bodies]
-    assert ["m", "m"] == [round_["model"] for round_ in seen.rounds]
+    assert (seen.error, *seen.said) == (None, "One two", "stop", "stop")
+    assert [(body["model"], "models" in body) for body in script.bodies] == [(KNOWN, True), ("m", False)]
+    assert [round_["model"] for round_ in seen.rounds] == ["m", "m"]
 
 
 # Characters that come in halves.
@@ -651,5 +651,5 @@ async def test_key_from_a_function(way: Way, streamed: bool, name: str) -> None:
     answer = await outcome(client, streamed=streamed, **ask(**more))
     await settled(client.close())
 
-    assert ("One two three", "stop", "stop") == answer.said
+    assert answer.said == ("One two three", "stop", "stop")
     assert keys == seen

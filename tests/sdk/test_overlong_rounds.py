@@ -97,7 +97,7 @@ async def flooded(
     client = way.client("http://x/v1", transport=script, max_retries=2, **options)
     seen = await outcome(client, streamed=streamed, **ask(max_tokens=FEW))
     await settled(client.close())
-    assert 2 == len(script.bodies)
+    assert len(script.bodies) == 2
     return seen, script.streams[1]
 
 
@@ -154,7 +154,7 @@ async def test_error_that_is_raised(way: Way, streamed: bool) -> None:
 
     assert isinstance(seen.error, OverlongRoundError)
     assert isinstance(seen.error, openai.APIConnectionError)
-    assert "One " == seen.error.partial_completion.choices[0].message.content
+    assert seen.error.partial_completion.choices[0].message.content == "One "
 
 
 def packed(encoding: str) -> bytes:
@@ -181,8 +181,8 @@ async def test_memory_of_a_bomb(way: Way, streamed: bool, encoding: str) -> None
 
 
 def check_refused(seen: Answer) -> None:
-    assert ("One ", "length", "error") == seen.said
-    assert ("PermissionDeniedError", 403) == (seen.report["error"]["type"], seen.report["error"]["status"])
+    assert seen.said == ("One ", "length", "error")
+    assert (seen.report["error"]["type"], seen.report["error"]["status"]) == ("PermissionDeniedError", 403)
 
 
 @two_ways
@@ -225,8 +225,8 @@ async def test_error_that_drips(way: Way, streamed: bool, fake_time: FakeTime) -
     before = fake_time.now
     seen, body = await flooded(way, repeat(drop), streamed=streamed, encoding=None, status=403, continuation=settings)
 
-    assert ("One ", "length", "max_seconds") == seen.said
-    assert 10.0 == fake_time.now - before
+    assert seen.said == ("One ", "length", "max_seconds")
+    assert fake_time.now - before == 10.0
     assert body.closed
 
 
@@ -259,6 +259,6 @@ async def test_whole_round_that_breaks_while_it_is_read(way: Way, name: str, ret
     assert 2 + retries == len(script.bodies)
     assert all(body.closed for body in script.streams[1:])
     if retries == 2:
-        assert ("One two", "stop", "stop") == seen.said
+        assert seen.said == ("One two", "stop", "stop")
     else:
         assert ("One ", "length", "error", kind) == (*seen.said, seen.report["error"]["type"])

@@ -52,7 +52,7 @@ async def test_through_a_redirect(way: Way) -> None:
         moved = request.url.path.startswith("/v2")
         return None if moved else http.Response(307, headers={"location": "http://x/v2/chat/completions"})
 
-    assert "One two." == await text_of(way, http.MockTransport(Asked(look, *ROUNDS)))
+    assert await text_of(way, http.MockTransport(Asked(look, *ROUNDS))) == "One two."
 
 
 class Login(http.Auth):  # type: ignore[misc, name-defined]
@@ -72,7 +72,7 @@ async def test_through_a_login(way: Way) -> None:
     def look(request: Any) -> Any:
         return None if "x-token" in request.headers else http.Response(401)
 
-    assert "One two." == await text_of(way, http.MockTransport(Asked(look, *ROUNDS)), auth=Login())
+    assert await text_of(way, http.MockTransport(Asked(look, *ROUNDS)), auth=Login()) == "One two."
 
 
 @both_colors
@@ -83,7 +83,7 @@ async def test_through_a_transport_that_makes_requests_of_its_own(way: Way) -> N
     def handle(request: Any) -> Any:
         return script.handle_request(http.Request(request.method, request.url, content=request.content))
 
-    assert "One two." == await text_of(way, http.MockTransport(handle))
+    assert await text_of(way, http.MockTransport(handle)) == "One two."
 
 
 @both_colors
@@ -110,7 +110,7 @@ async def test_switches_are_read_when_the_request_starts(
     await settled(client.close())
     opened.close()
 
-    assert "One two." == text
+    assert text == "One two."
 
 
 @both_colors
@@ -122,7 +122,7 @@ async def test_response_without_a_plan(way: Way) -> None:
     completion = await settled(client.chat.completions.create(**BODY))
     await settled(client.close())
 
-    assert ("One ", "length") == (completion.choices[0].message.content, completion.choices[0].finish_reason)
+    assert (completion.choices[0].message.content, completion.choices[0].finish_reason) == ("One ", "length")
 
 
 @both_colors
@@ -150,4 +150,4 @@ async def test_nothing_is_kept(way: Way) -> None:
     assert any(one.startswith("Plan(") for one in seen)
     assert not any("secret" in one for one in seen)
     gc.collect()
-    assert [] == [one for one in gc.get_objects() if type(one) is Plan and one.body["model"] == body["model"]]
+    assert [one for one in gc.get_objects() if type(one) is Plan and one.body["model"] == body["model"]] == []

@@ -105,7 +105,7 @@ async def test_closed_early(way: Way, slow: Emulator, closed: list[Any], monkeyp
     await settled(client.close())
 
     assert "openai-continue" in shown
-    assert [True] == [bar._bar.disable for bar in closed]
+    assert [bar._bar.disable for bar in closed] == [True]
     assert shown == seen.getvalue()
 
 

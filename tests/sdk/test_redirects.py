@@ -89,7 +89,7 @@ async def test_what_the_sdk_sends(way: Way, status: int) -> None:
     await settled(client.close())
 
     _, sent = hosts.requests
-    assert ("other.example", None) == (sent.url.host, sent.headers.get("authorization"))
+    assert (sent.url.host, sent.headers.get("authorization")) == ("other.example", None)
     assert KEYS.items() <= dict(sent.headers).items()
     assert (status in (307, 308)) == bool(sent.content)
 
@@ -102,7 +102,7 @@ async def test_round_that_leaves_the_host(way: Way, streamed: bool, location: st
     hosts = Hosts(away(status, location))
     seen = await asked(way, hosts, streamed=streamed)
 
-    assert ("One ", "length", "error") == seen.said
+    assert seen.said == ("One ", "length", "error")
     host = location.split("/")[2]
     note = f"the server redirected a further round to another host, {host}; neither the text nor a key was sent there"
     assert {"type": "RedirectError", "status": status, "request_id": "moved", "message": note} == seen.report["error"]
@@ -118,7 +118,7 @@ async def test_error_that_is_raised(way: Way, streamed: bool) -> None:
     assert isinstance(seen.error, RedirectError)
     assert isinstance(seen.error, openai.APIStatusError)
     assert "to another host, other.example;" in str(seen.error)
-    assert "One " == seen.error.partial_completion.choices[0].message.content
+    assert seen.error.partial_completion.choices[0].message.content == "One "
     assert seen.error.message == report_of(seen.error.partial_completion).error.message
 
 
@@ -130,7 +130,7 @@ async def test_redirect_at_the_same_host(way: Way, streamed: bool, location: str
     hosts = Hosts(away(307, location))
     seen = await asked(way, hosts, streamed=streamed, continuation=replace(DEEPINFRA, stream_rounds=streams))
 
-    assert ("One two three", "stop", "stop") == seen.said
+    assert seen.said == ("One two three", "stop", "stop")
     moved = "https://one.example/v2/chat/completions?a=b"
     assert [f"POST {HOME}/chat/completions"] * 2 + [f"POST {moved}"] == hosts.seen[:3]
     first, last = hosts.requests[0], hosts.requests[2]
@@ -145,7 +145,7 @@ async def test_upgrade_to_tls(way: Way, streamed: bool) -> None:
     hosts = Hosts(lambda _, url: (308, f"{HOME}/chat/completions") if url.scheme == "http" else None)
     seen = await asked(way, hosts, streamed=streamed, base_url=plain)
 
-    assert ("One two three", "stop", "stop") == seen.said
+    assert seen.said == ("One two three", "stop", "stop")
     assert [f"POST {plain}/chat/completions", f"POST {HOME}/chat/completions"] * 3 == hosts.seen
     assert all("Bearer key" == one.headers["authorization"] for one in hosts.requests)
 
@@ -156,10 +156,10 @@ async def test_host_that_answered_the_first_round(way: Way, streamed: bool) -> N
     hosts = Hosts(away(307, ELSEWHERE["other host"], from_round=1))
     seen = await asked(way, hosts, streamed=streamed)
 
-    assert ("One two three", "stop", "stop") == seen.said
+    assert seen.said == ("One two three", "stop", "stop")
     assert [f"POST {HOME}/chat/completions", f"POST {ELSEWHERE['other host']}"] * 3 == hosts.seen
     there = hosts.requests[1::2]
-    assert [None] * 3 == [one.headers.get("authorization") for one in there]
+    assert [one.headers.get("authorization") for one in there] == [None] * 3
     assert all(KEYS.items() <= dict(one.headers).items() for one in there)
 
 
@@ -174,7 +174,7 @@ async def test_host_that_answered_the_first_round_moves_on(way: Way, streamed: b
     )
     seen = await asked(way, hosts, streamed=streamed)
 
-    assert ("One ", "length", "error") == seen.said
+    assert seen.said == ("One ", "length", "error")
     assert not any("third" in one for one in hosts.seen)
 
 
@@ -184,8 +184,8 @@ async def test_client_that_signs_requests(way: Way, streamed: bool) -> None:
     hosts = Hosts(away(307, ELSEWHERE["other host"], from_round=1))
     seen = await asked(way, hosts, streamed=streamed, auth=("user", "password"))
 
-    assert ("One ", "length", "error") == seen.said
-    assert [None] == [one.headers.get("authorization") for one in hosts.requests if "other" in one.url.host]
+    assert seen.said == ("One ", "length", "error")
+    assert [one.headers.get("authorization") for one in hosts.requests if "other" in one.url.host] == [None]
 
 
 @two_ways
@@ -194,8 +194,8 @@ async def test_redirects_without_end(way: Way, streamed: bool) -> None:
     hosts = Hosts(lambda number, _: (307, "/v1/chat/completions") if number > 1 else None)
     seen = await asked(way, hosts, streamed=streamed)
 
-    assert ("One ", "length", "error") == seen.said
-    assert 22 == len(hosts.requests)
+    assert seen.said == ("One ", "length", "error")
+    assert len(hosts.requests) == 22
 
 
 @two_ways
@@ -204,9 +204,9 @@ async def test_client_that_follows_no_redirects(way: Way, streamed: bool) -> Non
     hosts = Hosts(away(307, "/v2/chat/completions"))
     seen = await asked(way, hosts, streamed=streamed, follow_redirects=False)
 
-    assert ("One ", "length", "error") == seen.said
-    assert {"type": "APIStatusError", "status": 307, "request_id": "moved"} == seen.report["error"]
-    assert 2 == len(hosts.requests)
+    assert seen.said == ("One ", "length", "error")
+    assert seen.report["error"] == {"type": "APIStatusError", "status": 307, "request_id": "moved"}
+    assert len(hosts.requests) == 2
 
 
 @two_ways
@@ -215,6 +215,6 @@ async def test_query_of_the_client(way: Way, streamed: bool) -> None:
     hosts = Hosts(lambda number, url: (307, "/v2/chat") if number > 1 and url.path.startswith("/v1") else None)
     seen = await asked(way, hosts, streamed=streamed, default_query={"api-version": "1"})
 
-    assert ("One two three", "stop", "stop") == seen.said
+    assert seen.said == ("One two three", "stop", "stop")
     start = f"POST {HOME}/chat/completions?api-version=1"
     assert [start, *[start, "POST https://one.example/v2/chat"] * 2] == hosts.seen

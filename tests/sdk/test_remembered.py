@@ -104,7 +104,7 @@ def test_a_thousand_answers(row: str, number: int) -> None:
         if got != server.text and not server.fault:
             broken.append(f"{server.text[: server.place][-30:]!r} | {server.text[server.place :][:30]!r}")
 
-    assert [] == broken
+    assert broken == []
     # The faults were faults.
     assert whole < number
 
@@ -155,6 +155,6 @@ def test_models_and_limits_of_a_client(caplog: pytest.LogCaptureFixture) -> None
         for number in range(400):
             client.chat.completions.create(model=f"m{number}", messages=[{"role": "user", "content": "x"}])
 
-    assert 1 == sum("of its request holds" in record.getMessage() for record in caplog.records)
+    assert sum("of its request holds" in record.getMessage() for record in caplog.records) == 1
     (known,) = (value for name, value in vars(http_client).items() if "learned" in name)
     assert len(known) <= 256

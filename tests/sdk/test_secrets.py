@@ -126,7 +126,7 @@ async def test_objects(way: Way, name: str, provider: str) -> None:
 
     answer = await outcome(client, streamed=True, **ask(PROMPT, **FIELDS))
 
-    assert [] == [*seen, *leaks()]
+    assert [*seen, *leaks()] == []
     check(json.dumps(answer.report), answer.error)
     assert answer.text
     assert REQUESTS[name] == len(script.bodies)

@@ -123,7 +123,7 @@ def test_comments() -> None:
     """A comment differs from an event without data."""
     comment, other, both = events_of(b": ping\n\nevent: ping\n\n: ping\nid: 5\n\n")
 
-    assert (True, False, False) == (comment.is_comment, other.is_comment, both.is_comment)
+    assert (comment.is_comment, other.is_comment, both.is_comment) == (True, False, False)
 
 
 def test_cost_of_a_long_event() -> None:
@@ -135,7 +135,7 @@ def test_cost_of_a_long_event() -> None:
         reader.feed(b"x" * 1024)
     (event,) = reader.feed(b"\n\n")
 
-    assert 8_000 * 1024 == len(event.data or b"")
+    assert len(event.data or b"") == 8_000 * 1024
     assert time.process_time() - started < 5
 
 
@@ -144,8 +144,8 @@ def test_event_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT", 1000)
     reader = sse.EventReader()
 
-    assert b"one" == reader.feed(b"data: one\n\ndata: " + b"x" * 990)[0].data
+    assert reader.feed(b"data: one\n\ndata: " + b"x" * 990)[0].data == b"one"
     assert not reader.is_overrun
-    assert [] == reader.feed(b"x" * 10)
+    assert reader.feed(b"x" * 10) == []
     assert reader.is_overrun
-    assert b"" == reader.rest()
+    assert reader.rest() == b""

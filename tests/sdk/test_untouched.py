@@ -128,9 +128,9 @@ async def check_untouched(way: Way, body: bytes, size: int, **fields: Any) -> No
     expected = await seen_through(way.plain_client(HOST, transport=plain.transport), plain, **fields)
     actual = await seen_through(way.client(HOST, transport=ours.transport), ours, **fields)
 
-    assert expected == actual
+    assert actual == expected
     assert body == actual[0]
-    assert 2 == len(ours.requests)
+    assert len(ours.requests) == 2
     assert not any("continuation" in chunk for _, chunk in actual[1])
 
 
@@ -253,7 +253,7 @@ async def test_request_when_no_limit_must_change(way: Way, fields: dict[str, Any
     )
 
     assert plain == ours
-    assert 1 == len(ours)
+    assert len(ours) == 1
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ async def test_callers_objects_when_posted(client: Any, emulator: Emulator) -> N
         client.post("/chat/completions", cast_to=openai.types.chat.ChatCompletion, body=body, options=options)
     )
 
-    assert 2 == len(emulator.requests)
+    assert len(emulator.requests) == 2
     assert kept == (body, options)
 
 
@@ -337,9 +337,9 @@ async def test_stored_completions(client: Any, emulator: Emulator) -> None:
 
     assert [] == listed_page.data == messages.data
     assert "length" == read.choices[0].finish_reason == changed.choices[0].finish_reason
-    assert "stored" == read.choices[0].message.content
+    assert read.choices[0].message.content == "stored"
     assert deleted.deleted
-    assert [] == emulator.requests
+    assert emulator.requests == []
 
 
 # Requests to all that is not continued, with an ``extra_body``.
@@ -412,7 +412,7 @@ async def test_our_key_elsewhere_when_off(way: Way, how: str, monkeypatch: pytes
         for name in ("POST /responses", "POST /moderations"):
             await settled(OTHERS[name](client, {"x": 1, "continuation": {"max_rounds": 3}}))
 
-    assert [{"input": "x", "model": "m", "x": 1}, {"input": "x", "x": 1}] == server.bodies
+    assert server.bodies == [{"input": "x", "model": "m", "x": 1}, {"input": "x", "x": 1}]
 
 
 # Hosts that are left alone.
@@ -429,7 +429,7 @@ async def test_unknown_host(way: Way, streamed: bool, caplog: pytest.LogCaptureF
     contents = {(await bytes_of(client, max_tokens=99_999, stream=streamed))[0] for _ in range(3)}
 
     assert {TRUNCATED_STREAM if streamed else TRUNCATED} == contents
-    assert [99_999] * 3 == [body["max_tokens"] for body in server.bodies]
+    assert [body["max_tokens"] for body in server.bodies] == [99_999] * 3
     lines = [record.getMessage() for record in caplog.records if record.name == "openai_continue"]
     (line,) = lines
     assert line.startswith(
@@ -451,9 +451,9 @@ async def test_hosts_that_do_not_continue(way: Way, base_url: str, caplog: pytes
         way.client(base_url, transport=server.transport, continuation=Continuation()), max_completion_tokens=99_999
     )
 
-    assert TRUNCATED == raw.content
+    assert raw.content == TRUNCATED
     assert [{**ask("Hello."), "max_completion_tokens": 99_999}] == server.bodies
-    assert [] == [record for record in caplog.records if record.name == "openai_continue"]
+    assert [record for record in caplog.records if record.name == "openai_continue"] == []
 
 
 # Our key of extra_body.
@@ -491,7 +491,7 @@ async def test_our_key_in_further_rounds(client: Any, emulator: Emulator) -> Non
     """No round of a continued call carries our key."""
     await create(client, **ask("Key."), extra_body={"continuation": {"max_rounds": 9}, "x": 1})
 
-    assert [1] * 4 == [request.body["x"] for request in emulator.requests]
+    assert [request.body["x"] for request in emulator.requests] == [1] * 4
     assert not any("continuation" in request.body for request in emulator.requests)
 
 
@@ -537,6 +537,6 @@ async def test_left_alone_when_strict(
 
     contents = {(await raw_of(client)).content for _ in range(3)}
 
-    assert {TRUNCATED} == contents
+    assert contents == {TRUNCATED}
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"openai_continue: {host} {why}")

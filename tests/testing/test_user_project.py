@@ -75,7 +75,7 @@ def _record(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in CASSETTE.parent.iterdir():
         changed(path, emulator.base_url, URL)
 
-    assert [3, 3] == [len(cassette(path)["interactions"]) for path in CASSETTE.parent.iterdir()]
+    assert [len(cassette(path)["interactions"]) for path in CASSETTE.parent.iterdir()] == [3, 3]
     assert emulator.derailed == 0
 
 
@@ -171,4 +171,4 @@ def test_plugin_imports_pytest_alone(pytester: pytest.Pytester) -> None:
     """Every pytest run of the environment imports the plugin, so it imports nothing else."""
     code = "import sys, pytest, openai_continue.testing.plugin; print({'openai', 'vcr', 'yaml', 'wrapt', 'starlette', 'uvicorn'} & set(sys.modules))"
 
-    assert "set()" == pytester.run(sys.executable, "-c", code).outlines[0]
+    assert pytester.run(sys.executable, "-c", code).outlines[0] == "set()"

@@ -52,5 +52,5 @@ def test_errors(checker: Callable[[], set[tuple[Path, int, str]]]) -> None:
     found = checker()
 
     marked = {number for number, line in enumerate(BAD.read_text().splitlines(), 1) if line.endswith("# error")}
-    assert [] == [each for each in found if each[0] == GOOD]
+    assert [each for each in found if each[0] == GOOD] == []
     assert {(BAD, line) for line in marked} == {(path, line) for path, line, _ in found}, found

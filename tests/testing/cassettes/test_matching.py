@@ -54,7 +54,7 @@ def test_first_difference(sent: Any, expected: str | None) -> None:
         assert seen is not None
         assert seen.startswith("the body: recorded {")
     else:
-        assert expected == seen
+        assert seen == expected
 
 
 @pytest.mark.parametrize("sent", ["none", "sk-another", ""])

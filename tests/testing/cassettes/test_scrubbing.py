@@ -32,8 +32,8 @@ def test_headers_are_kept_by_name() -> None:
         response(b"{}", **{"Set-Cookie": "a=b", "X-Request-Id": "r", "X-New": "x", "Content-Type": "text/plain"})
     )
 
-    assert {"Accept": "application/json"} == dict(asked.headers)
-    assert {"content-type": ["text/plain"]} == said["headers"]
+    assert dict(asked.headers) == {"Accept": "application/json"}
+    assert said["headers"] == {"content-type": ["text/plain"]}
 
 
 def test_key_of_a_header_is_removed_from_bodies() -> None:
@@ -44,9 +44,9 @@ def test_key_of_a_header_is_removed_from_bodies() -> None:
     asked = scrubber.request(Request("POST", f"https://x/?k={KEY}", body, headers))
     said = scrubber.response(response(f"Incorrect API key provided: {KEY}".encode()))
 
-    assert b'{"api":"SCRUBBED","content":"none"}' == asked.body
-    assert "https://x/?k=SCRUBBED" == asked.uri
-    assert b"Incorrect API key provided: SCRUBBED" == said["body"]["string"]
+    assert asked.body == b'{"api":"SCRUBBED","content":"none"}'
+    assert asked.uri == "https://x/?k=SCRUBBED"
+    assert said["body"]["string"] == b"Incorrect API key provided: SCRUBBED"
 
 
 @pytest.mark.parametrize(

@@ -153,5 +153,5 @@ def test_cassettes_of_vcr_are_read() -> None:
     made = cassette(b'data: {"a":1}\n\n', b"\xff")
     requests, responses = deserialize(serialize(made, yamlserializer), serializer)
 
-    assert [b'data: {"a":1}\n\n', b"\xff"] == [response["body"]["string"] for response in responses]
-    assert b'{"model":"m"}' == requests[0].body
+    assert [response["body"]["string"] for response in responses] == [b'data: {"a":1}\n\n', b"\xff"]
+    assert requests[0].body == b'{"model":"m"}'

@@ -215,8 +215,8 @@ def test_name_of_the_stop_string(field: Any, ended: Any, stream: bool) -> None:
             bodies = chunks_of(response) if stream else [response.json()]
             (item,) = [one for body in bodies for one in body["choices"] if one["finish_reason"]]
 
-        assert expected == item[field]
-        assert [] == [one for body in bodies for one in body["choices"] if one is not item and field in one]
+        assert item[field] == expected
+        assert [one for body in bodies for one in body["choices"] if one is not item and field in one] == []
 
 
 @pytest.mark.parametrize("cut", [None, "dropped"])

@@ -256,7 +256,7 @@ def test_other_habits(habits: Habits) -> None:
             assert emulator.uncapped_raw(body).startswith(raw.rstrip() + content[:50])
         assert emulator.derailed == 0
         whole, streamed = (read(emulator, {**body, "max_tokens": 88}, stream=stream) for stream in (False, True))
-        assert whole == streamed
+        assert streamed == whole
 
 
 def test_derailed() -> None:

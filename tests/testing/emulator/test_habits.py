@@ -218,7 +218,7 @@ def test_thinks(template: Any, stream: bool) -> None:
         assert ask(emulator, stream=stream, field="reasoning_content")[0] == emulator.uncapped_reasoning(BODY)
 
         text = text_of(emulator, stream=stream)
-        assert whole == text + text_of(emulator, stream=stream, messages=prefilled(text))
+        assert text + text_of(emulator, stream=stream, messages=prefilled(text)) == whole
         assert post(emulator).json()["usage"]["completion_tokens_details"] == {"reasoning_tokens": 40}
         # Only Qwen3 writes the opening tag itself.
         tags = count("\n</think>\n\n") + (count("<think>\n") if template == "qwen3" else 0)

@@ -107,7 +107,7 @@ def test_every_cut(habits: Habits) -> None:
             "inline": "{1}",
         }
         name = next(name for name, one in THINKING.items() if one == habits)
-        assert whole == form[name].format(thoughts, answer)
+        assert form[name].format(thoughts, answer) == whole
         for cut in range(len(whole)):
             assert completed(emulator, prompt + whole[:cut]) == (whole[cut:], "stop")
         assert emulator.derailed == 0
