@@ -19,7 +19,7 @@ _FAMILIES = {
         r"|command-?r"
     ),
     # Chat templates that keep it as it is, seen in the same way, of models whose tokenizers fuse punctuation with the
-    # newlines after it: to send it without trailing blanks keeps every token (tests/engine/token_seams.py).
+    # newlines after it: to send it without trailing blanks keeps every token (tests/measure/engine/token_seams.py).
     "keeps": (
         r"deepseek-?(v[2-9]|chat|coder|r1|reasoner)|r1-distill|qwen-?2(\.5)?\b|qwen-?3(?!\.)|qwq|phi-?3\.5|gpt-?oss"
     ),

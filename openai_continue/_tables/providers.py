@@ -157,8 +157,8 @@ PROVIDERS: tuple[Provider, ...] = (
         misfiles=True,
         # vllm/entrypoints/openai/chat_completion/protocol.py and completion/protocol.py.
         stop_fields=("include_stop_str_in_output",),
-        # Measured with its parsers "hermes" and "qwen3_coder" (tests/engine/sweep.py). Its parsers see only new text,
-        # and would keep the marks of some models if they were not told to leave them out.
+        # Measured with its parsers "hermes" and "qwen3_coder" (tests/measure/engine/sweep.py). Its parsers see only new
+        # text, and would keep the marks of some models if they were not told to leave them out.
         call_syntaxes=("hermes", "qwen3-coder"),
         call_fields=_MARKS_SHOWN,
         # Measured: with the thoughts beside an empty answer, templates like Qwen3's and GLM's close the block.

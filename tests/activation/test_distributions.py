@@ -59,7 +59,7 @@ def test_sdist(sdist: Path) -> None:
 
     own = {".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
     expected = files_of("openai_continue", "tests", "cassettes")
-    engines = files_of("tests/engine")
+    engines = files_of("tests/measure/engine")
     assert expected - engines | own == found
     assert sdist.stat().st_size < 1_000_000
 

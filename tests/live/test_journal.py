@@ -47,7 +47,7 @@ pytestmark = pytest.mark.usefixtures("no_waiting")
 QWEN = "Qwen/Qwen3-32B"
 BODY = ask("Write 150 tokens.", model=QWEN)
 CAP = 40
-CALLER = Path(__file__).parents[1] / "killed" / "caller.py"
+CALLER = Path(__file__).parents[1] / "measure" / "killed" / "caller.py"
 TOOLS = [{"type": "function", "function": {"name": "save", "parameters": {"type": "object", "properties": {"title": {"type": "string"}}}}}]  # fmt: skip
 #: Kinds of answers: the habits of the server, and the body.
 KINDS: dict[str, tuple[Habits, dict[str, Any]]] = {

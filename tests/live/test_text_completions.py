@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("no_waiting")
 PROMPT = "Write 150 tokens."
 BODY: dict[str, Any] = {"model": "text-model", "prompt": PROMPT}
 CAP = 40
-CALLER = Path(__file__).parents[1] / "killed" / "caller.py"
+CALLER = Path(__file__).parents[1] / "measure" / "killed" / "caller.py"
 WAYS = ("whole", "streamed", "streamed rounds")
 how = pytest.mark.parametrize("how", WAYS)
 

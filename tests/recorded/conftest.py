@@ -24,7 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 CASSETTES = ROOT / "cassettes"
 BASE_URL = "https://api.deepinfra.com/v1/openai"
 KEY = os.environ.get("DEEPINFRA_API_KEY", "")
-SOURCE = "DeepInfra" if KEY else "vLLM 0.32.0 on CPU with the model of tests/engine, behind tests/recorded/deepinfra.py"
+SOURCE = (
+    "DeepInfra"
+    if KEY
+    else "vLLM 0.32.0 on CPU with the model of tests/measure/engine, behind tests/recorded/deepinfra.py"
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +74,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def _vllm() -> Iterator[str]:
-    sys.path.insert(0, str(ROOT / "tests" / "engine"))
+    sys.path.insert(0, str(ROOT / "tests" / "measure" / "engine"))
     import servers
 
     with servers.vllm() as base_url:

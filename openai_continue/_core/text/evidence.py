@@ -4,8 +4,8 @@ Evidence that a round is a new turn, and not a continuation. Each sign has point
 A server that takes the prefill for a finished turn opens a new one. Then the answer begins again, or the model says
 something else. No sign is certain: names have capitals within them (Git|Hub), texts repeat themselves, and gateways
 estimate their counts, with 3 or 4 tokens for each message. So capitals, headings and list items have no points, and a
-count has points only if it is the server's own (``Counts.is_own``). ``tests/engine/false_alarms.py`` counts the
-false alarms on real tokenizers, ``tests/engine/new_turns.py`` the new turns noticed on real engines.
+count has points only if it is the server's own (``Counts.is_own``). ``tests/measure/engine/false_alarms.py`` counts the
+false alarms on real tokenizers, ``tests/measure/engine/new_turns.py`` the new turns noticed on real engines.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ trailing blanks. The model writes the blanks again, and one copy is kept. That i
 families "keeps" (families.py). Others split newlines from punctuation, and some chat templates trim the message, so
 that the server never sees trailing whitespace. If the tokenizer or the template is not known, the text is cut back to a
 word instead. That is exact for every tokenizer with every template, but the model must write the tail again as it
-was. ``tests/engine/token_seams.py`` measures each rule on real tokenizers.
+was. ``tests/measure/engine/token_seams.py`` measures each rule on real tokenizers.
 """
 
 from __future__ import annotations
