@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from openai_continue._core.codec.completion import as_chat
-from openai_continue._core.codec.prompts import may_go_on
+from openai_continue._core.codec.prompts import left_alone
 from openai_continue._core.round import Failure
 from openai_continue.testing import Habits
 from openai_continue.testing.emulator.tokens import tokenize
@@ -86,41 +86,6 @@ def test_prompts_and_choices(kind: str, drive: Drive) -> None:
             assert (server.uncapped(body, index).text, "stop") == (answer.text, answer.finish_reason)
             assert all(later["prompt"].startswith("Write") and later["n"] == 1 for later in server.bodies[1:])
             assert server.derailed == 0
-
-
-@drives
-@pytest.mark.parametrize("ids", [[1, 2, 3], [[1, 2], [3]]], ids=["one", "two"])
-def test_prompts_of_ids(drive: Drive, ids: Any) -> None:
-    """Ids with the text so far after them are sent as they were; the caller's list is not changed."""
-    body = ask(ids)
-    before = copy.deepcopy(body)
-    rounds = rounds_of(body if drive is whole else {**body, "stream": True}, "llama.cpp")
-    request = rounds.next_request()
-    assert request is not None
-    count = 1 if isinstance(ids[0], int) else len(ids)
-    for index in range(count):
-        say(rounds, request, " one", "length", drive, index=index, count=count)
-    finish(rounds, request, drive)
-    later = rounds.next_request()
-    assert later is not None
-    assert [*(ids if count == 1 else ids[0]), " one"] == later.body["prompt"]
-    assert before == body
-
-
-def say(rounds: Any, request: Any, text: str, reason: str, drive: Drive, *, index: int = 0, count: int = 1) -> None:
-    """Give a choice of a round: as a chunk, or as the whole answer when it is the last one."""
-    item = {"index": index, "text": text, "finish_reason": reason}
-    if drive is streamed:
-        rounds.feed(request, {"id": "c", "choices": [item]})
-    elif index == count - 1:
-        items = [{**item, "index": other} for other in range(count)]
-        rounds.receive(request, {"id": "c", "object": "text_completion", "choices": items})
-
-
-def finish(rounds: Any, request: Any, drive: Drive) -> None:
-    """End a round of a stream."""
-    if drive is streamed:
-        rounds.end_of_stream(request)
 
 
 # Logprobs.
@@ -332,36 +297,38 @@ def test_a_later_round_that_fails(drive: Drive, on_error: str) -> None:
 
 # What is left alone.
 
-LEFT_ALONE: dict[str, Json] = {
-    "a suffix": {"suffix": "The end."},
-    "the best of several": {"best_of": 3},
-    "no tokens": {"max_tokens": 0, "echo": True},
-    "a beam search": {"use_beam_search": True, "n": 2},
-    "an empty list": {"prompt": []},
-    "an empty list of ids": {"prompt": [[]]},
-    "floats": {"prompt": [0.5]},
-    "ids and texts": {"prompt": ["a", 1]},
-    "flags": {"prompt": [True, False]},
-    "a number": {"prompt": 5},
-    "nothing": {"prompt": None},
-    "a prompt of vectors too": {"prompt_embeds": "AAAA"},
+NOT_TEXT = "a prompt that is not text, such as token ids"
+LEFT_ALONE: dict[str, tuple[Json, str]] = {
+    "ids": ({"prompt": [1, 2]}, NOT_TEXT),
+    "several prompts of ids": ({"prompt": [[1, 2], [3]]}, NOT_TEXT),
+    "ids and texts": ({"prompt": ["a", [1]]}, NOT_TEXT),
+    "an empty list": ({"prompt": []}, NOT_TEXT),
+    "an empty list of ids": ({"prompt": [[]]}, NOT_TEXT),
+    "floats": ({"prompt": [0.5]}, NOT_TEXT),
+    "a number": ({"prompt": 5}, NOT_TEXT),
+    "nothing": ({"prompt": None}, NOT_TEXT),
+    "a suffix": ({"suffix": "The end."}, "a suffix"),
+    "the best of several": ({"best_of": 3}, "best_of"),
+    "no tokens": ({"max_tokens": 0, "echo": True}, "no output tokens"),
+    "a beam search": ({"use_beam_search": True, "n": 2}, "a beam search"),
+    "a prompt of vectors too": ({"prompt_embeds": "AAAA"}, "prompt_embeds"),
 }
 
 
-@pytest.mark.parametrize("fields", LEFT_ALONE.values(), ids=LEFT_ALONE)
-def test_left_alone(fields: Json) -> None:
-    """What cannot go on, and what is no prompt, is the server's alone."""
-    assert not may_go_on({**ask(), **fields})
+@pytest.mark.parametrize(("fields", "why"), LEFT_ALONE.values(), ids=LEFT_ALONE)
+def test_left_alone(fields: Json, why: str) -> None:
+    """A request that cannot go on, or has no prompt, is left to the server, with the reason in words."""
+    assert left_alone({**ask(), **fields}) == why
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"suffix": None}, {"suffix": ""}, {"best_of": 1}, {"best_of": 2, "n": 2}, {"prompt": ""}, {"prompt": [1, 2]}],
+    [{"suffix": None}, {"suffix": ""}, {"best_of": 1}, {"best_of": 2, "n": 2}, {"prompt": ""}, {"prompt": ["a", "b"]}],
     ids=json.dumps,
 )
 def test_not_left_alone(fields: Mapping[str, Any]) -> None:
     """Fields that say nothing keep no text from going on."""
-    assert may_go_on({**ask(), **fields})
+    assert left_alone({**ask(), **fields}) is None
 
 
 def test_stops_across_seams() -> None:

@@ -15,6 +15,7 @@ from openai.types import Completion
 
 import openai_continue
 from openai_continue import Continuation, OpenAI, disabled, report_of
+from openai_continue._sdk import options
 from openai_continue.testing import Emulator, Fault, Habits
 from openai_continue.testing.emulator.tokens import tokenize
 from openai_continue.testing.emulator.vocabulary import ids_of
@@ -66,7 +67,6 @@ KINDS: dict[str, tuple[Habits, str, dict[str, Any]]] = {
     "stop": (Habits(), "deepinfra", {**BODY, "stop": ["e", "zz"]}),
     "max_tokens": (Habits(), "deepinfra", {**BODY, "max_tokens": 90}),
     "gzip": (Habits(gzip=True, comments=True), "deepinfra", BODY),
-    "ids": (Habits(limit_field="both", usage="asked"), "vllm", {**BODY, "prompt": ids_of(tokenize(PROMPT))}),
 }
 
 
@@ -144,9 +144,37 @@ async def test_streaming_response(way: Way, streamed: bool) -> None:
         await settled(client.close())
 
 
+UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
+    "ids": ({"prompt": ids_of(tokenize(PROMPT))}, "a prompt that is not text, such as token ids"),
+    "suffix": ({"suffix": "The end."}, "a suffix"),
+    "best_of": ({"best_of": 2}, "best_of"),
+}
+
+
 @streamed_or_not
 @sync_and_async
-@pytest.mark.parametrize("door", ["extra_body", "disabled", "best_of", "suffix", "killed"])
+@pytest.mark.parametrize("door", UNSUPPORTED)
+async def test_unsupported(door: str, way: Way, streamed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A text completion that cannot go on is as without the library, and the log says why, once."""
+    options._log_left_alone.cache_clear()
+    caplog.set_level("INFO", "openai_continue")
+    fields, why = UNSUPPORTED[door]
+    body = {**BODY, **fields}
+    with Emulator(cap=CAP) as emulator:
+        client = way.client(emulator.base_url)
+        answers = [await live(client, body, streamed=streamed) for _ in range(2)]
+        await settled(client.close())
+        assert [answer.said[1:] for answer in answers] == [("length", None)] * 2
+        assert all(emulator.uncapped(BODY).startswith(answer.text) for answer in answers)
+        assert [sorted(one.body) for one in emulator.requests] == [sorted({**body, "stream": streamed})] * 2
+    assert caplog.messages == [
+        f"text completions of text-model with {why} are not continued; they are left as they are"
+    ]
+
+
+@streamed_or_not
+@sync_and_async
+@pytest.mark.parametrize("door", ["extra_body", "disabled", "killed"])
 async def test_left_alone(door: str, way: Way, streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that is not to go on is as without the library, to the byte, and our key is not sent."""
     with Emulator(cap=CAP) as emulator:
@@ -154,10 +182,6 @@ async def test_left_alone(door: str, way: Way, streamed: bool, monkeypatch: pyte
         body = dict(BODY)
         if door == "extra_body":
             body["extra_body"] = {"continuation": False}
-        if door == "suffix":
-            body["suffix"] = "The end."
-        if door == "best_of":
-            body["best_of"] = 2
         if door == "killed":
             monkeypatch.setenv("OPENAI_CONTINUE", "0")
         if door == "disabled":

@@ -6,12 +6,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from ..chunks import choices_of, index_of
 from ..json import Json
 from ..round import Decision, Failure, Request
 from ..rounds import Rounds
 from .completion import CompletionShape, as_chat, without_offsets
-from .ids_prompt import IDS, without_ids
 
 
 class CompletionRounds(Rounds):
@@ -35,13 +33,11 @@ class CompletionRounds(Rounds):
 
     def feed(self, request: Request, chunk: Json, request_id: str | None = None) -> list[Json]:
         """Take one chunk of a round; return the chunks of the merged stream that may go out now."""
-        taken = self._taken(request, self._with_ids(request, chunk), "delta")
+        taken = self._taken(request, chunk, "delta")
         return self._shape.of_chunks(super().feed(request, taken, request_id))
 
     def flows(self, request: Request, chunk: Json) -> str | None:
         """Return the field ("text") if the chunk just fed carried nothing but text, else None."""
-        if self._requests.asks_ids:
-            return None
         return None if super().flows(request, self._taken(request, chunk, "delta")) is None else "text"
 
     def end_of_stream(self, request: Request) -> list[Json]:
@@ -59,16 +55,6 @@ class CompletionRounds(Rounds):
     def fail(self, request: Request, failure: Failure) -> Decision:
         """Take the failure of a round that brought no answer, or whose stream broke off."""
         return self._decided(super().fail(request, failure))
-
-    def _with_ids(self, request: Request, chunk: Json) -> Json:
-        """Take the ids of a chunk, if they were asked for; return the chunk as the caller gets it."""
-        items = choices_of(chunk) if self._requests.asks_ids else None
-        if items is None:
-            return chunk
-        for item in items:
-            index = index_of(item) if request.choice is None else request.choice
-            self._requests.take_ids(index, item.get(IDS), with_text=bool(item.get("text")))
-        return chunk if self._requests.wants_ids else without_ids(chunk)
 
     def _taken(self, request: Request, answer: Any, holder: str) -> Any:
         shaped = as_chat(answer, holder=holder)
