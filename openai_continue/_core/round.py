@@ -9,7 +9,7 @@ from typing import cast
 from .budget import Bill, cost_of
 from .choice import Choice
 from .chunks import choices_of
-from .codec.completion import as_chat
+from .codec.completion import raw_as_chat
 from .codec.raw_reader import RawReader
 from .estimate import fits, tokens_of, tokens_of_prompt
 from .json import Json, as_object, as_string
@@ -74,7 +74,7 @@ class OpenRound:
         """Return a completion or chunk of a raw prompt as that of a chat; any other as it is."""
         if self.reader is None:
             return answer
-        shaped = cast(Json, as_chat(answer, holder=holder, is_completion=False))
+        shaped = cast(Json, raw_as_chat(answer, holder=holder))
         if len(choices_of(shaped) or ()) != 1:
             return shaped
         if self.choice is not None:

@@ -37,7 +37,8 @@ def left_alone(body: Mapping[str, Any]) -> str | None:
         "a beam search": bool(body.get("use_beam_search")),
         # vLLM: prompts of vectors beside those of text.
         "prompt_embeds": bool(body.get("prompt_embeds")),
-        # With ``echo`` it asks for the logprobs of the prompt.
+        # Each round has its own, with places in its own text. 0 asks for those of the text without others.
+        "logprobs": body.get("logprobs") is not None and body.get("logprobs") is not False,
         "no output tokens": isinstance(asked, (int, float)) and asked < 1,
     }
     return next((what for what, is_so in reasons.items() if is_so), None)
