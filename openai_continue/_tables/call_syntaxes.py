@@ -188,6 +188,22 @@ SYNTAXES: tuple[CallSyntax, ...] = (
 )
 # gpt-oss is in no row: its call stands in the header of a message, which "content" cannot hold.
 
+#: What opens a tool call in the model's own syntax. From the tool parsers of vLLM (vllm/tool_parsers) and llama.cpp
+#: (common/chat.cpp): Hermes and Qwen, Llama 3, Mistral, DeepSeek, Kimi K2, MiniMax M2, Qwen3-Coder, Gemma, LFM2, GLM.
+OPENINGS = (
+    "<tool_call>",
+    "<tool_calls>",
+    "<|tool_call",
+    "<function=",
+    "<function_calls>",
+    "<|python_tag|>",
+    "[TOOL_CALLS]",
+    "<｜tool▁call",
+    "<｜DSML｜",
+    "<minimax:tool_call>",
+    "<start_function_call>",
+)
+
 
 @lru_cache(maxsize=256)
 def of_model(model: str) -> CallSyntax | None:
