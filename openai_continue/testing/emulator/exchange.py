@@ -129,7 +129,7 @@ class Exchange:
         if self._kind == "thinks_anew" and any(prompt.is_continued for prompt in prompts):
             habits = replace(habits, thinks=habits.thinks or "reasoning_content")
             model = replace(model, habits=habits)
-            prompts = [replace(prompt, prefill="", thought="", tail=b"") for prompt in prompts]
+            prompts = [replace(prompt, prefill="", thought="") for prompt in prompts]
         replies = [
             reply
             for prompt, limit in zip(prompts, limits, strict=True)

@@ -48,8 +48,6 @@ class Turn:
     key: str = ""
     #: Whether the prefill is not the beginning of any text of this model.
     is_derailed: bool = False
-    #: The beginning of the first character, if the prompt ends within it.
-    tail: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ class Model:
     def _rest(self, body: Body, prompt: Prompt, choice: int, *, as_json: bool) -> list[Segment] | None:
         """Return what follows the prefill in one document, or None if the document does not begin with the prefill."""
         if prompt.source != "chat":
-            return after(self._whole(body, prompt, choice, as_json=as_json), prompt.prefill, prompt.tail)
+            return after(self._whole(body, prompt, choice, as_json=as_json), prompt.prefill)
         written = self._written(body, prompt, choice, as_json=as_json)
         thoughts = self._block(prompt, body, choice)
         if thoughts is None:
@@ -174,7 +172,7 @@ class Model:
         """Return segments as a turn."""
         if prompt.source != "chat":
             # No parser reads a text completion.
-            return Turn(tuple(one._replace(kind="content") for one in segments), tail=prompt.tail)
+            return Turn(tuple(one._replace(kind="content") for one in segments))
         called = called_tools(prompt)
         if called is None:
             return Turn(tuple(segments))
@@ -229,10 +227,10 @@ class Model:
     def _within(self, turn: Turn, limit: int | None) -> tuple[list[Part], int]:
         """Return the parts within a limit, and how many tokens they have."""
         parts: list[Part] = []
-        used, tail = 0, turn.tail
+        used = 0
         for kind, text, before in turn.segments:
-            tokens = following(before, text, tail, byte_fallback=self._byte_fallback)
-            pieces, tail = shown(tokens, tail), b""
+            tokens = following(before, text, byte_fallback=self._byte_fallback)
+            pieces = shown(tokens)
             room = len(tokens) if limit is None else min(limit - used, len(tokens))
             # The empty rest of a text is content too: "", not null.
             if room > 0 or (not tokens and (limit is None or used < limit)):

@@ -21,12 +21,8 @@ class Segment(NamedTuple):
     before: str = ""
 
 
-def after(segments: Sequence[Segment], beginning: str, tail: bytes = b"") -> list[Segment] | None:
-    """
-    Return what follows a beginning of segments, or None if they do not begin so.
-
-    ``tail`` is the beginning of the first character that follows.
-    """
+def after(segments: Sequence[Segment], beginning: str) -> list[Segment] | None:
+    """Return what follows a beginning of segments, or None if they do not begin so."""
     rest: list[Segment] = []
     left = beginning
     for segment in segments:
@@ -46,13 +42,7 @@ def after(segments: Sequence[Segment], beginning: str, tail: bytes = b"") -> lis
             left = ""
         else:
             return None
-    if left:
-        return None
-    # What the tail belongs to is in the first segment that is not empty.
-    while tail and rest and not rest[0].text:
-        del rest[0]
-    is_next = not tail or (bool(rest) and rest[0].text[0].encode("utf-8", "surrogatepass").startswith(tail))
-    return rest if is_next else None
+    return None if left else rest
 
 
 def _end(segment: Segment, text: str) -> Segment:

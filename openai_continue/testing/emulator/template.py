@@ -44,15 +44,13 @@ class Prompt:
     #: the prefill has all that the model has written, tags too: ``"raw"``: a conversation in the form of the chat
     #: template. ``"text"``: any text, to which the model thinks nothing.
     source: Literal["chat", "raw", "text"] = "chat"
-    #: The beginning of a character after the prefill.
-    tail: bytes = b""
     #: The token ids that the request has in place of a text.
     ids: tuple[int, ...] | None = None
 
     @property
     def is_continued(self) -> bool:
         """Whether the model has to go on with a text."""
-        return bool(self.prefill or self.thought or self.tail)
+        return bool(self.prefill or self.thought)
 
 
 def rendered(body: Body, habits: Habits) -> Prompt:

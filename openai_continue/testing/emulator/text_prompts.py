@@ -29,38 +29,37 @@ def text_prompts(body: Body, model: Model, known: Sequence[str]) -> list[Prompt]
     """
     asked = body["prompt"]
     if isinstance(asked, str):
-        return [_of_text(asked, b"", body, model, known)]
+        return [_of_text(asked, body, model, known)]
     several = cast("Sequence[str] | Sequence[Sequence[int]]", [asked] if isinstance(asked[0], int) else asked)
     return [
-        _of_text(one, b"", body, model, known) if isinstance(one, str) else _of_ids(one, body, model, known)
+        _of_text(one, body, model, known) if isinstance(one, str) else _of_ids(one, body, model, known)
         for one in several
     ]
 
 
 def _of_ids(ids: Sequence[int], body: Body, model: Model, known: Sequence[str]) -> Prompt:
-    text, tail = decoded(ids)
-    return replace(_of_text(text, tail, body, model, known), tokens=len(ids), ids=tuple(ids))
+    return replace(_of_text(decoded(ids), body, model, known), tokens=len(ids), ids=tuple(ids))
 
 
-def _of_text(text: str, tail: bytes, body: Body, model: Model, known: Sequence[str]) -> Prompt:
+def _of_text(text: str, body: Body, model: Model, known: Sequence[str]) -> Prompt:
     tokens = length(text, model.habits)
     if text.startswith(START):
-        return replace(raw_prompt(text, model.habits), tail=tail, tokens=tokens)
+        return replace(raw_prompt(text, model.habits), tokens=tokens)
     fresh = Prompt(({"role": "user", "content": text},), (), text, text, tokens, source="text")
     for opening in known:
-        if not text.startswith(opening) or (text == opening and not tail):
+        if not text.startswith(opening) or text == opening:
             continue
         message = {"role": "user", "content": opening}
-        split = replace(fresh, messages=(message,), opening=opening, prefill=text[len(opening) :], tail=tail)
+        split = replace(fresh, messages=(message,), opening=opening, prefill=text[len(opening) :])
         turn = model.turn(body, split)
         if not turn.is_derailed or _is_begun(body, split, model):
             return split
-    return replace(fresh, tail=tail)
+    return fresh
 
 
 def _is_begun(body: Body, prompt: Prompt, model: Model) -> bool:
     """Whether what follows the opening begins as the model does, even if it goes on with other words."""
-    begun = replace(prompt, prefill=prompt.prefill[:_SURE], tail=b"")
+    begun = replace(prompt, prefill=prompt.prefill[:_SURE])
     return len(prompt.prefill) >= _SURE and not model.turn(body, begun).is_derailed
 
 

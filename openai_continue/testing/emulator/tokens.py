@@ -89,35 +89,22 @@ def count(text: str, *, byte_fallback: bool = False) -> int:
 
 
 @lru_cache(maxsize=256)
-def shown(tokens: tuple[bytes, ...], tail: bytes = b"") -> tuple[str, ...]:
-    """
-    Return the text that each token completes: "" if the token ends inside a character.
-
-    ``tail`` is the beginning of a character before the first token.
-    """
+def shown(tokens: tuple[bytes, ...]) -> tuple[str, ...]:
+    """Return the text that each token completes: "" if the token ends inside a character."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
-    decoder.decode(tail)
     return tuple(decoder.decode(token) for token in tokens)
 
 
-def following(before: str, text: str, tail: bytes = b"", *, byte_fallback: bool = False) -> tuple[bytes, ...]:
+def following(before: str, text: str, *, byte_fallback: bool = False) -> tuple[bytes, ...]:
     """
     Return the tokens of a text that the model goes on with after ``before``.
 
-    They are those of the two texts together, if the cut is between two tokens. ``tail`` is a beginning of the first
-    character of the text that is written already.
+    They are those of the two texts together, if the cut is between two tokens.
     """
-    left = len(before.encode("utf-8", "surrogatepass")) + len(tail)
+    left = len(before.encode("utf-8", "surrogatepass"))
     whole = tokenize(before + text, byte_fallback=byte_fallback) if left else ()
     for at, token in enumerate(whole):
         if left <= 0:
-            return whole[at:] if left == 0 else _alone(text, tail, byte_fallback=byte_fallback)
+            return whole[at:] if left == 0 else tokenize(text, byte_fallback=byte_fallback)
         left -= len(token)
-    return () if whole and left == 0 else _alone(text, tail, byte_fallback=byte_fallback)
-
-
-def _alone(text: str, tail: bytes, *, byte_fallback: bool) -> tuple[bytes, ...]:
-    """Return the tokens of a text without what is before it."""
-    if not tail:
-        return tokenize(text, byte_fallback=byte_fallback)
-    return text[0].encode()[len(tail) :], *tokenize(text[1:], byte_fallback=byte_fallback)
+    return () if whole and left == 0 else tokenize(text, byte_fallback=byte_fallback)

@@ -4,7 +4,6 @@ The ids of the emulated tokens. An id is a number with the bytes of its token, s
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterable, Sequence
 
 from .checks import Refused
@@ -20,19 +19,13 @@ def ids_of(tokens: Iterable[bytes]) -> list[int]:
     return [int.from_bytes(_MARK + token, "big") for token in tokens]
 
 
-def decoded(ids: Sequence[int]) -> tuple[str, bytes]:
-    """
-    Return the text of ids, and the beginning of a character after it.
-
-    Raises ``Refused`` if no text has these tokens.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
+def decoded(ids: Sequence[int]) -> str:
+    """Return the text of ids. Raises ``Refused`` if no text has these tokens."""
     try:
-        text = "".join(decoder.decode(_token(one)) for one in ids)
+        return b"".join(map(_token, ids)).decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         msg = "The token ids of the prompt are no UTF-8 together."
         raise Refused(msg, param="prompt") from None
-    return text, decoder.getstate()[0]
 
 
 def _token(number: int) -> bytes:

@@ -49,13 +49,10 @@ def text_ids(
 
 
 def test_ids_are_reversible() -> None:
-    """An id has the bytes of its token, and a cut character comes apart from the text."""
+    """An id has the bytes of its token."""
     text = "\x00\x00a🦊\ud800 <think>\n"
     tokens = tokenize(text, byte_fallback=True)
-    assert decoded(ids_of(tokens)) == (text, b"")
-    assert [decoded(ids_of(["🦊".encode()[:size]])) for size in (1, 2, 3)] == [
-        ("", "🦊".encode()[:size]) for size in (1, 2, 3)
-    ]
+    assert decoded(ids_of(tokens)) == text
 
 
 @streamed_or_not
@@ -65,8 +62,8 @@ def test_shown(habits: Habits, body: dict[str, Any], stream: bool) -> None:
     """The ids of an answer have the tags and the end token; those of a prompt are as many as its tokens."""
     with Emulator(habits=habits) as emulator:
         prompt, written = chat_ids(emulator, body, stream=stream)
-        assert decoded(prompt) == (emulator.prompt_of(body), b"")
-        assert decoded(written) == (emulator.raw(body) + END.decode(), b"")
+        assert decoded(prompt) == emulator.prompt_of(body)
+        assert decoded(written) == emulator.raw(body) + END.decode()
         assert (emulator.requests[0].prompt_tokens, emulator.requests[0].completion_tokens) == (
             len(prompt),
             len(written),
@@ -84,7 +81,7 @@ def test_shown_when_cut(stream: bool) -> None:
         text = emulator.uncapped(SHORT)
         stopped = chat_ids(emulator, {**SHORT, "stop": text[30:34]}, stream=stream)[1]
         assert stopped == whole[: len(stopped)]
-        assert decoded(stopped)[0].startswith(text[:34])
+        assert decoded(stopped).startswith(text[:34])
 
 
 def test_not_asked(plain: Emulator) -> None:
@@ -96,16 +93,17 @@ def test_not_asked(plain: Emulator) -> None:
 @kinds
 @pytest.mark.parametrize("body", [SHORT, CALL], ids=["short", "call"])
 def test_every_cut_of_ids(habits: Habits, body: dict[str, Any]) -> None:
-    """The model writes the same tokens after every cut, within a character too."""
+    """The model writes the same tokens after every cut; ids that end within a character are no text."""
     with Emulator(habits=habits) as emulator:
         prompt, written = chat_ids(emulator, body, stream=False)
         inside = 0
         for cut in range(len(written)):
-            begun, tail = decoded(written[:cut])
+            if complete(emulator, prompt + written[:cut]).status_code == 400:
+                inside += 1
+                continue
             got, rest, text = text_ids(emulator, prompt + written[:cut])
             assert (got, rest) == (prompt + written[:cut], written[cut:])
-            assert begun + text == emulator.raw(body)
-            inside += bool(tail)
+            assert decoded(written[:cut]) + text == emulator.raw(body)
         assert emulator.derailed == 0
         assert (inside > 0) == (habits.cut_characters is not None)
 
@@ -113,7 +111,7 @@ def test_every_cut_of_ids(habits: Habits, body: dict[str, Any]) -> None:
 @streamed_or_not
 def test_every_cut_of_the_callers_prompt(stream: bool) -> None:
     """The same for a prompt of the caller's own, in rounds of one to nine tokens."""
-    with Emulator(habits=FALLBACK, tokens=150) as emulator:
+    with Emulator(tokens=150) as emulator:
         prompt, whole, text = text_ids(emulator, "Write 150 tokens.")
         for size in range(1, 10):
             written: list[int] = []
@@ -124,7 +122,7 @@ def test_every_cut_of_the_callers_prompt(stream: bool) -> None:
                 written += more
             assert written == whole
         assert emulator.derailed == 0
-        assert decoded(whole)[0] == text + END.decode()
+        assert decoded(whole) == text + END.decode()
 
 
 def test_several_prompts_of_ids() -> None:
@@ -137,10 +135,10 @@ def test_several_prompts_of_ids() -> None:
         assert [choice["prompt_token_ids"] for choice in answer["choices"]] == prompts
 
 
-def test_cut_characters_of_strangers() -> None:
-    """Half a character that the model did not write derails it; bytes that are no UTF-8 are refused."""
+def test_half_characters() -> None:
+    """Ids that are no UTF-8 together are refused."""
     with Emulator(habits=FALLBACK) as emulator:
-        prompt, written = chat_ids(emulator, BODY, stream=False)
+        prompt, _ = chat_ids(emulator, BODY, stream=False)
         half = ids_of(["🦊".encode()[:2]])
-        assert completed(emulator, prompt + written[:5] + half)[0].startswith("⟦derailed")
+        assert complete(emulator, prompt + half).status_code == 400
         assert complete(emulator, prompt + half + ids_of([b"a"])).status_code == 400
