@@ -20,7 +20,7 @@ Rules
    (text/formats.py).
 8. A stream that breaks off goes on from the text that arrived (recovery.py).
 9. A text completion, and a chat whose template is known, go on by a raw prompt: the first prompt and all that the
-   model has generated. What comes back is read as a server reads it (codec/raw.py, codec/raw_reader.py).
+   model has generated. What comes back is read as a server reads it (codec/raw.py, calls/model_text.py).
 10. If it is not safe to go on, the answer ends in "length", as the server ended it, and the report says why
    (verdict.py).
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from .calls.model_text import ModelText
 from .choice import Choice
 from .chunks import choices_of
 from .codec.completion import raw_as_chat
-from .codec.raw_reader import RawReader
 from .estimate import fits, tokens_of, tokens_of_prompt
 from .json import Json, as_object, as_string
 from .limit import Limit
@@ -40,7 +40,7 @@ class OpenRound:
     #: The token limit that the request names, in tokens; None if it names none.
     asked: int | None
     #: Reads what comes after a raw prompt; None for any other round.
-    reader: RawReader | None = None
+    reader: ModelText | None = None
     #: Tokens of its prompt, by estimate; None if that is still to be made.
     prompt: int | None = None
     id: str | None = None

@@ -167,6 +167,22 @@ SYNTAXES: tuple[CallSyntax, ...] = (
 # In no row: gpt-oss, whose call stands in the header of a message, which "content" cannot hold; LFM2 and Gemma 4, which
 # write values as literals of Python and in a notation of their own.
 
+#: What opens a tool call in the model's own syntax. From the tool parsers of vLLM (vllm/tool_parsers) and llama.cpp
+#: (common/chat.cpp): Hermes and Qwen, Llama 3, Mistral, DeepSeek, Kimi K2, MiniMax M2, Qwen3-Coder, Gemma, LFM2, GLM.
+OPENINGS = (
+    "<tool_call>",
+    "<tool_calls>",
+    "<|tool_call",
+    "<function=",
+    "<function_calls>",
+    "<|python_tag|>",
+    "[TOOL_CALLS]",
+    "<｜tool▁call",
+    "<｜DSML｜",
+    "<minimax:tool_call>",
+    "<start_function_call>",
+)
+
 
 @lru_cache(maxsize=256)
 def of_model(model: str) -> CallSyntax | None:

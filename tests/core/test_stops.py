@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from openai_continue._core.text.stops import ends_in_half, first_stop, keeps_stops, swallowed
+from openai_continue._core.text.marks import ends_in_half
+from openai_continue._core.text.stops import first_stop, keeps_stops, swallowed
 from openai_continue._tables import providers
 from openai_continue.testing import Habits
 from tests.support.answers import Answer

@@ -9,23 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from ..._tables.call_syntaxes import OPENINGS
 from ..json import Json, as_object, as_string
+from ..text.marks import overlap
 
-#: What opens a tool call in the model's own syntax. From the tool parsers of vLLM (vllm/tool_parsers) and llama.cpp
-#: (common/chat.cpp): Hermes and Qwen, Llama 3, Mistral, DeepSeek, Kimi K2, MiniMax M2, Qwen3-Coder, Gemma, LFM2, GLM.
-_OPENINGS = (
-    "<tool_call>",
-    "<tool_calls>",
-    "<|tool_call",
-    "<function=",
-    "<function_calls>",
-    "<|python_tag|>",
-    "[TOOL_CALLS]",
-    "<｜tool▁call",
-    "<｜DSML｜",
-    "<minimax:tool_call>",
-    "<start_function_call>",
-)
 # Fewer characters at the end of a text begin too many other things.
 _SHORTEST_BEGINNING = 5
 
@@ -83,10 +70,6 @@ class Calls:
             known.is_json, known.is_listed = True, index >= 0
             known.name = known.name or as_string(said.get("name")) or ""
             known.arguments += as_string(said.get("arguments")) or ""
-
-    def add(self, call: Call) -> None:
-        """Add a call that was read from the text of the model."""
-        self._by_key[call.index, 1] = call
 
     def drop_from(self, count: int) -> None:
         """Drop all calls but the first ``count``."""
@@ -167,7 +150,4 @@ def is_forced(body: Mapping[str, Any]) -> bool:
 
 def opens_call(text: str) -> bool:
     """Whether a text holds the opening of a tool call, or ends in the beginning of one."""
-    return any(
-        opening in text or any(text.endswith(opening[:size]) for size in range(_SHORTEST_BEGINNING, len(opening)))
-        for opening in _OPENINGS
-    )
+    return any(mark in text or overlap(text, mark) >= _SHORTEST_BEGINNING for mark in OPENINGS)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from ..._tables.call_syntaxes import CallSyntax, Parameters
 from ..json import Json, as_object
 from ..text.document import Document
+from ..text.marks import overlap
 from .calls import functions_in
 from .values import escaped, read_value, type_of
 
@@ -103,6 +104,16 @@ class Reader:
         self._is_blank = self._state in (self._text, self._tail, self._between) and self._buffer.isspace()
         return events
 
+    def read(self, text: str) -> list[list[str]]:
+        """Take a piece of the answer; return the name and the arguments of each call that begins in it."""
+        calls: list[list[str]] = []
+        for event in self.feed(text):
+            if event.kind == "name":
+                calls.append([event.text, ""])
+            elif event.kind == "arguments":
+                calls[-1][1] += event.text
+        return calls
+
     def rest(self) -> str:
         """Return text that may have been the beginning of a call, and was none: the answer has ended."""
         return self._take(len(self._buffer)) if self._state == self._text else ""
@@ -138,7 +149,7 @@ class Reader:
             self._put(events, "text", self._take(place))
             self._state = self._head
             return True
-        keep = 0 if self._is_bare else _overlap(self._buffer, self._mark)
+        keep = 0 if self._is_bare else overlap(self._buffer, self._mark)
         self._put(events, "text", self._take(len(self._buffer) - keep))
         return False
 
@@ -279,7 +290,7 @@ class Reader:
         place = self._buffer.find(mark)
         newline = "\n" if self._parameters.closes.startswith("\n") else ""
         if place < 0:
-            keep = max(_overlap(self._buffer, newline + mark), _overlap(self._buffer, mark))
+            keep = max(overlap(self._buffer, newline + mark), overlap(self._buffer, mark))
             self._put(events, "arguments", escaped(self._take(len(self._buffer) - keep)))
             return False
         self._put(events, "arguments", escaped(self._take(place).removesuffix(newline)) + '"')
@@ -308,11 +319,6 @@ class Reader:
         self._put(events, "arguments", f'"{escaped(text)}"' if value is None else value)
         self._state = self._parameter
         return True
-
-
-def _overlap(text: str, mark: str) -> int:
-    """Return the length of the end of a text that may be the beginning of a mark."""
-    return next((size for size in range(min(len(mark) - 1, len(text)), 0, -1) if text.endswith(mark[:size])), 0)
 
 
 def _properties(tools: object) -> dict[str, dict[str, frozenset[str]]]:

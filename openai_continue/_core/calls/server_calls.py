@@ -225,10 +225,5 @@ class ServerCalls:
 
 def _arguments_in(text: str, reader: Reader, count: int) -> str:
     """Return the arguments of the call with this number in a text of the model."""
-    found: list[str] = []
-    for event in reader.feed(text):
-        if event.kind == "name":
-            found.append("")
-        elif event.kind == "arguments":
-            found[-1] += event.text
-    return found[-1] if len(found) == count else ""
+    found = reader.read(text)
+    return found[-1][1] if len(found) == count else ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..._tables.call_syntaxes import CallSyntax
 from ..json import as_object
 from ..schema import conforms
 from .calls import Call, functions_in, is_json
-from .reader import first_mark
+from .reader import Reader, first_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,10 @@ class Tools:
     listed: object
     #: Whether the caller wants one call only (``parallel_tool_calls``). Servers drop further ones.
     wants_one: bool = False
+
+    def reader(self, strings: Sequence[Mapping[str, bool]] = (), *, compact: bool = False) -> Reader:
+        """Return a new reader of the calls of one answer. ``strings``, ``compact``: as in ``Reader``."""
+        return Reader(self.syntax, self.listed, strings=strings, compact=compact)
 
     def has(self, name: str) -> bool:
         """Whether there is a tool of this name."""

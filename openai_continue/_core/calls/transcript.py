@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 
 from ..chunks import delta_of, has_lists, text_of
 from ..json import Json, as_string
@@ -13,8 +12,9 @@ from ..text.characters import CUT_CHARACTER, has_lone_surrogates, paired
 from ..text.evidence import Evidence
 from ..text.seam import Seam
 from ..text.text import Text
-from .calls import Call, Calls, calls_in, expects_value, is_json
-from .reader import Event, Reader, first_mark
+from .calls import Calls, calls_in, expects_value, is_json
+from .model_text import ModelText
+from .reader import Reader, first_mark
 from .server_calls import ServerCalls
 from .tools import Tools
 from .writer import Writer, head
@@ -52,15 +52,13 @@ class CallTranscript:
         # What the server took for strings.
         self._strings = strings
         self._reader = self._new_reader()
+        self._model_text = ModelText(self._reader, wants_one=tools.wants_one, seed=raw)
         #: Whether a whole answer shows a call that was cut as this text, and not as a call.
         self.shows_raw = False
         #: The text before the calls; and without the whitespace around it.
         self.text = self._bare_text = ""
         #: Whether the last round did not continue the calls. Then they are as they were before it.
         self.has_failed = False
-        # How many calls were read. Arguments of the last one that the caller has, and that the reader has yet to show.
-        self._read = 0
-        self._owed = ""
         # Where the arguments of the last call begin in the text.
         self._start = len(raw)
         self._returned: ServerCalls | None = None
@@ -69,14 +67,13 @@ class CallTranscript:
         # Whether it brought content.
         self._has_text = False
         self._before: tuple[int, str, str] = (0, "", "")
-        self._is_broken = False
+        # Whether the server's calls do not go on from those so far, or text followed calls that were whole.
+        self._has_strayed = False
         # Whether the calls were whole when the running round began.
         self._was_closed = False
-        # Whether a further call came that the caller does not want.
-        self._is_over = False
 
     def _new_reader(self) -> Reader:
-        return Reader(self._syntax, self._tools.listed, strings=self._strings, compact=self._is_compact)
+        return self._tools.reader(self._strings, compact=self._is_compact)
 
     @classmethod
     def of_calls(cls, tools: Tools, calls: Calls, text: str, *, streamed: bool, trusted: bool) -> CallTranscript | None:
@@ -106,45 +103,21 @@ class CallTranscript:
             strings.append(writer.strings)
         turn = cls(tools, calls, raw, strings)
         turn.text, turn._start = text, start
-        return turn if turn._is_read(cut, whole=writer.consumed == len(cut.arguments), streamed=streamed) else None
+        is_all = writer.consumed == len(cut.arguments)
+        return turn if turn._model_text.follow(raw, list(calls), is_all=is_all, is_out=streamed) else None
 
     @classmethod
     def of_text(cls, tools: Tools, calls: Calls, raw: str) -> CallTranscript | None:
         """Return the turn of a whole answer that shows a cut call as text, or None if its text is no call."""
         turn = cls(tools, calls, raw)
         turn.shows_raw = True
-        events = turn._reader.feed(raw)
-        for event in events:
-            if event.kind == "text" and not len(calls):
-                turn.text += event.text
-        turn._news(events)
-        opened = turn._reader.is_in_call or len(calls)
-        if turn._is_broken or turn._reader.is_broken or not opened:
+        delta = turn._model_text.take(raw)
+        turn.text = delta.get("content", "")
+        calls.take(delta)
+        if turn._is_broken or not (turn._reader.is_in_call or len(calls)):
             calls.drop_from(0)
             return None
         return turn
-
-    def _is_read(self, cut: Call, *, whole: bool, streamed: bool) -> bool:
-        """Read the text so far; return whether what it shows agrees with the arguments that the caller has."""
-        shown: list[list[str]] = []
-        for event in self._reader.feed(self.raw.text):
-            if event.kind == "name":
-                shown.append([event.text, ""])
-            elif event.kind == "arguments":
-                shown[-1][1] += event.text
-        self._read = len(shown)
-        names = [call.name for call in self._calls]
-        if self._reader.is_broken or [name for name, _ in shown] != names[: len(shown)]:
-            return False
-        known = shown[-1][1] if len(shown) == len(names) else ""
-        if self._syntax.parameters is not None and not streamed:
-            # The caller has seen nothing yet, so the arguments are as they are read from the text.
-            cut.arguments = known
-        elif cut.arguments.startswith(known):
-            self._owed = cut.arguments[len(known) :]
-        elif not whole:
-            return False
-        return self._reader.is_in_call or self._reader.has_arguments
 
     @property
     def ends_token(self) -> bool:
@@ -167,7 +140,7 @@ class CallTranscript:
         """Begin a round that continues this turn."""
         raw = self.raw.text
         self._before = len(self._calls), self._calls.last.arguments if len(self._calls) else "", raw
-        sent = raw[: len(raw) - len(seam.held)]
+        sent, start = raw[: len(raw) - len(seam.held)], self._model_text.start or self._start
         is_open = self._reader.is_in_call
         # What was held back may be what closes the last call.
         reopened = len(self._calls) > 0 and not is_open and self._ends_within_call(sent)
@@ -175,7 +148,7 @@ class CallTranscript:
         if evidence is not None and self._syntax.parameters is None:
             evidence = Evidence(_ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), evidence.before))
         is_within = is_open or reopened
-        starts = (*seam.starts, *self._beginnings(sent[self._start :] if is_within else None))
+        starts = (*seam.starts, *self._beginnings(sent[start:] if is_within else None))
         seam = replace(seam, replaces=False, evidence=evidence, starts=starts, first=seam.first or is_within)
         self.raw.start_round(seam)
         calls = list(self._calls)
@@ -183,7 +156,7 @@ class CallTranscript:
             self._returned = ServerCalls(
                 self._new_reader(),
                 calls,
-                raw[: self._start],
+                raw[:start],
                 sent,
                 is_open=is_within,
                 closes=seam.held if reopened else None,
@@ -227,7 +200,7 @@ class CallTranscript:
         out = self._shown(self.raw.settle()) if self._has_text else []
         is_open, between = self._reader.is_in_call, self._syntax.between
         text = returned.take(calls, is_open=is_open or not self._has_text)
-        self._is_broken = self._is_broken or returned.is_broken
+        self._has_strayed = self._has_strayed or returned.is_broken
         is_parted = self.raw.text.endswith(between) and (self._has_text or not self.raw.seam.held)
         if not is_open and between.isspace() and text.startswith(between) and is_parted:
             # What parts two calls came with the text, or was sent.
@@ -254,82 +227,30 @@ class CallTranscript:
         """Return chunks of the text of the model as chunks of tool calls."""
         out: list[Json] = []
         for chunk in chunks:
-            delta = self._news(self._reader.feed(text_of(chunk)))
+            delta = self._read(text_of(chunk))
             if delta or has_lists(chunk):
                 out.append({**chunk, "choices": [{**chunk["choices"][0], "delta": delta}]})
-        self._is_broken = self._is_broken or self._reader.is_broken
         return out
 
-    def _news(self, events: Sequence[Event]) -> Json:
-        """Take what was read; return it as a delta for the caller."""
-        calls: list[Json] = []
-        text = ""
-        for event in events:
-            if self._is_over:
-                break
-            if event.kind == "name":
-                self._begin(event, calls)
-            elif event.kind == "arguments":
-                self._grow(self._due(event.text), calls)
-            elif event.kind == "end":
-                self._is_broken = self._is_broken or bool(self._owed)
-            elif self._read and event.text.strip():
-                # Nothing but a further call follows arguments that were whole before the round.
-                self._is_broken = self._is_broken or self._was_closed
-                text += event.text
-            if self._is_broken:
-                break
-        return {**({"content": text} if text else {}), **({"tool_calls": calls} if calls else {})}
+    def _read(self, text: str) -> Json:
+        """Read a piece of the text of the model; return what is new as a delta for the caller."""
+        was_broken, ids = self._is_broken, None if self._returned is None else self._returned.ids
+        delta = self._model_text.take(text, ids=ids)
+        if was_broken:
+            delta.pop("tool_calls", None)
+        self._calls.take(delta)
+        self._was_closed = self._was_closed and not any("id" in call for call in calls_in(delta))
+        text = delta.pop("content", "")
+        if not text.strip():
+            return delta
+        # Nothing but a further call follows arguments that were whole before the round.
+        self._has_strayed = self._has_strayed or self._was_closed
+        return {"content": text, **delta}
 
-    def _begin(self, event: Event, calls: list[Json]) -> None:
-        self._read, self._start = self._read + 1, event.place
-        if self._read <= len(self._calls):
-            # The beginning of the cut call was held back, and comes again.
-            self._is_broken = event.text != self._calls.last.name
-            return
-        if self._tools.wants_one and len(self._calls):
-            self._is_over = True
-            return
-        self._was_closed = False
-        index = max((call.index for call in self._calls), default=-1) + 1
-        call = Call(index, self._next_id(event.text, index), event.text, is_json=True)
-        self._calls.add(call)
-        self._owed = ""
-        opening = {"name": event.text, "arguments": ""}
-        calls.append({"index": index, "id": call.id, "type": "function", "function": opening})
-
-    def _next_id(self, name: str, index: int) -> str:
-        """Return the id of a call: the server's, or one that is made of what came before."""
-        ids = [] if self._returned is None else self._returned.ids
-        given = ids.pop(0) if ids else None
-        if given:
-            return given
-        if "{index}" in self._syntax.head:
-            # Kimi's own ids, by which its template names the results.
-            return f"functions.{name}:{index}"
-        seed = f"{self._calls.last.id if len(self._calls) else self.raw.text} {index}"
-        return f"call_{sha256(seed.encode('utf-8', 'replace')).hexdigest()[:24]}"
-
-    def _due(self, arguments: str) -> str:
-        """Return arguments without those that the caller has already."""
-        owed = self._owed
-        if owed.startswith(arguments):
-            self._owed = owed[len(arguments) :]
-            return ""
-        self._owed = ""
-        self._is_broken = self._is_broken or not arguments.startswith(owed)
-        return arguments[len(owed) :]
-
-    def _grow(self, arguments: str, calls: list[Json]) -> None:
-        if not arguments or self._is_broken:
-            return
-        call = self._calls.last
-        call.arguments += arguments
-        if calls and calls[-1]["index"] == call.index:
-            function = calls[-1]["function"]
-            function["arguments"] = function.get("arguments", "") + arguments
-        else:
-            calls.append({"index": call.index, "function": {"arguments": arguments}})
+    @property
+    def _is_broken(self) -> bool:
+        """Whether what came does not go on from the calls so far."""
+        return self._has_strayed or self._model_text.is_broken
 
     # The end of a round.
 
@@ -344,7 +265,7 @@ class CallTranscript:
             return out
         if self._returned is not None and self._last is not None and self._reader.is_in_call:
             closes = self._returned.close()
-            self._is_broken = self._is_broken or self._returned.is_broken
+            self._has_strayed = self._has_strayed or self._returned.is_broken
             out += self._take_text(self._last, closes)
         return out + self._shown(self.raw.end_round(goes_on=False))
 
@@ -359,7 +280,7 @@ class CallTranscript:
             return False
         is_open = (self._reader.is_in_call and not self._reader.has_arguments) or self._reader.has_rest
         is_open = is_open or self._has_half
-        return (self._is_over or not is_open) and all(self._tools.fits(call) for call in self._calls)
+        return (self._model_text.is_over or not is_open) and all(self._tools.fits(call) for call in self._calls)
 
     @property
     def _is_closed(self) -> bool:

@@ -12,6 +12,7 @@ from ..._tables.providers import Provider
 from ..._tables.request_scoped import is_scoped_field
 from ...settings import Continuation
 from ..calls.calls import is_forced
+from ..calls.model_text import ModelText
 from ..calls.tools import Tools
 from ..calls.transcript import CallTranscript
 from ..choice import Choice
@@ -23,12 +24,13 @@ from ..shown import shows_messages
 from ..text.document import goes_on
 from ..text.evidence import ENOUGH, ENOUGH_IF_KNOWN
 from ..text.formats import Format, without_format
+from ..text.marks import ends_in_half
 from ..text.prompt_check import short_prompts
+from ..text.reasoning import CLOSE
 from ..text.seam import Seam
 from .chat import Hold, Prefill
 from .prompts import choices_per_prompt, is_completion, prompts_of
 from .raw import RawPrompt, Rendered
-from .raw_reader import RawReader, ends_in_tag
 
 # vLLM: the template has changed the message that was sent back, so the block before it is to blame and not the mark.
 _TEMPLATE_CHANGES = "does not appear in the chat"
@@ -165,20 +167,21 @@ class Requests:
 
         vLLM's parser of GLM drops blanks before what may begin the closing tag (measured).
         """
-        is_first = choice.rounds == 1 and bool(thoughts) and not content and self._on_cut == "continue"
-        return is_first and self.is_raw(choice) and not self._provider.strips_thoughts and ends_in_tag(thoughts)
+        if choice.rounds != 1 or not thoughts or content or self._on_cut != "continue" or not self.is_raw(choice):
+            return False
+        return not self._provider.strips_thoughts and ends_in_half(thoughts, [CLOSE])
 
-    def reader(self, choice: Choice) -> RawReader | None:
+    def reader(self, choice: Choice) -> ModelText | None:
         """Return the reader of the running round of a choice, if that has a raw prompt; else None."""
         if not choice.is_raw:
             return None
         tools = None if choice.calling or self._calls is None else self._tools(self._calls)
         raw, text = self._raw, choice.answer.text + choice.thoughts_text
-        return RawReader(
+        gap = "" if raw is None or choice.closes_thoughts else raw.gap_after(choice.thoughts_text)
+        return ModelText(
+            None if tools is None else tools.reader(),
+            gap=gap if choice.thinking else None,
             mark="" if raw is None or raw.mark in text else raw.mark,
-            thinking=choice.thinking,
-            gap="" if raw is None or choice.closes_thoughts else raw.gap_after(choice.thoughts_text),
-            tools=tools,
         )
 
     def _tools(self, syntax: CallSyntax) -> Tools:

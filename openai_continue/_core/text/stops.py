@@ -23,11 +23,6 @@ def keeps_stops(body: Mapping[str, Any], fields: Sequence[str]) -> bool:
     return any(body.get(name) is True for name in fields)
 
 
-def ends_in_half(text: str, stops: Sequence[str]) -> bool:
-    """Whether the text ends in the beginning of a stop string."""
-    return any(text.endswith(stop[:length]) for stop in stops for length in range(1, len(stop)))
-
-
 def first_stop(before: str, new: str, stops: Sequence[str], *, within: bool = False) -> tuple[int, int, str] | None:
     """
     Return where the first stop string in ``before + new`` ends and begins, and the string; None if there is none.

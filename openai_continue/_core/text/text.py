@@ -9,8 +9,9 @@ from ..json import Json
 from .characters import CUT_CHARACTER, ends_in_surrogate, half_character, paired, without_cut_character
 from .document import Document
 from .evidence import CERTAIN, Weight
+from .marks import ends_in_half
 from .seam import Echo, Seam, Stopped
-from .stops import ends_in_half, first_stop, swallowed
+from .stops import first_stop, swallowed
 
 # Characters of a round's beginning that are kept, to weigh them with a count that comes late.
 _LOOKED_AT = 400
