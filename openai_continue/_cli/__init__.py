@@ -140,15 +140,29 @@ def _add_write(commands: Commands) -> None:
         type=Path,
         help="write to this file, as the text arrives; what is in it is replaced when the first round has ended",
     )
-    write.add_argument("--resume", type=Path, metavar="FILE", help="continue the answer in this partly written file")
+    write.add_argument(
+        "--journal",
+        metavar="FOLDER",
+        help="keep an unfinished answer in this folder: the same command goes on with it, after a crash or Ctrl-C too",
+    )
+    write.add_argument("--resume", action=_Resume, nargs="?", help=argparse.SUPPRESS)
     _add_server(write)
     write.add_argument("--provider", help="row of the provider table; needed if the host is in none")
-    write.add_argument("--max-tokens", type=int, help="most output tokens in total; with --resume, of the rest")
+    write.add_argument("--max-tokens", type=int, help="most output tokens in total")
     write.add_argument("--max-seconds", type=float, help="most seconds; what has arrived by then is kept")
     write.add_argument("--max-cost", type=float, help="most cost, as the server reports it (DeepInfra: USD)")
     write.add_argument("--temperature", type=_from_0)
     write.add_argument("--json", action="store_true", dest="as_json", help="print a summary as JSON")
     write.set_defaults(function=partial(_write, write))
+
+
+class _Resume(argparse.Action):
+    """An option that is gone."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        parser.error(
+            "--resume is gone; --journal FOLDER keeps an unfinished answer, and the same command goes on with it"
+        )
 
 
 def _add_doctor(commands: Commands) -> None:
@@ -234,30 +248,27 @@ def _demo(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
 def _write(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
     if chosen.prompt is not None and chosen.file is not None:
         parser.error("give the prompt as an argument or with --file, not both")
-    if chosen.output is not None and chosen.resume is not None:
-        parser.error("--resume FILE writes to that file; leave out -o")
     if chosen.max_tokens is not None and chosen.max_tokens < 1:
         parser.error(f"--max-tokens: got {chosen.max_tokens}, accepted is a whole number from 1")
     try:
+        from .journal import lacks_filelock
         from .server import server_of
         from .write import Task, run
     except ImportError as error:
         return _missing("write", error)
+    if chosen.journal is not None and lacks_filelock("write --journal"):
+        return 2
     try:
-        if chosen.resume is not None and not chosen.resume.is_file():
-            parser.error(f"--resume: there is no file {chosen.resume}")
         server = server_of(chosen.base_url, chosen.api_key_env)
         task = Task(
             prompt=_prompt(parser, chosen),
             model=chosen.model,
             server=server,
             system=chosen.system,
-            provider=chosen.provider,
-            output=chosen.resume or chosen.output,
-            resume=chosen.resume is not None,
+            output=chosen.output,
             max_tokens=chosen.max_tokens,
             temperature=chosen.temperature,
-            budgets={"max_seconds": chosen.max_seconds, "max_cost": chosen.max_cost},
+            settings={name: getattr(chosen, name) for name in ("provider", "journal", "max_seconds", "max_cost")},
             as_json=chosen.as_json,
         )
         return run(task)

@@ -275,7 +275,7 @@ def test_any_character_goes_to_a_file(tmp_path: Path) -> None:
     """Half of a pair of surrogates, which a server may send, is kept too."""
     path = tmp_path / "answer"
     path.write_text(BOOK)
-    filed = Filed(path, appends=False)
+    filed = Filed(path)
     for text in ("a\ud83d", "\ude00b", "\r\n"):
         filed.write(text)
     filed.accept()
@@ -286,7 +286,7 @@ def test_any_character_goes_to_a_file(tmp_path: Path) -> None:
 
 def test_a_file_that_is_closed_meanwhile(tmp_path: Path) -> None:
     """An error of the system names the file."""
-    filed = Filed(tmp_path / "answer", appends=False)
+    filed = Filed(tmp_path / "answer")
     os.close(filed._file.fileno())
     with pytest.raises(NotWrittenError, match=r"could not be written to .*answer: Bad file descriptor"):
         filed.write("x")
