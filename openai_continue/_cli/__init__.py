@@ -250,12 +250,10 @@ def _write(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
         parser.error("give the prompt as an argument or with --file, not both")
     if chosen.max_tokens is not None and chosen.max_tokens < 1:
         parser.error(f"--max-tokens: got {chosen.max_tokens}, accepted is a whole number from 1")
-    try:
-        from .journal import lacks_filelock
-        from .server import server_of
-        from .write import Task, run
-    except ImportError as error:
-        return _missing("write", error)
+    from .journal import lacks_filelock
+    from .server import server_of
+    from .write import Task, run
+
     if chosen.journal is not None and lacks_filelock("write --journal"):
         return 2
     try:

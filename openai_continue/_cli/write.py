@@ -16,9 +16,6 @@ from typing import Any
 
 import openai
 from openai.types.chat import ChatCompletionChunk
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 import openai_continue
 
@@ -54,8 +51,8 @@ class Task:
 
 
 @dataclass(slots=True)
-class _Progress:
-    """The progress line on stderr."""
+class _Counts:
+    """What has come so far."""
 
     output: Output
     start: float = field(default_factory=time.perf_counter)
@@ -79,10 +76,10 @@ class _Progress:
         self.rounds += done.finish_reason == "length"
         self.chunks = 0
 
-    def line(self) -> Text:
+    def line(self) -> str:
         tokens, seconds = self.tokens + self.chunks, time.perf_counter() - self.start
         cost = f", {self.cost:.6f} USD" if self.cost else ""
-        return Text(f"{tokens:,} tokens, round {self.rounds}, {tokens / max(seconds, 0.001):,.0f} tokens/s{cost}")
+        return f"{tokens:,} tokens, round {self.rounds}, {tokens / max(seconds, 0.001):,.0f} tokens/s{cost}"
 
 
 @dataclass(slots=True)
@@ -118,13 +115,17 @@ def run(task: Task) -> int:
         msg = f"--journal: {left_alone}"
         raise SettingsError(msg)
     output = _output(task)
-    progress, end, code = _Progress(output), _End(), FAILED
-    asks = settings.updated({"on_round": progress.note})
+    counts, end, code = _Counts(output), _End(), FAILED
+    # A bar could run into a text that may be on the same terminal.
+    progress = output.is_apart and (settings.progress or True)
+    asks = settings.updated({"on_round": counts.note, "progress": progress})
     key, base_url = task.server.key, task.server.base_url
     try:
         with _signals_raise(), openai_continue.OpenAI(api_key=key, base_url=base_url, continuation=asks) as client:
             with contextlib.closing(_texts(client, task, end)) as texts:
-                _write(texts, output, progress)
+                for text in texts:
+                    output.write(text)
+                    counts.chunks += 1
             if end.is_answer:
                 output.accept()
         code = WHOLE if end.finish_reason == "stop" else CUT
@@ -139,7 +140,7 @@ def run(task: Task) -> int:
         output.close()
         for note in output.notes:
             print(note, file=sys.stderr)
-    _summarize(task, settings, end, progress, code)
+    _summarize(task, settings, end, counts, code)
     return code
 
 
@@ -147,22 +148,6 @@ def _output(task: Task) -> Output:
     if task.output is not None:
         return Filed(task.output)
     return Kept() if task.as_json else Printed()
-
-
-def _write(texts: Iterator[str], output: Output, progress: _Progress) -> None:
-    """Write the text as it arrives, and show on the terminal how far it is, if that cannot run into the text."""
-    shows = output.is_apart and sys.stderr.isatty()
-    live = (
-        Live(console=Console(stderr=True), transient=True, refresh_per_second=8, redirect_stdout=False)
-        if shows
-        else None
-    )
-    with live or contextlib.nullcontext():
-        for text in texts:
-            output.write(text)
-            progress.chunks += 1
-            if live is not None:
-                live.update(progress.line())
 
 
 @contextlib.contextmanager
@@ -246,17 +231,17 @@ def _left_alone(task: Task, settings: openai_continue.Continuation, result: str)
     return None
 
 
-def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, progress: _Progress, code: int) -> None:
+def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, counts: _Counts, code: int) -> None:
     stopped_by = end.report["stopped_by"] if end.report else end.finish_reason
     if code == CUT and (why := _why_cut(task, settings, end)) is not None:
         print(why, file=sys.stderr)
-    rounds = len(end.report["rounds"]) if end.report else progress.rounds
+    rounds = len(end.report["rounds"]) if end.report else counts.rounds
     summary: dict[str, Any] = {
         "finish_reason": end.finish_reason,
         "stopped_by": stopped_by,
         "rounds": rounds,
         "usage": end.usage,
-        "seconds": round(time.perf_counter() - progress.start, 3),
+        "seconds": round(time.perf_counter() - counts.start, 3),
         "output": None if task.output is None else str(task.output),
         "exit_code": code,
     }
@@ -265,8 +250,8 @@ def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, pr
         ended = {WHOLE: "whole", CUT: f"cut {by}", FAILED: "failed", READER_GONE: "not written"}.get(
             code, "interrupted"
         )
-        print(f"{ended}: {progress.line().plain}", file=sys.stderr)
+        print(f"{ended}: {counts.line()}", file=sys.stderr)
         return
-    if isinstance(progress.output, Kept):
-        summary["text"] = "".join(progress.output.texts)
+    if isinstance(counts.output, Kept):
+        summary["text"] = "".join(counts.output.texts)
     print(json.dumps(summary))
