@@ -16,7 +16,9 @@ from ..errors import SettingsError
 from .output import READER_GONE
 
 if TYPE_CHECKING:
-    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
+    from _typeshed import SupportsWrite
+
+    Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"  # pyright: ignore[reportPrivateUsage]
 
 _INTERRUPTED = 130
 _KEYS = (
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     ``arguments``: those of the command line by default. Bad ones end in SystemExit with code 2.
     """
-    parser = argparse.ArgumentParser(prog="openai-continue", description="Whole answers from the OpenAI Python SDK.")
+    parser = _Parser(prog="openai-continue", description="Whole answers from the OpenAI Python SDK.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_demo(commands)
     _add_write(commands)
@@ -55,6 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"openai-continue: {error}", file=sys.stderr)
         _drop_stdout()
         return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """The parser of the command and, as argparse makes them, of each subcommand."""
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Raise OSError if it cannot be written; argparse would say nothing, with an exit code of 0."""
+        print(self.format_help(), end="", file=file)
 
 
 def _answered(parser: argparse.ArgumentParser, given: list[str]) -> int:
