@@ -16,7 +16,9 @@ from ..errors import SettingsError
 from .output import READER_GONE
 
 if TYPE_CHECKING:
-    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
+    from _typeshed import SupportsWrite
+
+    Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"  # pyright: ignore[reportPrivateUsage]
 
 _INTERRUPTED = 130
 _KEYS = (
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     ``arguments``: those of the command line by default. Bad ones end in SystemExit with code 2.
     """
-    parser = argparse.ArgumentParser(prog="openai-continue", description="Whole answers from the OpenAI Python SDK.")
+    parser = _Parser(prog="openai-continue", description="Whole answers from the OpenAI Python SDK.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_demo(commands)
     _add_write(commands)
@@ -55,6 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"openai-continue: {error}", file=sys.stderr)
         _drop_stdout()
         return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """The parser of the command and, as argparse makes them, of each subcommand."""
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Raise OSError if it cannot be written; argparse would say nothing, with an exit code of 0."""
+        print(self.format_help(), end="", file=file)
 
 
 def _answered(parser: argparse.ArgumentParser, given: list[str]) -> int:
@@ -140,15 +150,29 @@ def _add_write(commands: Commands) -> None:
         type=Path,
         help="write to this file, as the text arrives; what is in it is replaced when the first round has ended",
     )
-    write.add_argument("--resume", type=Path, metavar="FILE", help="continue the answer in this partly written file")
+    write.add_argument(
+        "--journal",
+        metavar="FOLDER",
+        help="keep an unfinished answer in this folder: the same command goes on with it, after a crash or Ctrl-C too",
+    )
+    write.add_argument("--resume", action=_Resume, nargs="?", help=argparse.SUPPRESS)
     _add_server(write)
     write.add_argument("--provider", help="row of the provider table; needed if the host is in none")
-    write.add_argument("--max-tokens", type=int, help="most output tokens in total; with --resume, of the rest")
+    write.add_argument("--max-tokens", type=int, help="most output tokens in total")
     write.add_argument("--max-seconds", type=float, help="most seconds; what has arrived by then is kept")
     write.add_argument("--max-cost", type=float, help="most cost, as the server reports it (DeepInfra: USD)")
     write.add_argument("--temperature", type=_from_0)
     write.add_argument("--json", action="store_true", dest="as_json", help="print a summary as JSON")
     write.set_defaults(function=partial(_write, write))
+
+
+class _Resume(argparse.Action):
+    """An option that is gone."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        parser.error(
+            "--resume is gone; --journal FOLDER keeps an unfinished answer, and the same command goes on with it"
+        )
 
 
 def _add_doctor(commands: Commands) -> None:
@@ -234,30 +258,25 @@ def _demo(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
 def _write(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
     if chosen.prompt is not None and chosen.file is not None:
         parser.error("give the prompt as an argument or with --file, not both")
-    if chosen.output is not None and chosen.resume is not None:
-        parser.error("--resume FILE writes to that file; leave out -o")
     if chosen.max_tokens is not None and chosen.max_tokens < 1:
         parser.error(f"--max-tokens: got {chosen.max_tokens}, accepted is a whole number from 1")
+    from .journal import lacks_filelock
+    from .server import server_of
+    from .write import Task, run
+
+    if chosen.journal is not None and lacks_filelock("write --journal"):
+        return 2
     try:
-        from .server import server_of
-        from .write import Task, run
-    except ImportError as error:
-        return _missing("write", error)
-    try:
-        if chosen.resume is not None and not chosen.resume.is_file():
-            parser.error(f"--resume: there is no file {chosen.resume}")
         server = server_of(chosen.base_url, chosen.api_key_env)
         task = Task(
             prompt=_prompt(parser, chosen),
             model=chosen.model,
             server=server,
             system=chosen.system,
-            provider=chosen.provider,
-            output=chosen.resume or chosen.output,
-            resume=chosen.resume is not None,
+            output=chosen.output,
             max_tokens=chosen.max_tokens,
             temperature=chosen.temperature,
-            budgets={"max_seconds": chosen.max_seconds, "max_cost": chosen.max_cost},
+            settings={name: getattr(chosen, name) for name in ("provider", "journal", "max_seconds", "max_cost")},
             as_json=chosen.as_json,
         )
         return run(task)

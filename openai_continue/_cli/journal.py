@@ -51,9 +51,8 @@ def run(folder: Path, *, older_than: float | None, as_json: bool) -> int:
         return 1
     # glob() passes over a folder that cannot be read. It may have answers.
     os.listdir(folder)
-    if older_than is not None and find_spec("filelock") is None:
-        # Nobody could tell whether a running call has a file.
-        print("openai-continue journal needs filelock: pip install 'openai-continue[journal]'", file=sys.stderr)
+    # Nobody could tell whether a running call has a file.
+    if older_than is not None and lacks_filelock("journal"):
         return 2
     if older_than is not None:
         for path in folder.glob(f"*{BAD}"):
@@ -67,6 +66,14 @@ def run(folder: Path, *, older_than: float | None, as_json: bool) -> int:
     else:
         print("\n".join(entry.line() for entry in entries) or "no unfinished answers")
     return 0
+
+
+def lacks_filelock(command: str) -> bool:
+    """Return whether filelock is missing; say how to install it."""
+    if find_spec("filelock") is not None:
+        return False
+    print(f"openai-continue {command} needs filelock: pip install 'openai-continue[journal]'", file=sys.stderr)
+    return True
 
 
 def _is_removed(path: Path, days: float) -> bool:

@@ -100,10 +100,10 @@ class Filed:
     The text goes to a file.
 
     What is in the file stays there until the first round of the answer has ended: up to then the text goes to a file
-    beside it, which then takes its place. ``appends``: whether the text follows what is in the file.
+    beside it, which then takes its place.
     """
 
-    def __init__(self, path: Path, *, appends: bool) -> None:
+    def __init__(self, path: Path) -> None:
         """Raise OSError if the file cannot be written."""
         self.notes: list[str] = []
         self._beside: Path | None = None
@@ -117,7 +117,7 @@ class Filed:
         self.is_apart = before is None or stat.S_ISREG(before.st_mode)
         # A link stays a link. That of a pipe (/dev/stdout, /dev/fd/3) leads to a name that cannot be opened.
         self._path = Path(os.path.realpath(path)) if self.is_apart else path
-        if before is None or appends or not self.is_apart or not before.st_size:
+        if before is None or not self.is_apart or not before.st_size:
             self._file = self._path.open("xb" if before is None else "ab", buffering=0)
         else:
             # Refused to whom it would be refused without a file beside it.

@@ -8,6 +8,7 @@ import runpy
 import sys
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +17,9 @@ from .. import startup
 
 def run(arguments: Sequence[str]) -> int:
     """
-    Run ``app.py ARGUMENT…`` or ``-m package ARGUMENT…`` as Python would; return 0, or 2 if there is no such file.
+    Run ``app.py ARGUMENT…`` or ``-m package ARGUMENT…`` as Python would; return 0.
+
+    Return 2 if there is no such file, 1 if there is no such module, as Python does.
 
     Sets ``OPENAI_CONTINUE=1`` if it is not set, so child processes are continued too. What the program raises is
     raised here, SystemExit included.
@@ -26,6 +29,9 @@ def run(arguments: Sequence[str]) -> int:
     if arguments[0] == "-m":
         sys.argv = list(arguments[1:])
         _put_first(Path.cwd())
+        if not _is_runnable(arguments[1]):
+            print(f"openai-continue run: {arguments[1]}: no such module, or one that cannot be run", file=sys.stderr)
+            return 1
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
         return 0
     sys.argv = list(arguments)
@@ -40,6 +46,19 @@ def run(arguments: Sequence[str]) -> int:
         print(f"openai-continue run: {app}: no such file", file=sys.stderr)
         return 2
     return 0
+
+
+def _is_runnable(name: str) -> bool:
+    """Whether there is such a module, or such a package with a ``__main__``."""
+    try:
+        spec = find_spec(name)
+        is_package = spec is not None and spec.submodule_search_locations is not None
+        return find_spec(f"{name}.__main__") is not None if is_package else spec is not None
+    except ModuleNotFoundError as error:
+        if f"{name}.".startswith(f"{error.name}."):
+            return False
+        # Its own code imports another one.
+        raise
 
 
 def _run_file(app: Path) -> None:

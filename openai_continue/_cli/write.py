@@ -1,10 +1,9 @@
-"""Write a long answer to stdout or a file, as it arrives, or continue one in a partly written file."""
+"""Write a long answer to stdout or a file, as it arrives."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import sys
 import threading
@@ -17,21 +16,16 @@ from typing import Any
 
 import openai
 from openai.types.chat import ChatCompletionChunk
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 import openai_continue
 
 from .. import switches
-from .._core.json import Json
-from .._core.text.characters import without_cut_character
 from .._sdk.activation import from_environment
 from .._sdk.errors import invalid_response, reading_errors, transport_error
 from .._tables import providers
 from .._tables.families import is_closed
+from ..errors import SettingsError
 from .output import READER_GONE, Filed, Kept, NotWrittenError, Output, Printed
-from .resume import Resumption, texts_of
 from .server import Server
 
 #: Exit codes. WHOLE: the model ended the answer. CUT: something else did. FAILED: there is none, or none was written.
@@ -48,19 +42,17 @@ class Task:
     model: str
     server: Server
     system: str | None = None
-    provider: str | None = None
     output: Path | None = None
-    resume: bool = False
     max_tokens: int | None = None
     temperature: float | None = None
     #: Fields of Continuation; None leaves them as the environment has them.
-    budgets: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
     as_json: bool = False
 
 
 @dataclass(slots=True)
-class _Progress:
-    """The progress line on stderr."""
+class _Counts:
+    """What has come so far."""
 
     output: Output
     start: float = field(default_factory=time.perf_counter)
@@ -84,10 +76,10 @@ class _Progress:
         self.rounds += done.finish_reason == "length"
         self.chunks = 0
 
-    def line(self) -> Text:
+    def line(self) -> str:
         tokens, seconds = self.tokens + self.chunks, time.perf_counter() - self.start
         cost = f", {self.cost:.6f} USD" if self.cost else ""
-        return Text(f"{tokens:,} tokens, round {self.rounds}, {tokens / max(seconds, 0.001):,.0f} tokens/s{cost}")
+        return f"{tokens:,} tokens, round {self.rounds}, {tokens / max(seconds, 0.001):,.0f} tokens/s{cost}"
 
 
 @dataclass(slots=True)
@@ -97,8 +89,6 @@ class _End:
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
-    #: Set if the resumed text could not be continued to an end of the server's.
-    stopped_by: str | None = None
 
     @property
     def is_answer(self) -> bool:
@@ -117,19 +107,25 @@ def run(task: Task) -> int:
     """
     Write; return the exit code.
 
-    Raises SettingsError for bad settings, OSError and UnicodeDecodeError for a file that cannot be used.
+    Raises SettingsError for bad settings, OSError for a file that cannot be used.
     """
-    settings = from_environment().updated({name: value for name, value in task.budgets.items() if value is not None})
-    if task.provider is not None:
-        settings = settings.updated({"provider": task.provider})
-    written = _written(task.output) if task.resume and task.output else ""
+    settings = from_environment().updated({name: value for name, value in task.settings.items() if value is not None})
+    left_alone = _left_alone(task, settings, "is not kept")
+    if task.settings.get("journal") is not None and left_alone is not None:
+        msg = f"--journal: {left_alone}"
+        raise SettingsError(msg)
     output = _output(task)
-    progress, end, code = _Progress(output), _End(), FAILED
-    asks = settings.updated({"on_round": progress.note})
+    counts, end, code = _Counts(output), _End(), FAILED
+    # A bar could run into a text that may be on the same terminal.
+    progress = output.is_apart and (settings.progress or True)
+    asks = settings.updated({"on_round": counts.note, "progress": progress})
     key, base_url = task.server.key, task.server.base_url
     try:
         with _signals_raise(), openai_continue.OpenAI(api_key=key, base_url=base_url, continuation=asks) as client:
-            _write(_texts(task, settings, client, written, end), output, progress)
+            with contextlib.closing(_texts(client, task, end)) as texts:
+                for text in texts:
+                    output.write(text)
+                    counts.chunks += 1
             if end.is_answer:
                 output.accept()
         code = WHOLE if end.finish_reason == "stop" else CUT
@@ -144,30 +140,14 @@ def run(task: Task) -> int:
         output.close()
         for note in output.notes:
             print(note, file=sys.stderr)
-    _summarize(task, settings, end, progress, code)
+    _summarize(task, settings, end, counts, code)
     return code
 
 
 def _output(task: Task) -> Output:
     if task.output is not None:
-        return Filed(task.output, appends=task.resume)
+        return Filed(task.output)
     return Kept() if task.as_json else Printed()
-
-
-def _write(texts: Iterator[str], output: Output, progress: _Progress) -> None:
-    """Write the text as it arrives, and show on the terminal how far it is, if that cannot run into the text."""
-    shows = output.is_apart and sys.stderr.isatty()
-    live = (
-        Live(console=Console(stderr=True), transient=True, refresh_per_second=8, redirect_stdout=False)
-        if shows
-        else None
-    )
-    with live or contextlib.nullcontext():
-        for text in texts:
-            output.write(text)
-            progress.chunks += 1
-            if live is not None:
-                live.update(progress.line())
 
 
 @contextlib.contextmanager
@@ -191,35 +171,10 @@ def _signals_raise() -> Generator[None, None, None]:
             signal.signal(one, signal.SIG_DFL)
 
 
-def _written(path: Path) -> str:
-    """Return the text of a partly written file. Cut off U+FFFD at its end: what a token limit left of a character."""
-    with path.open(encoding="utf-8", errors="surrogatepass", newline="") as file:
-        text = file.read()
-    kept = without_cut_character(text)
-    if kept != text:
-        os.truncate(path, len(kept.encode("utf-8", "surrogatepass")))
-    return kept
-
-
-def _texts(
-    task: Task, settings: openai_continue.Continuation, client: openai.OpenAI, written: str, end: _End
-) -> Generator[str, None, None]:
-    """Yield the text to write."""
-    request = _request(task)
-    if not written:
-        yield from texts_of(_ask(client, request, end))
-        return
-    row = providers.chosen(settings.provider, client.base_url.host, client.base_url.path)
-    resumption = Resumption(written, request, row, settings.trims)
-    yield from resumption.texts(lambda asked: _ask(client, asked, end))
-    if resumption.stopped_by is not None:
-        end.finish_reason, end.stopped_by = "length", resumption.stopped_by
-
-
-def _request(task: Task) -> Json:
+def _request(task: Task) -> dict[str, Any]:
     """Return the arguments of ``create()``."""
-    messages: list[Json] = [{"role": "system", "content": task.system}] if task.system else []
-    request: Json = {"model": task.model, "messages": [*messages, {"role": "user", "content": task.prompt}]}
+    messages: list[dict[str, str]] = [{"role": "system", "content": task.system}] if task.system else []
+    request: dict[str, Any] = {"model": task.model, "messages": [*messages, {"role": "user", "content": task.prompt}]}
     if task.max_tokens is not None:
         request["max_tokens"] = task.max_tokens
     if task.temperature is not None:
@@ -227,16 +182,17 @@ def _request(task: Task) -> Json:
     return request
 
 
-def _ask(client: openai.OpenAI, request: Json, end: _End) -> Generator[Json, None, None]:
-    """Send a request; yield its chunks as JSON objects, and note in ``end`` how they end."""
-    stream: openai.Stream[ChatCompletionChunk] = client.chat.completions.create(**request, stream=True)
+def _texts(client: openai.OpenAI, task: Task, end: _End) -> Generator[str, None, None]:
+    """Send the request; yield the text as it arrives, and note in ``end`` how it ends."""
+    stream: openai.Stream[ChatCompletionChunk] = client.chat.completions.create(**_request(task), stream=True)
     with stream:
         for chunk in _chunks(stream):
             end.report = getattr(chunk, "continuation", None) or end.report
             end.usage = chunk.usage.to_dict() if chunk.usage is not None else end.usage
             for choice in chunk.choices:
                 end.finish_reason = choice.finish_reason or end.finish_reason
-            yield chunk.to_dict()
+                if choice.delta.content:
+                    yield choice.delta.content
 
 
 def _chunks(stream: openai.Stream[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:
@@ -251,37 +207,41 @@ def _chunks(stream: openai.Stream[ChatCompletionChunk]) -> Iterator[ChatCompleti
         raise invalid_response(stream.response) from error
 
 
-def _why_cut(task: Task, settings: openai_continue.Continuation, end: _End) -> Iterator[str]:
-    """Yield why an answer that was cut was not continued, if nothing was tried, and what to do."""
-    if end.finish_reason != "length" or end.report is not None or task.resume:
-        return
+def _why_cut(task: Task, settings: openai_continue.Continuation, end: _End) -> str | None:
+    """Return why an answer that was cut was not continued, and what to do, or None if it was."""
+    if end.finish_reason != "length" or end.report is not None:
+        return None
+    by_limit = None if task.max_tokens is None else f"--max-tokens {task.max_tokens} ended the answer."
+    return _left_alone(task, settings, "was not continued") or by_limit
+
+
+def _left_alone(task: Task, settings: openai_continue.Continuation, result: str) -> str | None:
+    """Return why the library leaves this answer alone, and what to do, or None. ``result``: what follows from it."""
     row = task.server.row if settings.provider is None else providers.named(settings.provider)
     if switches.killed():
-        yield f"{switches.VARIABLE} switches continuation off. Unset it."
-    elif row is None:
-        yield (
-            f"{task.server.host} is in no row of the provider table, so its answer was not continued. Name the row of "
-            f"its server, such as --provider vllm, or set {switches.VARIABLE}_PROVIDER. openai-continue doctor "
-            f"--base-url URL --model MODEL finds it out."
+        return f"{switches.VARIABLE} switches continuation off. Unset it."
+    if row is None:
+        return (
+            f"{task.server.host} is in no row of the provider table, so its answer {result}. Name the row of its "
+            f"server, such as --provider vllm, or set {switches.VARIABLE}_PROVIDER. openai-continue doctor --base-url "
+            "URL --model MODEL finds it out."
         )
-    elif not row.continues or is_closed(task.model, resold=row.resells):
-        yield f"{task.model} at {task.server.host} continues no answers, so this one was not continued."
-    elif task.max_tokens is not None:
-        yield f"--max-tokens {task.max_tokens} ended the answer."
+    if not row.continues or is_closed(task.model, resold=row.resells):
+        return f"{task.model} at {task.server.host} continues no answers, so this one {result}."
+    return None
 
 
-def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, progress: _Progress, code: int) -> None:
-    stopped_by = end.stopped_by or (end.report["stopped_by"] if end.report else end.finish_reason)
-    if code == CUT:
-        for why in _why_cut(task, settings, end):
-            print(why, file=sys.stderr)
-    rounds = len(end.report["rounds"]) if end.report else progress.rounds
+def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, counts: _Counts, code: int) -> None:
+    stopped_by = end.report["stopped_by"] if end.report else end.finish_reason
+    if code == CUT and (why := _why_cut(task, settings, end)) is not None:
+        print(why, file=sys.stderr)
+    rounds = len(end.report["rounds"]) if end.report else counts.rounds
     summary: dict[str, Any] = {
         "finish_reason": end.finish_reason,
         "stopped_by": stopped_by,
         "rounds": rounds,
         "usage": end.usage,
-        "seconds": round(time.perf_counter() - progress.start, 3),
+        "seconds": round(time.perf_counter() - counts.start, 3),
         "output": None if task.output is None else str(task.output),
         "exit_code": code,
     }
@@ -290,8 +250,8 @@ def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, pr
         ended = {WHOLE: "whole", CUT: f"cut {by}", FAILED: "failed", READER_GONE: "not written"}.get(
             code, "interrupted"
         )
-        print(f"{ended}: {progress.line().plain}", file=sys.stderr)
+        print(f"{ended}: {counts.line()}", file=sys.stderr)
         return
-    if isinstance(progress.output, Kept):
-        summary["text"] = "".join(progress.output.texts)
+    if isinstance(counts.output, Kept):
+        summary["text"] = "".join(counts.output.texts)
     print(json.dumps(summary))

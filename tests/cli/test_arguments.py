@@ -14,8 +14,8 @@ from openai_continue._cli import main
     ("arguments", "complaint"),
     [
         (["write", "x", "--model", "m", "--max-tokens", "0"], "--max-tokens: got 0"),
-        (["write", "x", "--model", "m", "-o", "a", "--resume", "b"], "leave out -o"),
-        (["write", "x", "--model", "m", "--resume", "/nonexistent/file"], "there is no file /nonexistent/file"),
+        (["write", "x", "--model", "m", "--resume", "a"], "--resume is gone; --journal FOLDER keeps an unfinished"),
+        (["write", "x", "--model", "m", "--resume"], "--resume is gone"),
         (["write", "x", "--model", "m", "--file", "y"], "not both"),
         (["write", "x", "--model", "m", "--max-seconds", "long"], "--max-seconds: invalid float value: 'long'"),
         (["write", "x", "--model", "m", "--max-cost", "$1"], "--max-cost: invalid float value: '$1'"),

@@ -15,7 +15,6 @@ from openai_continue._cli.doctor.call_examination import SAID
 from openai_continue._cli.doctor.command import matching_row
 from openai_continue._cli.doctor.examination import MARKS, MOST_BY_DEFAULT, Doctor
 from openai_continue._cli.doctor.findings import Findings
-from openai_continue._cli.doctor.signs import Signs, recognized
 from openai_continue.testing import Emulator, Habits
 from tests.support.ways import SYNC, http
 
@@ -172,55 +171,22 @@ def test_matching_row(marks: dict[str, str], trims: bool, usage: str, row: str) 
 # Servers that cannot continue.
 
 UNKNOWN_FIELDS = "Unexpected fields in the request: {'add_generation_prompt', 'continue_final_message'}"
-MLX = "0.32.2-0.31.1-macOS-15.5-arm64-arm-64bit-applegpu_g16s"
-
-
-@pytest.mark.parametrize(
-    ("signs", "row"),
-    [
-        (Signs(), None),
-        (Signs(fingerprint=MLX), "mlx_lm"),
-        (Signs(fingerprint="0.32.2-0.31.1-Linux-6.8.0-x86_64-with-glibc2.39-Device"), "mlx_lm"),
-        (Signs(fingerprint="fp_44709d6fcb"), None),
-        (Signs(fingerprint="vllm-0.32.0-tp1-8f1e2c3a"), None),
-        (Signs(fingerprint="b7108-0c1e57098"), None),
-        (Signs(fingerprint="3.3.4-sha-9f38d93-2025-01-01-Linux-native"), None),
-        (Signs(errors=[f"422 Error code: 422 - {{'detail': {UNKNOWN_FIELDS!r}}}"]), "transformers"),
-        (Signs(errors=["400 Error code: 400 - unknown", "422 Unprocessable Entity"]), None),
-        (Signs(owners=frozenset({"me"})), "llama-cpp-python"),
-        (Signs(owners=frozenset({"llamacpp"})), None),
-        (Signs(owners=frozenset({"me", "openai"})), None),
-        (Signs(no_usage=True, finish="stop"), "litgpt"),
-        (Signs(no_usage=True), None),
-        (Signs(finish="stop"), None),
-    ],
-)
-def test_recognized(signs: Signs, row: str | None) -> None:
-    """Servers that cannot continue are recognized by what they show; the others are not taken for them."""
-    assert row == recognized(signs)
 
 
 class NewTurns(http.BaseTransport):  # type: ignore[misc]
     """A server that answers a message of its own with a new turn."""
 
-    def __init__(self, *, fingerprint: str = "", owner: str = "", refuses: str = "", status: int = 422) -> None:
-        self.fingerprint = fingerprint
-        self.owner = owner
+    def __init__(self, *, refuses: str = "", status: int = 422) -> None:
         self.refuses = refuses
         self.status = status
 
     def handle_request(self, request: Any) -> Any:
-        if request.url.path.endswith("/models"):
-            if not self.owner:
-                # mlx_lm.server without a cache of models.
-                return http.Response(200, headers={"Content-Type": "application/json"})
-            return http.Response(200, json={"object": "list", "data": [{"id": "m", "owned_by": self.owner}]})
         body = json.loads(request.content)
         if self.refuses in body:
             return http.Response(self.status, json={"detail": UNKNOWN_FIELDS})
         is_new = body["messages"][-1]["role"] == "assistant"
         content = "Shall I go on?" if is_new else " ".join(map(str, range(1, body.get("max_tokens", 300))))
-        head = {"id": "a", "created": 1, "model": "m", "system_fingerprint": self.fingerprint}
+        head = {"id": "a", "created": 1, "model": "m"}
         choice: dict[str, Any] = {"index": 0, "finish_reason": "length"}
         if body.get("stream"):
             chunk = {**head, "object": "chat.completion.chunk", "choices": [{**choice, "delta": {"content": content}}]}
@@ -230,23 +196,16 @@ class NewTurns(http.BaseTransport):  # type: ignore[misc]
         return http.Response(200, json={**head, "object": "chat.completion", "choices": [choice], "usage": usage})
 
 
-@pytest.mark.parametrize(
-    ("server", "row"),
-    [
-        (NewTurns(fingerprint=MLX), "mlx_lm"),
-        (NewTurns(refuses="continue_final_message"), "transformers"),
-        (NewTurns(owner="me"), "llama-cpp-python"),
-        (NewTurns(owner="vllm"), "openai"),
-    ],
-)
-def test_doctor_names_a_server_that_cannot_continue(server: NewTurns, row: str) -> None:
-    """The row of the server, if it shows who it is."""
+@pytest.mark.parametrize("refuses", ["", "continue_final_message"])
+def test_a_server_that_answers_in_new_turns(refuses: str) -> None:
+    """It has the row of those that cannot continue, whether it refuses unknown marks or does not."""
+    server = NewTurns(refuses=refuses)
     with SYNC.plain_client("http://127.0.0.1:9/v1", transport=server, max_retries=0) as client:
         found = Doctor(client, "m").examine()
 
     matched = matching_row(found, "127.0.0.1", "/v1")
     assert matched is not None
-    assert (matched.name, matched.continues, found.cannot_continue) == (row, False, True)
+    assert (matched.name, matched.continues, found.cannot_continue) == ("openai", False, True)
     assert found.marks["nothing"] == "new turn"
     assert found.trims is None
 
@@ -255,8 +214,6 @@ class GoesOn(http.BaseTransport):  # type: ignore[misc]
     """A server whose model goes on in a new turn, too, like vLLM with a model that counts."""
 
     def handle_request(self, request: Any) -> Any:
-        if request.url.path.endswith("/models"):
-            return http.Response(404)
         body = json.loads(request.content)
         last = body["messages"][-1]
         sent = str(last["content"]).split() if last["role"] == "assistant" else []

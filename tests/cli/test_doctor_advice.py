@@ -215,11 +215,6 @@ CASES: list[tuple[Case, bool, str]] = [
         "as thoughts (in reasoning), so answers that were cut end there: start the server without its reasoning parser",
     ),
     (
-        case("litgpt", host_known=False, server="litgpt", marks={"nothing": "new turn"}),
-        False,
-        "This looks like LitGPT's server.",
-    ),
-    (
         case(thoughts="refused", answer_after_thoughts="no way"),
         True,
         "no setting helps here, so name a max_tokens with room for the thoughts",
@@ -241,11 +236,9 @@ def test_each_sentence_names_what_to_use() -> None:
     told_to = re.compile(
         r"OPENAI_CONTINUE|on_reasoning_cut|max_tokens|max_rounds|stream=True|serve |start the server|extra_body"
     )
-    several = [one for one, *_ in CASES[2:7]] + [replace(case(claims_cuts=True, hides_cuts="streamed"), streamed=True)]
+    several = [one for one, *_ in CASES[2:6]] + [replace(case(claims_cuts=True, hides_cuts="streamed"), streamed=True)]
 
-    assert [
-        said for one in several for said in one.advice if not told_to.search(said) and "looks like" not in said
-    ] == []
+    assert [said for one in several for said in one.advice if not told_to.search(said)] == []
 
 
 def test_advice_as_json(capsys: pytest.CaptureFixture[str]) -> None:

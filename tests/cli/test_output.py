@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import signal
 import socket
 import stat
+import struct
 import subprocess
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -275,7 +278,7 @@ def test_any_character_goes_to_a_file(tmp_path: Path) -> None:
     """Half of a pair of surrogates, which a server may send, is kept too."""
     path = tmp_path / "answer"
     path.write_text(BOOK)
-    filed = Filed(path, appends=False)
+    filed = Filed(path)
     for text in ("a\ud83d", "\ude00b", "\r\n"):
         filed.write(text)
     filed.accept()
@@ -286,7 +289,7 @@ def test_any_character_goes_to_a_file(tmp_path: Path) -> None:
 
 def test_a_file_that_is_closed_meanwhile(tmp_path: Path) -> None:
     """An error of the system names the file."""
-    filed = Filed(tmp_path / "answer", appends=False)
+    filed = Filed(tmp_path / "answer")
     os.close(filed._file.fileno())
     with pytest.raises(NotWrittenError, match=r"could not be written to .*answer: Bad file descriptor"):
         filed.write("x")
@@ -411,9 +414,10 @@ def test_progress(kind: str, slow: Emulator, tmp_path: Path) -> None:
     """Progress is shown on a terminal if the text goes to a file; a pipe may lead to the same terminal."""
     path = tmp_path / "answer"
     master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     with path.open("wb") as file:
         stdout = file if kind == "file" else subprocess.PIPE
-        process = started(*writing(slow), stdout=stdout, stderr=terminal, env={"TERM": "xterm", "COLUMNS": "40"})
+        process = started(*writing(slow), stdout=stdout, stderr=terminal, env={"TERM": "xterm"})
         os.close(terminal)
         out, _ = process.communicate(timeout=60)
         shown = read_terminal(master)
@@ -421,7 +425,8 @@ def test_progress(kind: str, slow: Emulator, tmp_path: Path) -> None:
 
     assert process.returncode == 0
     assert (out or path.read_bytes()).decode() == uncapped(slow)
-    assert shown.count("tokens, round") > 1 if kind == "file" else shown.count("tokens, round") == 1
+    assert ("openai-continue: " in shown) == (kind == "file")
+    assert shown.count("tokens, round") == 1
     assert "whole: " in shown
 
 

@@ -1,4 +1,4 @@
-"""``openai-continue write``, without ``--resume``."""
+"""``openai-continue write``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from openai_continue._cli import main
 from openai_continue.testing import Emulator
-from tests.cli.commands import size_of, wait_for
+from tests.cli.commands import ran, size_of, started, uncapped, wait_for, writing
 
 
 @pytest.fixture
@@ -148,3 +148,50 @@ def test_write_reports_an_error_of_the_server(emulator: Emulator, capsys: pytest
 
     assert main(["write", "x", "--model", "m", "--provider", "deepinfra", "--base-url", address]) == 1
     assert "NotFoundError" in capsys.readouterr().err
+
+
+# An answer that outlives its process.
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_the_same_command_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+    """After a kill, the same command begins with the text that was kept, and asks for the rest only."""
+    folder, file = tmp_path / "journal", tmp_path / "answer"
+    with Emulator(cap=50, tokens=400, token_delay=0.01, events_per_write=1) as emulator:
+        arguments = writing(emulator, "--journal", str(folder), "-o", str(file))
+        process = started(*arguments)
+        wait_for(lambda: len(emulator.requests) >= 3)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        asked, kept = len(emulator.requests), list(folder.glob("*.answer"))
+        code, _, err = ran(*arguments)
+        expected, bodies = uncapped(emulator), [one.body for one in emulator.requests]
+
+    assert (code, len(kept)) == (0, 1), err
+    assert file.read_text() == expected
+    assert bodies[asked]["messages"][-1]["role"] == "assistant"
+    assert len(bodies[asked]["messages"][-1]["content"]) > len(expected) // 8
+    # An answer that has ended is not kept.
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("provider", ["", "openai"])
+def test_a_journal_for_an_answer_that_is_left_alone(
+    provider: str, emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An answer that the library leaves alone cannot be kept: nothing is asked, and a sentence says what to do."""
+    why = {"": "127.0.0.1 is in no row of the provider table, so its answer is not kept. Name the row of its server"}
+    assert main(writing(emulator, "--journal", str(tmp_path), provider=provider)) == 1
+    said = why.get(provider, "m at 127.0.0.1 continues no answers, so this one is not kept.")
+    assert f"openai-continue write: --journal: {said}" in capsys.readouterr().err
+    assert emulator.requests == []
+
+
+def test_a_journal_without_filelock(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the package that locks files, nothing is asked, and the extra to install is named."""
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    assert main(writing(emulator, "--journal", str(tmp_path))) == 2
+    assert "write --journal needs filelock: pip install 'openai-continue[journal]'" in capsys.readouterr().err
+    assert emulator.requests == []

@@ -12,7 +12,6 @@ from ...settings import Continuation
 from ...switches import VARIABLE
 from . import call_examination, template_examination
 from .findings import Findings
-from .signs import SERVERS
 from .thought_examination import ANSWER, ON
 
 #: What to use instead of a server that cannot continue.
@@ -126,8 +125,6 @@ class Case:
             return
         if self.continues or self._is_hidden:
             return
-        if found.server is not None:
-            yield f"This looks like {SERVERS[found.server]}."
         refused = set(found.marks.values()) == {"refused"}
         way = "it refuses the text sent back" if refused else "it takes the text sent back as a finished turn"
         yield (

@@ -44,7 +44,7 @@ def matching_row(found: Findings, host: str, path: str) -> Provider | None:
         return row
     if not found.good_marks:
         # Any row that does not continue leaves calls alone.
-        return providers.named(found.server or "openai") if found.cannot_continue else None
+        return providers.named("openai") if found.cannot_continue else None
     way = found.good_marks[0]
     if found.misfiles:
         # A row that knows of it, if the server takes its marks.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import openai
 
 from ..._core.chunks import choices_of
-from ..._core.json import Json, as_object
+from ..._core.json import Json
 from ..._core.text.reasoning import CLOSE, OPEN, Inline, field_of
 from ..._tables import overflow
 from ..._tables.providers import PROVIDERS, Provider
 from .endpoint import Endpoint, deltas, folded, message_of, parts, text_of, usage_of
 from .findings import Findings
-from .signs import Signs, recognized
 
 #: The answer shows how far it has come, so a continuation and a restart look different.
 PROMPT = "Count from 1 to 200 in words, one number a line, and write nothing else."
@@ -64,7 +61,6 @@ class Doctor:
         #: A long answer to PROMPT, and the same one cut after TOKENS tokens; None if there is none.
         self.first: Json | None = None
         self.begun: Json | None = None
-        self._signs = Signs()
         # What came of the long text sent back, for each way of MARKS.
         self._replies: dict[str, Json | None] = {}
 
@@ -77,8 +73,7 @@ class Doctor:
         first = self._ask([], FIRST_TOKENS)
         if first is None:
             return self.found
-        usage = usage_of(first)
-        self.found.reports_usage = any(usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
+        self.found.reports_usage = any(usage_of(first).get(name) for name in ("prompt_tokens", "completion_tokens"))
         self.found.reasoning = _reasoning_form(message_of(first))
         if self.found.reasoning != "none":
             first = self._ask([], THINKING_TOKENS) or first
@@ -95,12 +90,6 @@ class Doctor:
         self._ask_limits()
         self._ask_default()
         self._ask_twice()
-        self._ask_models()
-        self._signs.errors = self.endpoint.refusals
-        self._signs.fingerprint = str(first.get("system_fingerprint") or "")
-        self._signs.no_usage = self.found.reports_usage is False and bool(usage)
-        self._signs.finish = str(first["choices"][0].get("finish_reason"))
-        self.found.server = recognized(self._signs)
         return self.found
 
     def _ask_marks(self, first: Json) -> str:
@@ -233,18 +222,6 @@ class Doctor:
             self.found.caches_prefix = True
         elif cached == 0 and (usage.get("prompt_tokens") or 0) >= FILLS_A_BLOCK:
             self.found.caches_prefix = False
-
-    def _ask_models(self) -> None:
-        """Ask who owns the models; it costs no tokens. Servers without such a list are no error."""
-        try:
-            listed: Any = self.endpoint.client.get("/models", cast_to=object)
-        # mlx_lm.server without a cache of models: 200 with nothing in it.
-        except (openai.OpenAIError, ValueError):
-            return
-        data = (as_object(listed) or {}).get("data")
-        models = cast("list[object]", data) if isinstance(data, list) else []
-        owners = [(as_object(model) or {}).get("owned_by") for model in models]
-        self._signs.owners = frozenset(map(str, owners))
 
     def _ask(self, beginnings: list[str], tokens: int, *, marks: str = "nothing") -> Json | None:
         """Ask for an answer; return the completion, or None if the server refused or gave no choices."""

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 class Findings:
     """What the endpoint does. A field that could not be found out keeps its default; printed as JSON by ``--json``."""
 
-    #: The row of a server that shows who it is. None: it does not show it, or it is one that continues.
-    server: str | None = None
     #: For each way of MARKS: "continues", "echoes" (continues after a copy), "restarts", "new turn", "refused",
     #: "failed" (an error that says nothing about the message) or "unknown" (the text fits several of these).
     marks: dict[str, str] = field(default_factory=dict[str, str])

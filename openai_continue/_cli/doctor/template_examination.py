@@ -43,7 +43,7 @@ def rows_of(found: Findings, row: Provider | None, *, host_known: bool) -> list[
     """Return the rows by which ``/completions`` may be asked: the one that fits, or those of servers at any host."""
     if row is not None and row.continues_completions:
         return [row]
-    if host_known or found.server is not None or not found.cannot_continue:
+    if host_known or not found.cannot_continue:
         return []
     return [one for one in PROVIDERS if one.continues_completions and not one.hosts]
 

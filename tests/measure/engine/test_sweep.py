@@ -93,5 +93,4 @@ if install_llama.installed():
         assert found.marks["nothing"] in (["echoes"] if prefills else ["restarts", "new turn"])
         assert row is not None
         assert row.name == "llama.cpp"
-        assert found.server is None
         assert found.caches_prefix is True
