@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
 from typing import Any
@@ -121,8 +122,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run in one process what shares an engine, prints a tally, or writes cassettes."""
-    together = any(name in config.getoption("markexpr") for name in ("activation", "chaos", "engine"))
+    """Run in one process what shares an engine or an environment, or writes cassettes."""
+    together = any(name in config.getoption("markexpr") for name in ("activation", "engine"))
     if together or config.getoption("--record-mode", None) not in (None, "none"):
         config.option.numprocesses = 0
 
@@ -134,6 +135,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if deselected:
         config.hook.pytest_deselected(items=deselected)
         items[:] = [item for item in items if item not in deselected]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the sum of what came of all cases of test_chaos.py."""
+    tally: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        tally.update(dict(report.user_properties).get("chaos", {}))
+    if tally:
+        counted = ", ".join(f"{number} {came}" for came, number in tally.most_common())
+        terminalreporter.write_line(f"chaos: {tally.total()} cases, {counted}")
 
 
 @pytest.fixture

@@ -301,9 +301,7 @@ async def test_broken_stream(how: str, kind: Any, way: Way) -> None:
 async def test_max_seconds(how: str, way: Way) -> None:
     """A budget in time ends the text with what has come."""
     with Emulator(cap=CAP, token_delay=0.005, chunk_tokens=1, events_per_write=1) as emulator:
-        started = time.monotonic()
-        answer = await asked(way, emulator, how, {**BODY, "prompt": "Write 2000 tokens."}, max_seconds=0.3)
-        assert time.monotonic() - started < 5
+        answer = await asked(way, emulator, how, {**BODY, "prompt": "Write 2000 tokens."}, max_seconds=1.0)
         assert answer.said[1:] == ("length", "max_seconds")
         assert emulator.uncapped({**BODY, "prompt": "Write 2000 tokens."}).startswith(answer.text)
         assert answer.text

@@ -318,7 +318,7 @@ def test_a_hub_that_does_not_answer(hub: Any) -> None:
     made.delay = 30
     began = time.monotonic()
     assert template_of("auto", "org/model") is None
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 25
 
 
 def test_a_copy_of_an_earlier_time(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def narrow(way: Way, emulator: Emulator, before: Callable[[int], Any] = lambda n
     """
     kind = http.AsyncHTTPTransport if way.is_async else http.HTTPTransport
     transport = kind(limits=http.Limits(max_connections=1))
-    client = way.client(emulator.base_url, transport=transport, timeout=http.Timeout(10, pool=2), max_retries=0)
+    client = way.client(emulator.base_url, transport=transport, timeout=http.Timeout(60, pool=30), max_retries=0)
     client.sent = 0
 
     def note(_: Any) -> Any:
@@ -71,8 +71,8 @@ def narrow(way: Way, emulator: Emulator, before: Callable[[int], Any] = lambda n
 
 
 async def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait until the condition holds, five seconds at most."""
-    end = time.monotonic() + 5
+    """Wait until the condition holds, or a minute has passed."""
+    end = time.monotonic() + 60
     while not condition() and time.monotonic() < end:
         await asyncio.sleep(0.002)
     return condition()
@@ -423,7 +423,7 @@ def gate(slow: Emulator) -> tuple[Any, asyncio.Event, asyncio.Event]:
     async def hold(number: int) -> None:
         if number == 2:
             reached.set()
-            await asyncio.wait_for(may_pass.wait(), 5)
+            await asyncio.wait_for(may_pass.wait(), 60)
 
     return narrow(ASYNC, slow, hold), reached, may_pass
 
@@ -434,11 +434,11 @@ async def test_closed_by_a_task_while_a_round_is_opened(slow: Emulator) -> None:
     stream = await create(client, **ask("Gate."), stream=True)
 
     reading = asyncio.create_task(listed(stream))
-    await asyncio.wait_for(reached.wait(), 5)
+    await asyncio.wait_for(reached.wait(), 60)
     await stream.close()
     may_pass.set()
 
-    assert slow.uncapped(ask("Gate.", max_tokens=12)) == joined(await asyncio.wait_for(reading, 5))
+    assert slow.uncapped(ask("Gate.", max_tokens=12)) == joined(await asyncio.wait_for(reading, 60))
     await check_left(client, slow, 2)
 
 
@@ -448,7 +448,7 @@ async def test_cancelled_while_a_round_is_opened(slow: Emulator, streamed: bool)
     client, reached, _ = gate(slow)
 
     task = asyncio.create_task((chunks_of if streamed else create)(client, **ask("Gate.")))
-    await asyncio.wait_for(reached.wait(), 5)
+    await asyncio.wait_for(reached.wait(), 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -472,7 +472,7 @@ async def test_closed_by_a_task_while_a_round_is_read() -> None:
         assert await eventually(lambda: joined(seen) == emulator.uncapped(ask("Hang.", max_tokens=20)))
         await stream.close()
         with contextlib.suppress(*CLOSED):
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 60)
 
         assert task.done()
         await check_left(client, emulator, 2)
@@ -545,7 +545,7 @@ async def test_server_that_lingers(way: Way, lingering: Any) -> None:
     await settled(client.close())
 
     assert lingering.requests == 3
-    assert 0.2 < taken < 5
+    assert 0.2 < taken < 50
 
 
 async def test_cancelled_while_a_server_lingers(lingering: Any) -> None:

@@ -298,7 +298,7 @@ async def test_by_the_clock(act: Any, how: str, way: Way) -> None:
     """A round that does not end is ended by the clock, in the middle of a read, and its connection is closed."""
     server = FaultyServer([right, act])
     with server.running() as url:
-        wanted = Continuation(provider="deepinfra", stream_rounds=how == "streamed rounds", max_seconds=1.0)
+        wanted = Continuation(provider="deepinfra", stream_rounds=how == "streamed rounds", max_seconds=2.0)
         client = way.client(url, continuation=wanted, timeout=50)
         answer = await live(client, ask(), streamed=how == "streamed")
         await settled(client.close())
@@ -315,7 +315,7 @@ async def test_first_stream_by_the_clock(how: str, way: Way) -> None:
     """So is the stream of the first round, once something of the answer has come."""
     server = FaultyServer([stalled])
     with server.running() as url:
-        wanted = Continuation(provider="deepinfra", stream_rounds=how == "streamed rounds", max_seconds=1.0)
+        wanted = Continuation(provider="deepinfra", stream_rounds=how == "streamed rounds", max_seconds=2.0)
         client = way.client(url, continuation=wanted, timeout=50)
         answer = await live(client, ask(), streamed=how == "streamed")
         await settled(client.close())
@@ -342,7 +342,7 @@ async def test_connection_after_a_budget_that_was_kept(way: Way) -> None:
 async def test_stream_that_lingers_after_its_end(way: Way) -> None:
     """An answer that is whole in time comes byte for byte, also what comes after its end."""
     with FaultyServer([lingering]).running() as url:
-        client = way.client(url, continuation=Continuation(provider="deepinfra", max_seconds=0.5))
+        client = way.client(url, continuation=Continuation(provider="deepinfra", max_seconds=1.0))
         raw = await settled(client.chat.completions.with_raw_response.create(**ask(stream=True)))
         read = raw.http_response
         pieces = [piece async for piece in read.aiter_bytes()] if way.is_async else list(read.iter_bytes())

@@ -113,28 +113,24 @@ def sweep(
     """
     Ask for every prompt at every cap in every way.
 
-    ``jobs``: how many prompts are asked at a time. ``raw``: whether the library knows the chat template.
+    ``jobs``: how many answers are asked for at a time. ``raw``: whether the library knows the chat template.
     """
     tally = Tally()
     settings = {**SETTINGS, "template": str(servers.CALLS_FILES / f"template_{syntax}.jinja.txt")} if raw else SETTINGS
     base = Continuation(provider=provider, max_rounds=4 * ENOUGH, **settings)
 
-    def answers(prompt: str) -> list[tuple[Answer, Answer, str]]:
-        return [
-            each
-            for way in ways
-            for each in _answers(base_url, base, servers.CALLS_MODELS[syntax], prompt, several, way, reports=reports)
-        ]
+    def answers(place: tuple[str, str]) -> list[tuple[Answer, Answer, str]]:
+        return _answers(base_url, base, servers.CALLS_MODELS[syntax], *place, several, reports=reports)
 
     with ThreadPoolExecutor(jobs) as pool:
-        for found in pool.map(answers, prompts(syntax) if asked is None else asked):
+        for found in pool.map(answers, itertools.product(prompts(syntax) if asked is None else asked, ways)):
             for truth, answer, where in found:
                 count(tally, truth, answer, where)
     return tally
 
 
 def _answers(
-    base_url: str, base: Continuation, model: str, prompt: str, several: Sequence[int], way: str, *, reports: bool
+    base_url: str, base: Continuation, model: str, prompt: str, way: str, several: Sequence[int], *, reports: bool
 ) -> list[tuple[Answer, Answer, str]]:
     """Return for each cap the right answer of this way, the answer, and where it is."""
     request: dict[str, Any] = {
@@ -269,7 +265,7 @@ def main() -> int:
     parser.add_argument("--way", choices=WAYS, action="append")
     parser.add_argument("--caps", type=int, nargs="+", help="the caps to ask at, in tokens")
     parser.add_argument("--prompts", type=int, help="how many of the prompts")
-    parser.add_argument("--jobs", type=int, default=1, help="prompts asked at a time: more tokens a second on vLLM")
+    parser.add_argument("--jobs", type=int, default=1, help="answers asked at a time: more tokens a second on vLLM")
     parser.add_argument("--raw", action="store_true", help="give the library the template")
     parser.add_argument("--report", action="store_true", help="print the rounds of each answer that is not equal")
     chosen = parser.parse_args()

@@ -99,7 +99,7 @@ def _answers(
     for row, cap, way in itertools.product(rows, several, WAYS):
         settings = Continuation(provider=row, round_tokens=cap, max_rounds=3)
         with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=settings) as client:
-            answer = sweep.whole(client, request) if way == "whole" else sweep.streamed(client, request, 0, cut=False)
+            answer = sweep.whole(client, request) if way == "whole" else sweep.streamed(client, request)
         yield way, truth, answer, f"{prompt!r}, row {row}, cap {cap}, {way}"
 
 

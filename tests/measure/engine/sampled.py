@@ -152,7 +152,7 @@ def ask(base_url: str, prompt: str, cap: int, *, streams: bool, temperature: flo
     }
     http = httpx.Client(transport=tee, timeout=600)
     with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=settings, http_client=http) as client:
-        answer = sweep.streamed(client, request, 0, cut=False) if streams else sweep.whole(client, request)
+        answer = sweep.streamed(client, request) if streams else sweep.whole(client, request)
     return answer.text, tee.exchanges()
 
 

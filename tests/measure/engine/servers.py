@@ -33,6 +33,8 @@ CHAT_MODEL = "chat"
 CALLS_MODELS = {"hermes": "qwen2.5-tiny", "coder": "qwen3-coder-tiny"}
 #: The model that thinks, with a template for each way to do it. Its name must not give away the family, either.
 THOUGHTS_MODEL = "tinythinker"
+#: How many answers an engine makes at a time. On vLLM eight take little longer than one.
+AT_A_TIME = {"vllm": 8, "llama.cpp": 1}
 HERE = Path(__file__).resolve().parent
 FILES = HERE / "model"
 CALLS_FILES = HERE / "calls_model"
@@ -49,7 +51,7 @@ TOOL_PARSERS = {CALLS_MODELS["hermes"]: "hermes", CALLS_MODELS["coder"]: "qwen3_
 #: vLLM's parser of the thoughts for the templates of ``THOUGHTS_MODEL``. llama-server takes its own from the template.
 REASONING_PARSERS = {"qwen3": "qwen3", "r1": "deepseek_r1", "glm": "glm45"}
 #: Seconds; vLLM takes 40 to 150 on two shared cores.
-MOST_TO_START = 300.0
+MOST_TO_START = 1200.0
 MOST_TO_END = 20.0
 
 _VLLM_ENVIRONMENT = {
@@ -95,7 +97,8 @@ def vllm(
     command += [install_chat_model.CONVERTED if model == CHAT_MODEL else TEMPLATES[model]]
     command += ["--served-model-name", model, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--enable-prompt-tokens-details"]
-    command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8", "--max-model-len", str(max_model_len)]
+    command += ["--dtype", "float32", "--enforce-eager", "--max-model-len", str(max_model_len)]
+    command += ["--max-num-seqs", str(AT_A_TIME["vllm"])]
     if (template := template or _syntax(model)) is not None:
         command += ["--chat-template", _template(template, model)]
     if model in TOOL_PARSERS:
@@ -131,8 +134,8 @@ def llama_server(
     port = _free_port()
     command: list[str | Path] = [install_llama.COMMAND, "-a", model]
     command += ["-m", install_chat_model.GGUF if model == CHAT_MODEL else install_llama.gguf(TEMPLATES[model])]
-    command += ["--host", "127.0.0.1", "--port", str(port), "-c", str(max_model_len), "-np", "1", "-t", "1"]
-    command += ["--no-webui", "--jinja"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "-c", str(max_model_len), "-t", "1"]
+    command += ["-np", str(AT_A_TIME["llama.cpp"]), "--no-webui", "--jinja"]
     if (template := template or _syntax(model)) is not None:
         command += ["--chat-template-file", _template(template, model)]
     if reasoning_format is not None:

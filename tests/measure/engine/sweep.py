@@ -83,6 +83,15 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Right:
+    """The answer in one piece."""
+
+    text: str
+    #: Whether it goes on after this text.
+    is_cut: bool
+
+
+@dataclass(frozen=True)
 class Answer:
     """One answer, whole or streamed."""
 
@@ -120,51 +129,49 @@ def sweep(
     """
     Ask for every prompt at every cap, whole and streamed.
 
-    ``settings``: the default ones if None. ``jobs``: how many prompts are asked at a time.
+    ``settings``: the default ones if None. ``jobs``: how many answers are asked for at a time.
     """
     tally = Tally()
     base = dataclasses.replace(settings or Continuation(), provider=provider, max_rounds=4 * ENOUGH[model])
-    wanted = list(several)
     asked = list(PROMPTS[model] if prompts is None else prompts)
+
+    def answer(place: tuple[tuple[str, Right], int, str]) -> tuple[Right, Answer, str]:
+        (prompt, right), cap, way = place
+        # What is written twice at seams counts, so that the limit leaves room for it; the beginning is compared.
+        request = _request(model, prompt, 2 * ENOUGH[model])
+        capped = dataclasses.replace(base, round_tokens=cap)
+        with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=capped) as client:
+            found = whole(client, request) if way == "whole" else streamed(client, request, right)
+        where = f"{prompt!r}, cap {cap}, {way}, {found.report.get('stopped_by')}: "
+        where += difference(right.text, found.text) + (f"\n{json.dumps(found.report)}" if reports else "")
+        return right, found, where
+
     with ThreadPoolExecutor(jobs) as pool:
-        for counted in pool.map(lambda prompt: _answers(base_url, base, model, prompt, wanted, reports=reports), asked):
-            for truth, answer, where, cut in counted:
-                count(tally, truth, answer, where, cut=cut)
+        rights = list(pool.map(lambda prompt: uncapped(base_url, model, prompt), asked))
+        places = itertools.product(zip(asked, rights, strict=True), several, ("whole", "streamed"))
+        for right, found, where in pool.map(answer, places):
+            count(tally, right, found, where)
     return tally
 
 
-def _answers(
-    base_url: str, base: Continuation, model: str, prompt: str, wanted: Iterable[int], *, reports: bool
-) -> list[tuple[str, Answer, str, bool]]:
-    """Return for each cap and way the right text, the answer, where it is, and whether the right text is cut."""
-    found: list[tuple[str, Answer, str, bool]] = []
-    request: dict[str, Any] = {
-        "model": model,
-        "messages": [{"role": "user", "content": prompt}],
-        "temperature": 0,
-        "max_tokens": ENOUGH[model],
-    }
+def uncapped(base_url: str, model: str, prompt: str) -> Right:
+    """Ask for an answer in one piece, without the library."""
     with openai.OpenAI(base_url=base_url, api_key="none") as plain:
-        uncapped = plain.chat.completions.create(**request).choices[0]
-    truth = text_of(uncapped.message)
-    cut = uncapped.finish_reason == "length"
-    # What is written twice at seams counts, so that the limit leaves room for it; the beginning is compared.
-    request["max_tokens"] = 2 * ENOUGH[model]
-    for cap, way in itertools.product(wanted, ("whole", "streamed")):
-        capped = dataclasses.replace(base, round_tokens=cap)
-        with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=capped) as client:
-            answer = whole(client, request) if way == "whole" else streamed(client, request, len(truth), cut=cut)
-        where = f"{prompt!r}, cap {cap}, {way}, {answer.report.get('stopped_by')}: "
-        where += difference(truth, answer.text) + (f"\n{json.dumps(answer.report)}" if reports else "")
-        found.append((truth, answer, where, cut))
-    return found
+        choice = plain.chat.completions.create(**_request(model, prompt, ENOUGH[model])).choices[0]
+    return Right(text_of(choice.message), is_cut=choice.finish_reason == "length")
 
 
-def count(tally: Tally, truth: str, answer: Answer, where: str, *, cut: bool) -> None:
+def _request(model: str, prompt: str, max_tokens: int) -> dict[str, Any]:
+    messages = [{"role": "user", "content": prompt}]
+    return {"model": model, "messages": messages, "temperature": 0, "max_tokens": max_tokens}
+
+
+def count(tally: Tally, right: Right, answer: Answer, where: str) -> None:
     """Put one answer into its class."""
     tally.asked += 1
+    truth = right.text
     tally.alarms += answer.report.get("stopped_by") == "restart"
-    if answer.text.startswith(truth) if cut else (answer.text == truth and answer.finish_reason == "stop"):
+    if answer.text.startswith(truth) if right.is_cut else (answer.text == truth and answer.finish_reason == "stop"):
         tally.equal += 1
     elif truth.startswith(answer.text) and answer.finish_reason == "length":
         tally.stopped.append(where)
@@ -180,8 +187,8 @@ def whole(client: openai.OpenAI, request: dict[str, Any]) -> Answer:
     return Answer(text_of(choice.message), choice.finish_reason, report)
 
 
-def streamed(client: openai.OpenAI, request: dict[str, Any], enough: int, *, cut: bool) -> Answer:
-    """Ask for a stream. It is left after ``enough`` characters if the right answer is ``cut`` there."""
+def streamed(client: openai.OpenAI, request: dict[str, Any], right: Right | None = None) -> Answer:
+    """Ask for a stream. It is left where the right answer is cut, if it is."""
     text, end, report = "", None, {}
     with client.chat.completions.create(**request, stream=True) as stream:
         for chunk in stream:
@@ -189,7 +196,7 @@ def streamed(client: openai.OpenAI, request: dict[str, Any], enough: int, *, cut
             for choice in chunk.choices:
                 text += text_of(choice.delta)
                 end = choice.finish_reason or end
-            if cut and len(text) > enough:
+            if right is not None and right.is_cut and len(text) > len(right.text):
                 break
     return Answer(text, end, report)
 
@@ -227,7 +234,7 @@ def main() -> int:
     parser.add_argument("--template", choices=TEMPLATES[servers.MODEL], action="append")
     parser.add_argument("--caps", type=int, nargs="+", help="the caps to ask at, in tokens")
     parser.add_argument("--prompts", type=int, help="how many of the prompts")
-    parser.add_argument("--jobs", type=int, default=1, help="prompts asked at a time: more tokens a second on vLLM")
+    parser.add_argument("--jobs", type=int, default=1, help="answers asked at a time: more tokens a second on vLLM")
     parser.add_argument("--trims", action="store_true", help="tell the library that the template trims")
     parser.add_argument("--report", action="store_true", help="print the rounds of each answer that is not equal")
     chosen = parser.parse_args()

@@ -6,6 +6,7 @@ import call_sweep
 import call_texts
 import install_llama
 import pytest
+import servers
 
 pytestmark = pytest.mark.engine
 
@@ -23,7 +24,7 @@ def test_calls_equal_the_uncapped_ones(engine: str, syntax: str) -> None:
     """Or the answer says that it is cut."""
     asked = PROMPTS[syntax]
     with call_sweep.server(engine, syntax) as base_url:
-        tally = call_sweep.sweep(base_url, engine, syntax, CAPS[engine], asked=asked, jobs=len(asked))
+        tally = call_sweep.sweep(base_url, engine, syntax, CAPS[engine], asked=asked, jobs=servers.AT_A_TIME[engine])
 
     assert tally.asked == len(asked) * len(call_sweep.WAYS) * len(CAPS[engine])
     assert tally.other == []

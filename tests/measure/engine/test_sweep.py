@@ -24,6 +24,8 @@ pytestmark = pytest.mark.engine
 
 TEMPLATES = sweep.TEMPLATES[servers.MODEL]
 ENGINES = ["vllm", "llama.cpp"] if install_llama.installed() else ["vllm"]
+#: The fixtures of the servers with the plain template, which all tests share.
+SHARED = {"vllm": "vllm", "llama.cpp": "llama_server"}
 #: The shortest of the test model's answers, 240 tokens; of the chat model's, an HTML page and a program.
 PROMPTS = {model: prompts[: 1 if model == servers.MODEL else 2] for model, prompts in sweep.PROMPTS.items()}
 
@@ -32,6 +34,9 @@ PROMPTS = {model: prompts[: 1 if model == servers.MODEL else 2] for model, promp
 def engine(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, str]]:
     """The name of an engine that serves the test model, its template, and its ``base_url``."""
     name, template = request.param
+    if template == "plain":
+        yield name, template, request.getfixturevalue(SHARED[name])
+        return
     with sweep.server(name, template) as base_url:
         yield name, template, base_url
 
@@ -39,22 +44,28 @@ def engine(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, str]]:
 def test_answers_equal_the_uncapped_one(engine: tuple[str, str, str]) -> None:
     """At seven caps, whole and streamed. An answer may stop if the cut fell between its thoughts and its text."""
     name, template, base_url = engine
-    tally = sweep.sweep(base_url, name, sweep.caps(7), prompts=PROMPTS[servers.MODEL])
+    tally = sweep.sweep(base_url, name, sweep.caps(7), prompts=PROMPTS[servers.MODEL], jobs=servers.AT_A_TIME[name])
 
     assert tally.asked == 14
     assert tally.silent == []
     assert len(tally.stopped) <= (2 if (name, template) == ("vllm", "r1rc") else 0)
 
 
+# A server that trims is the harder one. llama-server appends the text as it is, whatever the template.
 @pytest.mark.parametrize(
-    ("name", "template"),
-    # llama-server appends the text as it is, whatever the template.
-    [(name, template) for name in ENGINES for template in ("plain", "trim") if template == "plain" or name == "vllm"],
+    ("name", "template"), [(name, "trim" if name == "vllm" else "plain") for name in ENGINES], ids=ENGINES
 )
 def test_answers_of_a_real_chat_model_equal_the_uncapped_one(name: str, template: str) -> None:
     """The default settings: the library does not know whether the template trims."""
     with sweep.server(name, template, servers.CHAT_MODEL) as base_url:
-        tally = sweep.sweep(base_url, name, [16, 64], model=servers.CHAT_MODEL, prompts=PROMPTS[servers.CHAT_MODEL])
+        tally = sweep.sweep(
+            base_url,
+            name,
+            [16, 64],
+            model=servers.CHAT_MODEL,
+            prompts=PROMPTS[servers.CHAT_MODEL],
+            jobs=servers.AT_A_TIME[name],
+        )
 
     assert tally.asked == 8
     assert tally.silent == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import install_llama
@@ -57,7 +59,7 @@ def test_thoughts_and_answers_equal_the_uncapped_ones(served: tuple[str, str, st
     """By raw prompts, at every cap; or the answer says that it is cut."""
     engine, template, base_url = served
     asked = thoughts_sweep.questions(template)[:MOST]
-    jobs = len(asked) if engine == "vllm" else 1
+    jobs = servers.AT_A_TIME[engine]
     tally = thoughts_sweep.sweep(base_url, engine, template, CAPS[engine], asked=asked, raw=True, jobs=jobs)
 
     assert tally.asked == len(asked) * len(thoughts_sweep.WAYS) * len(CAPS[engine])
@@ -66,37 +68,38 @@ def test_thoughts_and_answers_equal_the_uncapped_ones(served: tuple[str, str, st
 
 
 @thinking_servers
-@pytest.mark.parametrize("number", LONG)
-@pytest.mark.parametrize("way", thoughts_sweep.WAYS)
 @pytest.mark.parametrize("by", ["chat", "raw prompt"])
-def test_early_answers(served: tuple[str, str, str], by: str, way: str, number: int) -> None:
+def test_early_answers(served: tuple[str, str, str], by: str) -> None:
     """Thoughts that were cut are closed, and the answer is the one that the model knows."""
     engine, template, base_url = served
     path = str(thoughts_sweep.template_file(template)) if by == "raw prompt" else None
     settings = Continuation(
         provider=engine, on_reasoning_cut="answer", round_tokens=EARLY, max_rounds=100, template=path
     )
-    request = {
-        "model": servers.THOUGHTS_MODEL,
-        "messages": [{"role": "user", "content": think_texts.thinking_prompt(number)}],
-        "temperature": 0,
-    }
-    answer = thoughts_sweep.ask(way, base_url, request, settings)
-    report = report_of({"continuation": answer.report})
+    asked = list(itertools.product(thoughts_sweep.WAYS, LONG))
 
-    assert (think_texts.answer(number).strip(), "stop") == (answer.text.strip(), answer.finish_reason)
-    assert answer.thoughts.strip()
-    # vLLM's parser of GLM drops blanks before what may begin a tag.
-    assert "".join(answer.thoughts.split()) in "".join(think_texts.thoughts(number).split())
-    assert report is not None
-    assert report.answered_early
+    def ask(way: str, number: int) -> thoughts_sweep.Answer:
+        messages = [{"role": "user", "content": think_texts.thinking_prompt(number)}]
+        request = {"model": servers.THOUGHTS_MODEL, "messages": messages, "temperature": 0}
+        return thoughts_sweep.ask(way, base_url, request, settings)
+
+    with ThreadPoolExecutor(servers.AT_A_TIME[engine]) as pool:
+        answers = list(pool.map(lambda each: ask(*each), asked))
+
+    for (way, number), answer in zip(asked, answers, strict=True):
+        report = report_of({"continuation": answer.report})
+        expected = think_texts.answer(number).strip(), "stop"
+        assert (answer.text.strip(), answer.finish_reason) == expected, (way, number)
+        assert answer.thoughts.strip()
+        # vLLM's parser of GLM drops blanks before what may begin a tag.
+        assert "".join(answer.thoughts.split()) in "".join(think_texts.thoughts(number).split())
+        assert report is not None
+        assert report.answered_early
 
 
 @one_server_each
-@pytest.mark.parametrize("cap", [5, 7, 16])
-@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("kind", ["text", "ids", "list"])
-def test_text_completions(served: tuple[str, str, str], kind: str, streamed: bool, cap: int) -> None:
+def test_text_completions(served: tuple[str, str, str], kind: str) -> None:
     """A text completion equals the uncapped one, whatever its prompt is."""
     engine, _, base_url = served
     text = f"<|im_start|>user\n{think_texts.thinking_prompt(42)}<|im_end|>\n<|im_start|>assistant\n"
@@ -104,15 +107,21 @@ def test_text_completions(served: tuple[str, str, str], kind: str, streamed: boo
     request: dict[str, Any] = {"model": servers.THOUGHTS_MODEL, "prompt": prompt, "temperature": 0, "max_tokens": 400}
     with openai.OpenAI(base_url=base_url, api_key="none") as plain:
         right = {choice.index: choice.text for choice in plain.completions.create(**request).choices}
-    settings = Continuation(provider=engine, round_tokens=cap, max_rounds=400)
-    found = dict.fromkeys(right, "")
-    with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=settings) as client:
-        answer: Any = client.completions.create(**request, stream=streamed)
-        for part in answer if streamed else [answer]:
-            for choice in part.choices:
-                found[choice.index] += choice.text
 
-    assert found == right
+    def ask(cap: int, streamed: bool) -> dict[int, str]:
+        settings = Continuation(provider=engine, round_tokens=cap, max_rounds=400)
+        found = dict.fromkeys(right, "")
+        with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=settings) as client:
+            answer: Any = client.completions.create(**request, stream=streamed)
+            for part in answer if streamed else [answer]:
+                for choice in part.choices:
+                    found[choice.index] += choice.text
+        return found
+
+    asked = list(itertools.product([5, 7, 16], [False, True]))
+    with ThreadPoolExecutor(servers.AT_A_TIME[engine]) as pool:
+        for each, found in zip(asked, pool.map(lambda each: ask(*each), asked), strict=True):
+            assert found == right, each
 
 
 def _ids(engine: str, base_url: str, text: str) -> list[int]:

@@ -137,17 +137,17 @@ def sweep(
     """
     Ask everything at every cap in every way.
 
-    ``raw``: whether the library knows the template. ``jobs``: how many questions are asked at a time.
+    ``raw``: whether the library knows the template. ``jobs``: how many answers are asked for at a time.
     """
     tally = Tally()
     settings: dict[str, Any] = {"template": str(template_file(template))} if raw else {}
     base = Continuation(provider=provider, max_rounds=4 * ENOUGH, **settings)
 
-    def answers(each: Asked) -> list[tuple[Answer, Answer, str]]:
-        return [found for way in ways for found in _answers(base_url, base, each, several, way, reports=reports)]
+    def answers(place: tuple[Asked, str]) -> list[tuple[Answer, Answer, str]]:
+        return _answers(base_url, base, *place, several, reports=reports)
 
     with ThreadPoolExecutor(jobs) as pool:
-        for found in pool.map(answers, questions(template) if asked is None else asked):
+        for found in pool.map(answers, itertools.product(questions(template) if asked is None else asked, ways)):
             for truth, answer, where in found:
                 count(tally, truth, answer, where)
     return tally
@@ -159,7 +159,7 @@ def template_file(template: str) -> Path:
 
 
 def _answers(
-    base_url: str, base: Continuation, asked: Asked, several: Sequence[int], way: str, *, reports: bool
+    base_url: str, base: Continuation, asked: Asked, way: str, several: Sequence[int], *, reports: bool
 ) -> list[tuple[Answer, Answer, str]]:
     """Return for each cap the right answer of this way, the answer, and where it is."""
     truth = ask(way, base_url, {**asked.request, "max_tokens": ENOUGH}, None)
@@ -255,7 +255,7 @@ def main() -> int:
     parser.add_argument("--way", choices=WAYS, action="append")
     parser.add_argument("--caps", type=int, nargs="+", help="the caps to ask at, in tokens")
     parser.add_argument("--prompts", type=int, help="how many of the questions")
-    parser.add_argument("--jobs", type=int, default=1, help="questions asked at a time: more tokens a second on vLLM")
+    parser.add_argument("--jobs", type=int, default=1, help="answers asked at a time: more tokens a second on vLLM")
     parser.add_argument("--raw", action="store_true", help="give the library the template")
     parser.add_argument("--report", action="store_true", help="print the rounds of each answer that is not equal")
     chosen = parser.parse_args()

@@ -67,7 +67,7 @@ def by_hand(emulator: Emulator, *, stream: bool) -> tuple[str, int]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

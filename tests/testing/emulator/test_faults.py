@@ -35,13 +35,13 @@ def test_some_bodies() -> None:
         assert post(emulator, messages=prefilled("# ")).status_code == 429
 
 
-def stream_until_it_breaks(emulator: Emulator) -> tuple[str, str]:
+def stream_until_it_breaks(emulator: Emulator, patience: float = 60) -> tuple[str, str]:
     """Read a stream. Return its text and how it ended."""
     raw = b""
     ended = "cleanly"
     url, body = f"{emulator.base_url}/chat/completions", {**BODY, "stream": True}
     try:
-        with CLIENT.stream("POST", url, json=body, timeout=0.5) as response:
+        with CLIENT.stream("POST", url, json=body, timeout=patience) as response:
             for piece in response.iter_raw():
                 raw += piece
     except http.ReadTimeout:
@@ -78,7 +78,7 @@ OPEN, DONE = '"finish_reason":null}]}\n\n', "data: [DONE]\n\n"
 def test_streams(kind: Any, breaks: bool, how: str, tail: str) -> None:
     """Some faults break a stream after seven tokens; the next stream is whole."""
     with Emulator(tokens=40, faults=[Fault(kind, after_tokens=7)]) as emulator:
-        raw, ended = stream_until_it_breaks(emulator)
+        raw, ended = stream_until_it_breaks(emulator, 1 if kind == "hang" else 60)
 
         assert ended == how
         assert tail in raw[-200:]
@@ -104,7 +104,7 @@ def test_whole_answers_that_break_off(kind: Any, error: type[Exception]) -> None
     """The body stops short, and the next answer is whole."""
     with Emulator(tokens=40, faults=[Fault(kind)]) as emulator:
         with pytest.raises(error):
-            CLIENT.post(f"{emulator.base_url}/chat/completions", json=BODY, timeout=0.3)
+            CLIENT.post(f"{emulator.base_url}/chat/completions", json=BODY, timeout=1 if kind == "hang" else 60)
         assert post(emulator).status_code == 200
         wait_for(lambda: emulator.running == 0)
 
