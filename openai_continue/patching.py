@@ -129,7 +129,8 @@ def _mend() -> None:
 
     Every request is built before its response is processed, so no answer is missed.
     """
-    if all(_is_wrapped(owner, "_process_response") for owner in (SyncAPIClient, AsyncAPIClient)):
+    # Asked at every request.
+    if _is_wrapped(SyncAPIClient, "_process_response") and _is_wrapped(AsyncAPIClient, "_process_response"):
         return
     with _lock:
         if _settings is not None:
