@@ -5,15 +5,30 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 from openai._base_client import AsyncAPIClient, BaseClient, SyncAPIClient
 
-from ._sdk import hooks
 from ._sdk.activation import settings_in_force
 from .errors import SettingsError
 from .settings import Continuation
+
+if TYPE_CHECKING:
+    from ._sdk import hooks
+else:
+
+    class _Hooks:
+        """The module ``hooks``, which is imported at the first request: with the core it takes 80 ms."""
+
+        def __getattr__(self, name: str) -> Any:
+            value = getattr(import_module("._sdk.hooks", __package__), name)
+            # Each request asks for it again.
+            setattr(self, name, value)
+            return value
+
+    hooks = _Hooks()
 
 _lock = threading.Lock()
 _settings: Continuation | None = None
@@ -114,7 +129,8 @@ def _mend() -> None:
 
     Every request is built before its response is processed, so no answer is missed.
     """
-    if all(_is_wrapped(owner, "_process_response") for owner in (SyncAPIClient, AsyncAPIClient)):
+    # Asked at every request.
+    if _is_wrapped(SyncAPIClient, "_process_response") and _is_wrapped(AsyncAPIClient, "_process_response"):
         return
     with _lock:
         if _settings is not None:

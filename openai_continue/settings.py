@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._tables import call_syntaxes, providers
 from .errors import SettingsError
 from .switches import OFF, ON, VARIABLE
 
@@ -129,14 +128,20 @@ class Continuation:
         shown = isinstance(self.progress, bool) or self.progress == "always"
         _accept("progress", self.progress, shown, "True, False or 'always'")
         calls = self.continue_tool_calls
-        names = ", ".join(repr(row.name) for row in call_syntaxes.SYNTAXES)
-        known = calls is None or isinstance(calls, bool) or call_syntaxes.named(calls) is not None
-        _accept("continue_tool_calls", calls, known, f"True, False, None or one of {names}")
+        if calls is not None and not isinstance(calls, bool):
+            # The tables are imported only where a setting names a row: most programs start without one.
+            from ._tables import call_syntaxes
+
+            names = ", ".join(repr(row.name) for row in call_syntaxes.SYNTAXES)
+            known = call_syntaxes.named(calls) is not None
+            _accept("continue_tool_calls", calls, known, f"True, False, None or one of {names}")
         _accept("on_error", self.on_error, self.on_error in ("partial", "raise"), "'partial' or 'raise'")
         called = self.on_round
         good = called is None or (callable(called) and not _is_async(called))
         _accept("on_round", called, good, "a function that is not async, or None")
         if self.provider is not None:
+            from ._tables import providers
+
             providers.named(self.provider)
 
     @classmethod

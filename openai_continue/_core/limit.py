@@ -132,10 +132,14 @@ class Limit:
         return None if self.context is None or used is None else self.context - used
 
 
-def is_limited(body: Mapping[str, Any], settings: Continuation) -> bool:
-    """Whether a request has a limit, so that its first round may name another number than the caller's."""
+def is_limited(body: Mapping[str, Any], settings: Continuation, taken: int | None) -> bool:
+    """
+    Whether the first round may name another number than the caller's, or ask for usage to count the caller's.
+
+    ``taken``: the most tokens that the server was found to take, if it has refused more.
+    """
     ours = settings.max_tokens is not None or settings.round_tokens is not None
-    return ours or not body.keys().isdisjoint(_NAMES)
+    return ours or ((taken is not None or bool(body.get("stream"))) and not body.keys().isdisjoint(_NAMES))
 
 
 def _whole_number(value: object) -> int | None:

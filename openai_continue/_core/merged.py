@@ -96,11 +96,9 @@ class MergedAnswer:
     def note(self, running: OpenRound, finish_reason: str | None) -> None:
         """Add a round to the history and its usage to the sum. ``finish_reason`` is None if the round failed."""
         seam, choice = None, running.choice
-        # Of a round that is left within its last chunks, the usage did not come either.
-        is_left = not running.finished or (choice is not None and choice.stopped is not None and running.usage is None)
         usage = running.usage
-        if not is_left or running.brought is not None:
-            usage = self.bill.add(usage, running.brought if is_left else None)
+        if not running.is_left or running.brought is not None:
+            usage = self.bill.add(usage, running.brought)
         if choice is not None:
             text = choice.current
             seam = SeamReport(held_back=len(text.seam.held), cut=choice.cut, dropped=text.dropped)

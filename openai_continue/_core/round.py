@@ -57,7 +57,7 @@ class OpenRound:
     has_delta: bool = False
     #: Whether the server said that the round is finished, by a ``finish_reason``.
     finished: bool = False
-    #: Tokens of its prompt and of what it brought, by estimate, once it is over; None if no answer came.
+    #: Tokens of its prompt and of what it brought, by estimate, once it is over; None if no answer came, or all of it.
     brought: tuple[int, int] | None = None
 
     def note(self, answer: Json, request_id: str | None) -> None:
@@ -94,14 +94,13 @@ class OpenRound:
             choice.finish_reason, self.finished = finish_reason, True
         return bool(finish_reason)
 
-    def used(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int:
+    def _used(self, choice: Choice, counted: int | None, limit: Limit) -> int:
         """
-        Return the output tokens that this round spent on a choice; ``parties``: all choices of the round.
+        Return the output tokens that this round spent on a choice.
 
-        Usage counts if it fits the text that came. Else a cut round has used what was asked for, or what the server is
-        known to give.
+        ``counted``: the server's own count, if it fits the text that came. Else a cut round has used what was asked
+        for, or what the server is known to give.
         """
-        counted = self._counted(choice, parties, limit)
         if counted is not None:
             return counted if self.asked is None else min(counted, self.asked)
         written = choice.chunks
@@ -114,9 +113,15 @@ class OpenRound:
             return max(limit.given, written) if limit.is_cap else written
         return max(self.asked, written)
 
+    @property
+    def is_left(self) -> bool:
+        """Whether it did not come to its end; if it is left within its last chunks, the usage did not come either."""
+        is_stopped = self.choice is not None and self.choice.stopped is not None
+        return not self.finished or (is_stopped and self.usage is None)
+
     def note_brought(self, parties: Sequence[Choice]) -> None:
-        """Note what this round, which is over, has brought. A chunk may hold several tokens."""
-        if self.began:
+        """Note what this round, which is over, has brought, if no server counts it. A chunk may hold several tokens."""
+        if self.began and self.is_left:
             written = sum(tokens_of(one.added_text) + one.called // 4 for one in parties)
             prompt = tokens_of_prompt(self.request.body) if self.prompt is None else self.prompt
             self.brought = prompt, max(sum(one.chunks for one in parties), written)
@@ -125,16 +130,16 @@ class OpenRound:
         """Count this round, which is over, for its choices."""
         self.note_brought(parties)
         for choice in parties:
-            used = self.used(choice, parties, limit)
-            context, counted = self.context(choice, used, parties), self.is_counted(choice, parties, limit)
-            choice.book_round(used, context, finished=self.finished, counted=counted)
+            counted = self._counted(choice, parties, limit)
+            used, prompt = self._used(choice, counted, limit), self._prompt_tokens
+            is_counted = prompt is not None and bool(counted)
+            choice.book_round(used, self.context(choice, used, parties), finished=self.finished, counted=is_counted)
             if choice.finish_reason == "length":
                 # Another round may follow.
-                prompt = (self.usage or {}).get("prompt_tokens")
                 choice.counts = Counts(
-                    prompt=prompt if isinstance(prompt, int) and prompt > 0 else None,
+                    prompt=prompt,
                     written=min(used, least_tokens(choice.answer.added_text)),
-                    is_own=counted and self.used_up(parties, limit),
+                    is_own=is_counted and self.used_up(parties, limit),
                     may_be_full=self.finished and (self.asked is None or used < self.asked),
                 )
 
@@ -168,8 +173,13 @@ class OpenRound:
 
     def is_counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> bool:
         """Whether the server counted the tokens of both the prompt and the answer."""
-        prompt = (self.usage or {}).get("prompt_tokens")
-        return isinstance(prompt, int) and prompt > 0 and bool(self._counted(choice, parties, limit))
+        return self._prompt_tokens is not None and bool(self._counted(choice, parties, limit))
+
+    @property
+    def _prompt_tokens(self) -> int | None:
+        """The server's own count of the prompt, or None."""
+        tokens = (self.usage or {}).get("prompt_tokens")
+        return tokens if isinstance(tokens, int) and tokens > 0 else None
 
     def check_prompt(self) -> None:
         """Refuse a continuation whose ``prompt_tokens`` show that the server did not go on from the text."""

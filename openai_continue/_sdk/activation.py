@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from .. import switches
 from ..errors import SettingsError
 from ..settings import Continuation
-from .template_files import check
 
 
 def settings_in_force(given: Continuation | None) -> Continuation | None:
@@ -46,4 +45,7 @@ def from_environment(variables: Mapping[str, str] | None = None) -> Continuation
 
 def _check_template(settings: Continuation) -> None:
     if settings.template is not None:
+        # Imported only here, because it brings in the core.
+        from .template_files import check
+
         check(settings.template)

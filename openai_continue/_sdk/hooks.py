@@ -111,16 +111,22 @@ async def _read_template(client: Any, options: Any, settings: Continuation | Non
 def _attempted(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
     attempts = _Attempts(options)
     while attempts.error is None:
-        with attempts:
+        try:
             return wrapped(cast_to, attempts.options, **kwargs)
+        except openai.APIStatusError as error:  # noqa: PERF203
+            if not attempts.take(error):
+                raise
     raise attempts.error
 
 
 async def _aattempted(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
     attempts = _Attempts(options)
     while attempts.error is None:
-        with attempts:
+        try:
             return await wrapped(cast_to, attempts.options, **kwargs)
+        except openai.APIStatusError as error:  # noqa: PERF203
+            if not attempts.take(error):
+                raise
     raise attempts.error
 
 
@@ -230,18 +236,11 @@ class _Attempts:
         self._own: Exception | None = None
         self._left = _MAX_ATTEMPTS - 1
 
-    def __enter__(self) -> None:
-        """Begin an attempt."""
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        """Take the error of an attempt; any other, and one of a later round, is raised."""
-        plan = take_plan(error.request) if isinstance(error, openai.APIStatusError) else None
-        if plan is None or not isinstance(error, openai.APIStatusError):
+    def take(self, error: openai.APIStatusError) -> bool:
+        """Take the error of an attempt; return False for any other, such as one of a later round."""
+        plan = take_plan(error.request)
+        if plan is None:
             return False
-        self._take(error, plan)
-        return True
-
-    def _take(self, error: openai.APIStatusError, plan: Plan) -> None:
         if self._own is None and is_own(plan):
             self._own = error
         again = options_that_fit(self.options, plan, error) if self._left else None
@@ -251,6 +250,7 @@ class _Attempts:
                 plan.forget_most()
         else:
             self.options, self._left = again, self._left - 1
+        return True
 
 
 def _is_unread(client: Any, response: Any) -> bool:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 from openai._compat import model_copy
@@ -22,7 +22,6 @@ from .. import settings, switches
 from .._core.codec.body import first_body
 from .._core.codec.completion_rounds import CompletionRounds
 from .._core.codec.prompts import is_completion, left_alone
-from .._core.codec.raw import Rendered
 from .._core.json import Json, as_object, copied
 from .._core.learned import Learned
 from .._core.limit import Limit, is_limited
@@ -54,7 +53,8 @@ _KEY_FUNCTIONS = ("_api_key_provider", "_azure_ad_token_provider")
 _MOST_MODELS = 256
 
 
-@dataclass(frozen=True, slots=True)
+# Never changed, but not frozen: to make a frozen one takes 4 microseconds more, at each call.
+@dataclass(slots=True)
 class Plan:
     """How a completion is continued: the caller's request, the provider's row, and the settings."""
 
@@ -69,7 +69,7 @@ class Plan:
     #: The chat template of the model, if later rounds go to ``/completions``.
     template: Template | None = field(default=None, compare=False, repr=False)
     #: What the template takes for today: the server wrote the day of the first round into the prompt.
-    day: datetime = field(default_factory=datetime.now, compare=False)
+    day: datetime | None = field(default=None, compare=False)
     #: Where its responses are recorded, or None.
     journal: Journal | None = field(default=None, compare=False, repr=False)
     #: The headers of the caller's own, without the key that the SDK gets from a function; None: there is no such key.
@@ -83,12 +83,9 @@ class Plan:
         """Return the rounds of this call."""
         if self.is_completion:
             return CompletionRounds(self.own_body, self.provider, self.settings, self.learned, limit=self.limit)
-        render = None if self.template is None else self._render
+        render = None if self.template is None or self.day is None else partial(self.template.render, day=self.day)
         known = self.own_body, self.provider, self.settings, self.learned
         return Rounds(*known, limit=self.limit, render=render, is_parsed=self.is_parsed)
-
-    def _render(self, body: Mapping[str, Any]) -> Rendered | None:
-        return None if self.template is None else self.template.render(body, self.day)
 
     @property
     def is_completion(self) -> bool:
@@ -122,7 +119,8 @@ class Plan:
     def is_limited(self) -> bool:
         """Whether the first round may differ from the caller's request."""
         by_settings = self.folds or self.settings.template is not None
-        return by_settings or is_limited(self.body, self.settings)
+        taken = self.learned.most(streamed=bool(self.body.get("stream")))
+        return by_settings or is_limited(self.body, self.settings, taken)
 
 
 def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) -> Plan | None:
@@ -138,7 +136,9 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
         # Another try of the first round, which options_that_fit() has planned.
         return wish
     wanted = settings.for_one_call(base, wish)
-    provider = None if wanted is None else _provider_of(client, options, wanted)
+    # The SDK imports something each time that it is read.
+    base_url = client.base_url
+    provider = None if wanted is None else _provider_of(client, options, wanted, base_url)
     if wanted is None or provider is None or not provider.continues:
         return None
     model = str(body.get("model"))
@@ -149,9 +149,11 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
         return None
     has_template = wanted.template is not None and provider.continues_completions and not is_completion(body)
     template = template_of(wanted.template, model) if has_template and wanted.template else None
+    day = None if template is None else datetime.now()
+    learned = _learned(client, (str(base_url), model, is_completion(body)), routes=provider.routes)
+    is_parsed = _is_parsed(options, body)
     # The caller may change its messages while the answer is written, as chat interfaces do.
-    learned = _learned(client, model, is_completion=is_completion(body), routes=provider.routes)
-    return Plan(copied(body), provider, wanted, learned, template=template, is_parsed=_is_parsed(options, body))
+    return Plan(copied(body), provider, wanted, learned, template=template, day=day, is_parsed=is_parsed)
 
 
 def _continues_completion(body: Json, model: str, provider: Provider) -> bool:
@@ -164,11 +166,13 @@ def _continues_completion(body: Json, model: str, provider: Provider) -> bool:
 
 def _is_parsed(options: Any, body: Json) -> bool:
     """Whether ``parse()`` or ``stream()`` was given a type: the SDK makes it a strict schema, and checks the text."""
+    wanted = as_object((as_object(body.get("response_format")) or {}).get("json_schema")) or {}
+    if wanted.get("strict") is not True:
+        return False
     headers = cast("Mapping[str, Any] | NotGiven", options.headers)
     given: Mapping[str, Any] = {} if isinstance(headers, NotGiven) else headers
     helpers = [str(value) for name, value in given.items() if name.lower() == "x-stainless-helper-method"]
-    wanted = as_object((as_object(body.get("response_format")) or {}).get("json_schema")) or {}
-    return wanted.get("strict") is True and any(helper.endswith((".parse", ".stream")) for helper in helpers)
+    return any(helper.endswith((".parse", ".stream")) for helper in helpers)
 
 
 def may_have_template(options: Any, base: Continuation | None) -> bool:
@@ -332,12 +336,12 @@ def _without_ours(body: Json) -> Json:
     return {name: body[name] for name in body if name != KEY}
 
 
-def _provider_of(client: Any, options: Any, wanted: Continuation) -> Provider | None:
+def _provider_of(client: Any, options: Any, wanted: Continuation, base_url: Any) -> Provider | None:
     """Return the row of the provider table for a call, or None if the host is in none. Raise SettingsError."""
     if wanted.provider is not None:
         return providers.named(wanted.provider)
     absolute = options.url.startswith(("http://", "https://"))
-    address = client._prepare_url(options.url) if absolute else client.base_url
+    address = client._prepare_url(options.url) if absolute else base_url
     provider = providers.at_address(address.host, address.path)
     if provider is None:
         _log_unknown_host(address.host)
@@ -352,12 +356,13 @@ def _complain_if_strict(what: str) -> None:
         switches.complain(what)
 
 
-def _learned(client: Any, model: str, *, is_completion: bool, routes: bool) -> Learned:
+def _learned(client: Any, key: tuple[str, str, bool], *, routes: bool) -> Learned:
     """
     Return what a client, or a copy of it made by ``with_options()``, knows of the server of a model.
 
-    What it knows of chats does not hold for text completions. ``routes``: whether the next answer may be another
-    server's, so that nothing is known but what was logged.
+    ``key``: its address, the model, and whether text completions are asked for: what is known of chats does not hold
+    for these. ``routes``: whether the next answer may be another server's, so that nothing is known but what was
+    logged.
     """
     # The copies share the HTTP client.
     shared = client._client
@@ -365,7 +370,6 @@ def _learned(client: Any, model: str, *, is_completion: bool, routes: bool) -> L
     if known is None:
         known = {}
         setattr(shared, _LEARNED, known)
-    key = str(client.base_url), model, is_completion
     old = known.get(key)
     if old is not None and not routes:
         return old

@@ -340,3 +340,22 @@ def test_costs_no_import() -> None:
         on.stdout,
         on.stderr,
     ) == ("['openai_continue', 'openai_continue.startup', 'openai_continue.switches']\n", "")
+
+
+def test_the_first_call_imports_the_core() -> None:
+    """After the import of openai it is patched, and only the settings are loaded; a request imports the rest."""
+    seen = "sorted(name[16:] for name in sys.modules if name.startswith('openai_continue.'))"
+    code = f"""
+import openai, sys
+from openai_continue.patching import is_patched
+print(is_patched(), {seen})
+try:
+    openai.OpenAI(api_key="key", base_url="http://127.0.0.1:1", max_retries=0).models.list()
+except openai.APIConnectionError:
+    print("_core.rounds" in {seen})
+"""
+
+    done = python(code, OPENAI_CONTINUE="1")
+
+    loaded = ["_sdk", "_sdk.activation", "errors", "patching", "settings", "startup", "switches"]
+    assert (f"True {loaded}\nTrue\n", "") == (done.stdout, done.stderr)

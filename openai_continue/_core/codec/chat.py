@@ -163,7 +163,7 @@ class Prefill:
             starts=(start,) if start and (self._structured or not open_answer) else (),
             start=start if open_answer else "",
             first=first,
-            block=reasoning.OPEN if open_answer and reasoning.OPEN not in inline.answer else "",
+            block=reasoning.OPEN if open_answer and not reasoning.has_opening(inline.answer) else "",
             evidence=Evidence(known) if first and open_answer else None,
             with_thoughts=self._needs_thoughts(message) and not thinking,
         )

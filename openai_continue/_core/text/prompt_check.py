@@ -117,7 +117,7 @@ def short_prompts(choice: Choice, messages: Sequence[Any], *, exact: bool, held:
     """
     least = _least_prompt(choice, messages, exact=exact, held=held)
     # The last message is always read. Fewer tokens are those that were not in the server's cache.
-    return range(min(least // _CACHED, least_tokens(_text_of(messages[-1]))), least)
+    return range(least_tokens(_text_of(messages[-1]), most=least // _CACHED), least)
 
 
 def _least_prompt(choice: Choice, messages: Sequence[Any], *, exact: bool, held: str) -> int:
@@ -133,9 +133,16 @@ def _least_prompt(choice: Choice, messages: Sequence[Any], *, exact: bool, held:
     return int(_SHARE * (choice.counts.prompt + choice.counts.written))
 
 
-def least_tokens(text: str) -> int:
-    """Return the fewest tokens that any server counts for a text: one for each word, or for eight bytes of it."""
-    return min(len(text.split()), len(text.encode("utf-8", "replace")) // _MOST_BYTES)
+def least_tokens(text: str, *, most: int | None = None) -> int:
+    """
+    Return the fewest tokens that any server counts for a text: one for each word, or for eight bytes of it.
+
+    ``most``: as far as it is counted.
+    """
+    least = len(text.encode("utf-8", "replace")) // _MOST_BYTES
+    least = least if most is None else min(least, most)
+    # Splits no further than it counts, because the text may be long.
+    return min(len(text.split(maxsplit=least)), least)
 
 
 def _is_short(choice: Choice, tokens: int, usage: Mapping[str, Any]) -> bool:

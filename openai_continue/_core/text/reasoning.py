@@ -51,7 +51,6 @@ class Inline:
     def of(cls, content: str, model: object = None) -> Inline:
         """Part content at its think block. Without one, all of it is answer."""
         if "<" not in content:
-            # A search for one character takes a tenth of the time.
             return cls(False, "", content)
         opened = content.startswith(OPEN, start_of(content))
         thoughts, closed, answer = content.partition(CLOSE)
@@ -59,6 +58,11 @@ class Inline:
             bare = answer.lstrip()
             return cls(False, thoughts.lstrip().removeprefix(OPEN).strip("\n"), bare, answer[: len(answer) - len(bare)])
         return cls(opened, content if opened else "", "" if opened else content)
+
+
+def has_opening(text: str) -> bool:
+    """Whether a text holds the opening tag. A search for its first character takes a tenth of the time."""
+    return "<" in text and OPEN in text
 
 
 def _closes(before: str, after: str, model: object) -> bool:

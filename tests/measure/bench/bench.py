@@ -8,15 +8,39 @@ time. Every text is compared with the right one. A line that begins with ``!`` m
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import openai
 
+from openai_continue import startup, switches
 from tests.measure.bench import in_memory, over_loopback
 from tests.measure.bench.timing import row, say
+
+
+def activation(repeats: int) -> None:
+    """The CPU time that OPENAI_CONTINUE=1 adds to ``import openai``."""
+    # What Python does at its start if the package is installed.
+    pth = Path(startup.__file__).with_name("openai_continue.pth").read_text()
+    code = f"import time; t = time.process_time()\n{pth}\nimport openai; print(time.process_time() - t)"
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(switches.VARIABLE)}
+    environments = bare, {**bare, switches.VARIABLE: "1"}
+    # The least of each, because other programs only add to it.
+    without, active = map(
+        min, zip(*([_printed(code, each) for each in environments] for _ in range(repeats)), strict=True)
+    )
+    more = (active - without) * 1e3
+    figures = f"{more:.1f} ms more than {without * 1e3:.0f} ms"
+    row("OPENAI_CONTINUE=1, import openai", figures, "<= 20 ms", good=more <= 20)
+
+
+def _printed(code: str, environment: dict[str, str]) -> float:
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    return float(done.stdout)
 
 
 def imports(repeats: int) -> None:
@@ -48,6 +72,7 @@ ROWS: dict[str, Callable[[int], None]] = {
     "requests": over_loopback.requests,
     "peers": over_loopback.against_peers,
     "import": imports,
+    "activation": activation,
 }
 
 
