@@ -13,7 +13,6 @@ from ..json import Json, as_object
 from ..text.document import Document
 from ..text.marks import overlap
 from .calls import functions_in
-from .values import escaped, read_value, type_of
 
 # What a mark may be followed by that is to be seen before it is known, at most.
 _LONGEST_MARK = 400
@@ -270,7 +269,7 @@ class Reader:
     def _open(self, events: list[Event], found: Mapping[str, str | None]) -> None:
         self._key = (found.get("key") or "").strip()
         comma, colon = self._separators
-        self._put(events, "arguments", ("{" if self._count == 0 else comma) + f'"{escaped(self._key)}"{colon}')
+        self._put(events, "arguments", ("{" if self._count == 0 else comma) + f'"{_escaped(self._key)}"{colon}')
         self._count += 1
         marked = found.get("is_string")
         is_string = marked == "true" if marked else self._types_of_value == frozenset({"string"})
@@ -291,9 +290,9 @@ class Reader:
         newline = "\n" if self._parameters.closes.startswith("\n") else ""
         if place < 0:
             keep = max(overlap(self._buffer, newline + mark), overlap(self._buffer, mark))
-            self._put(events, "arguments", escaped(self._take(len(self._buffer) - keep)))
+            self._put(events, "arguments", _escaped(self._take(len(self._buffer) - keep)))
             return False
-        self._put(events, "arguments", escaped(self._take(place).removesuffix(newline)) + '"')
+        self._put(events, "arguments", _escaped(self._take(place).removesuffix(newline)) + '"')
         self._take(len(mark))
         self._state = self._parameter
         return True
@@ -310,15 +309,28 @@ class Reader:
         return self._put_value(events, text.removesuffix("\n") if self._parameters.closes.startswith("\n") else text)
 
     def _put_value(self, events: list[Event], text: str) -> bool:
-        value = read_value(text, self._separators)
+        value = _read_value(text, self._separators)
         is_marked = "{is_string}" in self._parameters.opens
         if "string" in self._types_of_value and value is not None and not is_marked:
-            found = type_of(json.loads(value))
+            found = _type_of(json.loads(value))
             is_other = found in self._types_of_value or (found == "integer" and "number" in self._types_of_value)
             value = value if is_other else None
-        self._put(events, "arguments", f'"{escaped(text)}"' if value is None else value)
+        self._put(events, "arguments", f'"{_escaped(text)}"' if value is None else value)
         self._state = self._parameter
         return True
+
+
+def _escaped(text: str) -> str:
+    """Return a text as it stands within the quotes of a JSON string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _read_value(text: str, separators: tuple[str, str]) -> str | None:
+    """Return a value that a model wrote as JSON, with these separators, or None if it is no value."""
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False, separators=separators)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _properties(tools: object) -> dict[str, dict[str, frozenset[str]]]:
@@ -337,9 +349,17 @@ def _types(schema: Json) -> frozenset[str]:
         return frozenset([named] if isinstance(named, str) else map(str, cast("list[Any]", named)))
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     if isinstance(values, list):
-        return frozenset(map(type_of, cast("list[Any]", values)))
+        return frozenset(map(_type_of, cast("list[Any]", values)))
     others = schema.get("anyOf") or schema.get("oneOf")
     if not isinstance(others, list):
         return frozenset()
     each = [_types(as_object(other) or {}) for other in cast("list[Any]", others)]
     return frozenset[str]().union(*each) if all(each) else frozenset()
+
+
+def _type_of(value: Any) -> str:
+    """Return the type of a value, as JSON schemas name it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "boolean"
+    names = {str: "string", int: "integer", float: "number", list: "array", dict: "object"}
+    return names[type(value)]

@@ -6,10 +6,14 @@ import json
 import re
 
 from ..._tables.call_syntaxes import CallSyntax, Parameters
-from .values import UNIT, ValueEnd, unescaped
 
+# A complete piece of a JSON string: characters, or an escape, which is two for a character beyond U+FFFF.
+_UNIT = re.compile(r'[^"\\]+|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4}|\\u(?![dD][89abAB])[0-9a-fA-F]{4}|\\[^u]')
 # The bracket of the object or a comma, and the name of a parameter. What follows shows whether its value is a string.
 _KEY = re.compile(r'\s*[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*(?=\S)')
+_SCALAR = re.compile(r"\s*([^\s,}\]]+)(?=\s*[,}\]])")
+# What may end a value, or begin a part of it; an escape is none, whatever it stands for.
+_MARKS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
 
 
 def head(syntax: CallSyntax, name: str, index: int) -> str:
@@ -30,7 +34,7 @@ class Writer:
         self._rest = ""
         # What comes next of the object: a name, a string, or another value.
         self._next = "name"
-        self._end = ValueEnd()
+        self._end = _ValueEnd()
 
     def feed(self, arguments: str) -> str:
         """Take a piece of the JSON; return what the model would have written for it."""
@@ -63,16 +67,16 @@ class Writer:
         self.strings[key] = is_string
         opens = parameters.opens.replace("{key}", key)
         opens = opens.replace("{is_string}", str(is_string).lower())
-        self._end = ValueEnd()
+        self._end = _ValueEnd()
         return self._take(found.end() + is_string, "string" if is_string else "value", opens)
 
     def _string(self, parameters: Parameters) -> str | None:
         if self._rest.startswith('"'):
             return self._take(1, "name", parameters.closes)
-        found = UNIT.match(self._rest)
+        found = _UNIT.match(self._rest)
         if found is None:
             return None
-        return self._take(found.end(), "string", unescaped(found[0]))
+        return self._take(found.end(), "string", _unescaped(found[0]))
 
     def _value(self, parameters: Parameters) -> str | None:
         end = self._end.feed(self._rest)
@@ -83,3 +87,41 @@ class Writer:
         except ValueError:
             return None
         return self._take(end, "name", json.dumps(value, ensure_ascii=False) + parameters.closes)
+
+
+def _unescaped(unit: str) -> str:
+    """Return what a piece of a JSON string stands for."""
+    return str(json.loads(f'"{unit}"', strict=False)) if unit[0] == "\\" else unit
+
+
+class _ValueEnd:
+    """Finds the end of a value that comes in pieces: an object, a list, a string, or one word."""
+
+    def __init__(self) -> None:
+        # Up to where the value was read, whether a string is open there, and how many brackets are.
+        self._place = 0
+        self._is_quoted = False
+        self._depth = 0
+
+    def feed(self, text: str) -> int | None:
+        """Return where the value ends in ``text``, which is longer each time; None if it does not."""
+        if not text.lstrip().startswith(("{", "[", '"')):
+            found = _SCALAR.match(text)
+            return None if found is None else found.end()
+        for mark in _MARKS.finditer(text, self._place):
+            self._place = mark.end()
+            if self._take(mark[0]):
+                return self._place
+        # An escape may be cut at the end of the text.
+        self._place = max(self._place, len(text) - 1)
+        return None
+
+    def _take(self, mark: str) -> bool:
+        """Take a mark; return whether the value ends after it."""
+        if mark[0] == "\\":
+            return False
+        if mark == '"':
+            self._is_quoted = not self._is_quoted
+        elif not self._is_quoted:
+            self._depth += 1 if mark in "{[" else -1
+        return not self._is_quoted and self._depth == 0
