@@ -13,7 +13,7 @@ from .codec.completion import raw_as_chat
 from .estimate import fits, tokens_of, tokens_of_prompt
 from .json import Json, as_object, as_string
 from .limit import Limit
-from .text.prompt_check import check_prompt, least_tokens
+from .text.prompt_check import check_prompt
 from .text.seam import Stopped
 from .usage import Counts, usage_of
 
@@ -138,7 +138,8 @@ class OpenRound:
                 # Another round may follow.
                 choice.counts = Counts(
                     prompt=prompt,
-                    written=min(used, least_tokens(choice.answer.added_text)),
+                    used=used,
+                    text=choice.answer.added_text,
                     is_own=is_counted and self.used_up(parties, limit),
                     may_be_full=self.finished and (self.asked is None or used < self.asked),
                 )

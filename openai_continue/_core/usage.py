@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from .json import Json, as_object
@@ -35,8 +35,9 @@ class Counts:
 
     #: Tokens of the prompt, or None if the server reports no usage.
     prompt: int | None = None
-    #: The fewest tokens that were written after it.
-    written: int = 0
+    #: The tokens that were written after it, and their text.
+    used: int = 0
+    text: str = field(default="", repr=False)
     #: Whether the round ended at the number of tokens asked for, or at the cap, by the server's count. So that is the
     #: server's own: those who estimate hit the number only by chance.
     is_own: bool = False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from ..choice import Choice
 from ..json import as_object
+from ..usage import Counts
 from .reasoning import OPEN
 from .seam import Stopped
 
@@ -108,41 +110,57 @@ def _is_same_prompt(  # noqa: PLR0913
 # Prompts that did not fit.
 
 
-def short_prompts(choice: Choice, messages: Sequence[Any], *, exact: bool, held: str) -> range:
+def short_prompts(choice: Choice, messages: Sequence[Any], *, exact: bool, held: str) -> ShortPrompts:
     """
     Return the counts of tokens that show that the server has not read all of the prompt of a chat.
 
     ``exact``: whether the server, which may leave out its beginning, counts by its own tokenizer. ``held``: the end of
     the answer that is not sent.
     """
-    least = _least_prompt(choice, messages, exact=exact, held=held)
-    # The last message is always read. Fewer tokens are those that were not in the server's cache.
-    return range(least_tokens(_text_of(messages[-1]), most=least // _CACHED), least)
-
-
-def _least_prompt(choice: Choice, messages: Sequence[Any], *, exact: bool, held: str) -> int:
-    """Return the fewest tokens that the prompt has if the server reads all of it; 0 if that is not known."""
+    last, counts = _text_of(messages[-1]), choice.counts
     if choice.context is None or _has_thought(choice):
         # Thoughts are in some of the prompts, and not in others.
-        return least_tokens("\n".join(map(_text_of, messages))) if exact else 0
-    if choice.context < _LEAST_CONTEXT or choice.counts.prompt is None:
-        return 0
+        return ShortPrompts(_least_tokens("\n".join(map(_text_of, messages))) if exact else 0, last)
+    if choice.context < _LEAST_CONTEXT or counts.prompt is None:
+        return ShortPrompts(0, last)
     if exact and choice.is_counted:
-        return choice.context - len(held) - _OWN
+        return ShortPrompts(choice.context - len(held) - _OWN, last)
     # The last prompt, and what was written after it. Gateways count both by other tokenizers.
-    return int(_SHARE * (choice.counts.prompt + choice.counts.written))
+    return ShortPrompts(int(_SHARE * (counts.prompt + counts.used)), last, counts)
 
 
-def least_tokens(text: str, *, most: int | None = None) -> int:
+@dataclass(frozen=True, slots=True)
+class ShortPrompts(Container[int]):
     """
-    Return the fewest tokens that any server counts for a text: one for each word, or for eight bytes of it.
+    Counts of tokens that show that the server has not read all of a prompt.
 
-    ``most``: as far as it is counted.
+    Words are counted only for a count that may be one of them: that takes long, and nearly every prompt is read.
     """
-    least = len(text.encode("utf-8", "replace")) // _MOST_BYTES
-    least = least if most is None else min(least, most)
-    # Splits no further than it counts, because the text may be long.
-    return min(len(text.split(maxsplit=least)), least)
+
+    #: The fewest tokens that the prompt has if the server reads all of it, or a number above; 0: that is not known.
+    most: int
+    #: The last message. It is always read, so fewer tokens are those that were not in the server's cache.
+    last: str
+    #: What the round before shows, if the words of its text must be counted to know the fewest.
+    counts: Counts | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is any such count."""
+        return self.most > 0
+
+    def __contains__(self, tokens: object) -> bool:
+        """Whether this count is one of them."""
+        if not isinstance(tokens, int) or tokens >= self.most:
+            return False
+        least, counts = self.most, self.counts
+        if counts is not None and counts.prompt is not None:
+            least = int(_SHARE * (counts.prompt + min(counts.used, _least_tokens(counts.text))))
+        return min(least // _CACHED, _least_tokens(self.last)) <= tokens < least
+
+
+def _least_tokens(text: str) -> int:
+    """Return the fewest tokens that any server counts for a text: one for each word, or for eight bytes of it."""
+    return min(len(text.split()), len(text.encode("utf-8", "replace")) // _MOST_BYTES)
 
 
 def _is_short(choice: Choice, tokens: int, usage: Mapping[str, Any]) -> bool:

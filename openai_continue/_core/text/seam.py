@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
 
@@ -71,7 +72,7 @@ class Seam:
     evidence: Evidence | None = None
     enough: int = ENOUGH
     #: The counts of tokens that show that the server has not read all of the prompt.
-    short: range = range(0)
+    short: Container[int] = ()
     #: Whether no text may go out before the tokens of the prompt are known, or the round is over.
     waits: bool = False
     #: Whether the thoughts were sent beside the answer.
