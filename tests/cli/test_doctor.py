@@ -239,6 +239,7 @@ class NewTurns(http.BaseTransport):  # type: ignore[misc]
         (NewTurns(owner="vllm"), "openai"),
     ],
 )
+@pytest.mark.spread(1)
 def test_doctor_names_a_server_that_cannot_continue(server: NewTurns, row: str) -> None:
     """The row of the server, if it shows who it is."""
     with SYNC.plain_client("http://127.0.0.1:9/v1", transport=server, max_retries=0) as client:
@@ -373,6 +374,7 @@ CALLS: list[tuple[str, dict[str, Any], str, bool]] = [
 
 
 @pytest.mark.parametrize(("model", "habits", "found", "sets"), CALLS, ids=[f"{m} {h}" for m, h, *_ in CALLS])
+@pytest.mark.spread(3)
 def test_tool_calls(
     model: str, habits: dict[str, Any], found: str, sets: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:

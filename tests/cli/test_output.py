@@ -167,6 +167,7 @@ def test_a_later_round_that_fails(fault: str, book: Path) -> None:
 @pytest.mark.parametrize(
     ("slower", "is_first"), [(5_000, True), (50, False)], ids=["first round", "later round"], indirect=["slower"]
 )
+@pytest.mark.spread(1)
 def test_a_signal(number: signal.Signals, is_first: bool, slower: Emulator, book: Path) -> None:
     """A signal loses neither the old text before the first round has ended, nor the new one after."""
     process = started(*writing(slower, "-o", str(book)))
@@ -186,6 +187,7 @@ def test_a_signal(number: signal.Signals, is_first: bool, slower: Emulator, book
         assert str(partial[0]) in err.decode()
 
 
+@pytest.mark.thorough
 def test_a_kill_in_the_first_round(slower: Emulator, book: Path) -> None:
     """A process that is killed without a word leaves the old text, and the new one beside it."""
     process = started(*writing(slower, "-o", str(book)))
@@ -250,6 +252,7 @@ def test_a_full_disk(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> 
     assert len(emulator.requests) == 1
 
 
+@pytest.mark.thorough
 def test_a_file_that_is_none(emulator: Emulator, tmp_path: Path) -> None:
     """A pipe with a name takes the text as it comes, and stays one."""
     path = tmp_path / "pipe"
@@ -263,6 +266,7 @@ def test_a_file_that_is_none(emulator: Emulator, tmp_path: Path) -> None:
     assert path.is_fifo()
 
 
+@pytest.mark.thorough
 def test_a_descriptor_as_a_file(emulator: Emulator) -> None:
     """/dev/stdout is a link to a pipe without a name; the text goes there."""
     code, out, err = ran(*writing(emulator, "-o", "/dev/stdout"))
@@ -298,6 +302,7 @@ def test_a_file_that_is_closed_meanwhile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("slower", [2_500], indirect=True)
+@pytest.mark.thorough
 def test_a_reader_that_goes(slower: Emulator) -> None:
     """If the reader of stdout goes, the answer ends, without a traceback, and no further round is paid."""
     process = started(*writing(slower))
@@ -314,6 +319,7 @@ def test_a_reader_that_goes(slower: Emulator) -> None:
     assert len(slower.requests) == 1
 
 
+@pytest.mark.thorough
 def test_stdout_that_is_full(emulator: Emulator) -> None:
     """A full disk behind stdout is said, and the exit code is 1."""
     with Path("/dev/full").open("w") as full:
@@ -332,6 +338,7 @@ def test_stdout_that_is_closed(more: list[str], emulator: Emulator) -> None:
     assert (code, err, emulator.requests) == (1, "openai-continue: stdout is closed\n", [])
 
 
+@pytest.mark.thorough
 def test_stdout_that_is_closed_beside_a_file(emulator: Emulator, tmp_path: Path) -> None:
     """A file takes the text as ever."""
     path = tmp_path / "answer"
@@ -340,6 +347,7 @@ def test_stdout_that_is_closed_beside_a_file(emulator: Emulator, tmp_path: Path)
     assert (code, path.read_text()) == (0, uncapped(emulator)), err
 
 
+@pytest.mark.thorough
 def test_stderr_that_is_closed(emulator: Emulator) -> None:
     """With a closed stderr, stdout has the text and nothing else."""
     code, out, _ = ran(*writing(emulator), closed=2)
@@ -348,6 +356,7 @@ def test_stderr_that_is_closed(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "iso8859-1"])
+@pytest.mark.thorough
 def test_an_encoding_without_a_character(encoding: str) -> None:
     """A character that the encoding of stdout does not have becomes a ?, and that is said at the end."""
     text = "Zoë pays 5 € for a 🦊. " * 40
@@ -361,6 +370,7 @@ def test_an_encoding_without_a_character(encoding: str) -> None:
     assert json.loads(told)["text"] == text
 
 
+@pytest.mark.thorough
 def test_the_locale_c() -> None:
     """Under LC_ALL=C, which Python 3.7 and later take for UTF-8, the text is whole."""
     text = "5 € for a 🦊. " * 40
@@ -375,6 +385,7 @@ def test_the_locale_c() -> None:
 
 
 @pytest.mark.parametrize("slower", [50], indirect=True)
+@pytest.mark.thorough
 def test_json_after_a_signal(slower: Emulator) -> None:
     """After SIGTERM the summary has the text that came, and the rounds."""
     process = started(*writing(slower, "--json"))
@@ -392,6 +403,7 @@ def test_json_after_a_signal(slower: Emulator) -> None:
 # Terminals.
 
 
+@pytest.mark.thorough
 def test_everything_on_a_terminal(slow: Emulator) -> None:
     """On a terminal the text is shown as it is, with no other character in it; the summary has its own line."""
     master, terminal = pty.openpty()
@@ -407,6 +419,7 @@ def test_everything_on_a_terminal(slow: Emulator) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "pipe"])
+@pytest.mark.thorough
 def test_progress(kind: str, slow: Emulator, tmp_path: Path) -> None:
     """Progress is shown on a terminal if the text goes to a file; a pipe may lead to the same terminal."""
     path = tmp_path / "answer"
@@ -425,6 +438,7 @@ def test_progress(kind: str, slow: Emulator, tmp_path: Path) -> None:
     assert "whole: " in shown
 
 
+@pytest.mark.thorough
 def test_no_color_in_a_pipe(emulator: Emulator) -> None:
     """Pipes get no escape sequences."""
     _, out, err = ran(*writing(emulator), env={"TERM": "xterm-256color"})

@@ -27,6 +27,7 @@ def uncapped(emulator: Emulator, model: str = "m") -> str:
 
 
 @pytest.mark.parametrize("length", [0, *range(120, 126), 1000])
+@pytest.mark.spread(2)
 def test_any_length(emulator: Emulator, tmp_path: Path, length: int) -> None:
     """A file that was cut anywhere, in blanks too, becomes the whole answer. An empty file is a new answer."""
     file = tmp_path / "answer"
@@ -50,6 +51,7 @@ SERVERS: dict[str, tuple[str, str, list[str], Habits]] = {
 
 @pytest.mark.parametrize("length", [118, 121, 123, 700])
 @pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.spread(3)
 def test_servers(name: str, length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The text is joined as within one call: marks, echoes and trimming templates included."""
     monkeypatch.setenv("DEEPINFRA_API_KEY", "key")

@@ -109,6 +109,7 @@ def test_write_prints_json_for_scripts(
     assert {"finish_reason": "stop", "stopped_by": "stop", "exit_code": 0}.items() <= said.items()
 
 
+@pytest.mark.thorough
 def test_write_keeps_what_came_when_it_is_interrupted(tmp_path: Path) -> None:
     """Ctrl-C ends with 130, and the file has the text that had arrived."""
     file = tmp_path / "answer"

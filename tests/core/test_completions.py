@@ -56,6 +56,7 @@ FORMS: dict[str, Json] = {
 @each_kind
 @drives
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.spread(2)
 def test_every_cut(kind: str, drive: Drive, form: str) -> None:
     """A text goes on after each of its tokens, once or all the time. A cap of less than a character may be too small."""
     for text in AWKWARD:
@@ -129,6 +130,7 @@ def finish(rounds: Any, request: Any, drive: Drive) -> None:
 @pytest.mark.parametrize("kind", ["vllm", "sglang"])
 @drives
 @pytest.mark.parametrize("echo", [False, True], ids=["", "echo"])
+@pytest.mark.spread(1)
 def test_logprobs(kind: str, drive: Drive, echo: bool) -> None:
     """The four lists are those of the uncapped answer, with the places of the tokens in the whole text."""
     # Of the last text, which has U+FFFD in it, those at a seam are written again as tokens of their own.

@@ -47,6 +47,7 @@ def run(checker: str, *options: str) -> str:
 
 
 @pytest.mark.parametrize("checker", [of_mypy, of_pyright], ids=["mypy", "pyright"])
+@pytest.mark.thorough
 def test_errors(checker: Callable[[], set[tuple[Path, int, str]]]) -> None:
     """Each error that bad.py marks is found, and no other one."""
     found = checker()
