@@ -271,7 +271,7 @@ def python(code: str, *flags: str, **environment: str) -> subprocess.CompletedPr
         [sys.executable, *flags, "-c", f"{PTH}\n{code}"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
         cwd=Path(startup.__file__).parent.parent,
         env={**clean_environment(), **environment},

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from openai_continue.testing import Emulator
-from tests.cli.commands import ran, read_terminal, started
+from tests.cli.commands import SECONDS, ran, read_terminal, started
 
 #: Arguments of commands that print something. ADDRESS becomes the emulator's, FOLDER an empty folder.
 COMMANDS = [
@@ -104,7 +104,7 @@ def test_an_interruption(words: list[str], silent: tuple[str, socket.socket]) ->
     with connection:
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=SECONDS)
 
     assert process.returncode == 130
     assert b"Traceback" not in err
@@ -146,7 +146,7 @@ def test_the_doctor_asks_at_a_terminal(answer: str, code: int, emulator: Emulato
     while "Go on? [Y/n] " not in shown:
         shown += os.read(master, 4096).decode()
     os.write(master, answer.encode())
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=SECONDS)
     shown += read_terminal(master)
     os.close(master)
 

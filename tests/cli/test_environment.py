@@ -35,7 +35,7 @@ def looked(code: str = LOOK, *flags: str, **variables: str) -> tuple[int, dict[s
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout), done.stdout + done.stderr

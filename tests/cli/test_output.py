@@ -17,7 +17,7 @@ import pytest
 from openai_continue._cli import main
 from openai_continue._cli.output import Filed, NotWrittenError
 from openai_continue.testing import Emulator, Fault
-from tests.cli.commands import ran, read_terminal, size_of, started, uncapped, wait_for, writing
+from tests.cli.commands import SECONDS, ran, read_terminal, size_of, started, uncapped, wait_for, writing
 
 BOOK = "An old book.\n" * 100
 
@@ -173,7 +173,7 @@ def test_a_signal(number: signal.Signals, is_first: bool, slower: Emulator, book
     process = started(*writing(slower, "-o", str(book)))
     wait_for(lambda: any(map(size_of, beside(book))) if is_first else book.read_text() != BOOK)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=SECONDS)
     partial = beside(book)
 
     assert process.returncode == 128 + number
@@ -260,7 +260,7 @@ def test_a_file_that_is_none(emulator: Emulator, tmp_path: Path) -> None:
     process = started(*writing(emulator, "-o", str(path)))
     with path.open() as reader:
         text = reader.read()
-    process.communicate(timeout=60)
+    process.communicate(timeout=SECONDS)
 
     assert (process.returncode, text) == (0, uncapped(emulator))
     assert path.is_fifo()
@@ -310,7 +310,7 @@ def test_a_reader_that_goes(slower: Emulator) -> None:
     process.stdout.read(10)
     process.stdout.close()
     process.stdout = None
-    err = process.communicate(timeout=60)[1].decode()
+    err = process.communicate(timeout=SECONDS)[1].decode()
 
     assert process.returncode == 141
     assert "The text could not be written to stdout: Broken pipe." in err
@@ -391,7 +391,7 @@ def test_json_after_a_signal(slower: Emulator) -> None:
     process = started(*writing(slower, "--json"))
     wait_for(lambda: len(slower.requests) >= 2 and slower.requests[1].completion_tokens > 10)
     process.terminate()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=SECONDS)
     said = json.loads(out)
 
     assert (process.returncode, said["exit_code"]) == (143, 143), err
@@ -412,7 +412,7 @@ def test_everything_on_a_terminal(slow: Emulator) -> None:
     shown = read_terminal(master)
     os.close(master)
 
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=SECONDS) == 0
     text, _, summary = shown.partition("\nwhole: ")
     assert text.rstrip("\n") == uncapped(slow).rstrip("\n")
     assert summary.count("\n") == 1
@@ -428,7 +428,7 @@ def test_progress(kind: str, slow: Emulator, tmp_path: Path) -> None:
         stdout = file if kind == "file" else subprocess.PIPE
         process = started(*writing(slow), stdout=stdout, stderr=terminal, env={"TERM": "xterm", "COLUMNS": "40"})
         os.close(terminal)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=SECONDS)
         shown = read_terminal(master)
         os.close(master)
 

@@ -14,7 +14,7 @@ import pytest
 
 from openai_continue._cli import main
 from openai_continue.testing import Emulator
-from tests.cli.commands import size_of, wait_for
+from tests.cli.commands import SECONDS, size_of, wait_for
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_write_keeps_what_came_when_it_is_interrupted(tmp_path: Path) -> None:
         )
         wait_for(lambda: size_of(file) > 200)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=SECONDS)
         expected = truth(emulator, "Write it.")
 
     written = file.read_bytes().decode()
