@@ -22,10 +22,16 @@ from tests.support.ways import ASYNC, OUR_ASYNC, OUR_SYNC, SYNC, Way, http, sett
 # A fixture that tests name.
 __all__ = ["no_waiting"]
 
-# The suite tries the same examples each time. Ten times as many fresh ones: ``--hypothesis-profile fresh``, by hand.
-hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+# The suite tries the same examples each time, and more of them in CI. Fresh ones: ``--hypothesis-profile fresh``.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None, max_examples=25)
+hypothesis.settings.register_profile("many", derandomize=True, deadline=None, max_examples=100)
 hypothesis.settings.register_profile("fresh", derandomize=False, deadline=None, max_examples=1000)
-hypothesis.settings.load_profile("same")
+hypothesis.settings.load_profile("many" if "CI" in os.environ else "same")
+
+#: What is deselected unless ``-m`` names it: it takes minutes, or must be installed.
+UNASKED = ("activation", "chaos", "engine", "thorough")
+#: How many cases of a test run by default, by its folder; elsewhere four. The rules, in tests/core, have no such bound.
+MOST_CASES = {"core": None, "live": 2}
 
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -129,12 +135,47 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what takes minutes or must be installed, unless ``-m`` names its marker."""
-    unasked = [name for name in ("activation", "chaos", "engine") if name not in config.getoption("markexpr")]
-    deselected = [item for item in items if any(map(item.get_closest_marker, unasked))]
+    """Mark as thorough the cases beyond the spread of a test; deselect what is marked, unless ``-m`` names its marker."""
+    markers: str = config.getoption("markexpr")
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    # Another marker, such as chaos, is asked for with all its cases.
+    for cases in tests.values() if not markers or "thorough" in markers else ():
+        for item in set(cases).difference(_spread(cases)):
+            item.add_marker("thorough")
+    unasked = [name for name in UNASKED if name not in markers]
+    deselected = {item for item in items if any(map(item.get_closest_marker, unasked))}
     if deselected:
-        config.hook.pytest_deselected(items=deselected)
+        config.hook.pytest_deselected(items=list(deselected))
         items[:] = [item for item in items if item not in deselected]
+
+
+def _spread(cases: list[pytest.Item]) -> list[pytest.Item]:
+    """Return cases of a test that together have each value of each parameter; no more than run by default."""
+    seen: set[Any] = set()
+    found: list[pytest.Item] = []
+    # At first the cases in which every value is new.
+    for enough in (all, any):
+        for case in cases:
+            values = _values(case)
+            if enough(value not in seen for value in values):
+                found.append(case)
+                seen.update(values)
+    mark = cases[0].get_closest_marker("spread")
+    if mark is not None:
+        return found[: mark.args[0]]
+    return found[: MOST_CASES.get(cases[0].path.parent.name, 4)]
+
+
+def _values(case: pytest.Item) -> list[Any]:
+    """Return the values of a case: one for each ``parametrize`` of its test, and one for each fixture that has several."""
+    params: dict[str, Any] = dict(case.callspec.params) if hasattr(case, "callspec") else {}
+    found: list[Any] = []
+    for mark in case.iter_markers("parametrize"):
+        names = mark.args[0].split(",") if isinstance(mark.args[0], str) else mark.args[0]
+        found.append(tuple((name.strip(), id(params.pop(name.strip()))) for name in names))
+    return found + [(name, id(value)) for name, value in params.items()]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -255,7 +255,7 @@ def of_environment(command: list[str], _folder: Path) -> None:
 def run(command: list[str], folder: Path) -> None:
     (folder / "app.py").write_text("import openai_continue; print(openai_continue.is_patched())", encoding="utf-8")
     whole = [sys.executable, "-m", "openai_continue", *command]
-    done = subprocess.run(whole, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(whole, cwd=folder, capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout == "True\n"
 
 

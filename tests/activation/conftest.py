@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SECONDS = 120
+SECONDS = 600
 
 
 def pytest_configure(config: pytest.Config) -> None:

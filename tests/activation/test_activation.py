@@ -73,7 +73,7 @@ if __name__ == "__main__":
         answers = context.Queue()
         process = context.Process(target=child, args=(answers,))
         process.start()
-        said[method] = answers.get(timeout=40)
+        said[method] = answers.get(timeout=600)
         process.join()
     print(json.dumps(said))
 """

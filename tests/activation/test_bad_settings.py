@@ -156,6 +156,7 @@ def test_good_templates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["MAX_ROUNDS", "TEMPLATE"])
+@pytest.mark.thorough
 def test_in_a_program(name: str) -> None:
     """A number and a path go the same way in a Python of their own."""
     value = "/nonexistent.jinja" if name == "TEMPLATE" else "two"

@@ -20,7 +20,7 @@ APP, APP_VERSION = "llm", "0.36"
 APP_AS_RELEASED = f"{APP}=={APP_VERSION}"
 PROMPT = "Write what is installed."
 #: PyInstaller takes 20 seconds of one core that has nothing else to do.
-PACKING_SECONDS = 400
+PACKING_SECONDS = 1800
 
 
 @dataclass(frozen=True)

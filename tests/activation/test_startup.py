@@ -271,7 +271,7 @@ def python(code: str, *flags: str, **environment: str) -> subprocess.CompletedPr
         [sys.executable, *flags, "-c", f"{PTH}\n{code}"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
         cwd=Path(startup.__file__).parent.parent,
         env={**clean_environment(), **environment},
@@ -282,6 +282,7 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_CONTINUE")}
 
 
+@pytest.mark.thorough
 def test_bad_setting() -> None:
     """A bad setting is one line on stderr, and the program goes on with the SDK as it is."""
     done = python(IS_PATCHED, OPENAI_CONTINUE="1", OPENAI_CONTINUE_MAX_ROUNDS="many")
@@ -293,6 +294,7 @@ def test_bad_setting() -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["-E"], ["-I"]], ids=" ".join)
+@pytest.mark.thorough
 def test_bad_setting_when_strict(flags: list[str]) -> None:
     """``strict`` makes the import of openai raise the error that names the variable."""
     done = python(IS_PATCHED, *flags, OPENAI_CONTINUE="strict", OPENAI_CONTINUE_MAX_ROUNDS="many")
@@ -304,6 +306,7 @@ def test_bad_setting_when_strict(flags: list[str]) -> None:
 
 @pytest.mark.parametrize("flag", ["-E", "-I"])
 @pytest.mark.parametrize(("wish", "patched"), [("1", True), ("strict", True), ("0", False)])
+@pytest.mark.spread(1)
 def test_when_the_environment_is_ignored(flag: str, wish: str, patched: bool) -> None:
     """``-E`` and ``-I`` are about the variables ``PYTHON*``; ours holds, since pipx and pex start programs so."""
     done = python(IS_PATCHED, flag, OPENAI_CONTINUE=wish)
@@ -312,6 +315,7 @@ def test_when_the_environment_is_ignored(flag: str, wish: str, patched: bool) ->
 
 
 @pytest.mark.parametrize("first", ["patching", "auto", "clients", "_sdk.hooks"])
+@pytest.mark.thorough
 def test_when_ours_imports_the_sdk(first: str) -> None:
     """If a module of ours is the first to import the SDK, it is patched when that import is done, and hooked no more."""
     code = f"import sys, openai_continue.{first}\nprint(openai_continue.is_patched(), 'startup' in str(sys.meta_path))"
@@ -321,6 +325,7 @@ def test_when_ours_imports_the_sdk(first: str) -> None:
     assert (done.stdout, done.stderr) == ("True False\n", "")
 
 
+@pytest.mark.thorough
 def test_when_our_settings_come_first() -> None:
     """A ``patch()`` with settings, which imports the SDK, holds; the environment's settings do not replace it."""
     code = "import openai_continue as oc; oc.patch(oc.Continuation(max_rounds=3)); from openai_continue import patching"

@@ -15,7 +15,7 @@ from typing import Any
 
 from openai_continue.testing import Emulator
 
-SECONDS = 60
+SECONDS = 300
 
 
 def started(

@@ -55,6 +55,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"usage: openai-continue {command}" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_missing_extra() -> None:
     """Without the extra ``cli``, the message names the package that is missing and how to install it."""
     code = "import sys; sys.modules['rich'] = None; from openai_continue._cli import main; main(['demo'])"

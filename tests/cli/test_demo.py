@@ -8,6 +8,7 @@ from openai_continue._cli import main
 
 
 @pytest.mark.parametrize("ways", [["--stream", "--async"], []], ids=" ".join)
+@pytest.mark.thorough
 def test_demo_ends_with_0_if_the_texts_are_equal(ways: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """The demo shows the cut answer beside the whole one."""
     code = main(["demo", "--tokens", "17000", *ways])

@@ -197,6 +197,7 @@ class NewTurns(http.BaseTransport):  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("refuses", ["", "continue_final_message"])
+@pytest.mark.spread(1)
 def test_a_server_that_answers_in_new_turns(refuses: str) -> None:
     """It has the row of those that cannot continue, whether it refuses unknown marks or does not."""
     server = NewTurns(refuses=refuses)
@@ -330,6 +331,7 @@ CALLS: list[tuple[str, dict[str, Any], str, bool]] = [
 
 
 @pytest.mark.parametrize(("model", "habits", "found", "sets"), CALLS, ids=[f"{m} {h}" for m, h, *_ in CALLS])
+@pytest.mark.spread(3)
 def test_tool_calls(
     model: str, habits: dict[str, Any], found: str, sets: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:

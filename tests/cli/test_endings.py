@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from openai_continue.testing import Emulator
-from tests.cli.commands import ran, read_terminal, started
+from tests.cli.commands import SECONDS, ran, read_terminal, started
 
 #: Arguments of commands that print something. ADDRESS becomes the emulator's, FOLDER an empty folder.
 COMMANDS = [
@@ -40,6 +40,7 @@ def command(request: pytest.FixtureRequest, emulator: Emulator, tmp_path: Path) 
     return [places.get(word, word) for word in request.param]
 
 
+@pytest.mark.spread(1)
 def test_a_pipe_that_nobody_reads(command: list[str]) -> None:
     """If nobody reads what a command prints, it ends without a word, with the exit code of a tool that SIGPIPE ends."""
     reader, writer = os.pipe()
@@ -53,6 +54,7 @@ def test_a_pipe_that_nobody_reads(command: list[str]) -> None:
 
 @pytest.mark.parametrize("env", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("number", [0, 1, 3, 8, 9])
+@pytest.mark.thorough
 def test_a_full_disk(number: int, env: dict[str, str], emulator: Emulator, tmp_path: Path) -> None:
     """If what a command prints cannot be written, the system's reason is said, and the exit code is 1."""
     places = {"ADDRESS": emulator.base_url, "FOLDER": str(tmp_path)}
@@ -94,6 +96,7 @@ def silent() -> Iterator[tuple[str, socket.socket]]:
 
 
 @pytest.mark.parametrize("words", [["write", "Hello."], ["doctor", "--yes"]], ids=" ".join)
+@pytest.mark.thorough
 def test_an_interruption(words: list[str], silent: tuple[str, socket.socket]) -> None:
     """Ctrl-C ends a command that waits, with 130 and without a traceback."""
     address, listener = silent
@@ -102,7 +105,7 @@ def test_an_interruption(words: list[str], silent: tuple[str, socket.socket]) ->
     with connection:
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=SECONDS)
 
     assert process.returncode == 130
     assert b"Traceback" not in err
@@ -114,6 +117,7 @@ COST = "for up to 1,500 output tokens and about 4,500 input tokens in 14 to 24 r
 
 
 @pytest.mark.parametrize("closed", [None, 0], ids=["no terminal", "closed"])
+@pytest.mark.thorough
 def test_the_doctor_asks_nobody(closed: int | None, emulator: Emulator) -> None:
     """Without a terminal to ask, and without --yes, the doctor says what it would cost, and spends nothing."""
     code, out, err = ran("doctor", "--model", "m", "--base-url", emulator.base_url, closed=closed)
@@ -126,6 +130,7 @@ def test_the_doctor_asks_nobody(closed: int | None, emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("answer", "code"), [("n\n", 130), ("what?\n", 130), ("\x04", 130), ("\x03", 130), ("\n", 0), ("Yes\n", 0)]
 )
+@pytest.mark.spread(1)
 def test_the_doctor_asks_at_a_terminal(answer: str, code: int, emulator: Emulator) -> None:
     """At a terminal the doctor asks; the end of the input and Ctrl-C are no. The question is not in what is piped."""
     master, terminal = pty.openpty()
@@ -142,7 +147,7 @@ def test_the_doctor_asks_at_a_terminal(answer: str, code: int, emulator: Emulato
     while "Go on? [Y/n] " not in shown:
         shown += os.read(master, 4096).decode()
     os.write(master, answer.encode())
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=SECONDS)
     shown += read_terminal(master)
     os.close(master)
 
@@ -165,6 +170,7 @@ def test_the_doctor_asks_at_a_terminal(answer: str, code: int, emulator: Emulato
         (["--file", "/dev/null"], "/dev/null"),
     ],
 )
+@pytest.mark.thorough
 def test_an_empty_prompt(arguments: list[str], source: str, emulator: Emulator, tmp_path: Path) -> None:
     """A prompt without a word is refused, wherever it comes from, and nothing is asked or written."""
     path = tmp_path / "answer"
@@ -174,6 +180,7 @@ def test_an_empty_prompt(arguments: list[str], source: str, emulator: Emulator, 
     assert f"the prompt in {source} is empty; give one as an argument, with --file, or on stdin" in err
 
 
+@pytest.mark.thorough
 def test_a_prompt_from_a_closed_stdin(emulator: Emulator) -> None:
     """A closed stdin has no prompt."""
     code, _, err = ran("write", "--model", "m", "--base-url", emulator.base_url, closed=0)
@@ -183,6 +190,7 @@ def test_a_prompt_from_a_closed_stdin(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("way", ["argument", "stdin", "stdin in C"])
+@pytest.mark.thorough
 def test_a_prompt_that_is_no_text(way: str, emulator: Emulator, tmp_path: Path) -> None:
     """Bytes that are no text are refused in a sentence."""
     path = tmp_path / "prompt"
@@ -207,6 +215,7 @@ def test_arguments_that_are_no_text(command: list[str]) -> None:
 
 
 @pytest.mark.parametrize("words", [["--yes"], ["--yes", "--json"]], ids=" ".join)
+@pytest.mark.thorough
 def test_names_that_an_encoding_does_not_have(words: list[str], emulator: Emulator) -> None:
     """A name that the encoding of stdout does not have is shown as a ?."""
     arguments = ["doctor", "--model", "modèle", "--base-url", emulator.base_url, *words]
@@ -240,6 +249,7 @@ def test_an_empty_name(option: str, name: str, emulator: Emulator) -> None:
         (["--provider", "deepinfra", "--max-tokens", "50"], {}, "--max-tokens 50 ended the answer."),
     ],
 )
+@pytest.mark.thorough
 def test_why_an_answer_is_cut(arguments: list[str], env: dict[str, str], why: str, emulator: Emulator) -> None:
     """An answer that was cut and not continued says why, and what to do."""
     code, out, err = ran("write", "Hello.", "--model", "m", "--base-url", emulator.base_url, *arguments, env=env)
@@ -250,6 +260,7 @@ def test_why_an_answer_is_cut(arguments: list[str], env: dict[str, str], why: st
     assert out
 
 
+@pytest.mark.thorough
 def test_a_whole_answer_of_an_unknown_host() -> None:
     """An answer that was not cut says nothing of the host."""
     with Emulator(cap=100, tokens=50) as emulator:

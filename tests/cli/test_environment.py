@@ -35,7 +35,7 @@ def looked(code: str = LOOK, *flags: str, **variables: str) -> tuple[int, dict[s
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout), done.stdout + done.stderr
@@ -51,6 +51,7 @@ def looked(code: str = LOOK, *flags: str, **variables: str) -> tuple[int, dict[s
         ("2", "unknown", False, 1),
     ],
 )
+@pytest.mark.spread(1)
 def test_variable(wish: str | None, said: str, active: bool, code: int) -> None:
     """The exit code says whether continuation is on, or would be on after ``patch()``."""
     ended, found, _ = looked(**({} if wish is None else {"OPENAI_CONTINUE": wish}))
@@ -62,6 +63,7 @@ def test_variable(wish: str | None, said: str, active: bool, code: int) -> None:
 
 
 @pytest.mark.parametrize("flag", ["-E", "-I", "-S"])
+@pytest.mark.thorough
 def test_options_of_python(flag: str) -> None:
     """Under -E and -I the line is read; -S is named as what keeps it from being read."""
     # With -S the line of the test stands for nothing, and neither does what -S leaves out of the path.
@@ -76,6 +78,7 @@ def test_options_of_python(flag: str) -> None:
         assert "OPENAI_CONTINUE=1 would do nothing, for python -S reads no openai_continue.pth." in found["notes"][0]
 
 
+@pytest.mark.thorough
 def test_bad_variables() -> None:
     """A bad value is shown with what is accepted. The value of an unknown variable may be a key, and is not."""
     bad = {"OPENAI_CONTINUE_MAX_ROUNDS": "many", "OPENAI_CONTINUE_API_KEY": "sk-secret", "OPENAI_API_KEY": "sk-secret"}
@@ -154,6 +157,7 @@ IN_A_PROGRAM = [
 
 
 @pytest.mark.parametrize(("before", "wish", "code", "problems"), IN_A_PROGRAM)
+@pytest.mark.thorough
 def test_in_a_program(before: str, wish: str | None, code: int, problems: list[str]) -> None:
     """In a program that calls it, it tells what is on there."""
     ended, found, _ = looked(f"{before}; {LOOK}", **({} if wish is None else {"OPENAI_CONTINUE": wish}))

@@ -20,7 +20,7 @@ import pytest
 from openai_continue._cli import main
 from openai_continue._cli.output import Filed, NotWrittenError
 from openai_continue.testing import Emulator, Fault
-from tests.cli.commands import ran, read_terminal, size_of, started, uncapped, wait_for, writing
+from tests.cli.commands import SECONDS, ran, read_terminal, size_of, started, uncapped, wait_for, writing
 
 BOOK = "An old book.\n" * 100
 
@@ -170,12 +170,13 @@ def test_a_later_round_that_fails(fault: str, book: Path) -> None:
 @pytest.mark.parametrize(
     ("slower", "is_first"), [(5_000, True), (50, False)], ids=["first round", "later round"], indirect=["slower"]
 )
+@pytest.mark.spread(1)
 def test_a_signal(number: signal.Signals, is_first: bool, slower: Emulator, book: Path) -> None:
     """A signal loses neither the old text before the first round has ended, nor the new one after."""
     process = started(*writing(slower, "-o", str(book)))
     wait_for(lambda: any(map(size_of, beside(book))) if is_first else book.read_text() != BOOK)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=SECONDS)
     partial = beside(book)
 
     assert process.returncode == 128 + number
@@ -189,6 +190,7 @@ def test_a_signal(number: signal.Signals, is_first: bool, slower: Emulator, book
         assert str(partial[0]) in err.decode()
 
 
+@pytest.mark.thorough
 def test_a_kill_in_the_first_round(slower: Emulator, book: Path) -> None:
     """A process that is killed without a word leaves the old text, and the new one beside it."""
     process = started(*writing(slower, "-o", str(book)))
@@ -253,6 +255,7 @@ def test_a_full_disk(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> 
     assert len(emulator.requests) == 1
 
 
+@pytest.mark.thorough
 def test_a_file_that_is_none(emulator: Emulator, tmp_path: Path) -> None:
     """A pipe with a name takes the text as it comes, and stays one."""
     path = tmp_path / "pipe"
@@ -260,12 +263,13 @@ def test_a_file_that_is_none(emulator: Emulator, tmp_path: Path) -> None:
     process = started(*writing(emulator, "-o", str(path)))
     with path.open() as reader:
         text = reader.read()
-    process.communicate(timeout=60)
+    process.communicate(timeout=SECONDS)
 
     assert (process.returncode, text) == (0, uncapped(emulator))
     assert path.is_fifo()
 
 
+@pytest.mark.thorough
 def test_a_descriptor_as_a_file(emulator: Emulator) -> None:
     """/dev/stdout is a link to a pipe without a name; the text goes there."""
     code, out, err = ran(*writing(emulator, "-o", "/dev/stdout"))
@@ -301,6 +305,7 @@ def test_a_file_that_is_closed_meanwhile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("slower", [2_500], indirect=True)
+@pytest.mark.thorough
 def test_a_reader_that_goes(slower: Emulator) -> None:
     """If the reader of stdout goes, the answer ends, without a traceback, and no further round is paid."""
     process = started(*writing(slower))
@@ -308,7 +313,7 @@ def test_a_reader_that_goes(slower: Emulator) -> None:
     process.stdout.read(10)
     process.stdout.close()
     process.stdout = None
-    err = process.communicate(timeout=60)[1].decode()
+    err = process.communicate(timeout=SECONDS)[1].decode()
 
     assert process.returncode == 141
     assert "The text could not be written to stdout: Broken pipe." in err
@@ -317,6 +322,7 @@ def test_a_reader_that_goes(slower: Emulator) -> None:
     assert len(slower.requests) == 1
 
 
+@pytest.mark.thorough
 def test_stdout_that_is_full(emulator: Emulator) -> None:
     """A full disk behind stdout is said, and the exit code is 1."""
     with Path("/dev/full").open("w") as full:
@@ -335,6 +341,7 @@ def test_stdout_that_is_closed(more: list[str], emulator: Emulator) -> None:
     assert (code, err, emulator.requests) == (1, "openai-continue: stdout is closed\n", [])
 
 
+@pytest.mark.thorough
 def test_stdout_that_is_closed_beside_a_file(emulator: Emulator, tmp_path: Path) -> None:
     """A file takes the text as ever."""
     path = tmp_path / "answer"
@@ -343,6 +350,7 @@ def test_stdout_that_is_closed_beside_a_file(emulator: Emulator, tmp_path: Path)
     assert (code, path.read_text()) == (0, uncapped(emulator)), err
 
 
+@pytest.mark.thorough
 def test_stderr_that_is_closed(emulator: Emulator) -> None:
     """With a closed stderr, stdout has the text and nothing else."""
     code, out, _ = ran(*writing(emulator), closed=2)
@@ -351,6 +359,7 @@ def test_stderr_that_is_closed(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "iso8859-1"])
+@pytest.mark.thorough
 def test_an_encoding_without_a_character(encoding: str) -> None:
     """A character that the encoding of stdout does not have becomes a ?, and that is said at the end."""
     text = "Zoë pays 5 € for a 🦊. " * 40
@@ -364,6 +373,7 @@ def test_an_encoding_without_a_character(encoding: str) -> None:
     assert json.loads(told)["text"] == text
 
 
+@pytest.mark.thorough
 def test_the_locale_c() -> None:
     """Under LC_ALL=C, which Python 3.7 and later take for UTF-8, the text is whole."""
     text = "5 € for a 🦊. " * 40
@@ -378,12 +388,13 @@ def test_the_locale_c() -> None:
 
 
 @pytest.mark.parametrize("slower", [50], indirect=True)
+@pytest.mark.thorough
 def test_json_after_a_signal(slower: Emulator) -> None:
     """After SIGTERM the summary has the text that came, and the rounds."""
     process = started(*writing(slower, "--json"))
     wait_for(lambda: len(slower.requests) >= 2 and slower.requests[1].completion_tokens > 10)
     process.terminate()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=SECONDS)
     said = json.loads(out)
 
     assert (process.returncode, said["exit_code"]) == (143, 143), err
@@ -395,6 +406,7 @@ def test_json_after_a_signal(slower: Emulator) -> None:
 # Terminals.
 
 
+@pytest.mark.thorough
 def test_everything_on_a_terminal(slow: Emulator) -> None:
     """On a terminal the text is shown as it is, with no other character in it; the summary has its own line."""
     master, terminal = pty.openpty()
@@ -403,13 +415,14 @@ def test_everything_on_a_terminal(slow: Emulator) -> None:
     shown = read_terminal(master)
     os.close(master)
 
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=SECONDS) == 0
     text, _, summary = shown.partition("\nwhole: ")
     assert text.rstrip("\n") == uncapped(slow).rstrip("\n")
     assert summary.count("\n") == 1
 
 
 @pytest.mark.parametrize("kind", ["file", "pipe"])
+@pytest.mark.thorough
 def test_progress(kind: str, slow: Emulator, tmp_path: Path) -> None:
     """Progress is shown on a terminal if the text goes to a file; a pipe may lead to the same terminal."""
     path = tmp_path / "answer"
@@ -419,7 +432,7 @@ def test_progress(kind: str, slow: Emulator, tmp_path: Path) -> None:
         stdout = file if kind == "file" else subprocess.PIPE
         process = started(*writing(slow), stdout=stdout, stderr=terminal, env={"TERM": "xterm"})
         os.close(terminal)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=SECONDS)
         shown = read_terminal(master)
         os.close(master)
 
@@ -430,6 +443,7 @@ def test_progress(kind: str, slow: Emulator, tmp_path: Path) -> None:
     assert "whole: " in shown
 
 
+@pytest.mark.thorough
 def test_no_color_in_a_pipe(emulator: Emulator) -> None:
     """Pipes get no escape sequences."""
     _, out, err = ran(*writing(emulator), env={"TERM": "xterm-256color"})

@@ -181,6 +181,7 @@ def proxy() -> Iterator[tuple[str, list[tuple[str, str]]]]:
         ("api.mistral.ai", ["--api-key-env", "MISTRAL_API_KEY"], MI),
     ],
 )
+@pytest.mark.spread(1)
 def test_key_that_is_sent(
     command: list[str], host: str, more: list[str], key: str, proxy: tuple[str, list[tuple[str, str]]]
 ) -> None:

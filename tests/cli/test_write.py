@@ -14,7 +14,7 @@ import pytest
 
 from openai_continue._cli import main
 from openai_continue.testing import Emulator
-from tests.cli.commands import ran, size_of, started, uncapped, wait_for, writing
+from tests.cli.commands import SECONDS, ran, size_of, started, uncapped, wait_for, writing
 
 
 @pytest.fixture
@@ -109,6 +109,7 @@ def test_write_prints_json_for_scripts(
     assert {"finish_reason": "stop", "stopped_by": "stop", "exit_code": 0}.items() <= said.items()
 
 
+@pytest.mark.thorough
 def test_write_keeps_what_came_when_it_is_interrupted(tmp_path: Path) -> None:
     """Ctrl-C ends with 130, and the file has the text that had arrived."""
     file = tmp_path / "answer"
@@ -123,7 +124,7 @@ def test_write_keeps_what_came_when_it_is_interrupted(tmp_path: Path) -> None:
         )
         wait_for(lambda: size_of(file) > 200)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=SECONDS)
         expected = truth(emulator, "Write it.")
 
     written = file.read_bytes().decode()

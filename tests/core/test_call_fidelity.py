@@ -126,6 +126,7 @@ VLLM = replace(providers.named("vllm"), call_syntaxes=PROPERTIES)
     shows_raw=st.booleans(),
 )
 @settings(max_examples=80)
+@pytest.mark.spread(1)
 def test_any_arguments(
     name: str, given_: list[Json], place: int, sizes: list[int], written_as: Json, drive: Drive, shows_raw: bool
 ) -> None:

@@ -152,7 +152,7 @@ IN_ROUNDS = [
 @drives
 @pytest.mark.parametrize(("name", "later"), IN_ROUNDS)
 def test_call_that_is_called_something_else(name: str, later: bool, drive: Drive) -> None:
-    """Issue 14: a cut call ends in "length", in the first round or a later one; a good one ends as it came."""
+    """A cut call ends in "length", in the first round or a later one; a good one ends as it came."""
     deltas, finish, counted, body, is_cut = NAMED[name]
     if len(deltas) > 1:
         deltas = deltas if drive is streamed else [{"tool_calls": [*deltas[0]["tool_calls"], *deltas[1]["tool_calls"]]}]
@@ -168,7 +168,7 @@ def test_call_that_is_called_something_else(name: str, later: bool, drive: Drive
 @pytest.mark.parametrize("place", ["before the end", "after the end", "with the call", "none"])
 @pytest.mark.parametrize("counted", [5, CAP])
 def test_usage_of_a_call(place: str, counted: int) -> None:
-    """Issue 14: the usage that shows a cut may come after its end; the chunks of a good call are the server's own."""
+    """The usage that shows a cut may come after its end; the chunks of a good call are the server's own."""
     head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     none = {"index": 0, "delta": {}, "finish_reason": None}
     chunks = [
@@ -205,7 +205,7 @@ def test_usage_of_a_call(place: str, counted: int) -> None:
 
 @drives
 def test_one_of_two_choices_is_a_cut_call(drive: Drive) -> None:
-    """Issue 14: with several choices, a call with broken arguments is cut, and the other one is not."""
+    """With several choices, a call with broken arguments is cut, and the other one is not."""
     items = [("length", BROKEN), ("tool_calls", GOOD)]
     key = "message" if drive is not streamed else "delta"
     answer_ = {"id": "c", "choices": [{"index": index, key: {"role": "assistant", "content": None, **delta},

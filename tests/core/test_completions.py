@@ -47,6 +47,7 @@ FORMS: dict[str, Json] = {
 @each_kind
 @drives
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.spread(2)
 def test_every_cut(kind: str, drive: Drive, form: str) -> None:
     """A text goes on after each of its tokens, once or all the time. A cap of less than a character may be too small."""
     for text in AWKWARD:

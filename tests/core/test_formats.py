@@ -599,7 +599,7 @@ FENCED = {
 @pytest.mark.parametrize("format_", [JSON, SCHEMA], ids=["json_object", "json_schema"])
 @pytest.mark.parametrize("name", FENCED)
 def test_fenced_document(name: str, format_: Any, drive: Drive) -> None:
-    """Issue 14: a document in a fence is whole wherever it is cut, and ends in "stop"."""
+    """A document in a fence is whole wherever it is cut, and ends in "stop"."""
     text = FENCED[name]
     for place in range(1, len(text)):
         answer = drive(Writer(text, place), ask(response_format=format_))
@@ -612,7 +612,7 @@ def test_fenced_document(name: str, format_: Any, drive: Drive) -> None:
 @drives
 @pytest.mark.parametrize("name", ["json", "of tildes", "longer", "text before it"])
 def test_fenced_document_in_many_rounds(name: str, drive: Drive) -> None:
-    """Issue 14: so it is if every character is cut."""
+    """So it is if every character is cut."""
     text = FENCED[name]
     answer = drive(Writer(text, *range(1, len(text) + 1)), ask(response_format=JSON), max_rounds=200)
 
@@ -625,7 +625,7 @@ def test_fenced_document_in_many_rounds(name: str, drive: Drive) -> None:
 )
 @pytest.mark.parametrize("chatter", ["\nHope this helps! {}", "\n\n[1]", "\n```json\n{}\n```"])
 def test_chatter_after_a_fenced_document(name: str, chatter: str, drive: Drive) -> None:
-    """Issue 14: what follows the document is dropped, and nothing of the document is."""
+    """What follows the document is dropped, and nothing of the document is."""
     text = FENCED[name].rstrip()
     for place in range(1, len(text), 3):
         answer = drive(Writer(text, place, chatter=chatter), ask(response_format=JSON))
@@ -641,7 +641,7 @@ def test_chatter_after_a_fenced_document(name: str, chatter: str, drive: Drive) 
      ("Here it is:\n\n```json\n", "text before it")],
 )  # fmt: skip
 def test_own_beginning(own: str, name: str, format_: Any, drive: Drive) -> None:
-    """Issue 14: the beginning that the caller gives is a part of the document, and not of the answer."""
+    """The beginning that the caller gives is a part of the document, and not of the answer."""
     text = FENCED[name]
     messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": own}]
     for place in range(len(own) + 1, len(text)):

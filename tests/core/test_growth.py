@@ -111,6 +111,7 @@ GROWING: list[Callable[[int], float]] = [
 
 
 @pytest.mark.parametrize("growing", GROWING, ids=lambda each: each.__name__)
+@pytest.mark.thorough
 def test_growth(growing: Callable[[int], float]) -> None:
     """The square of the text would cost sixteen times as much; half of that leaves room for a busy machine."""
     few, many = (min(growing(count) for _ in range(3)) for count in (FEW, MANY))

@@ -118,7 +118,7 @@ LISTS: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("name", LISTS)
 def test_lists_of_streams(name: str) -> None:
-    """Issue 14: a list that grows with the text is there once, in order, whichever chunk brings it."""
+    """A list that grows with the text is there once, in order, whichever chunk brings it."""
     answer = streamed(Rounds(*LISTS[name]), ask(stop=["END"]))
 
     assert answer.said[1:] == ("stop", "stop")
@@ -148,7 +148,7 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("place", ["message", "top", "beside"])
 def test_values_of_whole_answers(name: str, place: str) -> None:
-    """Issue 14: at every level lists are joined, and anything else is as the last round has it."""
+    """At every level lists are joined, and anything else is as the last round has it."""
     values = [{"x": value} for value in VALUES[name]]
     one, other, both = [value if place == "beside" else {place: value} for value in values]
     answer = whole(Rounds(completion("one ", "length", **one), completion("two", "stop", **other))).raw
@@ -158,7 +158,7 @@ def test_values_of_whole_answers(name: str, place: str) -> None:
 
 @pytest.mark.parametrize("place", ["top", "beside"])
 def test_what_is_said_of_the_prompt(place: str) -> None:
-    """Issue 14: of the prompt, a whole answer and a stream have what the first round says."""
+    """Of the prompt, a whole answer and a stream have what the first round says."""
     one, other = [{"prompt_token_ids": ids, "prompt_logprobs": None} for ids in ([1, 2], [1, 2, 3])]
     places = [fields if place == "beside" else {"top": fields} for fields in (one, other)]
     in_whole = whole(Rounds(completion("one ", "length", **places[0]), completion("two", "stop", **places[1])))
@@ -171,7 +171,7 @@ def test_what_is_said_of_the_prompt(place: str) -> None:
 
 
 def test_timings() -> None:
-    """Issue 14: the last chunk of a stream has the last round's timings."""
+    """The last chunk of a stream has the last round's timings."""
     rounds = [[chunk("one", top={"timings": {"n": 1}}), chunk(None, "length", top={"timings": {"n": 2}})],
               [chunk("two", top={"timings": {"n": 3}}), chunk(None, "stop", top={"timings": {"n": 4}})]]  # fmt: skip
 
@@ -180,7 +180,7 @@ def test_timings() -> None:
 
 @pytest.mark.parametrize("empty", ["", None, 0])
 def test_names_that_come_late(empty: Any) -> None:
-    """Issue 14: an id, model, ... is of the first chunk that has one, also if chunks of the first round have none."""
+    """An id, model, ... is of the first chunk that has one, also if chunks of the first round have none."""
     names = ("id", "created", "model", "system_fingerprint")
     late = {"id": "c1", "created": 5, "model": "m1", "system_fingerprint": "f1"}
     other = {"id": "c2", "created": 6, "model": "m2", "system_fingerprint": "f2"}
@@ -203,7 +203,7 @@ IDS: dict[str, tuple[list[int], list[int], list[int]]] = {
 
 @pytest.mark.parametrize("name", IDS)
 def test_ids_of_what_was_held_back(name: str) -> None:
-    """Issue 14: if the ids of both prompts are told, those of blanks that came twice are there once."""
+    """If the ids of both prompts are told, those of blanks that came twice are there once."""
     ids, sent, all_ids = IDS[name]
     one = completion("one two  ", "length", top={"prompt_token_ids": PROMPT}, token_ids=ids)
     other = completion("  three", "stop", top={"prompt_token_ids": [*PROMPT, *sent]}, token_ids=[3, 4])
@@ -214,7 +214,7 @@ def test_ids_of_what_was_held_back(name: str) -> None:
 
 
 def test_error_beside_the_choices_of_a_later_round() -> None:
-    """Issue 14: an error at the top of a later round is a failed round, and not on the merged answer."""
+    """An error at the top of a later round is a failed round, and not on the merged answer."""
     failed = completion("two", "stop", top={"error": {"code": 502, "message": "x"}})
     answer = whole(Rounds(completion("one ", "length"), failed))
 

@@ -184,6 +184,7 @@ def fox(**fields: Any) -> Json:
 @each_form
 @each_row
 @drives
+@pytest.mark.spread(4)
 def test_every_cut(form: str, provider: str, drive: Drive) -> None:
     """After each token, once or all the time, it goes on as the model writes; the first tag may be too little."""
     known = FORMS[form]
@@ -242,6 +243,7 @@ def edges(answer: Answer, *, strips: bool) -> tuple[str, str]:
 
 @each_engine
 @drives
+@pytest.mark.spread(3)
 def test_every_cut_of_awkward_texts(name: str, drive: Drive) -> None:
     """
     Whatever the text, it goes on as the model writes it.
@@ -677,6 +679,7 @@ def test_calls_need_not_be_shown() -> None:
 
 
 @drives
+@pytest.mark.spread(1)
 def test_the_right_template_is_not_given_up(drive: Drive) -> None:
     """A cut character, a tag that was left out, or a tail that is written again, is no other template."""
     for name in ("sglang, qwen3", "vllm, glm", "deepinfra, plain"):

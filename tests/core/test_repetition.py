@@ -108,6 +108,7 @@ def test_answer_that_loops(loop: str, cap: int, drive: Drive) -> None:
 
 
 @drives
+@pytest.mark.thorough
 def test_answer_of_repeated_blocks(drive: Drive) -> None:
     """A long answer of blocks that are repeated, as long as they are, comes whole."""
     truth = "".join(filled(f"row {number}, 0, 0, 0;\n", LOOP_CHARACTERS - 100) for number in range(4)) + "The end."

@@ -529,6 +529,7 @@ def test_before_the_call(case: Case, drive: Drive) -> None:
 
 @pytest.mark.parametrize("known", [VLLM, LLAMA_CPP], ids=lambda known: known["provider"])
 @pytest.mark.parametrize("model", [HERMES, CODER])
+@pytest.mark.spread(1)
 def test_raw_syntax(model: str, known: Json) -> None:
     """A whole answer may show a cut call as text (vLLM's hermes). Wherever it is cut, it goes on, and comes as calls."""
     syntax = row("hermes" if model == HERMES else "qwen3-coder")

@@ -59,7 +59,7 @@ FIELDS: list[tuple[str, Any, Any, Any]] = [
 
 @pytest.mark.parametrize(("name", "one", "other", "both"), FIELDS)
 def test_field_of_usage(name: str, one: Any, other: Any, both: Any) -> None:
-    """Issue 14: amounts are added; a flag, a text, a rate, a time of day is not."""
+    """Amounts are added; a flag, a text, a rate, a time of day is not."""
     added = add_usage({name: one}, {name: other})
 
     assert repr({name: both}) == repr(added)
@@ -132,7 +132,7 @@ def usages_in(chunks: list[dict[str, Any]]) -> list[Any]:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_place_of_usage(place: str) -> None:
-    """Issue 14: usage is summed wherever it is, and comes last in the place where the server puts it, once."""
+    """Usage is summed wherever it is, and comes last in the place where the server puts it, once."""
     rounds = [
         chunks_with_usage(place, ["one", " two"], "length", usage(10, 2)),
         chunks_with_usage(place, [" three", " four"], "length", usage(12, 2)),
@@ -190,7 +190,7 @@ def test_usage_of_a_round_that_broke_off(counted: bool, total: Any) -> None:
 
 @drives
 def test_no_usage(drive: Drive) -> None:
-    """Issue 14: without usage, none is made up."""
+    """Without usage, none is made up."""
     answer = drive(Script(cut("one ", usage=None), end("two", usage=None)))
 
     assert answer.said == ("one two", "stop", "stop")

@@ -184,6 +184,7 @@ async def test_cancelled(how: str, folder: Path) -> None:
 
 @how
 @pytest.mark.parametrize("number", [2, 4])
+@pytest.mark.thorough
 def test_killed(number: int, how: str, folder: Path) -> None:
     """A process that is killed in any round is followed by one that goes on."""
     prompt = BODY["messages"][0]["content"]
@@ -278,6 +279,7 @@ async def test_first_round_fails(how: str, way: Way, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("how", WAYS[:2])
+@pytest.mark.thorough
 async def test_file_cut_anywhere(how: str, folder: Path) -> None:
     """Cut at any byte, a file gives the rounds that are whole in it, and the answer is right."""
     path = await broken(folder, how)

@@ -34,6 +34,7 @@ CAPS: dict[str, tuple[dict[str, Any], tuple[int, int], tuple[int, int]]] = {
 @sync_and_async
 @streamed_or_not
 @pytest.mark.parametrize(("server", "whole", "stream"), CAPS.values(), ids=CAPS)
+@pytest.mark.spread(3)
 async def test_fifty_thousand(server: Any, whole: Any, stream: Any, way: Way, streamed: bool) -> None:
     """``max_tokens=50_000`` gives 50,000 tokens in the fewest requests, whatever the server makes of the number."""
     body = ask("Write 52000 tokens.", max_tokens=WANTED)

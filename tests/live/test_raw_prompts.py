@@ -279,6 +279,7 @@ async def test_journal(how: str, way: Way, path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["whole"])
+@pytest.mark.thorough
 def test_killed(how: str, path: Path) -> None:
     """A process that is killed in a raw round is followed by one that goes on."""
     habits = Habits(thinks="reasoning_content", template="qwen3", think_tokens=50)

@@ -341,6 +341,7 @@ async def test_journal(body: dict[str, Any], how: str, way: Way, tmp_path: Path)
 
 
 @pytest.mark.parametrize("how", ["streamed"])
+@pytest.mark.thorough
 def test_killed(how: str, tmp_path: Path) -> None:
     """A process that is killed in its third round is followed by one that goes on."""
     check_killed(Emulator(cap=CAP, token_delay=0.002, chunk_tokens=1, events_per_write=1), how, tmp_path, "text")

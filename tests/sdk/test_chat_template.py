@@ -518,6 +518,7 @@ def test_what_templates_do(template: str, prompt: str) -> None:
     assert prompt == rendered(template)
 
 
+@pytest.mark.thorough
 def test_a_long_conversation() -> None:
     """A request of 600,000 characters is far from the limits."""
     messages = [

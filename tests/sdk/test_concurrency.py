@@ -83,6 +83,7 @@ def limits(client: Any) -> Any:
     return client(limits=http.Limits(max_connections=None), timeout=60, verify=False)
 
 
+@pytest.mark.thorough
 async def test_many_streams_of_our_client(emulator: Emulator) -> None:
     """Many streams of one client at once get their own texts, whole, while patch() comes and goes."""
     client = OUR_ASYNC.client(emulator.base_url, http_client=limits(http.AsyncClient))
@@ -101,6 +102,7 @@ async def test_many_streams_of_our_client(emulator: Emulator) -> None:
     await check_left(emulator)
 
 
+@pytest.mark.thorough
 async def test_many_streams_under_flipping_switches(emulator: Emulator) -> None:
     """Each of many streams gets the beginning of its own text that some setting in force allows."""
     client = openai.AsyncOpenAI(base_url=emulator.base_url, api_key="k", http_client=limits(http.AsyncClient))
@@ -121,6 +123,7 @@ async def test_many_streams_under_flipping_switches(emulator: Emulator) -> None:
     await check_left(emulator)
 
 
+@pytest.mark.thorough
 async def test_switches_of_neighbors(emulator: Emulator) -> None:
     """A task inside disabled() or with settings of its own changes nothing for its neighbors."""
     client = OUR_ASYNC.client(emulator.base_url, http_client=limits(http.AsyncClient))
@@ -147,6 +150,7 @@ async def test_switches_of_neighbors(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("ours", [False, True], ids=["patched", "ours"])
+@pytest.mark.spread(1)
 async def test_many_threads(emulator: Emulator, ours: bool) -> None:
     """Sixteen threads with one client, whole and streamed, get their own texts while the switches flip."""
     client = OUR_SYNC.client(emulator.base_url) if ours else SYNC.plain_client(emulator.base_url)
@@ -182,6 +186,7 @@ async def test_impatient_threads(emulator: Emulator, monkeypatch: pytest.MonkeyP
     await check_left(emulator)
 
 
+@pytest.mark.thorough
 async def test_streams_that_are_left_at_any_time(emulator: Emulator) -> None:
     """Streams that are closed, cancelled or dropped among many others leave no connection and no request behind."""
     client = OUR_ASYNC.client(emulator.base_url, http_client=limits(http.AsyncClient))

@@ -46,7 +46,7 @@ def plain(raw: Any) -> Any:
 @pytest.mark.parametrize("ends_with_text", [True, False])
 @pytest.mark.parametrize("place", [place for place in PLACES if place not in ("trailing null", "trailing missing")])
 async def test_fields(way: Way, streamed: bool, place: str, ends_with_text: bool) -> None:
-    """Issue 14: what the SDK makes of the merged answer is what it makes of the uncapped one, field by field."""
+    """What the SDK makes of the merged answer is what it makes of the uncapped one, field by field."""
     server = replace(SERVER, usage=place, ends_with_text=ends_with_text)
     uncapped = await play_plain(way, script_of(replace(server, cuts=()), streamed=streamed), streamed=streamed)
     settings = replace(DEEPINFRA, provider="deepseek", usage="one_call")
@@ -65,7 +65,7 @@ async def test_fields(way: Way, streamed: bool, place: str, ends_with_text: bool
 @two_ways
 @pytest.mark.parametrize("name", [name for name in FENCED if name != "blanks around"])
 async def test_document(way: Way, streamed: bool, name: str) -> None:
-    """Issue 14: a document in a fence comes whole, and without what follows it."""
+    """A document in a fence comes whole, and without what follows it."""
     text = FENCED[name].rstrip()
     for place in (len(text) // 2, len(text) - 4, len(text) - 2):
         script = Script(cut(text[:place]), said(text[place:], finish="stop"))
@@ -79,7 +79,7 @@ async def test_document(way: Way, streamed: bool, name: str) -> None:
     ("delta", "tokens", "is_cut"), [(BROKEN, 5, True), (GOOD, CAP, True), (GOOD, 5, False)], ids=range(3)
 )
 async def test_tool_call(way: Way, streamed: bool, delta: Any, tokens: int, is_cut: bool) -> None:
-    """Issue 14: a cut call that is called "tool_calls" ends in "length"; a good one comes as it was."""
+    """A cut call that is called "tool_calls" ends in "length"; a good one comes as it was."""
     script = Script(said(delta, finish="tool_calls", usage=usage(10, tokens)))
     seen = await play(way, script, streamed=streamed, tools=[TOOL])
 

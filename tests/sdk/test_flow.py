@@ -200,6 +200,7 @@ def streamed(seed: int) -> Any:
 
 
 @pytest.mark.parametrize("start", range(0, 100, 25))
+@pytest.mark.spread(1)
 def test_by_the_block_as_one_by_one(start: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a server sends, in whatever blocks: the chunks are those of the long way."""
     wait_first(monkeypatch, 0)

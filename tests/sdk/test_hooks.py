@@ -126,6 +126,7 @@ async def test_stream_helper(client: Any, emulator: Emulator) -> None:
     assert rounds_in([event for event in events if event.type == "chunk"][-1].chunk) == ROUNDS
 
 
+@pytest.mark.thorough
 async def test_beta(client: Any, emulator: Emulator) -> None:
     """``beta.chat.completions`` is continued as well."""
     completion = await settled(client.beta.chat.completions.parse(**ask("Beta.")))

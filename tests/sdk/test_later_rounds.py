@@ -254,7 +254,7 @@ ENDS: dict[str, tuple[list[Any], str, str, str | None]] = {
 
 @pytest.mark.parametrize("name", ENDS)
 async def test_end_of_a_later_round(way: Way, name: str) -> None:
-    """Issue 14: the end mark is an end, and an error on a choice is a failed round whose text stays."""
+    """The end mark is an end, and an error on a choice is a failed round whose text stays."""
     pieces, text, finish, error = ENDS[name]
     seen = await play(way, Script([*ONE, DONE], pieces), settings=replace(DEEPINFRA, heal_streams=False))
 
@@ -269,7 +269,7 @@ async def test_end_of_a_later_round(way: Way, name: str) -> None:
 @pytest.mark.parametrize("code", [402, 403, 502, None, "502"])
 @pytest.mark.parametrize("text", ["two", "", None])
 async def test_error_on_a_choice_of_a_whole_round(way: Way, code: Any, text: str | None) -> None:
-    """Issue 14: OpenRouter answers 200 with ``finish_reason`` "error": its text stays, the error is in the report."""
+    """OpenRouter answers 200 with ``finish_reason`` "error": its text stays, the error is in the report."""
     fault = {"error": {"code": code, "message": "died"}} if code is not None else {}
     last = said(text or "", finish="error", native_finish_reason="error", **fault)
     seen = await play(way, Script(cut("One "), last), streamed=False)
@@ -286,7 +286,7 @@ NOTHINGS = [b"data: null\n\n", b"data:\n\n", b"data: \n\n", b"data:null\r\n\r\n"
 @sync_and_async
 @pytest.mark.parametrize("nothing", NOTHINGS)
 async def test_keep_alives(way: Way, nothing: bytes) -> None:
-    """Issue 14: a keep-alive changes nothing of a later round, nor between the end of a round and its end mark."""
+    """A keep-alive changes nothing of a later round, nor between the end of a round and its end mark."""
     first = [chunk("One"), chunk(" and"), chunk(None, "length"), nothing, nothing, DONE, nothing]
     later = [nothing, chunk(" two"), nothing, chunk(" three"), nothing, chunk(None, "stop"), nothing, DONE, nothing]
     # How the SDK takes what comes in the first round is its own affair; so it is read as bytes.
@@ -306,7 +306,7 @@ async def test_keep_alives(way: Way, nothing: bytes) -> None:
 @pytest.mark.parametrize("nothing", NOTHINGS)
 @pytest.mark.parametrize("finish", ["stop", "length", "tool_calls"])
 async def test_keep_alives_of_an_answer_that_is_not_continued(way: Way, nothing: bytes, finish: str) -> None:
-    """Issue 14: such an answer comes byte for byte, with what stands between its chunks."""
+    """Such an answer comes byte for byte, with what stands between its chunks."""
     call = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     delta = {"tool_calls": [call]} if finish == "tool_calls" else {}
     empty = event({"id": "c", "choices": []})
@@ -340,7 +340,7 @@ OF_TRANSPORTS: list[Exception] = [
 @pytest.mark.parametrize("error", OF_TRANSPORTS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("heals", [True, False])
 async def test_error_of_a_transport(way: Way, error: Exception, heals: bool) -> None:
-    """Issue 14: whatever a transport raises in a later round is a break: it is healed, or the answer ends there."""
+    """Whatever a transport raises in a later round is a break: it is healed, or the answer ends there."""
     script = Script([*ONE, DONE], [chunk("two"), error], [chunk(" three"), chunk(None, "stop"), DONE])
     seen = await play(way, script, settings=replace(DEEPINFRA, heal_streams=heals))
 
@@ -351,7 +351,7 @@ async def test_error_of_a_transport(way: Way, error: Exception, heals: bool) -> 
 @sync_and_async
 @pytest.mark.parametrize("error", OF_TRANSPORTS, ids=lambda error: type(error).__name__)
 async def test_error_of_a_transport_after_the_end(way: Way, error: Exception) -> None:
-    """Issue 14: an error after the end of a round, of the first one too, costs nothing, nor does one at its closing."""
+    """An error after the end of a round, of the first one too, costs nothing, nor does one at its closing."""
 
     class Closing(Pieces):
         def close(self) -> None:
@@ -377,7 +377,7 @@ async def test_error_of_a_transport_after_the_end(way: Way, error: Exception) ->
 @sync_and_async
 @pytest.mark.parametrize("error", OF_TRANSPORTS, ids=lambda error: type(error).__name__)
 async def test_error_of_a_transport_in_the_first_round(way: Way, error: Exception) -> None:
-    """Issue 14: if nothing is healed, the first round fails as it does without us."""
+    """If nothing is healed, the first round fails as it does without us."""
     settings = replace(DEEPINFRA, heal_streams=False)
     ours = await play(way, Script([chunk("One "), error]), settings=settings)
     openai_continue.unpatch()
@@ -494,7 +494,7 @@ class _Mapping(dict[str, Any]):
 @pytest.mark.parametrize("how", ["create", "post", "extra_body"])
 @pytest.mark.parametrize("kind", [list, tuple])
 async def test_request_that_is_changed_while_it_is_answered(way: Way, streamed: bool, how: str, kind: Any) -> None:
-    """Issue 14: later rounds are of the request as it was made, whatever becomes of the caller's objects."""
+    """Later rounds are of the request as it was made, whatever becomes of the caller's objects."""
     part = _Mapping(type="text", text="Hello")
     messages: Any = [_Mapping(role="user", content=[part])]
     tools: Any = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
@@ -549,7 +549,7 @@ def _completion(text: str, finish: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("number", "sent"), [(50_000.0, 49_995), (50_000, 49_995)])
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 async def test_limit_that_is_a_float(way: Way, streamed: bool, number: Any, sent: int, name: str) -> None:
-    """Issue 14: ``max_tokens=50000.0`` is 50,000."""
+    """``max_tokens=50000.0`` is 50,000."""
     script = Script(cut("One ", usage=usage(10, 5)), said("two", finish="stop"))
     seen = await play(way, script, streamed=streamed, **{name: number})
 
@@ -561,7 +561,7 @@ async def test_limit_that_is_a_float(way: Way, streamed: bool, number: Any, sent
 
 @two_ways
 async def test_fallback_models(way: Way, streamed: bool) -> None:
-    """Issue 14: later rounds go to the model that answered, and the report says which model each round had."""
+    """Later rounds go to the model that answered, and the report says which model each round had."""
     script = Script(cut("One "), said("two", finish="stop"))
     seen = await play(way, script, streamed=streamed, extra_body={"models": ["other/a", "other/b"]})
 
@@ -589,7 +589,7 @@ def halved(text: str, place: int, field: str) -> list[bytes]:
 @pytest.mark.parametrize("field", ["content", "reasoning_content"])
 @pytest.mark.parametrize("round_", [0, 1])
 async def test_halves_of_a_character(way: Way, place: int, field: str, round_: int) -> None:
-    """Issue 14: a character whose halves come in two deltas is whole in what is sent back, and for the caller."""
+    """A character whose halves come in two deltas is whole in what is sent back, and for the caller."""
     text = "a🦊b🦊🦊"
     pieces = [halved(text, place if number == round_ else 0, field) for number in range(2)]
     settings = replace(DEEPINFRA, provider="deepseek")
@@ -607,7 +607,7 @@ async def test_halves_of_a_character(way: Way, place: int, field: str, round_: i
 @two_ways
 @pytest.mark.parametrize("before", ["One", "One ", "🦊"])
 async def test_half_a_character_at_the_seam(way: Way, streamed: bool, before: str) -> None:
-    """Issue 14: half a character at a cut is dropped, and the model writes the character again."""
+    """Half a character at a cut is dropped, and the model writes the character again."""
     script = Script(cut(f"{before}{HIGH}"), said("🦊 two", finish="stop"))
     seen = await play(way, script, streamed=streamed)
 

@@ -134,6 +134,7 @@ async def test_streamed_round(way: Way, name: str) -> None:
 
 
 @sync_and_async
+@pytest.mark.spread(1)
 async def test_stream_of_text(way: Way) -> None:
     """Chunks of text without an end are taken as far as a round may go."""
     flood = Flood(chunks())

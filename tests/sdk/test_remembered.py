@@ -83,6 +83,7 @@ class Server(http.BaseTransport):  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("row", "number"), [("deepinfra", ANSWERS), ("ollama", 200), ("openrouter", 200)])
+@pytest.mark.thorough
 def test_a_thousand_answers(row: str, number: int) -> None:
     """Whatever befalls one in four of them, every other one is whole, up to the last one."""
     chosen, server = random.Random(7), Server()
@@ -139,6 +140,7 @@ def ask(client: openai.OpenAI, **more: Any) -> str:
     return "".join(item.delta.content or "" for chunk in answer for item in chunk.choices)
 
 
+@pytest.mark.thorough
 def test_models_and_limits_of_a_client(caplog: pytest.LogCaptureFixture) -> None:
     """A client keeps what it learnt of some models, not of any number of them; a limit is logged once for a model."""
     server = Server()

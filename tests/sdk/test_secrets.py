@@ -109,6 +109,7 @@ REQUESTS = {"breaks": 2, "starts over": 2, "thinks": 3}
 
 
 @pytest.mark.parametrize(("name", "provider"), list(zip(BODIES, ["llama.cpp", "deepinfra", "llama.cpp"], strict=True)))
+@pytest.mark.spread(1)
 async def test_objects(way: Way, name: str, provider: str) -> None:
     """No object of a running call shows anything in its repr, before any piece of any round."""
     seen: list[str] = []

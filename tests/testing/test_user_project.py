@@ -96,11 +96,13 @@ def failed(result: Any, *reasons: str) -> None:
     assert all(reason in said for reason in reasons), said
 
 
+@pytest.mark.thorough
 def test_replay(project: Run) -> None:
     """The tests pass without server, network and key."""
     project().assert_outcomes(passed=2)
 
 
+@pytest.mark.thorough
 def test_no_secret_is_recorded(project: Run) -> None:
     """Cassettes hold neither the key nor headers that only the server knows."""
     for path in CASSETTE.parent.iterdir():
@@ -108,6 +110,7 @@ def test_no_secret_is_recorded(project: Run) -> None:
         assert not any(word in text for word in (SECRET, "canary", "authorization", "x-request-id", "stainless"))
 
 
+@pytest.mark.thorough
 def test_prompt_changes(project: Run) -> None:
     """The message names the first difference."""
     changed(Path("test_handbook.py"), PROMPT, "Write the whole hand book.")
@@ -116,6 +119,7 @@ def test_prompt_changes(project: Run) -> None:
     failed(result, "request 1 of the test", "messages[0].content, character 20: recorded", "hand book.'")
 
 
+@pytest.mark.thorough
 def test_later_round_changes(project: Run) -> None:
     """An error of a later round would only end the answer early, but a changed request fails the test."""
     changed(Path("test_handbook.py"), "openai_continue.patch()", "openai_continue.patch(settings)")
@@ -133,6 +137,7 @@ def test_later_round_changes(project: Run) -> None:
 
 
 @pytest.mark.parametrize(("name", "at"), [("test_handbook", 1), ("test_handbook", 2), ("test_streamed", 2)])
+@pytest.mark.thorough
 def test_round_is_missing(project: Run, name: str, at: int) -> None:
     """The test fails at the request that is missing."""
     path = CASSETTE.with_name(f"{name}.chat.yaml")
@@ -148,6 +153,7 @@ def test_round_is_missing(project: Run, name: str, at: int) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_round_is_not_asked_for(project: Run) -> None:
     """A test that sends fewer requests than were recorded fails too."""
     made = cassette()
@@ -159,6 +165,7 @@ def test_round_is_not_asked_for(project: Run) -> None:
     assert "1 of the 4 requests on the cassette" in result.stdout.str()
 
 
+@pytest.mark.thorough
 def test_cassette_is_absent(project: Run) -> None:
     """The message names the cassette and the command that records it."""
     CASSETTE.unlink()

@@ -27,8 +27,8 @@ MOST = 4
 #: Numbers whose thoughts are longer than EARLY.
 LONG = (42, 6)
 EARLY = 20
-#: vLLM takes a minute for each template.
-SERVED = [("vllm", template) for template in ("qwen3", "glm")]
+#: vLLM takes a minute for each template; thoughts_sweep.py asks it with all of them.
+SERVED = [("vllm", "qwen3")]
 SERVED += [("llama.cpp", template) for template in thoughts_sweep.TEMPLATES] if install_llama.installed() else []
 
 
@@ -91,7 +91,7 @@ def test_early_answers(served: tuple[str, str, str], by: str) -> None:
         expected = think_texts.answer(number).strip(), "stop"
         assert (answer.text.strip(), answer.finish_reason) == expected, (way, number)
         assert answer.thoughts.strip()
-        # vLLM's parser of GLM drops blanks before what may begin a tag.
+        # A parser may drop blanks before what may begin a tag.
         assert "".join(answer.thoughts.split()) in "".join(think_texts.thoughts(number).split())
         assert report is not None
         assert report.answered_early

@@ -50,6 +50,7 @@ def stream(*, tokens: int, obfuscated: bool = False, **fields: Any) -> bytes:
     return b"".join(map(event, chunks)) + DONE
 
 
+@pytest.mark.thorough
 def test_stream_of_40_000_tokens_is_under_a_megabyte() -> None:
     """A stream of ten megabytes is written in one, with its padding."""
     body = stream(tokens=40_000, obfuscated=True)

@@ -39,6 +39,7 @@ TOOL = {"type": "function", "function": {"name": "save", "parameters": {}}}
     ],
     ids=["plain", "inline thoughts", "a text", "a function", "cut characters"],
 )
+@pytest.mark.spread(2)
 def test_rounds_by_hand_give_the_uncapped_text(caps: Any, given: dict[str, Any], stream: bool) -> None:
     """At every cap, sending back what came gives the text that one answer would have."""
     for cap in caps:

@@ -81,6 +81,7 @@ def test_text_is_awkward() -> None:
     assert [breaker for breaker in BREAKERS if breaker not in AWKWARD] == []
 
 
+@pytest.mark.thorough
 def test_texts_soon_differ() -> None:
     """Other prompts, seeds and choices have texts that differ within 20 characters."""
     emulator = Emulator()
