@@ -34,6 +34,8 @@ MAY_IMPORT = {
     "clients": {"client_options", "_sdk", "errors", "settings"},
     "auto": {"patching"},
 }
+#: What the commands may use of the core: JSON, and the words for thoughts. They ask through the clients.
+CORE_OF_CLI = {"._core.json", "._core.text.reasoning"}
 IMPURE = {
     "anyio",
     "asyncio",
@@ -96,6 +98,16 @@ def test_imports_point_one_way(path: Path) -> None:
     if room in MAY_IMPORT:
         assert ours <= MAY_IMPORT[room]
         assert "openai_continue" not in imports_of(tree_of(path), name)
+
+
+def test_commands_stay_out_of_the_core() -> None:
+    """The commands ask through public names, so that the core may change within."""
+    used = {
+        one for path in (ROOT / "_cli").rglob("*.py") for one in imports_of(tree_of(path), name_of(path))
+        if one.startswith("._core")
+    }  # fmt: skip
+
+    assert used == CORE_OF_CLI
 
 
 def test_no_circle_of_imports() -> None:

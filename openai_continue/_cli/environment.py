@@ -213,7 +213,7 @@ def _lines() -> Iterator[Path]:
 def _is_read(files: list[Path]) -> bool | None:
     package = __name__.partition(".")[0]
     # The command "run" does what the line does.
-    if switches.word() and f"{package}.cli.run" not in sys.modules:
+    if switches.word() and f"{package}._cli.run" not in sys.modules:
         return f"{package}.startup" in sys.modules
     # What another .pth file names may be a folder of such files, as uvx --with has it.
     return _is_in_site(files) or (None if files and _site_folders() else False)

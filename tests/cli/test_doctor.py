@@ -11,10 +11,8 @@ import openai
 import pytest
 
 from openai_continue._cli import main
-from openai_continue._cli.doctor.call_examination import SAID
 from openai_continue._cli.doctor.command import matching_row
-from openai_continue._cli.doctor.examination import MARKS, MOST_BY_DEFAULT, Doctor
-from openai_continue._cli.doctor.findings import Findings
+from openai_continue._cli.doctor.probes import MARKS, MOST_BY_DEFAULT, PROBES, Doctor, Findings
 from openai_continue.testing import Emulator, Habits
 from tests.support.ways import SYNC, http
 
@@ -343,5 +341,18 @@ def test_tool_calls(
 
     assert found == said["tool_calls"]
     assert sets == ("continue_tool_calls" in said["settings"])
-    assert SAID[found] in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
+    assert PROBES["tool_calls"][found].sentence in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
     assert said["completion_tokens"] < 1200
+
+
+def test_doctor_continues_where_continuation_is_switched_off(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the variables switch off is the user's programs; the doctor says what the server can do."""
+    monkeypatch.setenv("OPENAI_CONTINUE", "0")
+    monkeypatch.setenv("OPENAI_CONTINUE_MAX_ROUNDS", "1")
+    with Emulator(tokens=500, context=4096) as emulator:
+        code = main(["doctor", "--model", "m", "--base-url", emulator.base_url, "--yes", "--json"])
+
+    assert code == 0
+    assert json.loads(capsys.readouterr().out)["marks"]["nothing"] == "continues"

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from openai_continue._cli.doctor.advice import Case
-from openai_continue._cli.doctor.examination import COST
-from openai_continue._cli.doctor.findings import Findings
+from openai_continue._cli.doctor.probes import COST, PROBES, Findings
 from openai_continue._tables.providers import named
 from tests.cli.doctoring import TEMPLATE, Changed, told, use
 
@@ -275,3 +274,19 @@ def test_cost(habits: dict[str, Any], options: list[str], capsys: pytest.Capture
 
     assert said["completion_tokens"] <= tokens
     assert said["requests"] <= requests
+
+
+def test_each_result_has_a_sentence() -> None:
+    """Whatever a question about a cut comes to, the table has a sentence for it that can be filled in."""
+    fields = ("thoughts", "answer_after_thoughts", "template", "tool_calls")
+    cases = {
+        (name, result): replace(case(**{"thoughts": "no way", name: result}), template="a.jinja")
+        for name in fields
+        for result in PROBES[name]
+        if result != "to be set"
+    }
+
+    said = {key: " ".join(one.advice) for key, one in cases.items()}
+    unsaid = [key for key in said if PROBES[key[0]][key[1]].sentence.partition("{")[0] not in said[key]]
+    assert unsaid == []
+    assert [key for key, text in said.items() if "{" in text] == []

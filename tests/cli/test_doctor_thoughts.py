@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from openai_continue._cli import main
-from openai_continue._cli.doctor.template_examination import SAID
-from openai_continue._cli.doctor.thought_examination import ON
+from openai_continue._cli.doctor.probes import PROBES
 from openai_continue.testing import Emulator, Habits
 from tests.cli.doctoring import TEMPLATE, Changed, told, use
 
@@ -53,7 +52,7 @@ def test_thoughts(
     assert found == (said["thoughts"], said["answer_after_thoughts"])
     assert settings.items() <= said["settings"].items()
     assert ("on_reasoning_cut" in said["settings"]) is bool(settings)
-    assert ON[found[0]] in advice
+    assert PROBES["thoughts"][found[0]].sentence in advice
     assert ("OPENAI_CONTINUE_ON_REASONING_CUT=answer" in advice) is bool(settings)
     assert ("OPENAI_CONTINUE_TEMPLATE=auto" in advice) is (found[0] != "continues")
 
@@ -120,7 +119,7 @@ def test_another_template(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     code, out = told(capsys, {}, "--template", TEMPLATE, folder=tmp_path, after=after)
 
     assert code == 0
-    assert f"{SAID['another prompt']} Leave OPENAI_CONTINUE_TEMPLATE unset." in out
+    assert PROBES["template"]["another prompt"].sentence in out
     assert "settings: Continuation(provider='deepinfra') " in out
 
 

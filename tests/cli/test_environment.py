@@ -260,3 +260,13 @@ def test_words(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     code, said = lines()
     assert (code, said[-1]) == (1, "Continuation does not work here.")
     assert "problem: OPENAI_CONTINUE switches continuation off, whatever the code says. Unset it." in said
+
+
+def test_the_command_run_reads_no_line() -> None:
+    """It does what the line does, also in a frozen program, which reads none."""
+    words = ["run", "-m", "openai_continue", "doctor", "--env", "--json"]
+    code = f"import sys; sys.frozen = True; from openai_continue._cli import main; main({words})"
+    ended, found, _ = looked(code, OPENAI_CONTINUE="1")
+
+    assert (ended, found["active"]) == (0, True)
+    assert found["line_read"] is False

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import shlex
 import sys
 from dataclasses import asdict, replace
+from typing import Any
 
 import openai
 from rich.table import Table
 
-from ..._sdk.chat_template import Template
 from ..._sdk.template_files import template_of
 from ..._tables import providers
 from ..._tables.providers import PROVIDERS, Provider, at_address
@@ -19,11 +21,7 @@ from ...switches import VARIABLE
 from ..console import Console
 from ..server import Server
 from .advice import Case, variable
-from .call_examination import examine_calls
-from .examination import COST, Doctor, mark_of
-from .findings import Findings
-from .template_examination import examine_template, rows_of
-from .thought_examination import cut_thoughts, examine_thoughts
+from .probes import COST, Doctor, Findings, mark_of
 
 #: The exit code if answers cannot be continued.
 CANNOT_CONTINUE = 3
@@ -88,11 +86,11 @@ def run(  # noqa: PLR0913 - each is an option of the command
         return DECLINED
     client = openai.OpenAI(base_url=server.base_url, api_key=server.key, max_retries=1)
     try:
+        _prepare()
         doctor = Doctor(client, model, streamed=streamed)
         found = doctor.examine()
-        case = _examined_further(
-            doctor, Case(found, None, client.base_url.host, False, model, template, streamed), read
-        )
+        case = Case(found, None, client.base_url.host, False, model, template, streamed)
+        case = _examined_further(doctor, case, client.base_url)
     except openai.OpenAIError as error:
         print(server.said(error), file=sys.stderr)
         return 1
@@ -113,6 +111,15 @@ def run(  # noqa: PLR0913 - each is an option of the command
     return 0 if case.continues else CANNOT_CONTINUE
 
 
+def _prepare() -> None:
+    """Let answers be continued in this process, whatever its variables say, and print nothing of it."""
+    os.environ.pop(VARIABLE, None)
+    logger = logging.getLogger("openai_continue")
+    if not logger.hasHandlers():
+        # Python would print warnings. What they say is among the findings.
+        logger.addHandler(logging.NullHandler())
+
+
 def _may_ask() -> bool:
     """Whether there is somebody at the terminal."""
     return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]
@@ -126,29 +133,37 @@ def _is_wanted() -> bool:
     return answer.endswith("\n") and answer.strip().lower() in ("", "y", "yes")
 
 
-def _examined_further(doctor: Doctor, case: Case, template: Template | None) -> Case:
+def _examined_further(doctor: Doctor, case: Case, address: Any) -> Case:
     """Ask about tool calls, thoughts and the template, as far as the row that fits allows; return what follows."""
-    found, address = doctor.found, doctor.endpoint.client.base_url
+    found = doctor.found
     if not found.marks:
         return case
-    row, host_known = (
-        matching_row(found, address.host, address.path),
-        at_address(address.host, address.path) is not None,
-    )
-    cut = cut_thoughts(doctor) if found.thinks_apart else None
+    row = matching_row(found, address.host, address.path)
+    host_known = at_address(address.host, address.path) is not None
+    cut = doctor.cut_thoughts() if found.thinks_apart else None
     if row is not None and row.continues and not found.cannot_continue:
-        found.tool_calls = examine_calls(doctor, row)
+        found.tool_calls = doctor.ask_call(row)
         if cut is not None:
-            examine_thoughts(doctor, row, cut)
-    rows = rows_of(found, row, host_known=host_known)
-    if template is not None:
+            found.thoughts = doctor.ask_thoughts(row, cut)
+            found.answer_after_thoughts = doctor.ask_early_answer(row, cut)
+    rows = _rows_for_template(found, row, host_known=host_known)
+    if case.template is not None:
         found.template = "no way"
         for one in rows:
-            found.template = examine_template(doctor, one, template, cut)
+            found.template = doctor.ask_template(one, case.template, cut)
             row = one if found.template == "continues" else row
             if found.template in ("continues", "not there"):
                 break
     return replace(case, row=row, host_known=host_known, has_completions=bool(rows))
+
+
+def _rows_for_template(found: Findings, row: Provider | None, *, host_known: bool) -> list[Provider]:
+    """Return the rows by which ``/completions`` may be asked: the one that fits, or those of servers at any host."""
+    if row is not None and row.continues_completions:
+        return [row]
+    if host_known or not found.cannot_continue:
+        return []
+    return [one for one in PROVIDERS if one.continues_completions and not one.hosts]
 
 
 def _say(console: Console, case: Case) -> None:

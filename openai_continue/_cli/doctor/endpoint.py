@@ -1,70 +1,204 @@
-"""Requests to one endpoint, whole or streamed: what came, what was refused, and what it took."""
+"""Requests to one endpoint, as they are or as a call that the library continues: what came, and what it took."""
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import openai
 
-from ... import disabled
-from ..._core.folding import Folded
-from ..._core.json import Json, as_object
+from ... import disabled, report_of
+from ..._core.json import Json, as_object, dump, load
 from ..._core.text.reasoning import field_of
-from .findings import Findings
+from ..._sdk.response import module_of
+from ...clients import OpenAI
+from ...settings import Continuation
 
+#: Output tokens of most requests.
+TOKENS = 24
 #: Statuses that say nothing about what was asked: a timeout, a conflict, too many requests.
 PASSING = (408, 409, 429)
-_USAGE = {"stream_options": {"include_usage": True}}
+#: The row by which a message goes back without marks.
+UNMARKED = "groq"
+_CHAT = "/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as the server gave it."""
+
+    content: str
+    thoughts: str
+    #: The field in which the thoughts are, or None.
+    thoughts_in: str | None
+    usage: Json
+    finish_reason: str | None
+    #: The whole answer, or the last chunk of a stream.
+    completion: Json
+
+    @classmethod
+    def of(cls, objects: Iterable[Json]) -> Reply:
+        """Return what a completion says, or all chunks of a stream."""
+        content, thoughts = list[str](), list[str]()
+        name, usage, finish, last = None, Json(), None, Json()
+        for last in objects:
+            usage = as_object(last.get("usage")) or usage
+            for choice in cast("list[Json]", last.get("choices") or []):
+                said = as_object(choice.get("message") or choice.get("delta")) or {"content": choice.get("text")}
+                name = field_of(said) or name
+                content.append(str(said.get("content") or ""))
+                thoughts.append(str(said.get(name) or "") if name else "")
+                finish = choice.get("finish_reason") or finish
+        return cls("".join(content), "".join(thoughts), name, usage, finish, last)
+
+    @property
+    def text(self) -> str:
+        """The content, or the thoughts if there is none."""
+        return self.content or self.thoughts
+
+    @property
+    def text_in(self) -> str | None:
+        """The field in which the text is, or None if there is none."""
+        return "content" if self.content else self.thoughts_in
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The tokens of the prompt; 0 if the server does not count them."""
+        return self.usage.get("prompt_tokens") or 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request that was sent, and its reply: None after an error, with the status if the server answered."""
+
+    path: str
+    status: int | None
+    reply: Reply | None
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether it went to ``/completions`` with a prompt of its own."""
+        return not self.path.endswith(_CHAT)
+
+    @property
+    def outcome(self) -> str:
+        """What came of the request: "sent", "refused" or "failed"."""
+        if self.reply is not None:
+            return "sent"
+        return "refused" if self.status and self.status < 500 and self.status not in PASSING else "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """An answer that the library was to continue."""
+
+    reply: Reply
+    #: Whether it has more text than before.
+    has_news: bool
+    #: Why it ends: ``Report.stopped_by``.
+    stopped_by: str
+    #: The requests that were sent for it after the first round.
+    sent: list[Exchange]
+
+    @property
+    def outcome(self) -> str:
+        """What came of it: "sent", "refused", "failed", or "no way" if the library sends no such request."""
+        return self.sent[-1].outcome if self.sent else "no way"
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether it went on at ``/completions``."""
+        return bool(self.sent) and self.sent[-1].is_raw
+
+    @property
+    def last(self) -> Reply | None:
+        """What the server gave last."""
+        return self.sent[-1].reply if self.sent else None
+
+
+@dataclass(slots=True)
+class Spent:
+    """What was asked, and what went wrong."""
+
+    #: Output tokens and requests that the examination took.
+    completion_tokens: int = 0
+    requests: int = 0
+    #: Type and status of each error.
+    errors: list[str] = field(default_factory=list[str])
+
+    def count(self, reply: Reply, written: int) -> None:
+        """Count an answer. ``written``: the chunks of its stream with text, if the server does not count tokens."""
+        self.completion_tokens += reply.usage.get("completion_tokens") or written
 
 
 class Endpoint:
     """
-    Sends requests as they are, without the library.
+    Asks one endpoint.
 
-    ``found`` counts them. ``streamed``: whether answers are asked for as streams.
+    ``spent`` counts what it takes. ``streamed``: whether whole answers are made of streams.
     """
 
-    def __init__(self, client: openai.OpenAI, found: Findings, *, streamed: bool) -> None:
+    def __init__(self, client: openai.OpenAI, spent: Spent, *, streamed: bool) -> None:
         self.client = client
-        self.found = found
+        self.spent = spent
         self.streamed = streamed
         #: The error of the last request, or None.
         self.error: openai.APIError | None = None
-        #: Status and text of each error.
-        self.refusals: list[str] = []
-        # Whether streams are asked for usage.
-        self._asks_usage = True
+        plain = Continuation(provider=UNMARKED, max_rounds=1, stream_rounds=streamed, heal_streams=False)
+        self._plain = self._client(plain, _Wire(client, spent))
 
     @property
     def outcome(self) -> str:
         """What the last request that brought no answer came to: "refused" or "failed"."""
-        status = self.error.status_code if isinstance(self.error, openai.APIStatusError) else 500
-        return "refused" if status < 500 and status not in PASSING else "failed"
+        return Exchange(_CHAT, getattr(self.error, "status_code", None), None).outcome
 
-    def send(self, body: Json, *, is_raw: bool = False) -> Json | None:
-        """Send a request; return the completion, or None if the server refused or gave no choices."""
-        answers = self.answers(body, is_raw=is_raw)
-        if not answers:
+    def send(self, body: Json) -> Reply | None:
+        """Send a request as it is; return the answer, or None if the server refused or gave no choices."""
+        self.error = None
+        try:
+            reply = _asked(self._plain, body)
+        except openai.APIConnectionError:
+            raise
+        except openai.APIError as error:
+            self._note(error)
             return None
-        reply = folded(answers) if self.streamed else answers[0]
-        return reply if reply.get("choices") else None
+        return reply if reply.completion.get("choices") else None
 
-    def answers(self, body: Json, *, is_raw: bool = False) -> list[Json]:
+    def go_on(self, body: Json, cut: Json, **settings: Any) -> Continued:
         """
-        Send a request; return what came: the completion, or the chunks of a stream; nothing if the server refused.
+        Let the library continue an answer by TOKENS more tokens.
 
-        ``is_raw``: whether it goes to ``/completions``.
+        ``cut``: the answer to ``body`` that the token limit ended. ``settings``: fields of Continuation.
         """
-        if not self.streamed:
-            return self._sent(body, is_raw=is_raw)
-        asks = self._asks_usage and "stream_options" not in body
-        came = self._sent({**body, **(_USAGE if asks else {}), "stream": True}, is_raw=is_raw)
-        if asks and not came and self.outcome == "refused" and isinstance(self.error, openai.APIStatusError):
-            said = self.refusals[-1]
-            if "stream_options" in said or "Extra inputs" in said:
-                self._asks_usage = False
-                return self.answers(body, is_raw=is_raw)
-        return came
+        wire = _Wire(self.client, self.spent, first=cut)
+        asks = Continuation(
+            request_limit="round",
+            round_tokens=TOKENS,
+            max_rounds=2,
+            heal_streams=False,
+            stream_rounds=self.streamed,
+            **settings,
+        )
+        # What one call has learnt of the server is not to change what another one asks.
+        with self._client(asks, wire) as client:
+            reply = _asked(client, {**body, "max_tokens": TOKENS})
+        report = report_of(reply.completion)
+        if report is not None and report.error is not None:
+            self.spent.errors.append(f"{report.error.type} {report.error.status or ''}".strip())
+        before = Reply.of([cut])
+        has_news = len(reply.content + reply.thoughts) > len(before.content + before.thoughts)
+        return Continued(reply, has_news, "" if report is None else report.stopped_by, wire.sent)
+
+    def _client(self, settings: Continuation, wire: _Wire) -> OpenAI:
+        return OpenAI(
+            api_key=self.client.api_key,
+            base_url=self.client.base_url,
+            max_retries=self.client.max_retries,
+            http_client=openai.DefaultHttpxClient(transport=cast("Any", wire), trust_env=False),
+            continuation=settings,
+        )
 
     def stream(self, body: Json, *, most: int | None = None) -> list[Json]:
         """
@@ -72,86 +206,99 @@ class Endpoint:
 
         A server that breaks the connection here may be one that cannot stream.
         """
-        try:
-            return self._sent({**body, "stream": True}, is_raw=False, most=most)
-        except openai.APIConnectionError as error:
-            self._note(error)
-            return []
-
-    def _sent(self, body: Json, *, is_raw: bool, most: int | None = None) -> list[Json]:
         self.error = None
-        self.found.requests += 1
-        path = "/completions" if is_raw else "/chat/completions"
+        self.spent.requests += 1
+        came: list[Json] = []
         try:
-            with disabled():
-                came = self._chunks(path, body, most) if body.get("stream") else self._whole(path, body)
-        except openai.APIConnectionError:
-            raise
+            with closing(self._chunks({**body, "stream": True})) as chunks:
+                for chunk in chunks:
+                    came.append(chunk)
+                    if written(came) == most:
+                        break
         except openai.APIError as error:
             self._note(error)
             return []
-        counted = [tokens for one in came if isinstance(tokens := usage_of(one).get("completion_tokens"), int)]
-        written = sum(any(parts(delta)) for one in came for delta in deltas(one))
-        # Streams may say it once or on each chunk; those that do not say it have about a token in each.
-        self.found.completion_tokens += max(counted) if any(counted) else written if body.get("stream") else 0
+        self.spent.count(Reply.of(came), written(came))
         return came
 
-    def _whole(self, path: str, body: Json) -> list[Json]:
-        answer = as_object(self.client.post(path, body=body, cast_to=object))
-        return [] if answer is None else [answer]
-
-    def _chunks(self, path: str, body: Json, most: int | None) -> list[Json]:
-        came: list[Json] = []
-        stream: Any = self.client.post(path, body=body, cast_to=object, stream=True, stream_cls=openai.Stream[object])
+    def _chunks(self, body: Json) -> Generator[Json, None, None]:
+        with disabled():
+            stream: Any = self.client.post(
+                _CHAT, body=body, cast_to=object, stream=True, stream_cls=openai.Stream[object]
+            )
         with stream:
-            for event in stream:
-                chunk = as_object(event)
-                if chunk is None:
-                    continue
-                came.append(chunk)
-                if most is not None:
-                    most -= any(any(parts(delta)) for delta in deltas(chunk))
-                    if most <= 0:
-                        break
-        return came
+            yield from filter(None, map(as_object, stream))
 
     def _note(self, error: openai.APIError) -> None:
         self.error = error
-        status = error.status_code if isinstance(error, openai.APIStatusError) else ""
-        self.found.errors.append(f"{type(error).__name__} {status}".strip())
-        self.refusals.append(f"{status} {error.message} {error.body}")
+        self.spent.errors.append(f"{type(error).__name__} {getattr(error, 'status_code', '')}".strip())
 
 
-def folded(chunks: list[Json]) -> Json:
-    """Return the completion that a stream makes."""
-    fold = Folded()
-    for chunk in chunks:
-        fold.take(chunk)
-    return fold.completion()
+def _asked(client: OpenAI, body: Json) -> Reply:
+    answer = as_object(client.post(_CHAT, body=body, cast_to=object))
+    return Reply.of([] if answer is None else [answer])
 
 
-def message_of(reply: Json) -> Json:
-    """Return the message of a completion."""
-    return as_object(reply["choices"][0].get("message")) or {}
+class _Wire:
+    """
+    A transport that sends through a client's own HTTP client, and notes what comes.
+
+    ``first``: a completion that answers the first request in place of the server, or None.
+    """
+
+    def __init__(self, client: openai.OpenAI, spent: Spent, first: Json | None = None) -> None:
+        self._http: Any = cast("Any", client)._client
+        self._spent = spent
+        self._first = first
+        self.sent: list[Exchange] = []
+
+    def handle_request(self, request: Any) -> Any:
+        """Return the response to a request."""
+        make = module_of(request).Response
+        if self._first is not None:
+            first, self._first = self._first, None
+            is_streamed = bool((as_object(load(request.content)) or {}).get("stream"))
+            kind, content = _streamed(first) if is_streamed else ("application/json", dump(first))
+            return make(200, headers={"content-type": kind}, content=content)
+        self._spent.requests += 1
+        path, status, reply = request.url.path, None, None
+        try:
+            came = self._http.send(request)
+            status = came.status_code
+            if came.is_success:
+                objects = _objects(came.content)
+                reply = Reply.of(objects)
+                self._spent.count(reply, written(objects))
+        finally:
+            self.sent.append(Exchange(path, status, reply))
+        headers = [(name, value) for name, value in came.headers.multi_items() if name not in _OF_THE_BODY]
+        return make(status, headers=headers, content=came.content)
+
+    def close(self) -> None:
+        """Leave the client's own HTTP client open."""
 
 
-def deltas(chunk: Json) -> list[Json]:
-    """Return the deltas of a chunk."""
-    return [as_object(choice.get("delta")) or {} for choice in cast("list[Json]", chunk.get("choices") or [])]
+_OF_THE_BODY = ("content-encoding", "content-length", "transfer-encoding")
 
 
-def usage_of(reply: Json | None) -> Json:
-    """Return the usage of a completion or chunk, or {}."""
-    return as_object((reply or {}).get("usage")) or {}
+def _objects(content: bytes) -> list[Json]:
+    """Return the completion in a body, or the chunks of a stream."""
+    lines = [line.removeprefix(b"data:") for line in content.split(b"\n") if line.startswith(b"data:")]
+    return list(filter(None, map(as_object, map(load, lines or [content]))))
 
 
-def parts(message: Json) -> tuple[str, str]:
-    """Return the content and the thoughts of a message or delta, each "" if there is none."""
-    name = field_of(message)
-    return str(message.get("content") or ""), str(message.get(name) or "") if name else ""
+def _streamed(completion: Json) -> tuple[str, bytes]:
+    """Return a completion as a stream of one chunk, with its type."""
+    choice: Json = completion["choices"][0]
+    message: Json = choice["message"]
+    calls = [{"index": index, **call} for index, call in enumerate(message.get("tool_calls") or [])]
+    delta = {**message, **({"tool_calls": calls} if calls else {})}
+    chunk = {**completion, "object": "chat.completion.chunk", "choices": [{**choice, "delta": delta}]}
+    return "text/event-stream", b"data: " + dump(chunk) + b"\n\ndata: [DONE]\n\n"
 
 
-def text_of(message: Json) -> str:
-    """Return the content of a message, or its thoughts if it has none."""
-    content, thoughts = parts(message)
-    return content or thoughts
+def written(chunks: Iterable[Json]) -> int:
+    """Return how many chunks have text. Each is about a token, if the server does not count them."""
+    choices = [choice for chunk in chunks for choice in cast("list[Json]", chunk.get("choices") or [])]
+    deltas = [as_object(choice.get("delta")) or {} for choice in choices]
+    return sum(bool(delta.get("content") or field_of(delta)) for delta in deltas)

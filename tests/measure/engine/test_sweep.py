@@ -15,7 +15,7 @@ import servers
 import sweep
 
 from openai_continue._cli.doctor.command import matching_row
-from openai_continue._cli.doctor.examination import Doctor
+from openai_continue._cli.doctor.probes import Doctor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
