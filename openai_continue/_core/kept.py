@@ -92,7 +92,9 @@ def chunks_of(answer: Json, state: Json) -> list[Json]:
     whole: Json = {**completion_of(answer, state), "object": "chat.completion.chunk"}
     items: list[Json] = whole["choices"]
     names = {name: value for name, value in whole.items() if not isinstance(value, list)}
-    ends: list[Json] = [{"index": index_of(item), "delta": {}, "finish_reason": item["finish_reason"]} for item in items]
+    ends: list[Json] = [
+        {"index": index_of(item), "delta": {}, "finish_reason": item["finish_reason"]} for item in items
+    ]
     usage = {"usage": state["report"].get("usage")}
     # Where the caller got it. A first round that broke off has none.
     places: list[str] = state["places"] if usage["usage"] is not None and state["report"]["rounds"] else []
