@@ -1,9 +1,10 @@
-"""The file of a journal: whatever is done to it, what is read is the truth up to some record, or nothing."""
+"""The file of a journal: whatever is done to it, what is read is what was written last, or nothing."""
 
 from __future__ import annotations
 
 import os
 import random
+import stat
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -11,30 +12,17 @@ from pathlib import Path
 import pytest
 
 from openai_continue._sdk import journal_file
-from tests.support.journals import records, sealed
+from openai_continue._sdk.journal_file import Kept
+from tests.support.journals import sealed
 
-PIECES = [
-    b'data: {"a": "One"}\n\n',
-    "data: 日本 🦊\n\n".encode()[:9],
-    "data: 日本 🦊\n\n".encode()[9:],
-    b"\xff\x00 and \\n",
-]
-HEADERS = {"content-type": "text/event-stream"}
-#: The state of a file: model, and its rounds.
-State = tuple[str, tuple[tuple[object, ...], ...]]
+KEPT = Kept("model", 2, 30, answer={"choices": [{"text": "One 日本 🦊 \ud83e and \\n"}]}, state={"number": 2})
+#: What an earlier version has left: several lines, each with its checksum.
+EARLIER = [b'{"format": 2, "model": "model"}\n', b'{"round": 1, "request": "digest", "status": 200, "headers": {}}\n']
 
 
-def written(path: Path) -> bytes:
-    """Write a file of a round and another one that broke off; return its bytes."""
-    writer = journal_file.Writer(path, "model", keep=None)
-    for number in (1, 2):
-        writer.begin(number, f"digest {number}", 200, HEADERS)
-        for piece in PIECES:
-            writer.add(piece)
-            writer.flush()
-        if number == 1:
-            writer.end(10 * number)
-    writer.close()
+def written(path: Path, kept: Kept = KEPT) -> bytes:
+    """Write a file; return its bytes."""
+    journal_file.write(path, kept, sync=False)
     return path.read_bytes()
 
 
@@ -45,110 +33,78 @@ def put(path: Path, raw: bytes) -> None:
         file.truncate()
 
 
-def state(path: Path) -> State | None:
-    """Return what a file says, or None if it is refused."""
+def content(path: Path) -> Kept | str | None:
+    """Return what a file holds, or "refused"."""
     try:
-        contents = journal_file.read(path)
+        return journal_file.read(path)
     except journal_file.UnreadableError:
-        return None
-    return contents.model, tuple(
-        (one.request, one.status, tuple(one.headers.items()), one.data, one.ended, one.tokens)
-        for one in contents.rounds
-    )
-
-
-def truth() -> list[State]:
-    """Return the states of the file after each of its records, the empty file first."""
-    states: list[State] = [("", ()), ("model", ())]
-    rounds: tuple[tuple[object, ...], ...] = ()
-    for number in (1, 2):
-        for count in range(len(PIECES) + 1):
-            head = f"digest {number}", 200, tuple(HEADERS.items()), b"".join(PIECES[:count])
-            states.append(("model", (*rounds, (*head, False, 0))))
-        rounds = *rounds, (*head, True, 10 * number)
-        if number == 1:
-            states.append(("model", rounds))
-    return states
+        return "refused"
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    """Each record brings the file to its next state."""
+    """The newest content comes back as it was, and nothing else is left in the folder."""
     path = tmp_path / "a.answer"
+    written(path, Kept("another", 1, 3, answer={"choices": [1] * 1000}, state={"number": 1}))
     raw = written(path)
-    states = []
-    for count in range(len(records(raw)) + 1):
-        path.write_bytes(b"".join(raw.splitlines(keepends=True)[:count]))
-        states.append(state(path))
 
-    assert states == truth()
-    assert sealed(path.name, records(raw)) == raw
+    assert KEPT == journal_file.read(path)
+    assert [path] == list(tmp_path.iterdir())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert raw == sealed(path.name, raw[17:])
 
 
-def lines_moved(raw: bytes) -> list[bytes]:
-    """Return the file with each line lost, doubled, and exchanged with each other one."""
-    lines = raw.splitlines(keepends=True)
-    found = []
-    for place in range(len(lines)):
-        found.append(b"".join(lines[:place] + lines[place + 1 :]))
-        found.append(b"".join(lines[: place + 1] + lines[place:]))
-        for other in range(place + 1, len(lines)):
-            swapped = list(lines)
-            swapped[place], swapped[other] = lines[other], lines[place]
-            found.append(b"".join(swapped))
-    return found
-
-
-#: Ways to damage a file, and how many places each has in a file of so many bytes.
+#: Ways to damage a file, at each of its bytes.
 DAMAGES: dict[str, Callable[[bytes], list[bytes]]] = {
     "bit": lambda raw: [raw[:i] + bytes([raw[i] ^ 1 << i % 8]) + raw[i + 1 :] for i in range(len(raw))],
     "digit or letter": lambda raw: [raw[:i] + (b"1" if raw[i : i + 1] != b"1" else b"2") + raw[i + 1 :] for i in range(len(raw))],
-    "cut": lambda raw: [raw[:i] for i in range(len(raw))],
+    "cut": lambda raw: [raw[:i] for i in range(1, len(raw))],
     "hole": lambda raw: [raw[:i] + raw[i + 1 :] for i in range(len(raw))],
-    "long hole": lambda raw: [raw[:i] + raw[i + 100 :] for i in range(len(raw))],
+    "long hole": lambda raw: [raw[:i] + raw[i + 100 :] for i in range(1, len(raw))],
     "inserted": lambda raw: [raw[:i] + b"x" + raw[i:] for i in range(len(raw) + 1)],
     "line end": lambda raw: [raw[:i] + b"\n" + raw[i:] for i in range(len(raw) + 1)],
     "NULs": lambda raw: [raw[:i] + bytes(len(raw[i : i + 40])) + raw[i + 40 :] for i in range(len(raw))],
     "NULs to the end": lambda raw: [raw[:i] + bytes(len(raw) - i) for i in range(len(raw))],
     "NULs after": lambda raw: [raw + bytes(count) for count in (1, 100, 4096)],
-    "twice": lambda raw: [raw[:i] + raw for i in range(1, len(raw))],
+    "twice": lambda raw: [raw[:i] + raw for i in range(1, len(raw) + 1)],
     "its own beginning after it": lambda raw: [raw + raw[:i] for i in range(1, len(raw))],
-    "lines": lines_moved,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage(damage: str, tmp_path: Path) -> None:
-    """A file that was damaged anywhere gives what it said before some record, or is refused; never anything else."""
+    """A file that was damaged anywhere is refused."""
     path = tmp_path / "a.answer"
-    raw, states = written(path), truth()
-    for damaged in DAMAGES[damage](raw):
+    for damaged in DAMAGES[damage](written(path)):
         put(path, damaged)
-        read = state(path)
-        assert read is None or read in states, damaged
-        # What is lost is no more than the damage reached: all records before it are the file's own.
-        assert read is None or damaged.startswith(b"".join(raw.splitlines(keepends=True)[: states.index(read)]))
+        assert content(path) == "refused", damaged
 
 
 def test_damage_in_several_places(tmp_path: Path) -> None:
     """So it is with several damages at once."""
     path, dice = tmp_path / "a.answer", random.Random(1)
-    raw, states = written(path), truth()
+    raw = written(path)
     for _ in range(400):
         damaged = bytearray(raw)
         for _ in range(dice.randint(1, 6)):
             place = dice.randrange(len(damaged) - 10)
-            match dice.randrange(4):
+            match dice.randrange(3):
                 case 0:
-                    damaged[place] = dice.randrange(256)
+                    damaged[place] ^= dice.randrange(1, 256)
                 case 1:
-                    del damaged[place : place + dice.randint(1, 300)]
-                case 2:
                     damaged[place:place] = damaged[: dice.randint(1, 300)]
                 case _:
                     del damaged[place + 9 :]
             damaged += b"\n" * 20
         put(path, damaged)
-        assert state(path) in (None, *states)
+        assert content(path) == "refused"
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    """An empty file holds nothing, and is no damaged one."""
+    path = tmp_path / "a.answer"
+    path.touch(mode=0o600)
+
+    assert journal_file.read(path) is None
 
 
 def test_file_of_another_name(tmp_path: Path) -> None:
@@ -156,38 +112,56 @@ def test_file_of_another_name(tmp_path: Path) -> None:
     written(tmp_path / "a.answer")
     (tmp_path / "a.answer").rename(tmp_path / "b.answer")
 
-    assert state(tmp_path / "b.answer") is None
+    assert content(tmp_path / "b.answer") == "refused"
 
 
-def test_going_on_after_a_mark(tmp_path: Path) -> None:
-    """A file whose last round is dropped goes on from there."""
+def test_file_of_an_earlier_version(tmp_path: Path) -> None:
+    """What an earlier version has left is refused, however much of it there is."""
+    path = tmp_path / "a.answer"
+    for count in (1, 2):
+        path.write_bytes(b"".join(sealed(path.name, line) for line in EARLIER[:count]))
+        assert content(path) == "refused"
+
+
+def test_process_that_is_killed_while_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is as it was; what is left of the new one is in nobody's way."""
     path = tmp_path / "a.answer"
     written(path)
-    writer = journal_file.Writer(path, "model", keep=journal_file.read(path).rounds[1].start)
-    writer.begin(2, "another", 200, {})
-    writer.add(b"end")
-    writer.end(77)
-    writer.close()
+    path.with_suffix(".new").write_bytes(b"half")
+    assert KEPT == journal_file.read(path)
 
-    rounds = journal_file.read(path).rounds
-    assert [one.request for one in rounds] == ["digest 1", "another"]
-    assert (rounds[1].data, rounds[1].ended, rounds[1].tokens) == (b"end", True, 77)
+    newer = Kept("model", 3, 40, answer={"choices": []}, state={"number": 3})
+    written(path, newer)
+    assert newer == journal_file.read(path)
+    assert [path] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_disk_that_fails(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a file cannot be written, the one before is as it was, and no other is left."""
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "a.answer"
+    written(path)
+    monkeypatch.setattr(*((os, "fsync", fail) if failing == "fsync" else (Path, "replace", fail)))
+    with pytest.raises(OSError, match="No space left"):
+        journal_file.write(path, Kept("model", 3, 40, answer={}, state={}), sync=True)
+
+    assert KEPT == journal_file.read(path)
+    assert [path] == list(tmp_path.iterdir())
 
 
 def test_longest_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What would make a file longer than one that is read is not written; all before it is kept."""
+    """What would make a file longer than one that is read is not written; the one before is kept."""
     monkeypatch.setattr(journal_file, "LIMIT", 2000)
     path = tmp_path / "a.answer"
-    writer = journal_file.Writer(path, "model", keep=None)
-    writer.begin(1, "digest", 200, {})
+    written(path)
     with pytest.raises(OSError, match="too large"):
-        for _ in range(100):
-            writer.add(b"x" * 100)
-            writer.flush()
-    writer.close(drop=True)
+        journal_file.write(path, Kept("model", 3, 40, answer={"text": "x" * 2000}, state={}), sync=False)
 
-    assert 1800 < path.stat().st_size <= 2000
-    assert len(journal_file.read(path).rounds[0].data) >= 1000
+    assert KEPT == journal_file.read(path)
     path.write_bytes(path.read_bytes() + b"x" * 2000)
     with pytest.raises(journal_file.UnreadableError, match="longer than"):
         journal_file.read(path)
@@ -207,23 +181,3 @@ def test_huge_file_is_not_read(tmp_path: Path) -> None:
         tracemalloc.stop()
 
     assert most < 1024 * 1024
-
-
-def test_memory(tmp_path: Path) -> None:
-    """A file of many records is read in little more than twice the memory of its text."""
-    path = tmp_path / "a.answer"
-    writer = journal_file.Writer(path, "model", keep=None)
-    writer.begin(1, "digest", 200, {})
-    for _ in range(4000):
-        writer.add(b"x" * 1000)
-        writer.flush()
-    writer.close()
-    tracemalloc.start()
-    try:
-        data = journal_file.read(path).rounds[0].data
-        _, most = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-
-    assert data == b"x" * 4_000_000
-    assert most < 2.5 * len(data)

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .._sdk.journal_file import BAD, Contents, UnreadableError, read, unfinished
+from .._sdk.journal_file import BAD, NEW, Kept, UnreadableError, read, unfinished
 
 _DAY = 86_400.0
 # The name of a journal's file, without its ending: a digest.
@@ -58,9 +58,9 @@ def run(folder: Path, *, older_than: float | None, as_json: bool) -> int:
         for path in folder.glob(f"*{BAD}"):
             _is_removed(path, older_than)
     entries: list[_Entry] = []
-    for path, contents, age in unfinished(folder):
+    for path, kept, age in unfinished(folder):
         removed = older_than is not None and _is_removed(path, older_than)
-        entries.append(_entry(path, contents, age, removed=removed))
+        entries.append(_entry(path, kept, age, removed=removed))
     if as_json:
         print(json.dumps([asdict(entry) for entry in entries]))
     else:
@@ -89,7 +89,8 @@ def _is_removed(path: Path, days: float) -> bool:
             if not _is_old(path, days):
                 return False
             path.unlink()
-            path.with_suffix(".lock").unlink(missing_ok=True)
+            for suffix in (NEW, ".lock"):
+                path.with_suffix(suffix).unlink(missing_ok=True)
     except Timeout:
         return False
     except (OSError, NotImplementedError) as error:
@@ -115,13 +116,13 @@ def _is_journal(path: Path) -> bool:
     if _DIGEST.fullmatch(path.stem):
         return True
     try:
-        return bool(read(path).model)
+        return read(path) is not None
     except (UnreadableError, OSError):
         return False
 
 
-def _entry(path: Path, contents: Contents | None, age: float, *, removed: bool) -> _Entry:
-    rounds = [] if contents is None else contents.rounds
-    tokens = max((one.tokens for one in rounds), default=0)
-    model = None if contents is None else contents.model
-    return _Entry(path.name, model, len(rounds), tokens, max(0.0, round(age / 3600, 2)), removed)
+def _entry(path: Path, kept: Kept | None, age: float, *, removed: bool) -> _Entry:
+    hours = max(0.0, round(age / 3600, 2))
+    if kept is None:
+        return _Entry(path.name, None, 0, 0, hours, removed)
+    return _Entry(path.name, kept.model, kept.rounds, kept.tokens, hours, removed)

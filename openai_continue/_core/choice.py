@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .calls.calls import Calls
@@ -30,6 +30,8 @@ NOT_CONTINUED = (
     Stopped.WRONG_PROMPT,
     Stopped.SHORT_PROMPT,
 )
+# What shows by itself when the answer that was kept is taken.
+_NOT_KEPT = ("ended", "calling")
 
 
 @dataclass(slots=True, repr=False)
@@ -160,6 +162,30 @@ class Choice:
         if self.calling and self.turn is not None:
             return (self.turn.raw,)
         return (self.answer,) if self.thoughts is None else (self.answer, self.thoughts)
+
+    # What another process goes on from.
+
+    def kept(self) -> Json:
+        """Return the state of this choice beside what its caller has, as JSON."""
+        known = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _NOT_KEPT}
+        return {
+            "fields": {name: value for name, value in known.items() if isinstance(value, (int, str))},
+            "counts": asdict(self.counts),
+            "untold": self.answer.untold,
+            "is_plain": self.answer.is_plain,
+            "lengths": [len(self.answer.text), len(self.thoughts_text), self.calls.length],
+        }
+
+    def restore(self, kept: Json) -> None:
+        """Take the state of a choice that was kept with its text; what is more than that came after it."""
+        for name, value in kept["fields"].items():
+            setattr(self, name, value)
+        self.hold, self.counts = Hold(self.hold), Counts(**kept["counts"])
+        self.answer.untold, self.answer.is_plain = kept["untold"], kept["is_plain"]
+        answer, thoughts, calls = kept["lengths"]
+        self.answer.added, self.called = max(len(self.answer.text) - answer, 0), self.calls.length - calls
+        if self.thoughts is not None:
+            self.thoughts.added = max(len(self.thoughts_text) - thoughts, 0)
 
     # The running round.
 

@@ -23,6 +23,7 @@ from .codec.body import Render, Requests
 from .cut_off import cut_off
 from .feeding import Feeding
 from .json import Json
+from .kept import broken_round, restore, state_of
 from .learned import Learned
 from .limit import Limit
 from .merged import MergedAnswer
@@ -45,7 +46,8 @@ class Rounds:
     ``body``: the caller's request body; it is not changed. ``learned``: what is known of this model's server from
     earlier calls; what this call shows is added to it. ``limit``: the token limit, if the server has refused another.
     ``render``: the chat template, if later rounds go to ``/completions``. ``is_parsed``: whether the SDK checks the
-    document of the answer.
+    document of the answer. ``kept``: the ``state()`` of an answer that another process has begun; its text is then
+    the first round.
     """
 
     def __init__(  # noqa: PLR0913
@@ -58,6 +60,7 @@ class Rounds:
         limit: Limit | None = None,
         render: Render | None = None,
         is_parsed: bool = False,
+        kept: Json | None = None,
     ) -> None:
         self._settings = settings
         self._learned = Learned() if learned is None else learned
@@ -73,6 +76,7 @@ class Rounds:
         self._number = 0
         # Whether the server has begun a choice of this call again, beyond doubt.
         self._restarts = False
+        self._kept = kept
 
     def next_request(self) -> Request | None:
         """Return the request to send now, or None if the answer has ended. Raises RuntimeError within a round."""
@@ -145,6 +149,48 @@ class Rounds:
     def tokens(self) -> int:
         """The output tokens so far; a chunk of the running round counts as one."""
         return sum(choice.used + choice.chunks for choice in self._choices)
+
+    # What another process goes on from.
+
+    def state(self) -> Json:
+        """
+        Return what is to be kept beside the merged answer as it is now, as JSON.
+
+        Between two rounds, or within a round that has just begun: what comes of it is then a part of the answer.
+        """
+        queue = [choice.index for choice in self._queue]
+        may_break = self._settings.heal_streams and self._requests.format is None
+        running = self._running if may_break else None
+        number = self._number if may_break or self._running is None else self._number - 1
+        state = state_of(self.answer, self._choices, running, continues_calls=self._requests.continues_calls)
+        return {**state, "number": number, "queue": queue}
+
+    def _go_on(self, first: OpenRound, kept: Json) -> list[tuple[Choice, list[Json]]]:
+        """Take a first round for all that another process had; return the chunks of each choice to give out."""
+        self._kept, self._running, self._number = None, None, kept["number"]
+        restore(kept, self._choices, self.answer, self._requests)
+        broken = broken_round(kept, first, self._choices, self._requests)
+        # A round that brought nothing is as if it had not been asked for.
+        self._number -= int(broken is None and kept["open"] is not None)
+        self.answer.resumed = self._number
+        if broken is first:
+            for choice in self._choices:
+                if choice.finish_reason == "length":
+                    choice.book_break()
+            return self._close(first)
+        self._requests.served_by = first.model
+        self._queue = [self._choices.at(index) for index in kept["queue"]]
+        if any(bar(choice, self._requests) is not None for choice in self._queue):
+            # It cannot go on here.
+            self._queue = []
+            return []
+        last = None if broken is None else broken.choice
+        others = [choice for choice in self._choices if choice is not last]
+        out = [(one, one.settle() + one.end_texts(goes_on=one in self._queue)) for one in others]
+        if broken is None or last is None:
+            return out
+        last.book_break()
+        return out + self._close(broken)
 
     # Budgets.
 
@@ -261,6 +307,8 @@ class Rounds:
 
     def _close(self, running: OpenRound) -> list[tuple[Choice, list[Json]]]:
         """Record a round that is over, queue its choices that go on, and return the chunks of each to give out."""
+        if running.choice is None and self._kept is not None:
+            return self._go_on(running, self._kept)
         first = running.choice is None
         parties = list(self._choices) if running.choice is None else [running.choice]
         running.check_prompt()

@@ -36,7 +36,10 @@ class Call:
         self.client = client
         #: The body of the caller's request.
         self.body = plan.body
-        self.rounds = plan.rounds()
+        kept = None if plan.journal is None else plan.journal.kept
+        #: Whether another process has begun it, so that its first round is all that was kept.
+        self.is_resumed = kept is not None
+        self.rounds = plan.rounds(None if kept is None else kept.state)
         #: The SDK's options of the caller's request.
         self.options = options
         if plan.headers is not None:
@@ -48,9 +51,8 @@ class Call:
         self._reported = 0
         # Whether a wait that was called for would pass the budget in time.
         self._is_out_of_time = False
-        #: Where its responses are recorded, or None.
+        #: Where the answer is kept, or None.
         self.journal = plan.journal
-        self._note_resumed()
         #: The progress bar, if there is one.
         self.progress = Progress.of(self.rounds, plan.settings)
 
@@ -85,24 +87,17 @@ class Call:
         retries: int = self.options.get_max_retries(self.client.max_retries)
         return retries
 
-    def recorded(self, request: Request) -> Any:
-        """Return the response to a request that the journal has, or None."""
-        response = (
-            None if self.journal is None else self.journal.response(request.number, self._http_request, request.body)
-        )
-        self._note_resumed()
-        return response
-
-    def _note_resumed(self) -> None:
+    def keep(self) -> None:
+        """Keep the state of a stream, whose text is kept as it is given out."""
         if self.journal is not None:
-            self.rounds.answer.resumed = self.journal.resumed
+            self.journal.keep(self.rounds.state())
 
-    def record(self, request: Request, response: Any, content: bytes) -> None:
-        """Record the whole response to a request; ``content``: its body."""
-        if self.journal is not None:
-            self.journal.begin(request, response)
-            self.journal.add(content)
-            self.journal.end(self.rounds.tokens)
+    def keep_whole(self) -> None:
+        """Keep an answer that goes on and is no stream."""
+        if self.journal is not None and self.rounds.goes_on:
+            # A server that does not stream counts at the end.
+            state = {**self.rounds.state(), "places": ["after the end"]}
+            self.journal.keep(state, self.rounds.answer.completion(continued=True))
 
     def stop_if_spent(self) -> list[Json]:
         """End an answer that is to go on, if a budget is spent; return the chunks to give out."""
@@ -156,7 +151,7 @@ class Call:
         self.close_progress()
         if self.journal is not None:
             # After an error the same request goes on from here.
-            fails = self.rounds.answer.stopped_by == "error" and self.rounds.number > self.journal.resumed
+            fails = self.rounds.answer.stopped_by == "error" and self.rounds.number > self.rounds.answer.resumed
             (self.journal.leave if fails else self.journal.finish)()
         if (self.rounds.answer.error or {}).get("type") == "unchecked_document":
             _warn_of_unchecked(is_installed())

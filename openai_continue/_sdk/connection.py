@@ -39,23 +39,21 @@ _GLANCE = 0.05
 def send(call: Call, request: Request) -> Any:
     """Send a further round; return its bare HTTP response, unread. Raise whatever keeps the SDK from it."""
     save(call.journal)
-    recorded = call.recorded(request)
-    return _send(call, Tries(call, request)) if recorded is None else recorded
+    return _send(call, Tries(call, request))
 
 
 async def asend(call: Call, request: Request) -> Any:
     """Async twin of ``send``."""
     await asave(call.journal)
-    recorded = call.recorded(request)
-    return await _asend(call, Tries(call, request)) if recorded is None else recorded
+    return await _asend(call, Tries(call, request))
 
 
 def send_whole(call: Call, request: Request) -> Any:
     """Send a further round; return its response, read. What breaks off meanwhile is sent again, as the SDK does."""
     save(call.journal)
-    recorded, tries = call.recorded(request), Tries(call, request)
+    tries = Tries(call, request)
     while True:
-        response = _send(call, tries) if recorded is None else recorded
+        response = _send(call, tries)
         try:
             return _read(call, request, response)
         except openai.OpenAIError as error:
@@ -68,9 +66,9 @@ def send_whole(call: Call, request: Request) -> Any:
 async def asend_whole(call: Call, request: Request) -> Any:
     """Async twin of ``send_whole``."""
     await asave(call.journal)
-    recorded, tries = call.recorded(request), Tries(call, request)
+    tries = Tries(call, request)
     while True:
-        response = await _asend(call, tries) if recorded is None else recorded
+        response = await _asend(call, tries)
         try:
             return await _aread(call, request, response)
         except openai.OpenAIError as error:

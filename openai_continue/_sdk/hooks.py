@@ -12,21 +12,17 @@ continue.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import openai
 from anyio import to_thread
-from openai._compat import model_copy
 
 from .._core.rounds import REFUSED
 from ..settings import Continuation
-from .account import account_of
 from .call import Call
 from .folded import afolded, folded
-from .journal import Journal, asave, in_thread, save
+from .journal import asave, save
 from .options import (
-    Plan,
     attach,
     body_of,
     first_options,
@@ -40,6 +36,7 @@ from .options import (
     take_plan,
     without_key,
 )
+from .resuming import AsyncSender, Sender
 from .stream import amerged_stream, merged_stream
 from .whole import amerged_whole, is_plainly_whole, merged_whole
 
@@ -60,22 +57,19 @@ def request(
     An answer that another process has begun goes on from its journal.
     """
     plan = journaled(client, options, settings)
+    options = options if plan is None else planned(options, plan)
     if plan is None or plan.settings.journal is None:
-        return _attempted(wrapped, cast_to, options if plan is None else planned(options, plan), **kwargs)
-    # The SDK gets a key from a function here.
-    ready = client._prepare_options(model_copy(planned(options, plan)))
-    kept = _Kept(client, plan, ready)
+        return _attempted(wrapped, cast_to, options, **kwargs)
+    sender = Sender(client)
     try:
-        kept.open()
-        if kept.journal.has_rounds:
-            return client._process_response(**kept.first_response(cast_to, **kwargs))
-        return _attempted(wrapped, cast_to, planned(options, kept.plan), **kwargs)
+        return _attempted(sender.method(wrapped), cast_to, options, **kwargs)
     except BaseException:
         # For the next try of the same request.
-        kept.journal.leave()
+        if sender.journal is not None:
+            sender.journal.leave()
         raise
     finally:
-        save(kept.journal)
+        save(sender.journal)
 
 
 async def arequest(
@@ -84,21 +78,19 @@ async def arequest(
     """Async twin of ``request``."""
     await _read_template(client, options, settings)
     plan = journaled(client, options, settings)
+    options = options if plan is None else planned(options, plan)
     if plan is None or plan.settings.journal is None:
-        return await _aattempted(wrapped, cast_to, options if plan is None else planned(options, plan), **kwargs)
-    ready = await client._prepare_options(model_copy(planned(options, plan)))
-    kept = _Kept(client, plan, ready)
+        return await _aattempted(wrapped, cast_to, options, **kwargs)
+    sender = AsyncSender(client)
     try:
-        await in_thread(kept.open)
-        if kept.journal.has_rounds:
-            return await client._process_response(**kept.first_response(cast_to, **kwargs))
-        return await _aattempted(wrapped, cast_to, planned(options, kept.plan), **kwargs)
+        return await _aattempted(sender.method(wrapped), cast_to, options, **kwargs)
     except BaseException:
         # For the next try of the same request.
-        kept.journal.leave()
+        if sender.journal is not None:
+            sender.journal.leave()
         raise
     finally:
-        await asave(kept.journal)
+        await asave(sender.journal)
 
 
 async def _read_template(client: Any, options: Any, settings: Continuation | None) -> None:
@@ -128,34 +120,6 @@ async def _aattempted(wrapped: Callable[..., Any], cast_to: Any, options: Any, *
             if not attempts.take(error):
                 raise
     raise attempts.error
-
-
-class _Kept:
-    """A call with a journal. ``options``: what the SDK makes its HTTP request of."""
-
-    def __init__(self, client: Any, plan: Plan, options: Any) -> None:
-        self._client = client
-        self._options = options
-        self._request = client._build_request(options, retries_taken=0)
-        self.journal = Journal(plan, account_of(client, self._request))
-        #: The plan of the call; the journal is in it if it can be used.
-        self.plan = plan
-
-    def open(self) -> None:
-        """Open the journal."""
-        if self.journal.open(self._client, self.plan, self._request):
-            self.plan = replace(self.plan, journal=self.journal)
-
-    def first_response(self, cast_to: Any, *, stream: bool = False, stream_cls: Any = None, **_: Any) -> dict[str, Any]:
-        """Return the arguments of ``_process_response`` for the first response in the journal."""
-        client, options, request = self._client, self._options, self._request
-        attach(request, self.plan)
-        response = self.journal.response(1, request)
-        cast_to = client._maybe_override_cast_to(cast_to, options)
-        if not stream and not should_stream(client._should_stream_response_body, request):
-            response.read()
-        made = {"cast_to": cast_to, "options": options, "response": response, "retries_taken": 0}
-        return {**made, "stream": stream, "stream_cls": stream_cls}
 
 
 def build_request(

@@ -1,32 +1,39 @@
 """
 Answers that outlive their process: the setting ``journal``.
 
-The responses of a call are recorded while it lasts. The same request, made again after the process has died, gets them
-from the file, one after the other, as if the server gave them; then the call goes on.
+The answer is kept while its call lasts. The same request, made again after the process has died, takes what was kept
+for its first round, and goes on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio import to_thread
 
-from .._core.json import Json
-from .._core.round import Request
+from .._core.chunks import choices_of, delta_of, index_of
+from .._core.codec.completion import as_chat, as_completion
+from .._core.folding import Folded
+from .._core.json import Json, as_object, load
+from .._core.kept import completion_of
+from .._tables.request_scoped import is_scoped_field
 from . import journal_file
-from .journal_file import Recorded
+from .journal_file import Kept, UnreadableError
 from .private_files import ForeignError, check_folder, open_own, remove_own, set_aside
-from .replay import body_digest, digest, lasting, response_to, usable
+from .sse import EventReader
 
 if TYPE_CHECKING:
     from .options import Plan
@@ -36,8 +43,6 @@ logger = logging.getLogger("openai_continue")
 _T = TypeVar("_T")
 # Seconds between two saves while a round streams.
 _INTERVAL = 1.0
-# Headers of a response that are recorded: what reads it, and what the SDK shows of it.
-_HEADERS = ("content-type", "x-request-id")
 
 
 class Journal:
@@ -52,29 +57,25 @@ class Journal:
         """``account``: what tells it from others, for the digest in the file's name; None: that is not known."""
         self._has_account = account is not None
         self._folder = Path(plan.settings.journal or "")
-        self._path = self._folder / f"{digest([account, lasting(plan.own_body)])}{journal_file.SUFFIX}"
-        self._model = str(plan.body.get("model"))
-        # What is to be done with the file, in order.
-        self._noted: deque[Callable[[], None]] = deque()
+        self._path = self._folder / f"{_digest([account, _lasting(plan.own_body)])}{journal_file.SUFFIX}"
+        self._plan = plan
+        # What is to be done, in order: bytes and states to take, and the end.
+        self._noted: deque[bytes | tuple[Json, Json | None] | Callable[[], None]] = deque()
         self._is_urgent = False
         self._saved_at = 0.0
         # One thread at a time works with the file: a stream may be closed by another one than the one that reads it.
         self._working = threading.Lock()
         self._lock: Any = None
-        self._writer: journal_file.Writer | None = None
-        self._recorded: list[Recorded] = []
-        #: How many rounds came from the file.
-        self.resumed = 0
-        # The number of the round that is being recorded, or None.
-        self._recording: int | None = None
+        self._writes = False
+        self._given = _Given(is_completion=plan.is_completion)
+        # The newest state, and the whole answer at that time; None: the answer is a stream.
+        self._state: tuple[Json, Json | None] | None = None
         self._is_over = False
+        #: What another process has left, or None.
+        self.kept: Kept | None = None
 
-    def open(self, client: Any, plan: Plan, http_request: Any) -> bool:
-        """
-        Take the file and read it; return whether that could be done, and no other call has it.
-
-        ``http_request``: the first one of the call.
-        """
+    def open(self) -> bool:
+        """Take the file and read it; return whether that could be done, and no other call has it."""
         if not self._has_account:
             _warn(
                 "the journal is not used: the account of the client shows only when it sends (a workload identity, a "
@@ -83,7 +84,7 @@ class Journal:
             return False
         try:
             with self._working:
-                return self._acquire() and self._read(client, plan, http_request)
+                return self._acquire() and self._read()
         except ImportError:
             _warn("the journal needs filelock: pip install 'openai-continue[journal]'")
         except ForeignError as error:
@@ -93,58 +94,22 @@ class Journal:
             _warn(f"the journal in {self._folder} cannot be used ({type(error).__name__})")
         return False
 
-    @property
-    def has_rounds(self) -> bool:
-        """Whether another process has begun the answer."""
-        return bool(self._recorded)
+    # What is to be kept.
 
-    def response(self, number: int, request: Any, body: Json | None = None) -> Any:
-        """
-        Return the recorded response of a round, or None.
+    def give(self, data: bytes) -> None:
+        """Keep bytes of a stream that the caller gets."""
+        if data:
+            self._noted.append(data)
 
-        ``request``: the HTTP request that it answers. ``body``: what would be sent; another one was not answered so.
-        """
-        if number != self.resumed + 1 or number > len(self._recorded):
-            return None
-        recorded = self._recorded[number - 1]
-        if body is not None and body_digest(body) != recorded.request:
-            self._recorded = self._recorded[: number - 1]
-            self._note_writing(lambda writer: writer.keep(recorded.start))
-            return None
-        self.resumed += 1
-        response = response_to(recorded, request)
-        # It is given once.
-        recorded.data = b""
-        return response
-
-    # Recording.
-
-    def begin(self, request: Request, response: Any) -> None:
-        """Begin to record the response to a request, unless it came from here."""
-        self._recording = None
-        if request.number <= self.resumed:
-            return
-        self._recording = request.number
-        headers = {name: response.headers[name] for name in _HEADERS if name in response.headers}
-        digest, status = body_digest(request.body), response.status_code
-        self._note_writing(lambda writer: writer.begin(request.number, digest, status, headers))
-        self._saved_at = time.monotonic()
-
-    def add(self, data: bytes) -> None:
-        """Record a piece of the response."""
-        if self._recording is not None and data:
-            self._note_writing(lambda writer: writer.add(data))
-
-    def end(self, tokens: int) -> None:
-        """End the round that is recorded. ``tokens``: output tokens of the answer so far."""
-        if self._recording is not None:
-            self._recording = None
-            self._note_writing(lambda writer: writer.end(tokens))
-            self._is_urgent = True
+    def keep(self, state: Json, answer: Json | None = None) -> None:
+        """Keep the state of the core, and a whole answer as it is then; of a stream, what was given until then."""
+        self._noted.append((state, answer))
+        # Of a round that has just begun there is nothing yet.
+        self._is_urgent = self._is_urgent or state["open"] is None
 
     def again(self) -> None:
         """Begin from the beginning: the first request is sent once more."""
-        self.resumed, self._recorded, self._is_over = 0, [], False
+        self.kept, self._is_over = None, False
         self._noted.append(self._take_up)
 
     def finish(self) -> None:
@@ -162,9 +127,6 @@ class Journal:
             # Last: another thread that saves meanwhile clears it, and then does what is noted.
             self._is_urgent = True
 
-    def _note_writing(self, act: Callable[[journal_file.Writer], None]) -> None:
-        self._noted.append(lambda: self._write(act))
-
     # Work with files.
 
     @property
@@ -176,10 +138,18 @@ class Journal:
         """Do what was noted."""
         with self._working:
             # What is noted from here on may come too late for this time.
-            self._is_urgent = False
+            sync, self._is_urgent = self._is_urgent, False
             while self._noted:
-                self._noted.popleft()()
-            self._write(journal_file.Writer.flush)
+                noted = self._noted.popleft()
+                if isinstance(noted, bytes):
+                    self._given.waiting.append(noted)
+                elif isinstance(noted, tuple):
+                    self._given.take_all()
+                    self._given.chunks.clear()
+                    self._state = noted
+                else:
+                    noted()
+            self._write(sync=sync)
             self._saved_at = time.monotonic()
 
     def _acquire(self) -> bool:
@@ -201,56 +171,55 @@ class Journal:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             return False
-        self._lock = lock
+        self._lock, self._writes = lock, True
         return True
 
-    def _read(self, client: Any, plan: Plan, http_request: Any) -> bool:
-        """Read what the file holds, and keep the rounds of it that can be used."""
+    def _read(self) -> bool:
+        """Read what the file holds, if this request can go on from it."""
         try:
-            contents = _of_ours(self._path, lambda: _contents(self._path))
+            self.kept = _of_ours(self._path, lambda: _usable(self._path, self._plan))
         except OSError:
             self._release()
             raise
-        recorded = contents.rounds
-        used = usable(client, plan, recorded, http_request)
-        end = recorded[used].start if used < len(recorded) else contents.end
-        self._recorded = recorded[:used]
-        self._writer = journal_file.Writer(self._path, self._model, keep=end if used else None)
         return True
 
-    def _write(self, act: Callable[[journal_file.Writer], None]) -> None:
-        """Let the writer act; do without it from the first error on."""
-        if self._writer is None:
+    def _write(self, *, sync: bool) -> None:
+        """Write the newest state and the answer; do without the file from the first error on."""
+        if not self._writes or self._state is None:
             return
+        state, answer = self._state
+        if state["open"] is not None:
+            self._given.take_all()
+            state["open"]["chunks"] = dict(self._given.chunks)
+        answer = self._given.completion() if answer is None else answer
+        calls = any(item["message"].get(name) for item in answer["choices"] for name in ("tool_calls", "function_call"))
+        if not answer["choices"] or (state["open"] is not None and calls and not state["open"]["may_call"]):
+            # There is nothing yet, or a call that cannot go on where it breaks off.
+            return
+        model = str(self._plan.body.get("model"))
         try:
-            act(self._writer)
+            journal_file.write(self._path, Kept(model, state["number"], state["tokens"], answer, state), sync=sync)
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
             _warn(f"the journal {self._path.name} cannot be written ({why})")
-            self._close(drop=True)
-
-    def _close(self, *, drop: bool) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            with contextlib.suppress(OSError):
-                writer.close(drop=drop)
+            self._writes = False
 
     def _take_up(self) -> None:
-        """Take the lock that was let go of, and write the file from its beginning."""
+        """Take the lock that was let go of, and forget what was kept."""
+        self._given, self._state = _Given(is_completion=self._plan.is_completion), None
         with contextlib.suppress(OSError, NotImplementedError):
-            if self._acquire():
-                self._writer = journal_file.Writer(self._path, self._model, keep=None)
+            self._acquire()
 
     def _remove(self) -> None:
-        self._close(drop=True)
+        self._writes = False
         if self._lock is not None:
             remove_own(self._path)
             remove_own(self._path.with_suffix(".lock"))
         self._release()
 
     def _let_go(self) -> None:
-        self._write(journal_file.Writer.flush)
-        self._close(drop=False)
+        self._write(sync=True)
+        self._writes = False
         if os.path.lexists(self._path):
             self._release()
         else:
@@ -262,6 +231,68 @@ class Journal:
         if lock is not None:
             with contextlib.suppress(OSError):
                 lock.release(force=True)
+
+
+class _Given:
+    """What the caller was given of a stream, as the completion that it makes so far."""
+
+    def __init__(self, *, is_completion: bool) -> None:
+        self._is_completion = is_completion
+        #: Bytes of which nobody knows yet whether the answer may break off in them.
+        self.waiting: list[bytes] = []
+        self._events = EventReader()
+        self._folded = Folded()
+        #: By choice: the chunks of the running round that brought something.
+        self.chunks: Counter[str] = Counter()
+
+    def take_all(self) -> None:
+        """Take the bytes that wait."""
+        data, self.waiting = b"".join(self.waiting), []
+        for event in self._events.feed(data):
+            read = load(event.data or b"")
+            chunk = as_object(as_chat(read, holder="delta") if self._is_completion else read)
+            if chunk is not None and choices_of(chunk) is not None:
+                self._folded.take(chunk)
+                self.chunks.update(str(index_of(item)) for item in choices_of(chunk) or () if _brings(item))
+
+    def completion(self) -> Json:
+        """Return the completion."""
+        return self._folded.completion()
+
+
+def _brings(item: Json) -> bool:
+    """Whether the choice of a chunk has anything for its message."""
+    return any(value for name, value in delta_of({"choices": [item]}).items() if name != "role")
+
+
+def _usable(path: Path, plan: Plan) -> Kept | None:
+    """Return what a file holds, or None if there is nothing that this request can go on from."""
+    try:
+        kept = journal_file.read(path)
+    except FileNotFoundError:
+        return None
+    if kept is None:
+        return None
+    # What it shows is learnt when the call goes on.
+    rounds = replace(plan, learned=replace(plan.learned)).rounds(kept.state)
+    try:
+        request, answer = rounds.next_request(), completion_of(kept.answer, kept.state)
+        if request is not None:
+            rounds.receive(request, as_completion(answer, "message") if plan.is_completion else answer)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        msg = "is no journal"
+        raise UnreadableError(msg) from error
+    return kept if rounds.goes_on else None
+
+
+def _digest(value: object) -> str:
+    """Return the digest of a value, in hexadecimal digits."""
+    return sha256(json.dumps(value, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _lasting(body: Json) -> Json:
+    """Return a body without the names of one HTTP request, which the next try of the same request may change."""
+    return {name: value for name, value in body.items() if not is_scoped_field(name)}
 
 
 def save(journal: Journal | None) -> None:
@@ -308,19 +339,11 @@ class _Once:
                     self.is_done = True
 
 
-def _contents(path: Path) -> journal_file.Contents:
-    """Return what a file holds, or nothing if there is none."""
-    try:
-        return journal_file.read(path)
-    except FileNotFoundError:
-        return journal_file.Contents()
-
-
 def _of_ours(path: Path, use: Callable[[], _T]) -> _T:
     """Return what ``use`` returns. A file that is damaged or not ours only is set aside first."""
     try:
         return use()
-    except (ForeignError, journal_file.UnreadableError) as error:
+    except (ForeignError, UnreadableError) as error:
         try:
             set_aside(path, journal_file.BAD)
         except OSError:

@@ -70,7 +70,7 @@ class Plan:
     template: Template | None = field(default=None, compare=False, repr=False)
     #: What the template takes for today: the server wrote the day of the first round into the prompt.
     day: datetime | None = field(default=None, compare=False)
-    #: Where its responses are recorded, or None.
+    #: Where the answer is kept, or None.
     journal: Journal | None = field(default=None, compare=False, repr=False)
     #: The headers of the caller's own, without the key that the SDK gets from a function; None: there is no such key.
     headers: Any = field(default=None, compare=False, repr=False)
@@ -79,13 +79,13 @@ class Plan:
     #: When the call began, by ``clock.now()``.
     started: float = field(default_factory=clock.now, compare=False)
 
-    def rounds(self) -> Rounds:
-        """Return the rounds of this call."""
-        if self.is_completion:
-            return CompletionRounds(self.own_body, self.provider, self.settings, self.learned, limit=self.limit)
-        render = None if self.template is None or self.day is None else partial(self.template.render, day=self.day)
+    def rounds(self, kept: Json | None = None) -> Rounds:
+        """Return the rounds of this call; ``kept``: the state of an answer that another process has begun."""
         known = self.own_body, self.provider, self.settings, self.learned
-        return Rounds(*known, limit=self.limit, render=render, is_parsed=self.is_parsed)
+        if self.is_completion:
+            return CompletionRounds(*known, limit=self.limit, kept=kept)
+        render = None if self.template is None or self.day is None else partial(self.template.render, day=self.day)
+        return Rounds(*known, limit=self.limit, render=render, is_parsed=self.is_parsed, kept=kept)
 
     @property
     def is_completion(self) -> bool:
@@ -211,8 +211,14 @@ def attach(request: Any, plan: Plan) -> None:
 
 def folds(request: Any) -> bool:
     """Whether an HTTP request asks for a stream that is to become a whole answer."""
+    plan = plan_on(request)
+    return plan is not None and plan.folds
+
+
+def plan_on(request: Any) -> Plan | None:
+    """Return the plan that an HTTP request carries, or None."""
     plan = request.extensions.get(_EXTENSION)
-    return isinstance(plan, Plan) and plan.folds
+    return plan if isinstance(plan, Plan) else None
 
 
 def take_plan(request: Any) -> Plan | None:

@@ -61,6 +61,13 @@ def open_own(path: Path, flags: int) -> int:
     return descriptor
 
 
+def make_own(path: Path) -> int:
+    """Return the descriptor of a new file, readable by us only, in place of one that is left there. Raise OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY, 0o600)
+
+
 def remove_own(path: Path) -> None:
     """Remove a file of ours, and no other one."""
     with contextlib.suppress(OSError):

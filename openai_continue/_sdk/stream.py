@@ -72,8 +72,8 @@ class _Streaming:
         #: The headers of the rate limits in the newest response after the first.
         self.rate_limits: list[tuple[str, str]] = []
         self._journal = call.journal
-        if self._journal is not None and self._request is not None:
-            self._journal.begin(self._request, response)
+        if not call.is_resumed:
+            call.keep()
         #: The response that reads from this stream.
         self.response: Any = None
 
@@ -83,7 +83,13 @@ class _Streaming:
 
     def _put(self, chunks: list[Json]) -> None:
         if chunks:
-            self._ready.append(written(chunks))
+            self._ready.append(self._given(written(chunks)))
+
+    def _given(self, data: bytes) -> bytes:
+        """Return bytes for the caller, which are noted for the journal."""
+        if self._journal is not None:
+            self._journal.give(data)
+        return data
 
     def _raise_error(self) -> None:
         """Raise what ended the stream, once."""
@@ -101,8 +107,6 @@ class _Streaming:
         if self._rounds.finished or (not self._is_late and (self._rounds.enough or ends)):
             self._put(self._rounds.end_of_stream(self._request))
             self._pause = 0.0
-            if self._journal is not None:
-                self._journal.end(self._rounds.tokens)
             return self._next()
         broke_off = reading.fault is None and not reading.end and not self._is_left()
         return self._fail(reading.fault, request_id_of(self._running), broke_off=broke_off)
@@ -155,6 +159,8 @@ class _Streaming:
         as_it_came = self._reading.end + self._reading.rest()
         # Until the next round is opened, and after the last one, whatever comes is passed on.
         self._reading = Reading(self._call, self._first, None)
+        if self._rounds.goes_on:
+            self._call.keep()
         self._put(self._call.stop_if_spent())
         self._request = self._rounds.next_request()
         self._call.report_rounds()
@@ -184,14 +190,11 @@ class _Streaming:
             self._is_late = self._call.is_late
         return self._is_late
 
-    def _note(self, piece: bytes) -> bool:
-        """Count a piece, and note it for the journal; return whether it is time to save."""
+    def _take(self, piece: bytes) -> bytes:
+        """Take a piece of the running round; return the bytes that may go out now."""
         if self._left is not None:
             self._left = count_down(self._left, piece, self._running)
-        if self._journal is None:
-            return False
-        self._journal.add(piece)
-        return self._journal.is_due
+        return self._given(self._reading.take(piece))
 
     def _end_call(self) -> None:
         """End what is open beside the stream."""
@@ -215,8 +218,7 @@ class _Streaming:
         slice_compressed(response)
         self.rate_limits = rate_limits(response) or self.rate_limits
         self._reading = Reading(self._call, response, request)
-        if self._journal is not None:
-            self._journal.begin(request, response)
+        self._call.keep()
 
     def _quietly(self) -> contextlib.AbstractContextManager[None]:
         """Return a context that keeps the error of a transport to itself, if the answer goes on or went on."""
@@ -242,9 +244,9 @@ class Stream(_Streaming):
             while not self._over:
                 try:
                     for piece in self._pieces:
-                        if self._note(piece):
+                        out = self._take(piece)
+                        if self._journal is not None and self._journal.is_due:
                             save(self._journal)
-                        out = self._reading.take(piece)
                         if self._reading.is_over or self._is_spent():
                             self._ready.append(out)
                             break
@@ -337,9 +339,9 @@ class AsyncStream(_Streaming):
             while not self._over:
                 try:
                     async for piece in self._pieces:
-                        if self._note(piece):
+                        out = self._take(piece)
+                        if self._journal is not None and self._journal.is_due:
                             await asave(self._journal)
-                        out = self._reading.take(piece)
                         if self._reading.is_over or self._is_spent():
                             self._ready.append(out)
                             break

@@ -102,8 +102,6 @@ class _Merging:
         request = self._rounds.next_request()
         if request is not None:
             self._rounds.receive(request, load(content), request_id_of(self._first))
-            if self._rounds.goes_on:
-                self._call.record(request, self._first, content)
         return self.next_request()
 
     def receive(self, request: Request, reply: Any) -> None:
@@ -112,7 +110,6 @@ class _Merging:
         self._limits = rate_limits(reply) or self._limits
         if self._rounds.receive(request, load(reply.content), request_id_of(reply)).raises:
             raise self._with_partial(invalid_response(reply))
-        self._call.record(request, reply, reply.content)
 
     def fail(self, request: Request, error: Exception) -> None:
         """Take the error of a further round; raise it if the settings say so, and it is not that its time was up."""
@@ -125,6 +122,7 @@ class _Merging:
 
     def next_request(self) -> Request | None:
         """Return the request of the next round, or None if the answer has ended."""
+        self._call.keep_whole()
         self._call.stop_if_spent()
         request = self._rounds.next_request()
         self._call.report_rounds()

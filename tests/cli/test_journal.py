@@ -19,12 +19,8 @@ SECRET = "the text of an answer"
 def left(folder: Path, name: str, *, days: float = 0.0) -> Path:
     """Leave an unfinished answer of two rounds behind, which was last written so many days ago."""
     path = folder / f"{name}{journal_file.SUFFIX}"
-    writer = journal_file.Writer(path, "a-model", keep=0)
-    for number, tokens in ((1, 100), (2, 200)):
-        writer.begin(number, "digest", 200, {})
-        writer.add(SECRET.encode())
-        writer.end(tokens)
-    writer.close()
+    answer = {"choices": [{"message": {"content": SECRET}}]}
+    journal_file.write(path, journal_file.Kept("a-model", 2, 200, answer, {"number": 2}), sync=False)
     os.utime(path, times=(time.time() - days * 86_400,) * 2)
     return path
 

@@ -15,9 +15,12 @@ from typing import Any
 
 import openai
 import pytest
+import wrapt
+from openai._base_client import AsyncAPIClient, SyncAPIClient
 
+import openai_continue
 from openai_continue import Continuation
-from openai_continue._sdk import journal_file
+from openai_continue.switches import is_disabled
 from openai_continue.testing import Emulator, Fault, Habits
 from tests.support.answers import Answer, joined, live, outcome
 from tests.support.bodies import ask
@@ -28,16 +31,15 @@ from tests.support.journals import (
     Tiny,
     asked,
     broken,
+    changed,
     folder,
     how,
     keeping,
     kept,
-    records,
     resumed,
-    sealed,
     warnings,
 )
-from tests.support.ways import OUR_ASYNC, SYNC, Way, http, listed, settled, sync_and_async
+from tests.support.ways import ASYNC, OUR_ASYNC, SYNC, Way, listed, settled, sync_and_async
 
 # Fixtures that tests name.
 __all__ = ["folder", "warnings"]
@@ -72,6 +74,11 @@ def same(one: Answer, other: Answer) -> bool:
     )
 
 
+def told(each: dict[str, Any]) -> dict[str, Any]:
+    """Return what the report says of a round, without the id that a server makes anew."""
+    return {**each, "id": None}
+
+
 # An answer goes on.
 
 
@@ -95,6 +102,7 @@ async def test_after_an_error(kind: str, how: str, way: Way, folder: Path) -> No
     assert same(expected, again)
     assert (expected.stopped_by, 2) == (again.stopped_by, resumed(again))
     assert expected.usage == again.usage
+    assert [told(each) for each in expected.rounds] == [told(each) for each in again.rounds]
     assert [*undisturbed.bodies[:3], *undisturbed.bodies[2:]] == sent[: len(undisturbed.bodies) + 1]
     # An answer that has ended is not kept.
     assert (resumed(third), kept(folder)) == (0, [])
@@ -157,6 +165,12 @@ async def test_closed_stream(size: int, way: Way, folder: Path) -> None:
         assert (emulator.uncapped(BODY), "stop", "stop") == again.said
         assert again.text.startswith(text)
         assert resumed(again) == requests
+        # The round that was left has brought what its caller got, and perhaps a little more.
+        left = again.rounds[requests - 1]
+        assert (left["finish_reason"], left["estimated"]) == (None, True)
+        assert [each for each in again.rounds if each.get("estimated")] == [left]
+        tokens = emulator.tokens_of(BODY)
+        assert tokens - 2 <= again.report["usage"]["completion_tokens"] <= tokens + 2
         # A request that was cancelled while it was sent has no body.
         assert sum(len(logged.body.get("messages") or ()) == 1 for logged in emulator.requests) == 1
         # All of the round that was closed is used.
@@ -204,6 +218,33 @@ def test_killed(number: int, how: str, folder: Path) -> None:
         # A request that was cancelled while it was sent has no body.
         assert sum(len(logged.body.get("messages") or ()) == 1 for logged in emulator.requests) == 1
         assert kept(folder) == []
+
+
+@pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
+@pytest.mark.parametrize("patched_first", [False, True])
+async def test_method_that_others_wrap(
+    patched_first: bool, way: Way, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instrumenter that wraps ``request``, before us or after, sees each call once, and the answer goes on."""
+    owner = AsyncAPIClient if way.is_async else SyncAPIClient
+    seen: list[Any] = []
+
+    def noting(wrapped: Callable[..., Any], client: Any, args: Any, kwargs: Any) -> Any:
+        seen.extend([] if is_disabled() else [client])
+        return wrapped(*args, **kwargs)
+
+    # Whatever is wrapped here is unwrapped at the end.
+    monkeypatch.setattr(owner, "request", owner.__dict__["request"])
+    settings = keeping(folder, "whole")
+    for _ in range(patched_first):
+        openai_continue.patch(settings)
+    wrapt.wrap_function_wrapper(owner, "request", noting)
+    server = Lossy(Engine(cap=CAP), 3)
+    answers = [await asked(way, server, "whole", BODY, settings) for _ in range(2)]
+
+    assert [0, 2] == [resumed(answer) for answer in answers]
+    assert (Engine().uncapped(BODY).text, "stop", "stop") == answers[1].said
+    assert len(seen) == 2
 
 
 # Another answer is begun.
@@ -281,44 +322,43 @@ async def test_first_round_fails(how: str, way: Way, folder: Path) -> None:
 @pytest.mark.parametrize("how", WAYS[:2])
 @pytest.mark.thorough
 async def test_file_cut_anywhere(how: str, folder: Path) -> None:
-    """Cut at any byte, a file gives the rounds that are whole in it, and the answer is right."""
+    """Cut at any byte, a file is set aside, and the answer is right."""
     path = await broken(folder, how)
     whole = path.read_bytes()
     server = Tiny()
     client = SYNC.client("http://127.0.0.1", transport=server, continuation=keeping(folder, how), max_retries=0)
-    seen: set[int] = set()
-    for length in range(len(whole) + 1):
+    for length in (*range(0, len(whole), len(whole) // 18), len(whole) - 1, len(whole)):
         path.write_bytes(whole[:length])
         server.requests = 0
         answer = await live(client, ask(), streamed=how == "streamed")
-        assert answer.said == (TEXT, "stop", "stop"), length
-        # A round that was cut may be gone on with.
-        assert how != "whole" or 4 == server.requests + resumed(answer), length
-        assert resumed(answer) in (0, 1, 2), length
-        assert kept(folder) == [], length
-        seen.add(resumed(answer))
+        assert (TEXT, "stop", "stop") == answer.said, length
+        assert resumed(answer) == (2 if length == len(whole) else 0), length
+        assert server.requests + resumed(answer) == 4, length
     client.close()
 
-    assert seen == {0, 1, 2}
+    assert {path.with_suffix(".unreadable").stem} == {name[:64] for name in kept(folder)}
+    assert len(kept(folder)) == 19
 
 
+Entry = dict[str, Any]
 GARBAGE: dict[str, Callable[[bytes], bytes]] = {
     "bytes": lambda _: bytes(range(256)) * 20 + b"\n",
-    "no head": lambda raw: raw[raw.index(b"\n") + 1 :],
+    "no checksum": lambda raw: raw[17:],
     "another text": lambda raw: raw.replace(b"One", b"Six"),
-    "without checksums": lambda raw: b"".join(records(raw)),
-    "line within": lambda raw: raw.replace(b"\n", b"\nx\n", 2),
+    "line within": lambda raw: raw.replace(b",", b",\n", 1),
     "line after": lambda raw: raw + b"7\n",
     "blank line": lambda raw: raw + b"\n",
 }
 #: Records that are no journal's, though their checksums are right.
-STRANGE: dict[str, Callable[[list[bytes]], list[bytes]]] = {
-    "another format": lambda lines: [lines[0].replace(b'"format": 2', b'"format": 1'), *lines[1:]],
-    "list": lambda lines: [b"[1, 2]\n", *lines],
-    "number": lambda lines: [*lines, b"7\n"],
-    "nested": lambda lines: [*lines, b"[" * 100_000 + b"\n"],
-    "no round": lambda lines: [lines[0], b'{"data": "x"}\n'],
-    "another type": lambda lines: [line.replace(b'"headers": {', b'"headers": 3, "x": {') for line in lines],
+STRANGE: dict[str, Callable[[Entry], Any]] = {
+    "another format": lambda entry: {**entry, "format": 2},
+    "list": lambda entry: [entry],
+    "number": lambda _: 7,
+    "no answer": lambda entry: {**entry, "answer": None},
+    "no choices": lambda entry: {**entry, "answer": {"id": "x"}},
+    "no state": lambda entry: {name: value for name, value in entry.items() if name != "state"},
+    "a state without its number": lambda entry: {**entry, "state": {"open": None}},
+    "another type": lambda entry: {**entry, "state": {**entry["state"], "choices": 3}},
 }
 
 
@@ -327,8 +367,7 @@ STRANGE: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 async def test_damaged_file(name: str, how: str, folder: Path, warnings: Callable[[], list[str]]) -> None:
     """A file that is no journal is set aside, with one warning, and the answer is begun from its beginning."""
     path = await broken(folder, how)
-    raw = path.read_bytes()
-    bad = GARBAGE[name](raw) if name in GARBAGE else sealed(path.name, STRANGE[name](records(raw)))
+    bad = GARBAGE[name](path.read_bytes()) if name in GARBAGE else changed(path, STRANGE[name])
     path.write_bytes(bad)
     answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
 
@@ -350,24 +389,13 @@ async def test_empty_file(how: str, folder: Path, warnings: Callable[[], list[st
 
 
 @how
-async def test_data_of_another_answer(how: str, folder: Path, warnings: Callable[[], list[str]]) -> None:
-    """Rounds whose data does not lead to the requests of the next ones are not used."""
+async def test_answer_that_cannot_go_on_here(how: str, folder: Path, warnings: Callable[[], list[str]]) -> None:
+    """What this request may not go on from is no reason to end: the answer is begun from its beginning."""
     path = await broken(folder, how)
-    lines = [line.replace(b"One", b"Six") for line in records(path.read_bytes())]
-    path.write_bytes(sealed(path.name, lines))
-    answer = await asked(SYNC, Strict(), how, ask(), keeping(folder, how))
+    path.write_bytes(changed(path, lambda entry: {**entry, "state": {**entry["state"], "queue": []}}))
+    answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
 
-    assert ("One" + answer.text[3:], *answer.said[1:]) == (TEXT, "stop", "stop")
-    assert resumed(answer) <= 1
-    assert warnings() == []
-
-
-class Strict(Tiny):
-    """A server that goes on with what begins otherwise, too."""
-
-    def handle_request(self, request: Any) -> Any:
-        content = request.content.replace(b"Six", b"One")
-        return super().handle_request(http.Request("POST", request.url, content=content))
+    assert (*answer.said, resumed(answer), warnings()) == (TEXT, "stop", "stop", 0, [])
 
 
 # A folder that cannot be used.
@@ -586,20 +614,3 @@ async def test_first_round_that_is_sent_again(folder: Path) -> None:
 
     assert truth == raw.parse().choices[0].message.content
     assert kept(folder) == []
-
-
-def test_bytes_of_a_round_that_broke_off_stay_with_it(tmp_path: Path) -> None:
-    """What was not written yet when the next round begins is written before it."""
-    path = tmp_path / "one.answer"
-    writer = journal_file.Writer(path, "model", keep=0)
-    writer.begin(1, "a", 200, {})
-    writer.add(b"half")
-    writer.begin(2, "b", 200, {})
-    writer.add(b"whole")
-    writer.end(7)
-    writer.close()
-
-    assert [(one.request, one.data, one.ended) for one in journal_file.read(path).rounds] == [
-        ("a", b"half", False),
-        ("b", b"whole", True),
-    ]

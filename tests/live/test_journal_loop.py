@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from openai_continue._sdk import journal
-from openai_continue.testing import Emulator
+from openai_continue.testing import Emulator, Fault
 from tests.support.answers import Answer, joined
 from tests.support.bodies import ask
 from tests.support.engine import Engine, Lossy
@@ -113,6 +113,40 @@ async def test_an_answer_of_one_round(how: str, folder: Path, watch: Watch) -> N
 
     assert answer.text == TEXT
     assert {"open", "fcntl.flock"} <= {what for what, _ in watch.seen}
+    assert threading.get_ident() not in {thread for _, thread in watch.seen}
+
+
+async def test_a_stream_that_is_closed(folder: Path, watch: Watch) -> None:
+    """So it is with a stream that its caller closes, at once or within a round."""
+    await asked(OUR_ASYNC, Lossy(Engine(cap=CAP), 3), "streamed", BODY, keeping(folder / "before", "streamed"))
+    client = OUR_ASYNC.client("http://127.0.0.1", transport=Lossy(Engine(cap=CAP)), continuation=keeping(folder, "streamed"))  # fmt: skip
+    watch.is_on = True
+    for size in (0, 30, 300, 300):
+        stream = await client.chat.completions.create(**BODY, stream=True)
+        text = ""
+        while len(text) < size:
+            text += joined([await anext(stream)])
+        await stream.close()
+    await client.close()
+    watch.is_on = False
+
+    assert len(kept(folder)) == 1
+    assert {"open", "fcntl.flock", "fsync"} <= {what for what, _ in watch.seen}
+    assert threading.get_ident() not in {thread for _, thread in watch.seen}
+
+
+async def test_a_first_request_that_is_sent_again(folder: Path, watch: Watch) -> None:
+    """So it is if a whole answer of streamed rounds is begun a second time."""
+    answers = []
+    for place in (folder / "before", folder):
+        settings = keeping(place, "streamed rounds", heal_streams=False)
+        with Emulator(cap=CAP, faults=[Fault("reset", round=1, after_tokens=5)]) as emulator:
+            watch.is_on = place == folder
+            answers.append(await asked(OUR_ASYNC, emulator, "streamed rounds", BODY, settings, max_retries=1))
+            watch.is_on = False
+
+    assert [(TEXT, "stop", "stop")] * 2 == [answer.said for answer in answers]
+    assert {"open", "fcntl.flock", "os.remove"} <= {what for what, _ in watch.seen}
     assert threading.get_ident() not in {thread for _, thread in watch.seen}
 
 

@@ -20,13 +20,13 @@ from tests.support.journals import (
     Tiny,
     asked,
     broken,
+    changed,
     folder,
     how,
     keeping,
     kept,
-    records,
+    of_six,
     resumed,
-    sealed,
     warnings,
 )
 from tests.support.ways import OUR_ASYNC, SYNC, http
@@ -104,7 +104,7 @@ async def planted(plant: str, folder: Path, how: str, monkeypatch: pytest.Monkey
     """Put another's file with a text of its own in the place of ours; return both files and the victim's bytes."""
     path = await broken(folder, how)
     victim = folder.parent / "victim"
-    victim.write_bytes(sealed(path.name, [line.replace(b"One", b"Six") for line in records(path.read_bytes())]))
+    victim.write_bytes(changed(path, of_six))
     victim.chmod(0o600)
     path.unlink()
     PLANTS[plant](path, victim, monkeypatch)
@@ -185,29 +185,29 @@ async def test_nothing_that_was_set_aside_is_lost(folder: Path) -> None:
     assert {each.read_bytes() for each in folder.iterdir()} == {b"first\n", b"second\n", b"third\n"}
 
 
-async def test_file_that_comes_while_we_write(
-    folder: Path, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A link that takes the place of the file after it was looked at is not followed."""
+@pytest.mark.parametrize("suffix", [".answer", ".new"])
+async def test_link_that_comes_while_we_write(suffix: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that takes the place of a file after that was looked at is not followed; our own file replaces it."""
     path = await broken(folder, "whole")
     victim = folder.parent / "victim"
     victim.write_bytes(VICTIM)
     opened = os.open
 
     def exchange(name: Any, flags: int, *args: Any, **kwargs: Any) -> int:
-        if name == path and flags & os.O_CREAT:
-            path.unlink()
-            path.symlink_to(victim)
+        if name == path.with_suffix(".new") and flags & os.O_CREAT:
+            path.with_suffix(suffix).unlink(missing_ok=True)
+            path.with_suffix(suffix).symlink_to(victim)
         return opened(name, flags, *args, **kwargs)
 
-    monkeypatch.setattr(os, "open", exchange)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", exchange)
+        first = await asked(SYNC, Tiny(2), "whole", ask(), keeping(folder, "whole"))
     answer = await asked(SYNC, Tiny(), "whole", ask(), keeping(folder, "whole"))
 
-    assert answer.said == (TEXT, "stop", "stop")
+    assert first.stopped_by == "error"
+    assert (*answer.said, resumed(answer) >= 2) == (TEXT, "stop", "stop", True)
     assert victim.read_bytes() == VICTIM
-    assert path.is_symlink()
-    (warning,) = warnings()
-    assert "cannot be written" in warning
+    assert kept(folder) == []
 
 
 @how

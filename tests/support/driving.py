@@ -40,16 +40,17 @@ def rounds_of(
     learned: Learned | None = None,
     chat_template: Template | None = None,
     is_parsed: bool = False,
+    kept: Json | None = None,
     **settings: Any,
 ) -> Rounds:
     """Return the ``Rounds`` of a request. ``chat_template``: what the setting ``template`` names."""
     learned = Learned(restarts_until=float(restarts)) if learned is None else learned
     row = providers.named(provider) if isinstance(provider, str) else provider
     if is_completion(body):
-        return CompletionRounds(body, row, Continuation(**settings), learned)
+        return CompletionRounds(body, row, Continuation(**settings), learned, kept=kept)
     render = None if chat_template is None else partial(chat_template.render, day=DAY)
     settings.update({} if chat_template is None else {"template": "chat_template.jinja"})
-    return Rounds(body, row, Continuation(**settings), learned, render=render, is_parsed=is_parsed)
+    return Rounds(body, row, Continuation(**settings), learned, render=render, is_parsed=is_parsed, kept=kept)
 
 
 def whole(server: Server, body: Mapping[str, Any] | None = None, index: int = 0, **settings: Any) -> Answer:

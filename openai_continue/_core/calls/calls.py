@@ -82,6 +82,11 @@ class Calls:
         return len(self._by_key)
 
     @property
+    def length(self) -> int:
+        """The characters of all calls."""
+        return sum(len(call.name) + len(call.arguments) for call in self)
+
+    @property
     def last(self) -> Call:
         """The last call. There must be one."""
         return list(self)[-1]

@@ -208,6 +208,11 @@ class Requests:
         return bool(self._texts)
 
     @property
+    def continues_calls(self) -> bool:
+        """Whether tool calls that were cut go on."""
+        return self._calls is not None
+
+    @property
     def has_stops(self) -> bool:
         """Whether the caller has named texts or tokens that end the answer."""
         return any(self._body.get(name) for name in ("stop", "stop_token_ids"))
