@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
 
 from openai_continue import Continuation
-from openai_continue._core.limit import Limit
+from openai_continue._core.codec.body import first_body
+from openai_continue._core.learned import Learned
+from openai_continue._core.limit import Limit, is_limited
 from openai_continue._tables import providers
 from openai_continue.testing import Habits
 from tests.support.bodies import ask
@@ -164,3 +167,24 @@ def test_least_tokens_are_for_the_whole_answer(drive: Drive) -> None:
 
     assert [body["min_tokens"] for body in server.bodies] == [7, 2, 0]
     assert [body.get("echo") for body in server.bodies] == [True, None, None]
+
+
+#: Limits in a request and in the settings, and the most tokens that the server was found to take.
+NAMED: list[dict[str, Any]] = [{}, {"max_tokens": 5}, {"max_completion_tokens": 5}, {"max_tokens": "many"}]
+SET: list[dict[str, Any]] = [{}, {"max_tokens": 3}, {"round_tokens": 3}]
+
+
+@pytest.mark.parametrize("provider", providers.PROVIDERS, ids=lambda row: row.name)
+def test_every_first_round_that_differs_is_limited(provider: providers.Provider) -> None:
+    """A request that is sent without looking closer is one whose first round is the caller's own, to the field."""
+    differing, missed = list[object](), list[object]()
+    for named, given, taken, streamed in product(NAMED, SET, (None, 2), (False, True)):
+        body, settings, learned = ask(**named, stream=streamed), Continuation(**given), Learned()
+        learned.take_most(taken, streamed=streamed)
+        case = named, given, taken, streamed
+        if first_body(body, provider, settings, learned) != body:
+            differing.append(case)
+            missed += [] if is_limited(body, settings, learned.most(streamed=streamed)) else [case]
+
+    assert [] == missed
+    assert ({"max_tokens": 5}, {}, 2, False) in differing

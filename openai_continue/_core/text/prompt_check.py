@@ -129,7 +129,7 @@ def short_prompts(choice: Choice, messages: Sequence[Any], *, exact: bool, held:
     return ShortPrompts(int(_SHARE * (counts.prompt + counts.used)), last, counts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ShortPrompts(Container[int]):
     """
     Counts of tokens that show that the server has not read all of a prompt.
