@@ -71,10 +71,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request that was sent, and its reply: None after an error, with the status if the server answered."""
+    """A request that was sent, and what came."""
 
     path: str
+    #: None if the server did not answer.
     status: int | None
+    #: None after an error, and if there were no choices.
     reply: Reply | None
 
     @property
@@ -87,7 +89,7 @@ class Exchange:
         """What came of the request: "sent", "refused" or "failed"."""
         if self.reply is not None:
             return "sent"
-        return "refused" if self.status and self.status < 500 and self.status not in PASSING else "failed"
+        return "refused" if self.status in range(400, 500) and self.status not in PASSING else "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +269,8 @@ class _Wire:
             status = came.status_code
             if came.is_success:
                 objects = _objects(came.content)
-                reply = Reply.of(objects)
-                self._spent.count(reply, written(objects))
+                self._spent.count(Reply.of(objects), written(objects))
+                reply = Reply.of(objects) if any(one.get("choices") for one in objects) else None
         finally:
             self.sent.append(Exchange(path, status, reply))
         headers = [(name, value) for name, value in came.headers.multi_items() if name not in _OF_THE_BODY]

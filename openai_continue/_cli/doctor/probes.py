@@ -219,8 +219,8 @@ PROBES: dict[str, dict[str, Meaning]] = {
         "failed": Meaning("The question about tool calls got no answer."),
     },
 }
-# Statuses by which a server says that it has no such endpoint.
-_NOT_THERE = (400, 404, 405, 422, 501)
+# Statuses by which servers say that they have no such endpoint.
+_NOT_THERE = (400, 404, 405, 413, 422, 501)
 
 
 #: The ways to mark the message that is to be continued: by ``mark_of()``, the first row that marks it so, or no row's
@@ -349,12 +349,10 @@ class Doctor:
         cut = _beginning(whole)
         self._first, self._begun = first, self._ask(TOKENS)
         begun = "" if self._begun is None else self._begun.text
-        thoughts = {first.thoughts_in: first.thoughts} if first.content and first.thoughts_in else {}
         for name, row in MARKS.items():
-            call = self._endpoint.go_on(self._body(), _cut_off({"content": cut, **thoughts}), provider=row.name)
+            call = self._endpoint.go_on(self._body(), _cut_off({"content": cut}), provider=row.name)
             self._replies[name] = call.last
-            said = call.outcome if call.last is None else _compared(cut, whole, begun, call.last.text)
-            self.found.marks[name] = "new turn" if said == "continues" and call.stopped_by == "restart" else said
+            self.found.marks[name] = _mark_judged(call, cut, whole, begun)
         self._find_new_turns()
         best = self._replies[next(iter(self.found.good_marks), "nothing")]
         if self.found.reasoning != "none" and self.found.good_marks and best is not None:
@@ -600,6 +598,16 @@ def _beginning(whole: str) -> str:
     cut = whole[: max(2 * len(whole) // 3, 1)]
     place = max(cut.rfind(" "), cut.rfind("\n"))
     return (cut[:place] if place > len(cut) // 2 else cut).rstrip()
+
+
+def _mark_judged(call: Continued, cut: str, whole: str, begun: str) -> str:
+    """Return what the server did with a text sent back in one way. See _compared."""
+    if call.last is None:
+        return "unknown" if call.outcome == "no way" else call.outcome
+    said = _compared(cut, whole, begun, call.last.text)
+    # Of a new turn the library judges too. An answer that a parser files as thoughts looks like one to it.
+    is_new = said == "continues" and bool(call.last.content) and call.stopped_by == "restart"
+    return "new turn" if is_new else said
 
 
 def _compared(cut: str, whole: str, begun: str, reply: str) -> str:
