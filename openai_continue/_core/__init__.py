@@ -23,6 +23,8 @@ Rules
    model has generated. What comes back is read as a server reads it (codec/raw.py, calls/model_text.py).
 10. If it is not safe to go on, the answer ends in "length", as the server ended it, and the report says why
    (verdict.py).
+11. Another process goes on from the answer so far and the state beside it, with the request that would have come next
+   (kept.py).
 
 Words
 round         One request and its response. The first round is the caller's own request.

@@ -213,8 +213,8 @@ class Journal:
     def _remove(self) -> None:
         self._writes = False
         if self._lock is not None:
-            remove_own(self._path)
-            remove_own(self._path.with_suffix(".lock"))
+            for suffix in (journal_file.SUFFIX, journal_file.NEW, ".lock"):
+                remove_own(self._path.with_suffix(suffix))
         self._release()
 
     def _let_go(self) -> None:
