@@ -170,7 +170,7 @@ class Choice:
         ``thinking``: whether it continues the thoughts. ``document``: the JSON document so far, if the answer is one.
         """
         self.thinking, self._thought_anew, self.calling = thinking, False, self.turn is not None
-        self.called, self.raw_opening = 0, ""
+        self.called, self.raw_opening, self.hides_cut = 0, "", False
         if self.turn is not None:
             self.turn.start_round(seam)
             return
@@ -331,11 +331,7 @@ class Choice:
 
     def settle(self) -> list[Json]:
         """Settle the seam at the end of a round; a stop string or document that ended in it ends this choice."""
-        if self.calling and self.turn is not None:
-            out = self.turn.settle(natural=self.finish_reason in ENDS_OF_CALLS)
-        else:
-            thoughts = [] if self.thoughts is None else self.thoughts.settle()
-            out = thoughts + self._take_filed() + self.answer.settle(by_itself=self.finish_reason == "stop")
+        out = self._settle_texts(self.finish_reason)
         if self._thought_anew and not self.added and self.current.stopped is None:
             self.current.refuse_round(Stopped.THOUGHT_ANEW)
         stopped = self.stopped
@@ -346,6 +342,13 @@ class Choice:
         elif stopped is not None:
             self.finish_reason = "length"
         return out
+
+    def _settle_texts(self, finish_reason: str | None) -> list[Json]:
+        """Settle the seams of a round that ended so (None: it broke off); return the chunks that may go out now."""
+        if self.calling and self.turn is not None:
+            return self.turn.settle(natural=finish_reason in ENDS_OF_CALLS)
+        thoughts = [] if self.thoughts is None else self.thoughts.settle()
+        return thoughts + self._take_filed() + self.answer.settle(by_itself=finish_reason == "stop")
 
     def find_cut_call(self, *, used_up: bool) -> None:
         """
@@ -415,7 +418,15 @@ class Choice:
         elif not self.current.ends_in_blank:
             self.confirmed += self.current.confirmed
 
-    def end(self, stopped_by: str) -> list[Json]:
-        """End this choice with what has arrived, as "length"; return all chunks that were held back."""
+    def end(self, stopped_by: str, *, in_round: bool) -> list[Json]:
+        """
+        End this choice with what has arrived, as "length"; return all chunks that were held back.
+
+        ``in_round``: whether that is within a round of its own, so that half a character may be at the end.
+        """
         self.finish_reason, self.stopped_by = "length", stopped_by
-        return self.flush()
+        if not in_round:
+            return self.end_texts(goes_on=False)
+        out = self._settle_texts(None)
+        self.drop_cut_character()
+        return out + self.end_texts(goes_on=False)

@@ -10,7 +10,7 @@ from .codec.body import Requests
 from .learned import Learned
 from .limit import Limit
 from .round import Failure, OpenRound
-from .verdict import bar
+from .verdict import bar, known_bar
 
 #: Most heals in a row without new text.
 MAX_HEALS = 3
@@ -129,7 +129,7 @@ class Repairs:
             return False
         if running.choice is not None:
             return can_heal_later(running.choice, self._requests, max_rounds=self._settings.max_rounds)
-        if self._learned.restarts or self._settings.max_rounds == 1:
+        if known_bar(self._learned) is not None or self._settings.max_rounds == 1:
             return False
         return can_heal_first(self._choices, self._requests)
 

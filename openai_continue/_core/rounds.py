@@ -196,8 +196,7 @@ class Rounds:
             running.take_end(running.choice, item)
             running.completion = answer
             if fault is not None or not running.finished:
-                # Whether more was to come is unknown; what came is kept, but for half a character.
-                running.choice.drop_cut_character()
+                # Whether more was to come is unknown; what came is kept.
                 running.choice.book_round(0, running.choice.context, finished=False)
                 kind = "APIResponseValidationError" if fault is None else "APIError"
                 decision = self._failed(request, Failure(kind, status_of(fault), request_id=request_id))
@@ -388,9 +387,10 @@ class Rounds:
             told = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
             self.answer.error = {**told, "message": failure.note} if failure.note else told
         raises = reason is None and self._settings.on_error == "raise"
-        return Decision(
-            raises, [one for each in ended for one in (*self._rest(running, each), *each.end(self.answer.stopped_by))]
-        )
+        chunks = list[Json]()
+        for each in ended:
+            chunks += self._rest(running, each) + each.end(self.answer.stopped_by, in_round=each is running.choice)
+        return Decision(raises, chunks)
 
     def _heal(self, running: OpenRound) -> Decision:
         """Book a broken round as one that was cut; the next request goes on from its text."""

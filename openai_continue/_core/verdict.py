@@ -53,7 +53,7 @@ def verdict(choice: Choice, requests: Requests, *, first: bool, learned: Learned
     if choice.finish_reason != "length":
         return _natural(choice, requests, first=first, learned=learned)
     stopped = None if first else choice.stopped
-    ended = _ended(choice, stopped, requests) or bar(choice, requests) or _known_bar(learned)
+    ended = _ended(choice, stopped, requests) or bar(choice, requests) or known_bar(learned)
     if ended == "empty" and first and _is_muted(choice):
         return Verdict(None, untold=True)
     if ended is not None:
@@ -102,7 +102,8 @@ def _ended(choice: Choice, stopped: Stopped | None, requests: Requests) -> str |
     return "context" if room is not None and room < 1 else None
 
 
-def _known_bar(learned: Learned) -> str | None:
+def known_bar(learned: Learned) -> str | None:
+    """Return why no answer of this server goes on, as far as the client has learnt, or None."""
     if learned.restarts:
         return "restart"
     return "unsupported" if learned.refuses_prefill else None
