@@ -50,8 +50,8 @@ class Continuation:
         own timeout until something of its answer has arrived. The time that is left is the timeout of any later one,
         and no wait is begun that passes it.
     ``max_cost``: Most that a call may cost, in the currency of the server's ``estimated_cost`` or ``cost``. It is
-        looked at after each request. The cost of streams that broke off is estimated. After a request whose server
-        names no cost, the answer is not continued.
+        looked at between requests, so a call costs at most one request more. The cost of streams that broke off is
+        estimated. After a request whose server names no cost, the answer is not continued.
     ``trims``: Whether the server's chat template trims whitespace at the end of the message sent back. None: by the
         provider's row, else by model family.
     ``on_error``: What to do if a later round fails: "partial" returns the text that arrived, "raise" raises the SDK's

@@ -30,7 +30,7 @@ continuation  A round after the first. It continues one choice.
 choice        One of the ``n`` answers of a request.
 chunk, delta  One JSON object of a stream, and the part of it that adds to a choice.
 prefill       The last message of a continuation: the text so far, for the model to go on from.
-raw prompt    The prompt of a continuation at ``/completions``: text, or ids of tokens, that the server reads as it is.
+raw prompt    The prompt of a continuation at ``/completions``: a text that the server reads as it is.
 seam          The place where two rounds meet.
 held back     Of a text: its end, which is not sent in the prefill. Of a chunk: not given to the caller yet.
 kept end      The last chunk of a round, kept until it is known whether another round follows.

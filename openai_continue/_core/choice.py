@@ -13,7 +13,7 @@ from .codec.chat import RESTART_EVIDENCE, Hold
 from .json import Json, as_object
 from .text import reasoning
 from .text.evidence import CERTAIN, Weight
-from .text.logprobs import add_logprobs, logprobs_of, names_ids
+from .text.logprobs import add_logprobs, are_fixed, logprobs_of
 from .text.seam import Seam, Stopped, evidence
 from .text.text import Text
 from .usage import Counts
@@ -182,11 +182,12 @@ class Choice:
         """
         Take a chunk of this choice; return the chunks that may go out now.
 
-        ``later``: whether the chunk is of a later round. Audio, a refusal, or logprobs without text bar further rounds.
+        ``later``: whether the chunk is of a later round. Audio, a refusal, or logprobs that cannot be cut bar further
+        rounds.
         """
         delta = delta_of(chunk)
         content = delta.get("content")
-        if any(delta.get(name) for name in ("audio", "refusal")) or names_ids(chunk["choices"][0].get("logprobs")):
+        if any(delta.get(name) for name in ("audio", "refusal")) or are_fixed(chunk["choices"][0].get("logprobs")):
             self.barred = "unsupported"
         if later and self.calling and self.turn is not None:
             return self._take_calls(self.turn, chunk)

@@ -25,19 +25,17 @@ def fits(tokens: int, text: str) -> bool:
 
 
 def tokens_of_prompt(body: Mapping[str, Any]) -> int:
-    """Return the tokens of the texts and ids in the prompt of a request, roughly."""
-    return sum(
-        1 if isinstance(part, int) else tokens_of(part) for part in _parts(body.get("messages", body.get("prompt")))
-    )
+    """Return the tokens of the texts in the prompt of a request, roughly."""
+    return sum(map(tokens_of, _texts(body.get("messages", body.get("prompt")))))
 
 
-def _parts(value: object) -> Iterator[str | int]:
-    """Give the texts and the ids of tokens in a prompt; of a message its content, without images and the like."""
-    if isinstance(value, (str, int)):
+def _texts(value: object) -> Iterator[str]:
+    """Give the texts in a prompt; of a message its content, without images and the like."""
+    if isinstance(value, str):
         yield value
     elif isinstance(value, (list, tuple)):
         for each in cast("list[object]", value):
-            yield from _parts(each)
+            yield from _texts(each)
     elif isinstance(value, dict):
         known = cast("dict[str, object]", value)
-        yield from _parts(known.get("content", known.get("text")))
+        yield from _texts(known.get("content", known.get("text")))

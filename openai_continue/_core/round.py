@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from .budget import Bill, cost_of
 from .choice import Choice
 from .chunks import choices_of
-from .codec.completion import as_chat
+from .codec.completion import raw_as_chat
 from .codec.raw_reader import RawReader
 from .estimate import fits, tokens_of, tokens_of_prompt
 from .json import Json, as_object, as_string
@@ -74,7 +73,7 @@ class OpenRound:
         """Return a completion or chunk of a raw prompt as that of a chat; any other as it is."""
         if self.reader is None:
             return answer
-        shaped = cast(Json, as_chat(answer, holder=holder, is_completion=False))
+        shaped = cast(Json, raw_as_chat(answer, holder=holder))
         if len(choices_of(shaped) or ()) != 1:
             return shaped
         if self.choice is not None:
@@ -115,26 +114,12 @@ class OpenRound:
             return max(limit.given, written) if limit.is_cap else written
         return max(self.asked, written)
 
-    def weigh(self, parties: Sequence[Choice]) -> tuple[int, int]:
-        """Return the tokens of the prompt and of what came so far, by estimate."""
-        if self.prompt is None:
-            self.prompt = tokens_of_prompt(self.request.body)
-        return self.prompt, sum(choice.chunks for choice in parties)
-
-    def cost_after(self, bill: Bill) -> float | None:
-        """Return what this round and those before have cost so far, by estimate; None if that is not known."""
-        own = cost_of(self.usage)
-        if self.choice is None:
-            # It is known when the round is over, if the server does not count all the time.
-            return own or 0.0
-        own = bill.price(*self.weigh([self.choice])) if own is None else own
-        return None if bill.cost is None or own is None else bill.cost + own
-
     def note_brought(self, parties: Sequence[Choice]) -> None:
         """Note what this round, which is over, has brought. A chunk may hold several tokens."""
         if self.began:
-            prompt, chunks = self.weigh(parties)
-            self.brought = prompt, max(chunks, sum(tokens_of(one.added_text) + one.called // 4 for one in parties))
+            written = sum(tokens_of(one.added_text) + one.called // 4 for one in parties)
+            prompt = tokens_of_prompt(self.request.body) if self.prompt is None else self.prompt
+            self.brought = prompt, max(sum(one.chunks for one in parties), written)
 
     def book(self, parties: Sequence[Choice], limit: Limit) -> None:
         """Count this round, which is over, for its choices."""

@@ -154,11 +154,10 @@ class Rounds:
         return self._running is None and bool(self._queue)
 
     def over_budget(self, seconds: float) -> str | None:
-        """Return which budget is spent after ``seconds`` ("max_seconds" or "max_cost"), or None."""
+        """Return which budget is spent between two rounds, after ``seconds``: "max_seconds", "max_cost", or None."""
         if self.seconds_left(seconds) == 0:
             return "max_seconds"
-        cost = self.answer.bill.cost if self._running is None else self._running.cost_after(self.answer.bill)
-        return "max_cost" if is_over_cost(self._settings, cost) else None
+        return "max_cost" if is_over_cost(self._settings, self.answer.bill.cost) else None
 
     def seconds_left(self, seconds: float) -> float | None:
         """Return the seconds left after ``seconds``; None if there is no limit, or nothing of the answer yet."""

@@ -106,15 +106,10 @@ class Call:
 
     def stop_if_spent(self) -> list[Json]:
         """End an answer that is to go on, if a budget is spent; return the chunks to give out."""
-        spent = self.over_budget() if self.rounds.goes_on else None
+        if not self.rounds.goes_on:
+            return []
+        spent = "max_seconds" if self._is_out_of_time else self.rounds.over_budget(self._seconds)
         return [] if spent is None else self.rounds.stop(spent)
-
-    def over_budget(self) -> str | None:
-        """Return which budget is spent, or None."""
-        settings = self.plan.settings
-        if settings.max_seconds is None and settings.max_cost is None:
-            return None
-        return "max_seconds" if self._is_out_of_time else self.rounds.over_budget(self._seconds)
 
     @property
     def _seconds(self) -> float:
@@ -128,7 +123,7 @@ class Call:
     @property
     def is_late(self) -> bool:
         """Whether the budget in time is spent, or a wait that was called for would pass it."""
-        return self._is_out_of_time or self.left() == 0
+        return self.plan.settings.max_seconds is not None and (self._is_out_of_time or self.left() == 0)
 
     def may_wait(self, seconds: float) -> bool:
         """Return whether a wait fits into the time that is left. If it does not, the time counts as spent."""

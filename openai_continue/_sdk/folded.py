@@ -15,7 +15,7 @@ import anyio
 import openai
 
 from .._core.chunks import choices_of
-from .._core.codec.completion import CompletionShape, as_chat
+from .._core.codec.completion import as_chat, as_completion
 from .._core.folding import Folded
 from .._core.json import Json, as_object, dump, load
 from .._core.recovery import wait_before_heal
@@ -128,7 +128,7 @@ class _Folding:
             raise broken_off(self._first)
         completion = self._folded.completion()
         if self._call.plan.is_completion:
-            completion = CompletionShape().of(completion, "message")
+            completion = as_completion(completion, "message")
         made = with_content(self._first, dump(completion), read=not is_unread)
         made.headers["content-type"] = "application/json"
         set_rate_limits(made, limits)

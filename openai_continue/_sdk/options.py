@@ -19,9 +19,9 @@ from openai._compat import model_copy
 from openai._types import NotGiven, Omit
 
 from .. import settings, switches
-from .._core.codec.body import asks_ids, first_body
+from .._core.codec.body import first_body
 from .._core.codec.completion_rounds import CompletionRounds
-from .._core.codec.prompts import is_completion, may_go_on
+from .._core.codec.prompts import is_completion, left_alone
 from .._core.codec.raw import Rendered
 from .._core.json import Json, as_object, copied
 from .._core.learned import Learned
@@ -107,8 +107,7 @@ class Plan:
     @property
     def folds(self) -> bool:
         """Whether a whole answer is made of streamed rounds."""
-        folds = self.settings.stream_rounds or asks_ids(self.body, self.provider)
-        return folds and not self.body.get("stream")
+        return self.settings.stream_rounds and not self.body.get("stream")
 
     @property
     def unfolded(self) -> Continuation:
@@ -123,7 +122,7 @@ class Plan:
     def is_limited(self) -> bool:
         """Whether the first round may differ from the caller's request."""
         by_settings = self.folds or self.settings.template is not None
-        return by_settings or is_limited(self.body, self.settings) or asks_ids(self.body, self.provider)
+        return by_settings or is_limited(self.body, self.settings)
 
 
 def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) -> Plan | None:
@@ -146,13 +145,21 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     if is_closed(model, resold=provider.resells):
         _log_closed(model)
         return None
-    if is_completion(body) and not (provider.continues_completions and may_go_on(body)):
+    if is_completion(body) and not _continues_completion(body, model, provider):
         return None
     has_template = wanted.template is not None and provider.continues_completions and not is_completion(body)
     template = template_of(wanted.template, model) if has_template and wanted.template else None
     # The caller may change its messages while the answer is written, as chat interfaces do.
     learned = _learned(client, model, is_completion=is_completion(body), routes=provider.routes)
     return Plan(copied(body), provider, wanted, learned, template=template, is_parsed=_is_parsed(options, body))
+
+
+def _continues_completion(body: Json, model: str, provider: Provider) -> bool:
+    """Whether this text completion is continued. The log says why one that the server could go on with is not."""
+    why = left_alone(body)
+    if why is not None and provider.continues_completions:
+        _log_left_alone(model, why)
+    return why is None and provider.continues_completions
 
 
 def _is_parsed(options: Any, body: Json) -> bool:
@@ -275,7 +282,7 @@ def options_that_fit(options: Any, plan: Plan, error: Exception) -> Any:
     failure = failure_of(error)
     if not rounds.fail(request, failure).raises and rounds.next_request() is not None:
         return planned(options, replace(plan, limit=rounds.limit))
-    refuses_streams = plan.folds and plan.settings.stream_rounds and failure.status in REFUSED
+    refuses_streams = plan.folds and failure.status in REFUSED
     return planned(options, replace(plan, settings=plan.unfolded)) if refuses_streams else None
 
 
@@ -371,17 +378,25 @@ def _learned(client: Any, model: str, *, is_completion: bool, routes: bool) -> L
 @lru_cache(maxsize=256)
 def _log_closed(model: str) -> None:
     """Say once for each closed model that its answers are left alone."""
-    logger.info("%s continues no assistant message; its answers are left as they are", model)
-    _complain_if_strict(f"{model} continues no assistant message; its answers are left as they are")
+    _say_left_alone(f"{model} continues no assistant message; its answers are left as they are")
+
+
+@lru_cache(maxsize=256)
+def _log_left_alone(model: str, why: str) -> None:
+    """Say once for each model and reason that its text completions are left alone."""
+    _say_left_alone(f"text completions of {model} with {why} are not continued; they are left as they are")
 
 
 @lru_cache(maxsize=256)
 def _log_unknown_host(host: str) -> None:
     """Say once for each host that its answers are left alone."""
-    what = (
+    _say_left_alone(
         f"{host} is in no row of the provider table; its answers are left as they are. If its server continues, name "
         f"the row in {switches.VARIABLE}_PROVIDER, such as vllm (openai-continue doctor --base-url URL --model MODEL "
         "finds it out)"
     )
+
+
+def _say_left_alone(what: str) -> None:
     logger.info("%s", what)
     _complain_if_strict(what)

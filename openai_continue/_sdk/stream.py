@@ -57,8 +57,8 @@ class _Streaming:
         #: Bytes for the caller, and the error to raise after them.
         self._ready: list[bytes] = []
         self._error: Exception | None = None
-        #: The budget that is spent, or None.
-        self._spent: str | None = None
+        #: Whether the budget in time is spent.
+        self._is_late = False
         # Whether the time for reading is bound.
         self._is_timed = call.plan.settings.max_seconds is not None
         #: Seconds to wait before the next round.
@@ -98,7 +98,7 @@ class _Streaming:
         reading = self._reading
         reading.feed_text()
         ends = reading.has_end and self._rounds.ends_with_stream
-        if self._rounds.finished or (self._spent is None and (self._rounds.enough or ends)):
+        if self._rounds.finished or (not self._is_late and (self._rounds.enough or ends)):
             self._put(self._rounds.end_of_stream(self._request))
             self._pause = 0.0
             if self._journal is not None:
@@ -134,10 +134,9 @@ class _Streaming:
             return None
         if isinstance(error, openai.APIStatusError):
             self.rate_limits = rate_limits(error.response) or self.rate_limits
-        if self._spent is None and self._call.is_late:
-            self._spent = "max_seconds"
-        if self._spent is not None:
-            self._put(self._rounds.stop(self._spent))
+        self._is_late = self._is_late or self._call.is_late
+        if self._is_late:
+            self._put(self._rounds.stop("max_seconds"))
             return self._next()
         decision = self._rounds.fail(self._request, failure_of(error, request_id, broke_off=broke_off))
         self._put(decision.chunks)
@@ -177,15 +176,13 @@ class _Streaming:
             self._over = True
 
     def _is_spent(self) -> bool:
-        """Return whether a budget is spent, so that no more of the running round is read."""
-        if self._request is not None and self._spent is None:
-            progress = self._call.progress
-            if progress is not None or self._call.plan.settings.max_cost is not None:
+        """Return whether the budget in time is spent, so that no more of the running round is read."""
+        if self._request is not None and not self._is_late:
+            if self._call.progress is not None:
                 self._reading.feed_text()
-            if progress is not None:
-                progress.show()
-            self._spent = self._call.over_budget()
-        return self._spent is not None
+                self._call.progress.show()
+            self._is_late = self._call.is_late
+        return self._is_late
 
     def _note(self, piece: bytes) -> bool:
         """Count a piece, and note it for the journal; return whether it is time to save."""
@@ -281,7 +278,7 @@ class Stream(_Streaming):
         self._watch.stop()
         at_end = bool(self._reading.end)
         request = self._settle()
-        if self._spent is not None:
+        if self._is_late:
             self._leave()
         elif at_end and self._rounds.continued:
             drain(self._call, self._running)
@@ -371,7 +368,7 @@ class AsyncStream(_Streaming):
         """Take the end of a round, whose bytes may still be on their way; return the request of the next one."""
         at_end = bool(self._reading.end)
         request = self._settle()
-        if self._spent is not None:
+        if self._is_late:
             await self._leave()
         elif at_end and self._rounds.continued:
             await adrain(self._call, self._running)

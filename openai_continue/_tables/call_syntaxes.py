@@ -14,18 +14,16 @@ from functools import lru_cache
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """How arguments are written one by one. The marks beside a value may lack the newline next to it."""
+    """
+    How arguments are written one by one: strings as they are, other values as JSON.
+
+    The marks beside a value may lack the newline next to it.
+    """
 
     #: What stands before a value. ``{key}`` is its name, and ``{is_string}`` is "true" or "false".
     opens: str
-    #: What stands after a value, and between two parameters.
+    #: What stands after a value.
     closes: str
-    between: str = ""
-    #: What stands on both sides of a string, and whether it has the escapes of Python. Without quotes a string is raw.
-    quote: str = ""
-    escapes: bool = False
-    #: How the other values are written: "json", "python", or "gemma", whose keys have no quotes.
-    values: str = "json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,28 +163,9 @@ SYNTAXES: tuple[CallSyntax, ...] = (
         head='{"name": "{name}", "parameters": ',
         tail="}",
     ),
-    # https://huggingface.co/LiquidAI/LFM2.5-1.2B-Instruct, "Tool use": a list of calls as Python writes them.
-    CallSyntax(
-        name="lfm2",
-        models=r"lfm-?2",
-        opens="<|tool_call_start|>[",
-        between=", ",
-        closes="]<|tool_call_end|>",
-        head="{name}(",
-        tail=")",
-        parameters=Parameters(opens="{key}=", closes="", between=", ", quote='"', escapes=True, values="python"),
-    ),
-    # https://huggingface.co/google/gemma-4-31B-it, chat_template.jinja.
-    CallSyntax(
-        name="gemma-4",
-        models=r"gemma-?4",
-        choice="auto",
-        head="<|tool_call>call:{name}{",
-        tail="}<tool_call|>",
-        parameters=Parameters(opens="{key}:", closes="", between=",", quote='<|"|>', values="gemma"),
-    ),
 )
-# gpt-oss is in no row: its call stands in the header of a message, which "content" cannot hold.
+# In no row: gpt-oss, whose call stands in the header of a message, which "content" cannot hold; LFM2 and Gemma 4, which
+# write values as literals of Python and in a notation of their own.
 
 
 @lru_cache(maxsize=256)

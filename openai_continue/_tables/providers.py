@@ -91,10 +91,6 @@ class Provider:
     continues_completions: bool = False
     #: Output tokens to ask for in a later round there if the request names no limit. Set if the default is small.
     completion_tokens_asked: int | None = None
-    #: Whether a prompt there may be ids of tokens with a text after them.
-    mixes_prompts: bool = False
-    #: Fields of the body that ask for the ids of tokens, if a prompt of ids goes on by its ids.
-    ids_fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     #: Fields of the body of a chat answer that goes on there, so that the prompt is read as it is.
     raw_fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     #: Whether it puts the token that begins a text before every prompt.
@@ -167,7 +163,6 @@ PROVIDERS: tuple[Provider, ...] = (
         # vllm/entrypoints/openai/completion/protocol.py: max_tokens is 16 by default.
         continues_completions=True,
         completion_tokens_asked=16384,
-        ids_fields={"return_token_ids": True},
         raw_fields=_RAW,
         strips_thoughts=False,
     ),
@@ -205,9 +200,8 @@ PROVIDERS: tuple[Provider, ...] = (
         # Measured: "content" closes the block; without it the thoughts go on.
         answer_fields={"continue_final_message": "content"},
         answers_beside=True,
-        # tools/server: a prompt may mix ids and texts; without a limit it goes on to the end of the context.
+        # tools/server: without a limit it goes on to the end of the context.
         continues_completions=True,
-        mixes_prompts=True,
         adds_bos=True,
         strips_thoughts=True,
     ),

@@ -35,8 +35,6 @@ TAGGED = {"cut_calls": "complete", "hides_cut_calls": "whole", "drops_unwanted_c
 #: Whose calls may end in "length" though they could go on: the server gives a value only when it is whole, closes what
 #: is cut, or cuts it where it looks whole.
 NOT_ALWAYS = {"one piece", "closed", "vllm"}
-#: Their values have no mark after them, so a server and we may not mean the same arguments by "what is new".
-UNMARKED = {("lfm2", "deltas"), ("gemma4", "deltas")}
 #: The first one is less than the longest value that is no string.
 CAPS = [24, 45, 70, 110]
 ASKED = "Write 12 tokens, then call the tool write_file twice with 40 tokens."
@@ -73,10 +71,25 @@ def test_every_syntax_and_server(syntax: Any, kind: str, drive: Drive) -> None:
             continue
         assert answer.finish_reason == "length"
         assert answer.stopped_by in ("tool_call", "empty")
-        assert kind in NOT_ALWAYS or (syntax, kind) in UNMARKED or (24, "empty") == (cap, answer.stopped_by), cap
+        assert kind in NOT_ALWAYS or (24, "empty") == (cap, answer.stopped_by), cap
         # A cut call may be text, as the server shows it.
         assert answer.text.startswith(truth.text.rstrip())
         assert [name for name, _ in called(truth)][: len(answer.tool_calls)] == [name for name, _ in called(answer)]
+
+
+@pytest.mark.parametrize("drive", DRIVES)
+@pytest.mark.parametrize(
+    "model", ["google/gemma-4-31B-it", "LiquidAI/LFM2.5-1.2B-Instruct", "google/functiongemma-270m-it"]
+)
+def test_families_in_no_row(model: str, drive: Drive) -> None:
+    """A cut call of a family whose syntax nobody knows is left as it came, and the answer says so."""
+    engine = Engine(habits=Habits(calls="functiongemma"), cap=40)
+    answer = drive(
+        engine, ask(ASKED.partition("then ")[2], model=model, tools=TOOLS), provider="vllm", continue_tool_calls=True
+    )
+
+    assert (answer.finish_reason, answer.stopped_by, len(engine.bodies)) == ("length", "tool_call", 1)
+    assert [name for name, _ in called(answer)] == ["write_file"]
 
 
 # Any arguments, cut anywhere.

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from openai_continue._core.codec.completion import as_chat
-from openai_continue._core.codec.prompts import may_go_on
+from openai_continue._core.codec.prompts import left_alone
 from openai_continue._core.round import Failure
 from openai_continue.testing import Habits
 from openai_continue.testing.emulator.tokens import tokenize
@@ -20,7 +19,6 @@ from tests.support.engine import AWKWARD, Engine
 
 PROMPT = "Tell me: "
 DOCUMENT = "Write 60 tokens."
-_LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
 KINDS = {
     "deepinfra": Habits(),
     "vllm": Habits(default_text_tokens=16, usage="asked", finish_with_text=True, limit_field="both", overflow="clamp"),
@@ -37,13 +35,6 @@ def ask(prompt: Any = PROMPT, **fields: Any) -> Json:
 def every_cap(text: str, habits: Habits) -> range:
     """Return the caps that cut a text after each of its tokens, and one that does not."""
     return range(1, len(tokenize(text, byte_fallback=habits.cut_characters is not None)) + 2)
-
-
-def columns(answer: Answer, index: int = 0) -> Json:
-    """Return the logprobs of a choice, the pieces of a stream joined."""
-    chunks = answer.raw if isinstance(answer.raw, list) else [answer.raw]
-    found = [item["logprobs"] for one in chunks for item in one["choices"] if item["index"] == index]
-    return {name: [value for one in found if one for value in one[name]] for name in _LISTS}
 
 
 FORMS: dict[str, Json] = {
@@ -86,98 +77,6 @@ def test_prompts_and_choices(kind: str, drive: Drive) -> None:
             assert (server.uncapped(body, index).text, "stop") == (answer.text, answer.finish_reason)
             assert all(later["prompt"].startswith("Write") and later["n"] == 1 for later in server.bodies[1:])
             assert server.derailed == 0
-
-
-@drives
-@pytest.mark.parametrize("ids", [[1, 2, 3], [[1, 2], [3]]], ids=["one", "two"])
-def test_prompts_of_ids(drive: Drive, ids: Any) -> None:
-    """Ids with the text so far after them are sent as they were; the caller's list is not changed."""
-    body = ask(ids)
-    before = copy.deepcopy(body)
-    rounds = rounds_of(body if drive is whole else {**body, "stream": True}, "llama.cpp")
-    request = rounds.next_request()
-    assert request is not None
-    count = 1 if isinstance(ids[0], int) else len(ids)
-    for index in range(count):
-        say(rounds, request, " one", "length", drive, index=index, count=count)
-    finish(rounds, request, drive)
-    later = rounds.next_request()
-    assert later is not None
-    assert [*(ids if count == 1 else ids[0]), " one"] == later.body["prompt"]
-    assert before == body
-
-
-def say(rounds: Any, request: Any, text: str, reason: str, drive: Drive, *, index: int = 0, count: int = 1) -> None:
-    """Give a choice of a round: as a chunk, or as the whole answer when it is the last one."""
-    item = {"index": index, "text": text, "finish_reason": reason}
-    if drive is streamed:
-        rounds.feed(request, {"id": "c", "choices": [item]})
-    elif index == count - 1:
-        items = [{**item, "index": other} for other in range(count)]
-        rounds.receive(request, {"id": "c", "object": "text_completion", "choices": items})
-
-
-def finish(rounds: Any, request: Any, drive: Drive) -> None:
-    """End a round of a stream."""
-    if drive is streamed:
-        rounds.end_of_stream(request)
-
-
-# Logprobs.
-
-
-@pytest.mark.parametrize("kind", ["vllm", "sglang"])
-@drives
-@pytest.mark.parametrize("echo", [False, True], ids=["", "echo"])
-def test_logprobs(kind: str, drive: Drive, echo: bool) -> None:
-    """The four lists are those of the uncapped answer, with the places of the tokens in the whole text."""
-    # Of the last text, which has U+FFFD in it, those at a seam are written again as tokens of their own.
-    for text in AWKWARD[:-1]:
-        body = ask(logprobs=2, echo=echo)
-        want = Engine(text, habits=KINDS[kind]).uncapped(body)
-        assert columns(want)["tokens"]
-        for cap in every_cap(text, KINDS[kind])[1:]:
-            answer = drive(Engine(text, habits=KINDS[kind], cap=(cap, 10**6)), body, provider=kind)
-            assert (want.text, columns(want)) == (answer.text, columns(answer)), (text, cap)
-
-
-def test_tokens_within_a_character() -> None:
-    """OpenAI spells the tokens of a character by their bytes, and a blank before it as it is."""
-    fox = "\U0001f98a".encode()
-    logprobs = {
-        "tokens": ["a", "bytes: \\xf0\\x9f", "bytes:\\xa6\\x8a", "bytes: by"],
-        "token_logprobs": [-0.5] * 4,
-        "top_logprobs": None,
-        "text_offset": [5, 6, 6, 8],
-    }
-    shaped: Any = as_chat({"choices": [{"index": 0, "text": "a x", "logprobs": logprobs}]}, holder="message")
-    content = shaped["choices"][0]["logprobs"]["content"]
-    assert [b"a", b" " + fox[:2], fox[2:], b"bytes: by"] == [bytes(one["bytes"]) for one in content]
-    assert [one["top_logprobs"] for one in content] == [None] * 4
-
-
-@drives
-def test_logprobs_in_the_shape_of_chat(drive: Drive) -> None:
-    """llama-server gives the logprobs of a text in the shape of chat. They stay so, and are joined."""
-
-    def listed(*tokens: str) -> Json:
-        content = [{"token": one, "logprob": -0.1, "bytes": list(one.encode()), "top_logprobs": []} for one in tokens]
-        return {"content": content}
-
-    rounds = rounds_of(ask(logprobs=1, stream=drive is streamed), "llama.cpp")
-    parts: list[Json] = []
-    for tokens, reason in ((["One", " two"], "length"), ([" three"], "stop")):
-        request = rounds.next_request()
-        assert request is not None
-        item = {"index": 0, "text": "".join(tokens), "logprobs": listed(*tokens), "finish_reason": reason}
-        if drive is whole:
-            rounds.receive(request, {"id": "c", "object": "text_completion", "choices": [item]})
-        else:
-            parts += rounds.feed(request, {"id": "c", "choices": [item]}) + rounds.end_of_stream(request)
-    parts += [rounds.completion()] if drive is whole else rounds.last_chunks()
-    found = [one["choices"][0]["logprobs"] for one in parts]
-    assert listed("One", " two", " three")["content"] == [one for each in found if each for one in each["content"]]
-    assert not any("tokens" in each for each in found if each)
 
 
 # Limits and usage.
@@ -253,7 +152,7 @@ def test_an_unchanged_answer_is_the_object_that_came() -> None:
     assert before == came
 
     server = Engine(cap=30)
-    rounds = rounds_of(ask(DOCUMENT, stream=True, logprobs=1, n=2), "deepinfra")
+    rounds = rounds_of(ask(DOCUMENT, stream=True, n=2), "deepinfra")
     request = rounds.next_request()
     assert request is not None
     chunks = list(server.chunks(request.body))
@@ -332,36 +231,44 @@ def test_a_later_round_that_fails(drive: Drive, on_error: str) -> None:
 
 # What is left alone.
 
-LEFT_ALONE: dict[str, Json] = {
-    "a suffix": {"suffix": "The end."},
-    "the best of several": {"best_of": 3},
-    "no tokens": {"max_tokens": 0, "echo": True},
-    "a beam search": {"use_beam_search": True, "n": 2},
-    "an empty list": {"prompt": []},
-    "an empty list of ids": {"prompt": [[]]},
-    "floats": {"prompt": [0.5]},
-    "ids and texts": {"prompt": ["a", 1]},
-    "flags": {"prompt": [True, False]},
-    "a number": {"prompt": 5},
-    "nothing": {"prompt": None},
-    "a prompt of vectors too": {"prompt_embeds": "AAAA"},
+NOT_TEXT = "a prompt that is not text, such as token ids"
+LEFT_ALONE: dict[str, tuple[Json, str]] = {
+    "ids": ({"prompt": [1, 2]}, NOT_TEXT),
+    "several prompts of ids": ({"prompt": [[1, 2], [3]]}, NOT_TEXT),
+    "ids and texts": ({"prompt": ["a", [1]]}, NOT_TEXT),
+    "an empty list": ({"prompt": []}, NOT_TEXT),
+    "an empty list of ids": ({"prompt": [[]]}, NOT_TEXT),
+    "floats": ({"prompt": [0.5]}, NOT_TEXT),
+    "a number": ({"prompt": 5}, NOT_TEXT),
+    "nothing": ({"prompt": None}, NOT_TEXT),
+    "a suffix": ({"suffix": "The end."}, "a suffix"),
+    "the best of several": ({"best_of": 3}, "best_of"),
+    "no tokens": ({"max_tokens": 0, "echo": True}, "no output tokens"),
+    "a beam search": ({"use_beam_search": True, "n": 2}, "a beam search"),
+    "logprobs": ({"logprobs": 2}, "logprobs"),
+    "the logprobs of the text only": ({"logprobs": 0}, "logprobs"),
+    "logprobs beside ids": ({"prompt": [1, 2], "logprobs": 1}, NOT_TEXT),
+    "a prompt of vectors too": ({"prompt_embeds": "AAAA"}, "prompt_embeds"),
 }
 
 
-@pytest.mark.parametrize("fields", LEFT_ALONE.values(), ids=LEFT_ALONE)
-def test_left_alone(fields: Json) -> None:
-    """What cannot go on, and what is no prompt, is the server's alone."""
-    assert not may_go_on({**ask(), **fields})
+@pytest.mark.parametrize(("fields", "why"), LEFT_ALONE.values(), ids=LEFT_ALONE)
+def test_left_alone(fields: Json, why: str) -> None:
+    """A request that cannot go on, or has no prompt, is left to the server, with the reason in words."""
+    assert left_alone({**ask(), **fields}) == why
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"suffix": None}, {"suffix": ""}, {"best_of": 1}, {"best_of": 2, "n": 2}, {"prompt": ""}, {"prompt": [1, 2]}],
+    [
+        *({"suffix": None}, {"suffix": ""}, {"best_of": 1}, {"best_of": 2, "n": 2}, {"logprobs": None}),
+        *({"logprobs": False}, {"prompt": ""}, {"prompt": ["a", "b"]}),
+    ],
     ids=json.dumps,
 )
 def test_not_left_alone(fields: Mapping[str, Any]) -> None:
     """Fields that say nothing keep no text from going on."""
-    assert may_go_on({**ask(), **fields})
+    assert left_alone({**ask(), **fields}) is None
 
 
 def test_stops_across_seams() -> None:

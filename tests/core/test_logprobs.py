@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from openai_continue._core.text.logprobs import add_logprobs, logprobs_of, names_ids
+from openai_continue._core.codec.completion import raw_as_chat
+from openai_continue._core.text.logprobs import add_logprobs, are_fixed, logprobs_of
 from openai_continue.testing import Habits
 from tests.support.answers import Answer
 from tests.support.bodies import ask
@@ -116,75 +117,29 @@ def test_tokens_named_by_ids(has_bytes: bool, provider: str, drive: Drive) -> No
 
 
 @drives
-@pytest.mark.parametrize("offsets", [[0, 10], [3, 0]])
-def test_tokens_of_a_text_completion_named_by_ids(offsets: list[Any], drive: Drive) -> None:
-    """The same of a text completion whose offsets are no places in its text: vLLM counts the names of the tokens."""
-    names = [token["token"] for token in NAMED]
-    logprobs = {"tokens": names, "token_logprobs": [-1.0, -1.0], "top_logprobs": [None, None], "text_offset": offsets}
-    server = TextServer(logprobs)
-    answer = drive(server, {"model": "any", "prompt": "Count."}, provider="vllm")
+def test_logprobs_of_a_text_completion_that_nobody_asked_for(drive: Drive) -> None:
+    """A text completion with logprobs is left as it came, though its request did not ask for them."""
+    logprobs = {"tokens": ["One", ", "], "token_logprobs": [-1.0, -1.0], "top_logprobs": None, "text_offset": [0, 3]}
+    answer = drive(TextServer(logprobs), {"model": "any", "prompt": "Count."}, provider="vllm")
 
     assert (answer.text, answer.finish_reason, answer.stopped_by) == ("One, ", "length", "unsupported")
     assert [{name: one[name] for name in logprobs} for one in given(answer)] == [logprobs]
 
 
-WORDS = (" One", ",", " two", ".", "\n\n", "Three", "!", "  ", "four")
-
-
-class CountingServer:
-    """Goes on with the words, and names each one by its id; its offsets say where the words begin in the text."""
-
-    def __init__(self, cap: int) -> None:
-        self.cap = cap
-
-    def completion(self, body: dict[str, Any]) -> dict[str, Any]:
-        sent = body["prompt"].removeprefix("Count:")
-        done = next(number for number in range(len(WORDS)) if "".join(WORDS[:number]) == sent)
-        words = WORDS[done : done + self.cap]
-        columns: dict[str, list[Any]] = {
-            "tokens": [f"token_id:{WORDS.index(word)}" for word in words],
-            "token_logprobs": [-float(WORDS.index(word)) for word in words],
-            "top_logprobs": [None for _ in words],
-            "text_offset": [len("".join(words[:number])) for number in range(len(words))],
-        }
-        end = "stop" if done + len(words) == len(WORDS) else "length"
-        item = {"index": 0, "text": "".join(words), "finish_reason": end, "logprobs": columns}
-        return {"id": "1", "object": "text_completion", "created": 1, "model": "m", "choices": [item]}
-
-    def chunks(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the answer in chunks of two words and one."""
-        whole = self.completion(body)
-        (item,), columns = whole["choices"], whole["choices"][0]["logprobs"]
-        parts = [slice(0, 2), *(slice(at, at + 1) for at in range(2, len(columns["tokens"])))]
-        starts = [*columns["text_offset"], len(item["text"])]
-        return [
-            {
-                **whole,
-                "choices": [
-                    {
-                        **item,
-                        "text": item["text"][starts[part.start] : starts[min(part.stop, len(starts) - 1)]],
-                        "finish_reason": item["finish_reason"] if part is parts[-1] else None,
-                        "logprobs": {name: column[part] for name, column in columns.items()},
-                    }
-                ],
-            }
-            for part in parts
-        ]
-
-
-@drives
-@pytest.mark.parametrize("cap", range(2, len(WORDS)))
-def test_tokens_of_a_text_completion_named_by_ids_that_have_places(cap: int, drive: Drive) -> None:
-    """Offsets that are places in the text show which text a token has: each comes once, and offsets go on."""
-    answer = drive(CountingServer(cap), {"model": "any", "prompt": "Count:"}, provider="vllm")
-    listed = given(answer)
-
-    assert (answer.text, answer.finish_reason) == ("".join(WORDS), "stop")
-    assert [one for each in listed for one in each["tokens"]] == [f"token_id:{number}" for number in range(len(WORDS))]
-    assert [one for each in listed for one in each["text_offset"]] == [
-        len("".join(WORDS[:number])) for number in range(len(WORDS))
-    ]
+def test_tokens_within_a_character() -> None:
+    """OpenAI spells the tokens of a character by their bytes, and a blank before it as it is."""
+    fox = "\U0001f98a".encode()
+    logprobs = {
+        "tokens": ["a", "bytes: \\xf0\\x9f", "bytes:\\xa6\\x8a", "bytes: by"],
+        "token_logprobs": [-0.5] * 4,
+        "top_logprobs": None,
+        "text_offset": [5, 6, 6, 8],
+    }
+    shaped: Any = raw_as_chat({"choices": [{"index": 0, "text": "a x", "logprobs": logprobs}]}, holder="message")
+    content = shaped["choices"][0]["logprobs"]["content"]
+    assert [bytes(one["bytes"]) for one in content] == [b"a", b" " + fox[:2], fox[2:], b"bytes: by"]
+    assert [one["top_logprobs"] for one in content] == [[]] * 4
+    assert not any("text_offset" in one for one in content)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +148,6 @@ def test_tokens_of_a_text_completion_named_by_ids_that_have_places(cap: int, dri
 )
 def test_names_of_tokens(token: object, expected: bool) -> None:
     """Only names that are ids in every token show no text."""
-    assert names_ids({"content": [{"token": token}]}) is expected
-    assert not names_ids({"content": [{"token": token}, {"token": " word"}]})
-    assert not any(map(names_ids, (None, {}, {"content": []}, {"content": None}, [])))
+    assert are_fixed({"content": [{"token": token}]}) is expected
+    assert not are_fixed({"content": [{"token": token}, {"token": " word"}]})
+    assert not any(map(are_fixed, (None, {}, {"content": []}, {"content": None}, [])))

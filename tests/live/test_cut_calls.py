@@ -173,14 +173,20 @@ async def test_conversation_goes_on(asked: Asked, way: Way, streamed: bool) -> N
 
 @two_ways
 @pytest.mark.parametrize(
-    "settings", [{"continue_tool_calls": False}, {"continue_tool_calls": None, "provider": "deepinfra"}]
+    ("settings", "model"),
+    [
+        ({"continue_tool_calls": False}, None),
+        ({"continue_tool_calls": None, "provider": "deepinfra"}, None),
+        ({"continue_tool_calls": True}, "google/gemma-4-31B-it"),
+        ({"continue_tool_calls": True}, "LiquidAI/LFM2.5-1.2B-Instruct"),
+    ],
 )
-async def test_not_asked_for(settings: dict[str, Any], way: Way, streamed: bool) -> None:
-    """Without the wish, or the row's knowledge, a cut call is returned as it is."""
+async def test_not_asked_for(settings: dict[str, Any], model: str | None, way: Way, streamed: bool) -> None:
+    """Without the wish, or knowledge of the row or the model, a cut call is returned as it is."""
     asked = Asked("deepinfra, by wish")
     with asked.emulator:
         client = way.client(asked.emulator.base_url, continuation=Continuation(**{"provider": "vllm", **settings}))
-        answer = await live(client, asked.body, streamed=streamed)
+        answer = await live(client, {**asked.body, **({} if model is None else {"model": model})}, streamed=streamed)
         await settled(client.close())
 
     assert answer.said[1:] == ("length", "tool_call")

@@ -32,8 +32,6 @@ EMULATED = {
     "glm45": "glm-4.5",
     "glm47": "glm-4.7",
     "minimax_m2": "minimax-m2",
-    "lfm2": "lfm2",
-    "gemma4": "gemma-4",
 }
 each_syntax = pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda row: row.name)
 

@@ -12,7 +12,7 @@ from ..._tables.call_syntaxes import CallSyntax, Parameters
 from ..json import Json, as_object
 from ..text.document import Document
 from .calls import functions_in
-from .values import PYTHON_UNIT, ValueEnd, escaped, read_value, type_of, unescaped_python
+from .values import escaped, read_value, type_of
 
 # What a mark may be followed by that is to be seen before it is known, at most.
 _LONGEST_MARK = 400
@@ -80,7 +80,6 @@ class Reader:
         self._seen_text = False
         self._name = ""
         self._document = Document()
-        self._end = ValueEnd()
         self._key = ""
         self._count = 0
         #: How many calls have begun.
@@ -248,11 +247,10 @@ class Reader:
             self._state = self._tail
             return True
         bare = self._parameters.opens.removesuffix("\n")
-        between = self._parameters.between if self._count else ""
-        found = _pattern(" " + between + bare).match(self._buffer)
+        found = _pattern(" " + bare).match(self._buffer)
         newline = bare != self._parameters.opens
-        # What follows shows whether the value begins with the newline of the mark, or with a quote.
-        if found is None or len(self._buffer) - found.end() < max(len(self._parameters.quote), newline):
+        # What follows shows whether the value begins with the newline of the mark.
+        if found is None or len(self._buffer) - found.end() < newline:
             return self._wait()
         self._take(found.end() + (newline and self._buffer[found.end()] == "\n"))
         self._open(events, found.groupdict())
@@ -263,16 +261,11 @@ class Reader:
         comma, colon = self._separators
         self._put(events, "arguments", ("{" if self._count == 0 else comma) + f'"{escaped(self._key)}"{colon}')
         self._count += 1
-        if self._parameters.quote:
-            self._end = ValueEnd(self._parameters.values, self._parameters.quote)
-            is_string = self._buffer.startswith(self._parameters.quote)
-            self._take(len(self._parameters.quote) if is_string else 0)
-        else:
-            marked = found.get("is_string")
-            is_string = marked == "true" if marked else self._types_of_value == frozenset({"string"})
+        marked = found.get("is_string")
+        is_string = marked == "true" if marked else self._types_of_value == frozenset({"string"})
         if is_string:
             self._put(events, "arguments", '"')
-        self._state = self._string if is_string else self._value if self._parameters.quote else self._raw_value
+        self._state = self._string if is_string else self._value
 
     @property
     def _types_of_value(self) -> frozenset[str]:
@@ -282,9 +275,7 @@ class Reader:
         return self._tools.get(self._name, {}).get(self._key) or frozenset()
 
     def _string(self, events: list[Event]) -> bool:
-        if self._parameters.escapes:
-            return self._escaped_string(events)
-        mark = self._parameters.quote or self._parameters.closes.strip()
+        mark = self._parameters.closes.strip()
         place = self._buffer.find(mark)
         newline = "\n" if self._parameters.closes.startswith("\n") else ""
         if place < 0:
@@ -296,22 +287,7 @@ class Reader:
         self._state = self._parameter
         return True
 
-    def _escaped_string(self, events: list[Event]) -> bool:
-        while (found := PYTHON_UNIT.match(self._buffer)) is not None:
-            self._put(events, "arguments", escaped(unescaped_python(self._take(found.end()))))
-        if not self._buffer.startswith('"'):
-            return False
-        self._take(1)
-        self._put(events, "arguments", '"')
-        self._state = self._parameter
-        return True
-
     def _value(self, events: list[Event]) -> bool:
-        """Take a value that is no string, among strings in quotes."""
-        end = self._end.feed(self._buffer)
-        return False if end is None else self._put_value(events, self._take(end))
-
-    def _raw_value(self, events: list[Event]) -> bool:
         """Take a value that is no string, or that may be one, up to the mark after it."""
         mark = self._parameters.closes.strip()
         place = self._buffer.find(mark, max(0, len(self._buffer) - self._new - len(mark)))
@@ -323,11 +299,8 @@ class Reader:
         return self._put_value(events, text.removesuffix("\n") if self._parameters.closes.startswith("\n") else text)
 
     def _put_value(self, events: list[Event], text: str) -> bool:
-        value = read_value(text, self._parameters, self._separators)
-        if value is None and self._parameters.quote:
-            self.is_broken = True
-            return False
-        is_marked = bool(self._parameters.quote) or "{is_string}" in self._parameters.opens
+        value = read_value(text, self._separators)
+        is_marked = "{is_string}" in self._parameters.opens
         if "string" in self._types_of_value and value is not None and not is_marked:
             found = type_of(json.loads(value))
             is_other = found in self._types_of_value or (found == "integer" and "number" in self._types_of_value)

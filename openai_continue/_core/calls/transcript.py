@@ -172,7 +172,7 @@ class CallTranscript:
         # What was held back may be what closes the last call.
         reopened = len(self._calls) > 0 and not is_open and self._ends_within_call(sent)
         evidence = seam.evidence
-        if evidence is not None and (self._syntax.parameters is None or self._syntax.parameters.escapes):
+        if evidence is not None and self._syntax.parameters is None:
             evidence = Evidence(_ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), evidence.before))
         is_within = is_open or reopened
         starts = (*seam.starts, *self._beginnings(sent[self._start :] if is_within else None))

@@ -6,7 +6,7 @@ import json
 import re
 
 from ..._tables.call_syntaxes import CallSyntax, Parameters
-from .values import UNIT, ValueEnd, escaped, unescaped, written_value
+from .values import UNIT, ValueEnd, unescaped
 
 # The bracket of the object or a comma, and the name of a parameter. What follows shows whether its value is a string.
 _KEY = re.compile(r'\s*[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*(?=\S)')
@@ -30,7 +30,6 @@ class Writer:
         self._rest = ""
         # What comes next of the object: a name, a string, or another value.
         self._next = "name"
-        self._count = 0
         self._end = ValueEnd()
 
     def feed(self, arguments: str) -> str:
@@ -64,21 +63,16 @@ class Writer:
         self.strings[key] = is_string
         opens = parameters.opens.replace("{key}", key)
         opens = opens.replace("{is_string}", str(is_string).lower())
-        between, self._count = parameters.between if self._count else "", self._count + 1
         self._end = ValueEnd()
-        quote = parameters.quote if is_string else ""
-        return self._take(found.end() + is_string, "string" if is_string else "value", between + opens + quote)
+        return self._take(found.end() + is_string, "string" if is_string else "value", opens)
 
     def _string(self, parameters: Parameters) -> str | None:
         if self._rest.startswith('"'):
-            return self._take(1, "name", parameters.quote + parameters.closes)
+            return self._take(1, "name", parameters.closes)
         found = UNIT.match(self._rest)
         if found is None:
             return None
-        text = unescaped(found[0])
-        if parameters.escapes:
-            text = escaped(text)
-        return self._take(found.end(), "string", text)
+        return self._take(found.end(), "string", unescaped(found[0]))
 
     def _value(self, parameters: Parameters) -> str | None:
         end = self._end.feed(self._rest)
@@ -88,4 +82,4 @@ class Writer:
             value = json.loads(self._rest[:end], strict=False)
         except ValueError:
             return None
-        return self._take(end, "name", written_value(value, parameters) + parameters.closes)
+        return self._take(end, "name", json.dumps(value, ensure_ascii=False) + parameters.closes)

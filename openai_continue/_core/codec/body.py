@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from ..._tables import call_syntaxes, families
 from ..._tables.call_syntaxes import CallSyntax
@@ -26,8 +26,7 @@ from ..text.formats import Format, without_format
 from ..text.prompt_check import short_prompts
 from ..text.seam import Seam
 from .chat import Hold, Prefill
-from .ids_prompt import IdsPrompt
-from .prompts import Start, choices_per_prompt, has_ids, is_completion, prompts_of
+from .prompts import choices_per_prompt, is_completion, prompts_of
 from .raw import RawPrompt, Rendered
 from .raw_reader import RawReader, ends_in_tag
 
@@ -63,10 +62,8 @@ class Requests:
         is_parsed: bool = False,
     ) -> None:
         provider = provider.for_completions if is_completion(body) else provider
-        #: Whether the ids of all tokens are asked for, and whether the caller does so too.
-        self.asks_ids, self.wants_ids = asks_ids(body, provider), bool(body.get("return_token_ids"))
         #: Whether a whole answer is made of streamed rounds.
-        self.folds = (settings.stream_rounds or self.asks_ids) and not body.get("stream")
+        self.folds = settings.stream_rounds and not body.get("stream")
         body = {**body, "stream": True} if self.folds else body
         self._body = dict(body)
         self._learned = Learned() if learned is None else learned
@@ -87,7 +84,7 @@ class Requests:
         self.offers_tools = bool(body.get("tools"))
         self.forces_call = self.offers_tools and is_forced(body)
         # The authors of the prompts, one for each; of a chat, if there is a template, one at its first use.
-        self._texts: list[Start] = prompts_of(body) if is_completion(body) else []
+        self._texts = prompts_of(body) if is_completion(body) else []
         self._authors: dict[int, Prefill] = {}
         self._render = render if provider.continues_completions else None
         self._raw: RawPrompt | None = None
@@ -139,20 +136,11 @@ class Requests:
         return self.prefill if self._raw is None or gave_up else self._raw
 
     def _author_of_text(self, index: int) -> Prefill:
-        """Return the author of a text completion; of ids each choice has its own."""
+        """Return the author of a text completion."""
         place = min(index // choices_per_prompt(self._body), len(self._texts) - 1)
-        start, key = self._texts[place], index if self.asks_ids else place
-        if key not in self._authors:
-            by_ids = self.asks_ids and not isinstance(start, str)
-            kind = IdsPrompt if by_ids else RawPrompt
-            self._authors[key] = kind(self._body, self._provider, cast("Any", start))
-        return self._authors[key]
-
-    def take_ids(self, index: int, ids: object, *, with_text: bool) -> None:
-        """Take the ids of the tokens of a chunk."""
-        author = self._author_of_text(index)
-        if isinstance(author, IdsPrompt):
-            author.take(ids, with_text=with_text)
+        if place not in self._authors:
+            self._authors[place] = RawPrompt(self._body, self._provider, self._texts[place])
+        return self._authors[place]
 
     def is_raw(self, choice: Choice) -> bool:
         """Whether the later rounds of this choice of a chat have raw prompts."""
@@ -236,7 +224,6 @@ class Requests:
     def first(self) -> Json:
         """Return the body of the first round."""
         body = self.limit.on_first(self._body)
-        body.update(self._provider.ids_fields if self.asks_ids else {})
         if self.asks_usage:
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), "include_usage": True}
         return body
@@ -374,11 +361,6 @@ class Requests:
         """Return the token limit to name in the next round of this choice, or None to name no limit."""
         limits = (self.limit.asked(choice.used), choice.room, self.limit.room(choice.context))
         return min((limit for limit in limits if limit is not None), default=None)
-
-
-def asks_ids(body: Mapping[str, Any], provider: Provider) -> bool:
-    """Whether a request asks for the ids of all tokens, because its prompt is ids that a text cannot follow."""
-    return bool(provider.ids_fields) and not provider.mixes_prompts and has_ids(body) and not body.get("echo")
 
 
 def _call_syntax(

@@ -12,7 +12,6 @@ from ..json import Json
 from ..text.reasoning import CLOSE, OPEN, Inline
 from ..text.seam import Seam
 from .chat import Hold, Prefill
-from .prompts import Start
 
 #: Fields of a chat request that ``/completions`` does not have, or has in another form.
 _OF_CHAT = frozenset(
@@ -128,7 +127,7 @@ class RawPrompt(Prefill):
     """
     Writes the prompts of later rounds.
 
-    ``start``: the first prompt, as text or as ids. ``think``: how the model writes thoughts; None for a text
+    ``start``: the first prompt. ``think``: how the model writes thoughts; None for a text
     completion, which has none.
     """
 
@@ -138,7 +137,7 @@ class RawPrompt(Prefill):
         self,
         body: Mapping[str, Any],
         provider: Provider,
-        start: Start,
+        start: str,
         think: ThinkForm | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> None:
@@ -187,8 +186,6 @@ class RawPrompt(Prefill):
 
     def bar(self, content: str, thoughts: str) -> str | None:
         """Return why this text cannot go on (a value of ``Report.stopped_by``), or None if it can."""
-        if not isinstance(self._start, str) and not self._provider.mixes_prompts:
-            return "unsupported"
         if self._think is not None and not thoughts and content and self._think.is_within(content):
             return "reasoning"
         return None if content or thoughts else "empty"
@@ -249,12 +246,10 @@ class RawPrompt(Prefill):
             kept["max_tokens"] = asked
         return {**kept, **self._fields, "prompt": self._joined(generated)}
 
-    def _joined(self, generated: str) -> Start | list[Any]:
-        if not isinstance(self._start, str):
-            return [*self._start, generated]
+    def _joined(self, generated: str) -> str:
         return self._start + generated.removeprefix(self._repeated(generated))
 
     def _repeated(self, text: str) -> str:
         """Return the prompt if a text begins with it because the server repeats it (``echo``), else ""."""
-        start = self._start if isinstance(self._start, str) else ""
-        return start if self._think is None and self._body.get("echo") and text.startswith(start) else ""
+        repeats = self._think is None and self._body.get("echo") and text.startswith(self._start)
+        return self._start if repeats else ""

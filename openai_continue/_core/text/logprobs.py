@@ -12,11 +12,17 @@ from .characters import CUT_CHARACTER, half_character
 _ID = re.compile(r"token_id:\d+")
 
 
-def names_ids(logprobs: object) -> bool:
-    """Whether the tokens of logprobs are named by their ids, and nothing shows which text is theirs."""
-    content = cast(Json, logprobs).get("content") if isinstance(logprobs, dict) else None
+def are_fixed(logprobs: object) -> bool:
+    """
+    Whether logprobs cannot be cut to a part of their text.
+
+    Their tokens are named by their ids, and nothing shows which text is theirs; or they are the columns of a text
+    completion, which nobody asked for.
+    """
+    known = cast(Json, logprobs) if isinstance(logprobs, dict) else {}
+    content = known.get("content")
     tokens = cast("list[Any]", content) if isinstance(content, list) else []
-    return bool(tokens) and all(map(_names_id, tokens))
+    return bool(known.get("tokens")) or (bool(tokens) and all(map(_names_id, tokens)))
 
 
 def _names_id(token: object) -> bool:

@@ -154,16 +154,13 @@ class _Pen:
                 self.write(values.string_closing, '"')
             else:
                 self.write(values.opening.format(key=key), known)
-                self.write(values.other(value))
-                self.write(values.closing, json.dumps(value, ensure_ascii=False))
+                written = json.dumps(value, ensure_ascii=False)
+                self.write(written)
+                self.write(values.closing, written)
             self._complete.append((self._at, self._length + len(self._pending)))
 
     def _string(self, text: str, values: Values) -> None:
         """Write a string. The server holds back what may be the beginning of the tag that closes it."""
-        if values.escape is not None:
-            for character in text:
-                self.write(values.escape(character), _escaped(character))
-            return
         begin = self._at
         self.raw.append(text)
         self._at += len(text)

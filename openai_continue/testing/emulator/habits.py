@@ -18,8 +18,6 @@ CallSyntax: TypeAlias = Literal[
     "glm45",
     "glm47",
     "minimax_m2",
-    "lfm2",
-    "gemma4",
     "functiongemma",
 ]
 

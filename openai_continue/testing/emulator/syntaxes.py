@@ -8,10 +8,7 @@ training, and the parsers of vLLM 0.32 (``vllm/tool_parsers``, ``vllm/parser``),
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 from .habits import CallSyntax
 
@@ -27,10 +24,6 @@ class Values:
     opening: str
     closing: str
     separator: str = ""
-    #: How a value that is no string is written.
-    other: Callable[[Any], str] = lambda value: json.dumps(value, ensure_ascii=False)
-    #: How a character of a string is written. None: as it is.
-    escape: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,37 +55,6 @@ class Syntax:
 
 def _tagged(opening: str, closing: str) -> Values:
     return Values(opening, closing, opening, closing)
-
-
-def _gemma(value: object) -> str:
-    """Return a value in the notation of Gemma 4: keys are bare, and strings stand between special tokens."""
-    if isinstance(value, str):
-        return f'<|"|>{value}<|"|>'
-    if isinstance(value, Mapping):
-        items = cast("Mapping[str, object]", value).items()
-        return "{" + ",".join(f"{key}:{_gemma(item)}" for key, item in items) + "}"
-    if isinstance(value, Sequence):
-        return "[" + ",".join(_gemma(item) for item in cast("Sequence[object]", value)) + "]"
-    return json.dumps(value)
-
-
-def _python(value: object) -> str:
-    """Return a value as a literal of Python."""
-    if isinstance(value, str):
-        return '"' + "".join(map(_python_character, value)) + '"'
-    if isinstance(value, Mapping):
-        items = cast("Mapping[str, object]", value).items()
-        return "{" + ", ".join(f"{_python(key)}: {_python(item)}" for key, item in items) + "}"
-    if isinstance(value, Sequence):
-        return "[" + ", ".join(map(_python, cast("Sequence[object]", value))) + "]"
-    return repr(value)
-
-
-def _python_character(character: str) -> str:
-    """Return a character as it is within a string of Python."""
-    if character in '"\\':
-        return "\\" + character
-    return character if character.isprintable() or character > "\u2fff" else repr(character)[1:-1]
 
 
 SYNTAXES: dict[CallSyntax, Syntax] = {
@@ -198,25 +160,6 @@ SYNTAXES: dict[CallSyntax, Syntax] = {
         tail="\n",
         end="</minimax:tool_call>",
         values=_tagged('<parameter name="{key}">', "</parameter>\n"),
-    ),
-    # vllm/tool_parsers/lfm2_tool_parser.py; trl/chat_templates/lfm2_2_5.jinja, which escapes nothing in its strings.
-    "lfm2": Syntax(
-        begin="<|tool_call_start|>[",
-        opening="{name}(",
-        middle="",
-        ending=")",
-        between=", ",
-        end="]<|tool_call_end|>",
-        values=Values('{key}="', '"', "{key}=", "", separator=", ", other=_python, escape=_python_character),
-        finds_next=False,
-    ),
-    # models/templates/google-gemma-4-31B-it-interleaved.jinja; vllm/parser/gemma4.py.
-    "gemma4": Syntax(
-        opening="<|tool_call>call:{name}{{",
-        middle="",
-        ending="}",
-        tail="<tool_call|>",
-        values=Values('{key}:<|"|>', '<|"|>', "{key}:", "", separator=",", other=_gemma),
     ),
     # vllm/tool_parsers/functiongemma_tool_parser.py, which reads only values between <escape> tokens.
     "functiongemma": Syntax(
