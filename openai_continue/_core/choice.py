@@ -330,13 +330,18 @@ class Choice:
 
     # The end of a round.
 
-    def settle(self) -> list[Json]:
-        """Settle the seam at the end of a round; a stop string or document that ended in it ends this choice."""
-        out = self._settle_texts(self.finish_reason)
+    def settle(self, *, is_lost: bool) -> list[Json]:
+        """
+        Settle the seam at the end of a round; a stop string or document that ended in it ends this choice.
+
+        ``is_lost``: whether the round failed, so that nothing is known of its end.
+        """
+        self.finish_reason = "length" if is_lost else self.finish_reason
+        out = self._settle_texts()
         if self._thought_anew and not self.added and self.current.stopped is None:
             self.current.refuse_round(Stopped.THOUGHT_ANEW)
         stopped = self.stopped
-        is_part = stopped not in NOT_CONTINUED
+        is_part = not is_lost and stopped not in NOT_CONTINUED
         self.fields.settle(self.current, cut=self.cut, is_part=is_part, calling=self.calling)
         if (self.answer.document_ended and not self.calling) or stopped is Stopped.STOP_STRING:
             self.finish_reason = "stop"
@@ -344,12 +349,15 @@ class Choice:
             self.finish_reason = "length"
         return out
 
-    def _settle_texts(self, finish_reason: str | None) -> list[Json]:
-        """Settle the seams of a round that ended so (None: it broke off); return the chunks that may go out now."""
+    def leave_round(self) -> None:
+        """Take the running round, which is left before its end, for one that was cut, if it has not ended."""
+        self.finish_reason = self.finish_reason or "length"
+
+    def _settle_texts(self) -> list[Json]:
         if self.calling and self.turn is not None:
-            return self.turn.settle(natural=finish_reason in ENDS_OF_CALLS)
+            return self.turn.settle(natural=self.finish_reason in ENDS_OF_CALLS)
         thoughts = [] if self.thoughts is None else self.thoughts.settle()
-        return thoughts + self._take_filed() + self.answer.settle(by_itself=finish_reason == "stop")
+        return thoughts + self._take_filed() + self.answer.settle(by_itself=self.finish_reason == "stop")
 
     def find_cut_call(self, *, used_up: bool) -> None:
         """
@@ -419,15 +427,27 @@ class Choice:
         elif not self.current.ends_in_blank:
             self.confirmed += self.current.confirmed
 
-    def end(self, stopped_by: str, *, in_round: bool) -> list[Json]:
-        """
-        End this choice with what has arrived, as "length"; return all chunks that were held back.
+    def forget_context(self) -> None:
+        """Forget the tokens of the prompt and the answer: the next prompt is another one."""
+        self.context, self.is_counted = None, False
 
-        ``in_round``: whether that is within a round of its own, so that half a character may be at the end.
+    @property
+    def has_joined(self) -> bool:
+        """Whether the running round has gone on from a text, and brought more of it."""
+        begins = self.answer.untold and self.answer.added == len(self.answer.text)
+        return self.added > 0 and self.stopped not in NOT_CONTINUED and not begins
+
+    def go_on(self, hold: Hold | None, room: int | None, *, untold: bool) -> None:
         """
-        self.finish_reason, self.stopped_by = "length", stopped_by
-        if not in_round:
-            return self.end_texts(goes_on=False)
-        out = self._settle_texts(None)
-        self.drop_cut_character()
-        return out + self.end_texts(goes_on=False)
+        Wait for the next round.
+
+        ``hold``: how much is held back at its seam; None leaves it as it is. ``room``: the most tokens that it may ask
+        for. ``untold``: whether the server is not told the stop strings in it.
+        """
+        self.hold = self.hold if hold is None else hold
+        self.room, self.answer.untold = room, untold
+
+    def end(self, stopped_by: str, *, by_itself: bool) -> None:
+        """End this choice. ``by_itself``: whether the model ended it; else it ends in "length"."""
+        self.stopped_by, self.room, self.answer.untold = stopped_by, None, False
+        self.finish_reason = self.finish_reason if by_itself else "length"

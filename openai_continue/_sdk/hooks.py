@@ -19,7 +19,7 @@ import openai
 from anyio import to_thread
 from openai._compat import model_copy
 
-from .._core.rounds import REFUSED
+from .._core.outcome import REFUSED
 from ..settings import Continuation
 from .account import account_of
 from .call import Call

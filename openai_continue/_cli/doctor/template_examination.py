@@ -10,7 +10,7 @@ import openai
 
 from ..._core.codec.body import Render
 from ..._core.codec.raw import RawPrompt, Rendered
-from ..._core.rounds import NOT_THERE
+from ..._core.outcome import NOT_THERE
 from ..._sdk.chat_template import Template
 from ..._tables.providers import PROVIDERS, Provider
 from ...settings import Continuation
