@@ -17,7 +17,7 @@ import pytest
 import openai_continue
 from openai_continue import Continuation, OpenAI
 from openai_continue._cli import main
-from openai_continue._core.verdict import NATURAL_ENDS
+from openai_continue._core.state import NATURAL_ENDS
 from openai_continue.testing import Emulator, Fault, Habits
 from tests.support.asking import text_of
 from tests.support.ways import DEEPINFRA

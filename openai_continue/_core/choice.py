@@ -196,7 +196,7 @@ class Choice:
         ``thinking``: whether it continues the thoughts. ``document``: the JSON document so far, if the answer is one.
         """
         self.thinking, self._thought_anew, self.calling = thinking, False, self.turn is not None
-        self.called, self.raw_opening = 0, ""
+        self.called, self.raw_opening, self.hides_cut = 0, "", False
         if self.turn is not None:
             self.turn.start_round(seam)
             return
@@ -356,23 +356,34 @@ class Choice:
 
     # The end of a round.
 
-    def settle(self) -> list[Json]:
-        """Settle the seam at the end of a round; a stop string or document that ended in it ends this choice."""
-        if self.calling and self.turn is not None:
-            out = self.turn.settle(natural=self.finish_reason in ENDS_OF_CALLS)
-        else:
-            thoughts = [] if self.thoughts is None else self.thoughts.settle()
-            out = thoughts + self._take_filed() + self.answer.settle(by_itself=self.finish_reason == "stop")
+    def settle(self, *, is_lost: bool) -> list[Json]:
+        """
+        Settle the seam at the end of a round; a stop string or document that ended in it ends this choice.
+
+        ``is_lost``: whether the round failed, so that nothing is known of its end.
+        """
+        self.finish_reason = "length" if is_lost else self.finish_reason
+        out = self._settle_texts()
         if self._thought_anew and not self.added and self.current.stopped is None:
             self.current.refuse_round(Stopped.THOUGHT_ANEW)
         stopped = self.stopped
-        is_part = stopped not in NOT_CONTINUED
+        is_part = not is_lost and stopped not in NOT_CONTINUED
         self.fields.settle(self.current, cut=self.cut, is_part=is_part, calling=self.calling)
         if (self.answer.document_ended and not self.calling) or stopped is Stopped.STOP_STRING:
             self.finish_reason = "stop"
         elif stopped is not None:
             self.finish_reason = "length"
         return out
+
+    def leave_round(self) -> None:
+        """Take the running round, which is left before its end, for one that was cut, if it has not ended."""
+        self.finish_reason = self.finish_reason or "length"
+
+    def _settle_texts(self) -> list[Json]:
+        if self.calling and self.turn is not None:
+            return self.turn.settle(natural=self.finish_reason in ENDS_OF_CALLS)
+        thoughts = [] if self.thoughts is None else self.thoughts.settle()
+        return thoughts + self._take_filed() + self.answer.settle(by_itself=self.finish_reason == "stop")
 
     def find_cut_call(self, *, used_up: bool) -> None:
         """
@@ -442,7 +453,27 @@ class Choice:
         elif not self.current.ends_in_blank:
             self.confirmed += self.current.confirmed
 
-    def end(self, stopped_by: str) -> list[Json]:
-        """End this choice with what has arrived, as "length"; return all chunks that were held back."""
-        self.finish_reason, self.stopped_by = "length", stopped_by
-        return self.flush()
+    def forget_context(self) -> None:
+        """Forget the tokens of the prompt and the answer: the next prompt is another one."""
+        self.context, self.is_counted = None, False
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether the running round has gone on from a text, and brought more of it."""
+        begins = self.answer.untold and self.answer.added == len(self.answer.text)
+        return self.added > 0 and self.stopped not in NOT_CONTINUED and not begins
+
+    def go_on(self, hold: Hold | None, room: int | None, *, untold: bool) -> None:
+        """
+        Wait for the next round.
+
+        ``hold``: how much is held back at its seam; None leaves it as it is. ``room``: the most tokens that it may ask
+        for. ``untold``: whether the server is not told the stop strings in it.
+        """
+        self.hold = self.hold if hold is None else hold
+        self.room, self.answer.untold = room, untold
+
+    def end(self, stopped_by: str, *, by_itself: bool) -> None:
+        """End this choice. ``by_itself``: whether the model ended it; else it ends in "length"."""
+        self.stopped_by, self.room, self.answer.untold = stopped_by, None, False
+        self.finish_reason = self.finish_reason if by_itself else "length"

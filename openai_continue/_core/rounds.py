@@ -12,31 +12,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .._tables.overflow import Overflow
 from .._tables.overflow import read as read_overflow
 from .._tables.providers import Provider
 from ..settings import Continuation
+from .backoff import wait_before_heal
+from .bars import bar
 from .budget import is_over_cost, seconds_left
-from .choice import NOT_CONTINUED, Choice
+from .choice import Choice
 from .chunks import choices_of, index_of, said_by, status_of, without_errors
 from .codec.body import Render, Requests
-from .cut_off import cut_off
+from .ending import Ending
 from .feeding import Feeding
 from .json import Json
 from .kept import broken_round, restore, state_of
 from .learned import Learned
 from .limit import Limit
 from .merged import MergedAnswer
-from .recovery import Repairs, wait_before_heal
+from .outcome import REFUSED, Again, End, GoOn, How, Outcome
 from .round import Decision, Failure, OpenRound, Request
-from .text.evidence import ENOUGH_IF_KNOWN
-from .text.seam import Stopped
-from .verdict import NATURAL_ENDS, bar, verdict
-
-#: HTTP statuses of a server that does not take a request as it is.
-REFUSED = (400, 413, 422)
-#: HTTP statuses of a server that has no ``/completions``, or does not take our request there.
-NOT_THERE = (*REFUSED, 404, 405, 501)
+from .state import Call, next_step
 
 
 class Rounds:
@@ -69,13 +63,10 @@ class Rounds:
         #: The merged answer, with the history of the rounds and the report.
         self.answer = MergedAnswer(self._choices, usage=settings.usage)
         self._feeding = Feeding(self._choices, self.answer, self._requests)
-        self._repairs = Repairs(self._choices, self._requests, self._learned, settings)
-        # The choices that go on, in order; the first of them is continued next.
-        self._queue: list[Choice] = []
+        self._call = Call(self._requests, self._choices, self._learned, settings)
+        self._ending = Ending(self._call, self.answer)
         self._running: OpenRound | None = None
         self._number = 0
-        # Whether the server has begun a choice of this call again, beyond doubt.
-        self._restarts = False
         self._kept = kept
 
     def next_request(self) -> Request | None:
@@ -86,8 +77,8 @@ class Rounds:
         if self._number == 0:
             request = Request(1, None, self._requests.first())
             self._running = OpenRound(request, None, self._requests.limit.asked_first)
-        elif self._queue:
-            choice = self._queue[0]
+        elif self._ending.queue:
+            choice = self._ending.queue[0]
             body = self._requests.later(choice)
             request = Request(self._number + 1, choice.index, body, is_raw=choice.is_raw)
             asked, reader = self._requests.asked(choice), self._requests.reader(choice)
@@ -158,7 +149,7 @@ class Rounds:
 
         Between two rounds, or within a round that has just begun: what comes of it is then a part of the answer.
         """
-        queue = [choice.index for choice in self._queue]
+        queue = [choice.index for choice in self._ending.queue]
         may_break = self._settings.heal_streams and self._requests.format is None
         running = self._running if may_break else None
         number = self._number if may_break or self._running is None else self._number - 1
@@ -177,27 +168,27 @@ class Rounds:
             for choice in self._choices:
                 if choice.finish_reason == "length":
                     choice.book_break()
-            return self._close(first)
+            return self._ended(first, Outcome(How.ENDED, is_first=True))
         self._requests.served_by = first.model
-        self._queue = [self._choices.at(index) for index in kept["queue"]]
-        if any(bar(choice, self._requests) is not None for choice in self._queue):
+        queue = [self._choices.at(index) for index in kept["queue"]]
+        if any(bar(choice, self._requests) is not None for choice in queue):
             # It cannot go on here.
-            self._queue = []
             return []
+        self._ending.queue = queue
         last = None if broken is None else broken.choice
         others = [choice for choice in self._choices if choice is not last]
-        out = [(one, one.settle() + one.end_texts(goes_on=one in self._queue)) for one in others]
+        out = [(one, one.settle(is_lost=False) + one.end_texts(goes_on=one in queue)) for one in others]
         if broken is None or last is None:
             return out
         last.book_break()
-        return out + self._close(broken)
+        return out + self._ended(broken, Outcome(How.ENDED, is_first=False))
 
     # Budgets.
 
     @property
     def goes_on(self) -> bool:
         """Whether a further request is to be sent."""
-        return self._running is None and bool(self._queue)
+        return self._running is None and bool(self._ending.queue)
 
     def over_budget(self, seconds: float) -> str | None:
         """Return which budget is spent between two rounds, after ``seconds``: "max_seconds", "max_cost", or None."""
@@ -211,8 +202,11 @@ class Rounds:
 
     def stop(self, reason: str) -> list[Json]:
         """End the answer in "length" with what has arrived; return the chunks to give out."""
-        running, ended, self._running, self._queue = self._running, self._queue, None, []
-        return cut_off(running, ended, self._choices, self.answer, self.limit, reason)
+        running = self._running
+        if running is not None:
+            running.finished = False
+        is_first = running is not None and running.choice is None
+        return self._given(self._ended(running, Outcome(How.SPENT, is_first, budget=reason)), is_filed=False)
 
     # Whole rounds.
 
@@ -241,14 +235,10 @@ class Rounds:
             running.take_end(running.choice, item)
             running.completion = answer
             if fault is not None or not running.finished:
-                # Whether more was to come is unknown; what came is kept, but for half a character.
-                running.choice.drop_cut_character()
-                running.choice.book_round(0, running.choice.context, finished=False)
+                # Whether more was to come is unknown; what came is kept.
                 kind = "APIResponseValidationError" if fault is None else "APIError"
-                decision = self._failed(request, Failure(kind, status_of(fault), request_id=request_id))
-                running.choice.collect(decision.chunks)
-                return decision
-        for choice, chunks in self._close(running):
+                return self._failed(request, Failure(kind, status_of(fault), request_id=request_id))
+        for choice, chunks in self._ended(running, Outcome(How.ENDED, is_first=running.choice is None)):
             choice.collect(chunks)
         return Decision()
 
@@ -290,13 +280,15 @@ class Rounds:
         if running.choice is not None and not running.finished and running.choice.stopped is None:
             calls = bool(running.choice.calls)
             running.take_end(running.choice, {"finish_reason": "tool_calls" if calls else "stop"})
-        return self._end_stream(running)
+        outcome = Outcome(How.ENDED, is_first=running.choice is None)
+        return self._given(self._ended(running, outcome), is_filed=True)
 
-    def _end_stream(self, running: OpenRound) -> list[Json]:
-        out = [chunk for _, chunks in self._close(running) for chunk in chunks]
-        if self.continued or self._queue:
-            out = self.answer.part_kept(goes_on=bool(self._queue)) + out
-            self.answer.file_kept()
+    def _given(self, parts: list[tuple[Choice, list[Json]]], *, is_filed: bool) -> list[Json]:
+        """Return the chunks to give out after a round. ``is_filed``: whether its kept ends are ends of the answer."""
+        out = [chunk for _, chunks in parts for chunk in chunks]
+        if self.continued or self._ending.queue:
+            out = self.answer.part_kept(goes_on=bool(self._ending.queue)) + out
+            self.answer.file_kept() if is_filed else self.answer.drop_kept()
         return out
 
     def last_chunks(self) -> list[Json]:
@@ -304,85 +296,6 @@ class Rounds:
         return self.answer.last_chunks(continued=self.continued)
 
     # The end of a round.
-
-    def _close(self, running: OpenRound) -> list[tuple[Choice, list[Json]]]:
-        """Record a round that is over, queue its choices that go on, and return the chunks of each to give out."""
-        if running.choice is None and self._kept is not None:
-            return self._go_on(running, self._kept)
-        first = running.choice is None
-        parties = list(self._choices) if running.choice is None else [running.choice]
-        running.check_prompt()
-        self._requests.served_by = self._requests.served_by or running.model
-        out = [(choice, choice.settle()) for choice in parties]
-        if running.completion is not None and parties[0].stopped not in NOT_CONTINUED:
-            self.answer.take_completion(running.completion)
-        for choice in parties:
-            choice.find_cut_call(used_up=running.used_up(parties, self._requests.limit))
-        self._running = None
-        if not first:
-            self._queue.pop(0)
-        running.book(parties, self.limit)
-        cut = [choice for choice in parties if choice.finish_reason == "length"]
-        self.answer.note(running, running.finish_reason(parties))
-        for choice in parties:
-            begins = choice.answer.untold and choice.answer.added == len(choice.answer.text)
-            if not first and choice.current.weight.proves:
-                self._learned.take_proof()
-            self._decide(choice, first=first)
-            if not first and choice.added > 0 and choice.stopped not in NOT_CONTINUED and not begins:
-                choice.joined = True
-                self._learned.take_continuation(closes_block=self._requests.prefill.changed_to)
-            rest = [] if choice.stopped_by is None else self._rest(running, choice)
-            out.append((choice, rest + choice.end_texts(goes_on=choice.stopped_by is None)))
-        while self._restarts and self._queue:
-            other = self._queue.pop()
-            other.stopped_by = "restart"
-            out.append((other, other.end_texts(goes_on=False)))
-        # A first round that ends by itself, or at the caller's own limit, called for nothing and leaves no report.
-        if not first or any(choice.heals or choice.stopped_by not in (None, "max_tokens") for choice in cut):
-            reasons = [choice.stopped_by for choice in self._choices if choice.stopped_by]
-            self.answer.stopped_by = min(reasons, key=NATURAL_ENDS.__contains__, default=None)
-        return out
-
-    def _rest(self, running: OpenRound, choice: Choice) -> list[Json]:
-        """Return what a raw prompt brought and is not given out yet: the answer of this choice ends with it."""
-        reader = running.reader if choice is running.choice and choice.stopped is None else None
-        delta = {} if reader is None else reader.rest()
-        return choice.take(self.answer.chunk_of(choice, delta), later=True) if delta else []
-
-    def _decide(self, choice: Choice, *, first: bool) -> None:
-        """End a choice, or queue it for another round."""
-        if not first:
-            choice.drop_cut_character()
-        if choice.stopped is Stopped.WRONG_PROMPT:
-            self._requests.give_up_raw(for_good=True)
-            choice.context, choice.is_counted = None, False
-        self._requests.prepare(choice)
-        rounds = self._settings.max_rounds
-        found = verdict(choice, self._requests, first=first, learned=self._learned, max_rounds=rounds)
-        choice.stopped_by = found.stopped_by
-        if found.stopped_by == "restart" and not first:
-            self._restarts = self._restarts or choice.restart_points >= ENOUGH_IF_KNOWN
-            self._learned.take_restart(choice.restart_points, choice.current.text)
-        if found.fault is not None or found.stopped_by == "empty":
-            choice.finish_reason = "length"
-        if found.fault is not None:
-            self.answer.error = {"type": found.fault, "status": None, "request_id": None}
-        choice.room, choice.answer.untold = found.room, found.untold
-        if found.hold is not None:
-            choice.hold = found.hold
-            if choice.current.stopped is Stopped.REFUSED:
-                # The model may refuse at each seam, and each time costs a round.
-                self._requests.author(choice).hold = found.hold
-        if choice.stopped is Stopped.WRONG_PROMPT and found.stopped_by is not None:
-            self.answer.error = {"type": "template_mismatch", "status": None, "request_id": None}
-        if found.stopped_by is None:
-            self._queue.append(choice)
-            if choice.stopped is Stopped.THOUGHT_ANEW:
-                self._requests.prefill.change_form()
-            if first:
-                # A first answer that is not continued is left as it came.
-                choice.drop_cut_character()
 
     def fail(self, request: Request, failure: Failure) -> Decision:
         """
@@ -398,61 +311,73 @@ class Rounds:
         if running.choice is not None:
             running.choice.current.drop_opening(unless_text=True)
         asked = running.asked if failure.status in (None, *REFUSED) else None
-        overflow = read_overflow(failure.text, asked, failure.message) if failure.text else None
-        if overflow is not None and self._repairs.try_smaller(running, overflow):
-            return self._again()
-        if overflow is None and failure.status in REFUSED and self._repairs.try_without_extras(running, failure):
-            return self._again()
-        is_raw = running.reader is not None and running.choice is not None and not running.began
-        if is_raw and running.choice is not None and overflow is None and failure.status in NOT_THERE:
+        outcome = Outcome(
+            How.BROKE if failure.broke_off else How.FAILED,
+            is_first=running.choice is None,
+            failure=failure,
+            overflow=read_overflow(failure.text, asked, failure.message) if failure.text else None,
+            began=running.began,
+            asked=running.asked,
+            is_raw=running.reader is not None,
+        )
+        if outcome.refuses_raw:
             # Another status may speak of this prompt only.
             self._requests.give_up_raw(for_good=failure.status not in REFUSED)
-            barred = bar(running.choice, self._requests)
-            return self._again() if barred is None else self._end_failed(running, failure, barred)
-        if failure.broke_off and self._repairs.can_heal(running):
+        if outcome.how is How.BROKE:
+            for choice in self._ending.broken(running):
+                self._requests.prepare(choice)
+        step = next_step(running.choice, outcome, self._call)
+        if isinstance(step, Again):
+            return self._again(running, step, outcome)
+        if isinstance(step, GoOn):
             return self._heal(running)
-        return self._end_failed(running, failure, "context" if isinstance(overflow, Overflow) else None)
+        if running.choice is None:
+            self._running = None
+            flushed = [out for choice in self._choices for out in choice.flush()]
+            return Decision(step.raises, chunks=self.answer.part_kept(goes_on=False) + flushed)
+        if outcome.refuses and not outcome.is_raw:
+            self._learned.take_refusal(outcome.words)
+        parts = self._ended(running, outcome, step)
+        for choice, chunks in parts if running.completion is not None else ():
+            choice.collect(chunks)
+        return Decision(step.raises, self._given(parts, is_filed=False))
 
-    def _again(self) -> Decision:
-        """Send the running round once more, as its changed state now writes it."""
+    def _again(self, running: OpenRound, step: Again, outcome: Outcome) -> Decision:
+        """Send the running round once more, with what the step changes."""
+        requests = self._requests
+        requests.limit = requests.limit.knowing(step.context) if step.limit is None else step.limit
+        if step.most is not None:
+            requests.takes_fewer(step.most, known=step.is_known)
+        if step.room is not None and running.choice is not None:
+            running.choice.shrink(step.room)
+        if step.without is not None:
+            requests.leave_out(step.without, outcome.words)
         self._running, self._number = None, self._number - 1
         return Decision()
 
-    def _end_failed(self, running: OpenRound, failure: Failure, reason: str | None) -> Decision:
-        """End the answer with what has arrived. ``reason``: why this choice cannot go on, or None for any error."""
-        self._running = None
-        if running.choice is None:
-            flushed = [out for choice in self._choices for out in choice.flush()]
-            return Decision(raises=True, chunks=self.answer.part_kept(goes_on=False) + flushed)
-        running.note_brought([running.choice])
-        self.answer.note(running, None)
-        # A full context concerns this choice. An error that the SDK's retries could not mend concerns every one.
-        ended = self._queue if reason is None else self._queue[:1]
-        self._queue = self._queue[len(ended) :]
-        self.answer.drop_kept()
-        self.answer.stopped_by = reason or "error"
-        if reason is None:
-            told = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
-            self.answer.error = {**told, "message": failure.note} if failure.note else told
-        raises = reason is None and self._settings.on_error == "raise"
-        return Decision(
-            raises, [one for each in ended for one in (*self._rest(running, each), *each.end(self.answer.stopped_by))]
-        )
-
     def _heal(self, running: OpenRound) -> Decision:
         """Book a broken round as one that was cut; the next request goes on from its text."""
-        parties = list(self._choices) if running.choice is None else [running.choice]
         if running.choice is not None and not running.choice.has_begun_calls:
             running.choice.current.drop_opening(unless_text=False)
-        for choice in parties:
-            if running.choice is not None or not choice.finish_reason:
-                choice.book_break()
+        for choice in self._ending.broken(running):
+            choice.book_break()
+        parties = self._ending.parties(running)
         # Usage that came within the text counts up to the break; what does not fit the text is of its beginning.
         if len(parties) > 1 or not running.is_counted(parties[0], parties, self.limit):
             running.usage = None
         running.finished = False
         wait = wait_before_heal(max(choice.heals for choice in parties))
-        return Decision(chunks=self._end_stream(running), after=wait)
+        outcome = Outcome(How.ENDED, is_first=running.choice is None)
+        return Decision(chunks=self._given(self._ended(running, outcome), is_filed=True), after=wait)
+
+    def _ended(
+        self, running: OpenRound | None, outcome: Outcome, decided: End | None = None
+    ) -> list[tuple[Choice, list[Json]]]:
+        """Take the end of a round; return the chunks of each choice to give out."""
+        if self._kept is not None and running is not None and running.choice is None:
+            return self._go_on(running, self._kept)
+        self._running = None
+        return self._ending.over(running, outcome, decided)
 
     def _expect(self, request: Request) -> OpenRound:
         if self._running is None or self._running.request is not request:

@@ -14,11 +14,11 @@ from typing import Any, cast
 import anyio
 import openai
 
+from .._core.backoff import wait_before_heal
 from .._core.chunks import choices_of
 from .._core.codec.completion import as_chat, as_completion
 from .._core.folding import Folded
 from .._core.json import Json, as_object, dump, load
-from .._core.recovery import wait_before_heal
 from .call import Call
 from .connection import asend, send
 from .errors import broken_off, frame_error, invalid_response, transport_error

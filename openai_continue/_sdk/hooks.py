@@ -17,7 +17,7 @@ from typing import Any
 import openai
 from anyio import to_thread
 
-from .._core.rounds import REFUSED
+from .._core.outcome import REFUSED
 from ..settings import Continuation
 from .call import Call
 from .folded import afolded, folded

@@ -25,7 +25,8 @@ from .._core.codec.prompts import is_completion, left_alone
 from .._core.json import Json, as_object, copied
 from .._core.learned import Learned
 from .._core.limit import Limit, is_limited
-from .._core.rounds import REFUSED, Rounds
+from .._core.outcome import REFUSED
+from .._core.rounds import Rounds
 from .._tables import providers
 from .._tables.families import is_closed
 from .._tables.providers import Provider

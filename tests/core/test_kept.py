@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_continue._core.budget import Bill
-from openai_continue._core.codec.completion import CompletionShape, as_chat
+from openai_continue._core.codec.completion import as_chat, as_completion
 from openai_continue._core.codec.prompts import is_completion
 from openai_continue._core.folding import Folded
 from openai_continue._core.kept import chunks_of, completion_of
@@ -47,8 +47,7 @@ class Process:
         self.give(self.rounds.end_of_stream(request))
 
     def _shaped(self, answers: list[Json], holder: str) -> list[Json]:
-        shape = CompletionShape()
-        return [shape.of(answer, holder) for answer in answers] if self._is_completion else answers
+        return [as_completion(answer, holder) for answer in answers] if self._is_completion else answers
 
     def give(self, chunks: list[Json]) -> None:
         """Give chunks to the caller."""

@@ -20,8 +20,9 @@ import pytest
 from openai_continue import Continuation
 from openai_continue._core.calls.reader import Reader
 from openai_continue._core.learned import Learned
+from openai_continue._core.outcome import REFUSED
 from openai_continue._core.round import Failure
-from openai_continue._core.rounds import REFUSED, Rounds
+from openai_continue._core.rounds import Rounds
 from openai_continue._core.shown import shows_messages
 from openai_continue._sdk.chat_template import Template
 from openai_continue._tables.providers import named

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_continue._core.text import seam
+from openai_continue._core.text.ends import may_end
 from openai_continue._core.text.seam import Seam, Stopped
-from openai_continue._core.verdict import may_end
 from openai_continue.testing import Habits
 from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length

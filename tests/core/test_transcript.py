@@ -687,6 +687,16 @@ LIMITED: dict[str, tuple[Case, list[int | None]]] = {
         ),
         [10, 5],
     ),
+    "a total, after an end that hid the cut": (
+        Case(
+            [said(call(HALF), finish="tool_calls", usage=usage(10, 5)), cut(REST[:6], usage=usage(15, 5))],
+            [("save", HALF + REST[:6])],
+            finish_reason="length",
+            stopped_by="max_tokens",
+            body={"max_tokens": 10},
+        ),
+        [10, 5],
+    ),
     "a total that is not reached": (
         Case([cut(call(HALF), usage=usage(10, 5)), end(REST + TAIL, usage=usage(15, 4))], body={"max_tokens": 10}),
         [10, 5],

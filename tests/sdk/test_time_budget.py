@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openai_continue import Continuation
-from openai_continue._core.recovery import wait_before_heal
+from openai_continue._core.backoff import wait_before_heal
 from openai_continue._sdk.retries import at_most
 from openai_continue.settings import SettingsError
 from tests.support.answers import Answer, live

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from openai_continue._core.verdict import may_end
+from openai_continue._core.text.ends import may_end
 from tests.support.answers import Answer
 from tests.support.servers import Kind
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from openai_continue._core import recovery
+from openai_continue._core import backoff
 
 
 def wait_first(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Set the seconds before the first heal; each further one in a row waits twice as long."""
-    monkeypatch.setattr(recovery, "FIRST_WAIT", seconds)
+    monkeypatch.setattr(backoff, "FIRST_WAIT", seconds)
 
 
 @pytest.fixture

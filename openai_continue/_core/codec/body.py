@@ -20,6 +20,7 @@ from ..choices import Choices
 from ..json import Json, as_object
 from ..learned import Learned
 from ..limit import Limit
+from ..outcome import GoOn, Part
 from ..shown import shows_messages
 from ..text.document import goes_on
 from ..text.evidence import ENOUGH, ENOUGH_IF_KNOWN
@@ -27,7 +28,7 @@ from ..text.formats import Format, without_format
 from ..text.marks import ends_in_half
 from ..text.prompt_check import short_prompts
 from ..text.reasoning import CLOSE
-from ..text.seam import Seam
+from ..text.seam import Seam, Stopped
 from .chat import Hold, Prefill
 from .prompts import choices_per_prompt, is_completion, prompts_of
 from .raw import RawPrompt, Rendered
@@ -310,14 +311,13 @@ class Requests:
             seam, enough=ENOUGH_IF_KNOWN if is_known else ENOUGH, short=short, waits=bool(short) and exact and comes
         )
 
-    def try_first_without_extras(self, said: str) -> bool:
-        """Leave out of the first round what only we asked for, if the server names it; return whether it does."""
-        if not any(name in said for name in _USAGE_NAMES):
-            return False
-        asked, self.asks_usage = self.asks_usage, False
-        self._checks_prompt = self._checks_prompt and not asked
-        self._learned.refuses_usage_options = self._learned.refuses_usage_options or asked
-        return asked
+    def change(self, choice: Choice, step: GoOn) -> None:
+        """Write the later rounds as a step of this choice says."""
+        if step.hold is not None and choice.current.stopped is Stopped.REFUSED:
+            # The model may refuse at each seam, and each time costs a round.
+            self.author(choice).hold = step.hold
+        if step.other_form:
+            self.prefill.change_form()
 
     def takes_fewer(self, most: int, *, known: bool) -> None:
         """
@@ -339,36 +339,49 @@ class Requests:
         self.gave_up_raw = f"{when}: the server takes no raw prompt, or reads another one than the template gives"
         self._learned.refuses_raw = self._learned.refuses_raw or for_good
 
-    def try_without_extras(self, said: str) -> bool:
+    def refused_part(self, said: str, *, is_first: bool) -> Part | None:
         """
-        Leave out of later rounds what the server may have refused, one thing a call; return whether there was any.
+        Return what is to be left out of a request that the server has refused, or None if nothing is left.
 
-        Those are what is asked for beside the text: its marks, its usage, its format, a think block before it.
-        ``said``: the server's words.
+        ``said``: the server's words. Of the first round, only what they name: all else is the caller's own.
         """
-        if _TEMPLATE_CHANGES in said and self.prefill.drop_block():
-            return True
-        if self.prefill.drop_thoughts(said):
+        if is_first:
+            return Part.USAGE if self.asks_usage and _names_usage(said) else None
+        refused = {
+            Part.BLOCK: _TEMPLATE_CHANGES in said and self.prefill.has_block,
+            Part.THOUGHTS: self.prefill.may_leave_out_thoughts(said),
+            Part.MARKS: any(name in said for name in self._optional_marks),
+            Part.USAGE: self._checks_prompt,
+            Part.FORMAT: self._keeps_format,
+        }
+        last = Part.BLOCK if self.prefill.has_block else None
+        return next((part for part, is_so in refused.items() if is_so), last)
+
+    def leave_out(self, part: Part, said: str) -> None:
+        """Leave out a part of the requests from now on. ``said``: the words of the server that has refused it."""
+        if part is Part.BLOCK:
+            self.prefill.drop_block()
+        elif part is Part.THOUGHTS:
+            self.prefill.leave_out_thoughts()
             self._learned.refuses_thoughts = True
-            return True
-        if self._optional_marks and any(name in said for name in self._optional_marks):
+        elif part is Part.MARKS:
             self._optional_marks, self._learned.refuses_marks = {}, True
-            return True
-        if self._checks_prompt:
-            self._checks_prompt = False
-            # Any other refusal says nothing of the usage of the next calls.
-            named = any(name in said for name in _USAGE_NAMES)
-            self._learned.refuses_usage_options = self._learned.refuses_usage_options or named
-            return True
-        if self._keeps_format:
+        elif part is Part.FORMAT:
             self._keeps_format = False
-            return True
-        return self.prefill.drop_block()
+        else:
+            self._checks_prompt = False
+            if _names_usage(said):
+                # Any other refusal says nothing of the usage of the next calls.
+                self.asks_usage, self._learned.refuses_usage_options = False, True
 
     def asked(self, choice: Choice) -> int | None:
         """Return the token limit to name in the next round of this choice, or None to name no limit."""
         limits = (self.limit.asked(choice.used), choice.room, self.limit.room(choice.context))
         return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _names_usage(said: str) -> bool:
+    return any(name in said for name in _USAGE_NAMES)
 
 
 def _call_syntax(

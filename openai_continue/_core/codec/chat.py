@@ -248,27 +248,27 @@ class Prefill:
         """Whether a closed block goes before the answer, if that form was changed in this call, else None."""
         return self._closes if self._changed else None
 
-    def drop_thoughts(self, said: str) -> bool:
-        """Leave out the thoughts beside an answer, if the server refuses that field and they may be left out."""
+    def may_leave_out_thoughts(self, said: str) -> bool:
+        """Whether the thoughts beside an answer may be left out, and the server refuses their field in these words."""
         field = self._provider.thought_field
-        refused = field is not None and field in said and self._provider.thoughts_optional
-        if refused:
-            self.leave_out_thoughts()
-        return refused
+        return field is not None and field in said and self._provider.thoughts_optional
 
     def leave_out_thoughts(self) -> None:
         """Send answers without their thoughts from now on."""
         self._provider = replace(self._provider, thought_field=None, thoughts_optional=False)
 
-    def drop_block(self) -> bool:
+    @property
+    def has_block(self) -> bool:
+        """Whether the last request had a think block before the answer."""
+        return self._closed
+
+    def drop_block(self) -> None:
         """
-        Leave out the think block before the answer, which the server has refused; return whether there was one.
+        Leave out the think block before the answer from now on, because the server has refused it.
 
         The templates of distilled models, and vLLM with any of the family, take no message that holds a block.
         """
-        dropped, self._closed = self._closed, False
-        self._closes = self._closes and not dropped
-        return dropped
+        self._closed = self._closes = False
 
     def _continued(self, inline: Inline, content: str, thoughts: str) -> str:
         """Return the text that the round continues."""

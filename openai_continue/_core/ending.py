@@ -1,0 +1,146 @@
+"""The ends of rounds, whichever way they came: see what a round brought, decide what follows, and apply it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .choice import NOT_CONTINUED, Choice
+from .json import Json
+from .merged import MergedAnswer
+from .outcome import End, GoOn, How, Outcome, Step
+from .round import OpenRound
+from .state import NATURAL_ENDS, Call, next_step
+from .text.evidence import ENOUGH_IF_KNOWN
+from .text.seam import Stopped
+
+
+class Ending:
+    """Ends the rounds of one call."""
+
+    def __init__(self, call: Call, answer: MergedAnswer) -> None:
+        self._call = call
+        self._choices, self._requests, self._learned = call.choices, call.requests, call.learned
+        self._answer = answer
+        #: The choices that go on, in order; the first of them is continued next.
+        self.queue: list[Choice] = []
+
+    def parties(self, running: OpenRound) -> list[Choice]:
+        """Return the choices of a round."""
+        return list(self._choices) if running.choice is None else [running.choice]
+
+    def broken(self, running: OpenRound) -> list[Choice]:
+        """Return the choices of a round that broke off which have no end."""
+        return [choice for choice in self.parties(running) if running.choice is not None or not choice.finish_reason]
+
+    def over(
+        self, running: OpenRound | None, outcome: Outcome, decided: Step | None = None
+    ) -> list[tuple[Choice, list[Json]]]:
+        """
+        Take the end of a round, or of the time between two: see what it brought, decide what follows, and apply it.
+
+        ``decided``: the step of the round's choice, if a failure has decided it. Return the chunks of each choice to
+        give out.
+        """
+        parties = [] if running is None else self.parties(running)
+        waiting = [choice for choice in self.queue if choice not in parties]
+        out = [] if running is None else self._observe(running, parties, outcome)
+        self.queue = []
+        for choice in parties:
+            self._learn(choice, outcome)
+        for choice in parties:
+            step = next_step(choice, outcome, self._call) if decided is None else decided
+            out.append((choice, self._apply(running, choice, step, outcome)))
+        going, self.queue = self.queue, []
+        for choice in waiting:
+            step = next_step(choice, replace(outcome, is_waiting=True), self._call)
+            out.append((choice, self._apply(None, choice, step, outcome)))
+        self.queue += going
+        self._say_why(parties, outcome)
+        return out
+
+    def _observe(self, running: OpenRound, parties: list[Choice], outcome: Outcome) -> list[tuple[Choice, list[Json]]]:
+        """Settle and record a round that is over; return the chunks of each choice to give out."""
+        is_lost = outcome.failure is not None
+        running.check_prompt()
+        self._requests.served_by = self._requests.served_by or running.model
+        out = [(choice, choice.settle(is_lost=is_lost)) for choice in parties]
+        for choice in parties if outcome.how is How.SPENT else ():
+            choice.leave_round()
+        if running.completion is not None and not is_lost and parties[0].stopped not in NOT_CONTINUED:
+            self._answer.take_completion(running.completion)
+        for choice in () if is_lost else parties:
+            choice.find_cut_call(used_up=running.used_up(parties, self._requests.limit))
+        if running.began or not is_lost:
+            running.book(parties, self._requests.limit)
+        self._answer.note(running, running.finish_reason(parties) if outcome.how is How.ENDED else None)
+        return out
+
+    def _learn(self, choice: Choice, outcome: Outcome) -> None:
+        """Learn what the round shows of the server, and drop half a character that it left."""
+        if not outcome.is_first:
+            if choice.current.weight.proves:
+                self._learned.take_proof()
+            choice.drop_cut_character()
+        if choice.stopped is Stopped.WRONG_PROMPT:
+            self._requests.give_up_raw(for_good=True)
+            choice.forget_context()
+        if outcome.how is How.ENDED:
+            self._requests.prepare(choice)
+
+    def _apply(self, running: OpenRound | None, choice: Choice, step: Step, outcome: Outcome) -> list[Json]:
+        """Take a step for a choice; return its chunks to give out. ``running``: its round, or None if it waits."""
+        joins = running is not None and not outcome.is_first and outcome.failure is None and choice.has_joined
+        rest = list[Json]()
+        if isinstance(step, End):
+            self._end(running, choice, step, outcome)
+            rest = self._rest(running, choice)
+        else:
+            self.queue.append(choice)
+            if running is None or not isinstance(step, GoOn):
+                return []
+            self._requests.change(choice, step)
+            choice.go_on(step.hold, step.room, untold=step.untold)
+        if running is not None and outcome.is_first and (isinstance(step, GoOn) or outcome.budget is not None):
+            # A first answer that is not continued is left as it came.
+            choice.drop_cut_character()
+        if joins:
+            choice.joined = True
+            self._learned.take_continuation(closes_block=self._requests.prefill.changed_to)
+        return rest + choice.end_texts(goes_on=isinstance(step, GoOn))
+
+    def _end(self, running: OpenRound | None, choice: Choice, step: End, outcome: Outcome) -> None:
+        """End a choice, and note what is wrong."""
+        choice.end(step.stopped_by, by_itself=step.by_itself)
+        fault = step.fault
+        if running is not None and step.stopped_by == "restart" and not outcome.is_first:
+            self._call.restarts = self._call.restarts or choice.restart_points >= ENOUGH_IF_KNOWN
+            self._learned.take_restart(choice.restart_points, choice.current.text)
+        if running is not None and outcome.how is How.ENDED and choice.stopped is Stopped.WRONG_PROMPT:
+            fault = "template_mismatch"
+        if fault is not None:
+            self._answer.error = {"type": fault, "status": None, "request_id": None}
+        elif running is not None and outcome.failure is not None and step.stopped_by == "error":
+            failure = outcome.failure
+            told = {"type": failure.type, "status": failure.status, "request_id": running.request_id}
+            self._answer.error = {**told, "message": failure.note} if failure.note else told
+
+    def _say_why(self, parties: list[Choice], outcome: Outcome) -> None:
+        """Note why the answer ends, as far as the choices have ended."""
+        reasons = [choice.stopped_by for choice in self._choices if choice.stopped_by]
+        if outcome.budget is not None and (outcome.is_first or outcome.budget in reasons):
+            self._answer.stopped_by = outcome.budget
+        elif outcome.failure is not None:
+            self._answer.stopped_by = parties[0].stopped_by
+        # A first round that ends by itself, or at the caller's own limit, called for nothing and leaves no report.
+        elif not outcome.is_first or any(
+            choice.finish_reason == "length" and (choice.heals or choice.stopped_by not in (None, "max_tokens"))
+            for choice in parties
+        ):
+            self._answer.stopped_by = min(reasons, key=NATURAL_ENDS.__contains__, default=None)
+
+    def _rest(self, running: OpenRound | None, choice: Choice) -> list[Json]:
+        """Return what a raw prompt brought and is not given out yet: the answer of this choice ends with it."""
+        if running is None or running.reader is None or choice.stopped is not None:
+            return []
+        delta = running.reader.rest()
+        return choice.take(self._answer.chunk_of(choice, delta), later=True) if delta else []
