@@ -18,11 +18,11 @@ Rules
    (choice.py, text/reasoning.py).
 7. A continued document of a known format ends where the document ends, and in "length" if the join is not one
    (text/formats.py).
-8. A stream that breaks off goes on from the text that arrived (recovery.py).
+8. What follows upon a round is decided in one place: it goes on, is asked for again, or has ended (state.py). A stream
+   that breaks off goes on from the text that arrived. ending.py applies what was decided.
 9. A text completion, and a chat whose template is known, go on by a raw prompt: the first prompt and all that the
    model has generated. What comes back is read as a server reads it (codec/raw.py, calls/model_text.py).
-10. If it is not safe to go on, the answer ends in "length", as the server ended it, and the report says why
-   (verdict.py).
+10. If it is not safe to go on, the answer ends in "length", as the server ended it, and the report says why (bars.py).
 11. Another process goes on from the answer so far and the state beside it, with the request that would have come next
    (kept.py).
 
@@ -33,6 +33,8 @@ choice        One of the ``n`` answers of a request.
 chunk, delta  One JSON object of a stream, and the part of it that adds to a choice.
 prefill       The last message of a continuation: the text so far, for the model to go on from.
 raw prompt    The prompt of a continuation at ``/completions``: a text that the server reads as it is.
+outcome       How a round came to its end (outcome.py).
+plan          What a continuation goes on from, and how (plan.py).
 seam          The place where two rounds meet.
 held back     Of a text: its end, which is not sent in the prefill. Of a chunk: not given to the caller yet.
 kept end      The last chunk of a round, kept until it is known whether another round follows.

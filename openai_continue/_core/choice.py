@@ -11,6 +11,7 @@ from .calls.transcript import ENDS_OF_CALLS, CallTranscript
 from .chunks import delta_of, text_of
 from .codec.chat import RESTART_EVIDENCE, Hold
 from .json import Json, as_object
+from .plan import Plan, Source
 from .text import reasoning
 from .text.evidence import CERTAIN, Weight
 from .text.logprobs import add_logprobs, are_fixed, logprobs_of
@@ -30,8 +31,6 @@ NOT_CONTINUED = (
     Stopped.WRONG_PROMPT,
     Stopped.SHORT_PROMPT,
 )
-# What shows by itself when the answer that was kept is taken.
-_NOT_KEPT = ("ended", "calling")
 
 
 @dataclass(slots=True, repr=False)
@@ -43,8 +42,8 @@ class Choice:
     #: How much is held back at the next seam.
     hold: Hold
     thoughts: Text | None = None
-    #: Whether the running round continues the thoughts, and not the answer.
-    thinking: bool = False
+    #: What the running round goes on from, and how.
+    plan: Plan = field(default_factory=Plan)
     #: Whether a continuation brought text, so that the server is known to continue.
     joined: bool = False
     #: The server's ``finish_reason`` of the last round, or ours.
@@ -84,10 +83,6 @@ class Choice:
     misfiles: bool = False
     #: Whether its thoughts were cut, and the answer was asked for without more of them.
     answers: bool = False
-    #: Whether the running round asks for it.
-    closes_thoughts: bool = False
-    #: Whether the running round has a raw prompt.
-    is_raw: bool = False
     #: Whether the server may leave out blanks of what the model has written.
     loses_blanks: bool = True
     #: The first characters that the running round has written after it, some more than were held back.
@@ -102,8 +97,6 @@ class Choice:
     turn: CallTranscript | None = None
     #: The one before, if the server's reading of the calls has to be judged anew.
     former_turn: CallTranscript | None = None
-    #: Whether the running round continues it.
-    calling: bool = False
     #: The other fields of a whole answer.
     fields: WholeFields = field(default_factory=WholeFields)
     #: Logprobs of all rounds of a whole answer.
@@ -122,9 +115,19 @@ class Choice:
     @property
     def current(self) -> Text:
         """The text that the running round continues."""
-        if self.calling and self.turn is not None:
-            return self.turn.raw
-        return self.thoughts if self.thinking and self.thoughts is not None else self.answer
+        if self._transcript is not None:
+            return self._transcript.raw
+        return self.thoughts if self._is_thinking and self.thoughts is not None else self.answer
+
+    @property
+    def _transcript(self) -> CallTranscript | None:
+        """The calls that the running round continues, or None."""
+        return self.turn if self.plan.source is Source.CALL else None
+
+    @property
+    def _is_thinking(self) -> bool:
+        """Whether the running round continues the thoughts, and not the answer."""
+        return self.plan.source is Source.REASONING
 
     @property
     def thoughts_text(self) -> str:
@@ -154,22 +157,26 @@ class Choice:
     @property
     def has_begun_calls(self) -> bool:
         """Whether the running round continues a text, and has begun a tool call after it."""
-        return self.called > 0 and not self.calling
+        return self.called > 0 and self.plan.source is not Source.CALL
 
     @property
     def _texts(self) -> tuple[Text, ...]:
         """The texts that the running round may add to."""
-        if self.calling and self.turn is not None:
-            return (self.turn.raw,)
+        if self._transcript is not None:
+            return (self._transcript.raw,)
         return (self.answer,) if self.thoughts is None else (self.answer, self.thoughts)
 
     # What another process goes on from.
 
     def kept(self) -> Json:
         """Return the state of this choice beside what its caller has, as JSON."""
-        known = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _NOT_KEPT}
+        # Whether the caller has its end shows when the answer that was kept is taken.
+        known = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "ended"}
+        # A tool call goes on from the calls that came.
+        source = Source.ANSWER if self.plan.source is Source.CALL else self.plan.source
         return {
             "fields": {name: value for name, value in known.items() if isinstance(value, (int, str))},
+            "plan": {"source": source.name, "is_raw": self.plan.is_raw},
             "counts": asdict(self.counts),
             "untold": self.answer.untold,
             "is_plain": self.answer.is_plain,
@@ -180,6 +187,7 @@ class Choice:
         """Take the state of a choice that was kept with its text; what is more than that came after it."""
         for name, value in kept["fields"].items():
             setattr(self, name, value)
+        self.plan = Plan(Source[kept["plan"]["source"]], is_raw=kept["plan"]["is_raw"])
         self.hold, self.counts = Hold(self.hold), Counts(**kept["counts"])
         self.answer.untold, self.answer.is_plain = kept["untold"], kept["is_plain"]
         answer, thoughts, calls = kept["lengths"]
@@ -189,20 +197,18 @@ class Choice:
 
     # The running round.
 
-    def start_round(self, seam: Seam, *, thinking: bool, document: str | None) -> None:
-        """
-        Begin a continuation.
-
-        ``thinking``: whether it continues the thoughts. ``document``: the JSON document so far, if the answer is one.
-        """
-        self.thinking, self._thought_anew, self.calling = thinking, False, self.turn is not None
+    def start_round(self, plan: Plan) -> None:
+        """Begin a continuation."""
+        self.plan, self._thought_anew = plan, False
+        self.answers = self.answers or plan.source is Source.AFTER_REASONING
+        self.answer.is_plain = plan.is_plain
         self.called, self.raw_opening, self.hides_cut = 0, "", False
-        if self.turn is not None:
-            self.turn.start_round(seam)
+        if self._transcript is not None:
+            self._transcript.start_round(plan.seam)
             return
         if self.thoughts is not None:
-            self.thoughts.start_round(seam if thinking else Seam())
-        self.answer.start_round(Seam() if thinking else seam, document=document)
+            self.thoughts.start_round(plan.seam if self._is_thinking else Seam())
+        self.answer.start_round(Seam() if self._is_thinking else plan.seam, document=plan.document)
 
     def take(self, chunk: Json, *, later: bool) -> list[Json]:
         """
@@ -215,14 +221,14 @@ class Choice:
         content = delta.get("content")
         if any(delta.get(name) for name in ("audio", "refusal")) or are_fixed(chunk["choices"][0].get("logprobs")):
             self.barred = "unsupported"
-        if later and self.calling and self.turn is not None:
-            return self._take_calls(self.turn, chunk)
+        if later and self._transcript is not None:
+            return self._take_calls(self._transcript, chunk)
         called = self.calls.take(delta)
         if called:
             self._thought_anew, self.called = False, self.called + called
         if content is not None and not isinstance(content, str):
             self.barred = "unsupported"
-        if later and not self.thinking and delta.get(reasoning.DETAILS):
+        if later and not self._is_thinking and delta.get(reasoning.DETAILS):
             delta = {name: value for name, value in delta.items() if name != reasoning.DETAILS}
             chunk = {**chunk, "choices": [{**chunk["choices"][0], "delta": delta}]}
         thought = reasoning.field_of(delta)
@@ -267,7 +273,7 @@ class Choice:
             # Without the tokens of a cut character, whose bytes are in no text.
             chunk["choices"][0]["logprobs"] = logprobs_of(item["logprobs"], text, 0, len(text))
         self.collect(self.take(chunk, later=later))
-        if later and not self.thinking:
+        if later and not self._is_thinking:
             message = reasoning.without_thoughts(message)
         self.fields.take(item, message, sent)
 
@@ -287,11 +293,11 @@ class Choice:
 
     def _take_thoughts(self, chunk: Json, name: str, *, later: bool) -> list[Json]:
         """Take a chunk whose field ``name`` holds thoughts, or an answer that the server files there."""
-        if later and not self.thinking:
+        if later and not self._is_thinking:
             # A server that files answers as thoughts would have filed the first round there.
             files = self.misfiles and (self.thoughts is not None or self.is_resumed)
-            is_clear = not self.closes_thoughts or self.answer.seam.with_thoughts
-            files = files and is_clear and not self.is_raw
+            is_clear = self.plan.source is not Source.AFTER_REASONING or self.answer.seam.with_thoughts
+            files = files and is_clear and not self.plan.is_raw
             return self._take_text_filed_as_thoughts(chunk, name) if files else self._take_new_thoughts(chunk)
         item, delta = chunk["choices"][0], delta_of(chunk)
         rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}
@@ -368,8 +374,9 @@ class Choice:
             self.current.refuse_round(Stopped.THOUGHT_ANEW)
         stopped = self.stopped
         is_part = not is_lost and stopped not in NOT_CONTINUED
-        self.fields.settle(self.current, cut=self.cut, is_part=is_part, calling=self.calling)
-        if (self.answer.document_ended and not self.calling) or stopped is Stopped.STOP_STRING:
+        calling = self.plan.source is Source.CALL
+        self.fields.settle(self.current, cut=self.cut, is_part=is_part, calling=calling)
+        if (self.answer.document_ended and not calling) or stopped is Stopped.STOP_STRING:
             self.finish_reason = "stop"
         elif stopped is not None:
             self.finish_reason = "length"
@@ -380,8 +387,8 @@ class Choice:
         self.finish_reason = self.finish_reason or "length"
 
     def _settle_texts(self) -> list[Json]:
-        if self.calling and self.turn is not None:
-            return self.turn.settle(natural=self.finish_reason in ENDS_OF_CALLS)
+        if self._transcript is not None:
+            return self._transcript.settle(natural=self.finish_reason in ENDS_OF_CALLS)
         thoughts = [] if self.thoughts is None else self.thoughts.settle()
         return thoughts + self._take_filed() + self.answer.settle(by_itself=self.finish_reason == "stop")
 
@@ -391,8 +398,8 @@ class Choice:
 
         ``used_up``: whether the round used all tokens that it could. Some servers then close half arguments.
         """
-        if self.calling and self.turn is not None:
-            self._end_calls(self.turn, used_up=used_up)
+        if self._transcript is not None:
+            self._end_calls(self._transcript, used_up=used_up)
         elif self.stopped is not None or not self.calls.show_cuts:
             return
         elif self.finish_reason in ENDS_OF_CALLS and (used_up or self.calls.are_broken):
@@ -435,8 +442,8 @@ class Choice:
 
     def end_texts(self, *, goes_on: bool) -> list[Json]:
         """End the round for answer and thoughts; return the chunks that may go out now."""
-        if self.calling and self.turn is not None:
-            return self.turn.end_round(goes_on=goes_on)
+        if self._transcript is not None:
+            return self._transcript.end_round(goes_on=goes_on)
         thoughts = [] if self.thoughts is None else self.thoughts.end_round(goes_on=goes_on)
         return thoughts + self.answer.end_round(goes_on=goes_on)
 

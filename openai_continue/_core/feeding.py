@@ -8,6 +8,7 @@ from .chunks import choices_of, chunk_choices, delta_of, has_lists, has_news, in
 from .codec.body import Requests
 from .json import Json
 from .merged import MergedAnswer
+from .plan import Source
 from .round import OpenRound
 from .text.text import Text
 from .usage import usage_of, without_usage
@@ -133,11 +134,11 @@ class Feeding:
         item = items[0]
         news = [name for name, value in delta_of(chunk).items() if value and name != "role"]
         choice = self._choices.get(index_of(item)) if running.choice is None else running.choice
-        if choice is None or choice.calling or running.reader is not None or len(news) != 1:
+        if choice is None or choice.plan.source is Source.CALL or running.reader is not None or len(news) != 1:
             return None
         if item.get("finish_reason") or item.get("logprobs") is not None:
             return None
-        thoughts = choice.thoughts if running.choice is None or choice.thinking else None
+        thoughts = choice.thoughts if running.choice is None or choice.plan.source is Source.REASONING else None
         for text in (choice.answer, thoughts):
             if text is not None and text.field == news[0] and text.flows:
                 self._flowing = choice, text

@@ -79,10 +79,11 @@ class Rounds:
             self._running = OpenRound(request, None, self._requests.limit.asked_first)
         elif self._ending.queue:
             choice = self._ending.queue[0]
-            body = self._requests.later(choice)
-            request = Request(self._number + 1, choice.index, body, is_raw=choice.is_raw)
-            asked, reader = self._requests.asked(choice), self._requests.reader(choice)
-            self._running = OpenRound(request, choice, asked, reader, self.answer.tokens_of(choice))
+            body, plan = self._requests.later(choice)
+            choice.start_round(plan)
+            request = Request(self._number + 1, choice.index, body, is_raw=plan.is_raw)
+            reader = self._requests.reader(choice)
+            self._running = OpenRound(request, choice, plan.asked, reader, self.answer.tokens_of(choice))
         else:
             return None
         self._number += 1

@@ -38,6 +38,7 @@ from .codec.body import Requests
 from .fitting import fitting, most_taken, smaller_room
 from .learned import Learned
 from .outcome import Again, End, GoOn, How, Outcome, Step
+from .plan import Source
 from .text.ends import may_end
 from .text.repetition import is_looping
 from .text.seam import Stopped
@@ -197,7 +198,11 @@ def _call_that_was_hidden(choice: Choice, _: Outcome, call: Call) -> Step | None
 
 def _call_that_failed(choice: Choice, _: Outcome, __: Call) -> Step | None:
     """The round did not continue the tool call."""
-    return End("tool_call") if choice.calling and (choice.turn is None or choice.turn.has_failed) else None
+    return (
+        End("tool_call")
+        if choice.plan.source is Source.CALL and (choice.turn is None or choice.turn.has_failed)
+        else None
+    )
 
 
 def _restarted(choice: Choice, _: Outcome, __: Call) -> Step | None:
@@ -340,20 +345,14 @@ AFTER_ROUND: tuple[_RoundRow, ...] = (
 )
 
 
-# What the rows ask.
-
-
 def _is_last(choice: Choice, call: Call, more: int = 0) -> bool:
     """Whether a choice has had its rounds, after ``more`` further ones."""
     return choice.rounds + more >= call.settings.max_rounds
 
 
 def _is_stuck(choice: Choice, outcome: Outcome) -> bool:
-    """
-    Whether a later round brought nothing new.
-
-    It got on if it wrote a part of the tail again, so that the next one can send it.
-    """
+    """Whether a later round brought nothing new."""
+    # It got on if it wrote a part of the tail again, so that the next round can send that.
     got_on = choice.current.confirmed > 0 and not choice.current.ends_in_blank
     return not outcome.is_first and choice.added <= 0 and not choice.heals and not got_on
 
@@ -395,6 +394,6 @@ def _has_ended(choice: Choice, call: Call) -> bool:
     """
     requests, answer = call.requests, choice.answer
     brought = bool(choice.added_text.strip() or choice.stopped or choice.calls or choice.turn)
-    known = call.learned.continues or choice.joined or choice.is_raw
+    known = call.learned.continues or choice.joined or choice.plan.is_raw
     judged = known or requests.has_stops or requests.is_completion
     return brought or judged or may_end(answer.text[: len(answer.text) - len(answer.added_text)])

@@ -108,10 +108,10 @@ class Talk:
             rounds.receive(request, event)
         elif self.is_streamed:
             for piece in event.pieces:
+                assert not callable(piece)
                 delta = {"content": piece} if isinstance(piece, str) else piece
-                assert isinstance(delta, dict)
                 rounds.feed(request, _shaped(delta, None, "delta", request))
-            rounds.feed(request, {**_shaped({}, event.finish, "delta", request), "usage": event.usage})
+            rounds.feed(request, {**_shaped(dict[str, Any](), event.finish, "delta", request), "usage": event.usage})
             rounds.end_of_stream(request)
         else:
             message: Json = {"role": "assistant", "content": ""}
@@ -128,7 +128,7 @@ class Talk:
 
 def _shaped(holder: Json, finish: str | None, name: str, request: Request) -> Json:
     """Return an answer, or a chunk of one, in the shape of its endpoint."""
-    item = {"text": holder.get("content", "")} if request.is_raw else {name: holder}
+    item: Json = {"text": holder.get("content", "")} if request.is_raw else {name: holder}
     return {"id": "c", "choices": [{"index": 0, "finish_reason": finish, **item}]}
 
 

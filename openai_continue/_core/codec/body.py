@@ -21,6 +21,7 @@ from ..json import Json, as_object
 from ..learned import Learned
 from ..limit import Limit
 from ..outcome import GoOn, Part
+from ..plan import Plan, Source
 from ..shown import shows_messages
 from ..text.document import goes_on
 from ..text.evidence import ENOUGH, ENOUGH_IF_KNOWN
@@ -174,14 +175,15 @@ class Requests:
 
     def reader(self, choice: Choice) -> ModelText | None:
         """Return the reader of the running round of a choice, if that has a raw prompt; else None."""
-        if not choice.is_raw:
+        source = choice.plan.source
+        if not choice.plan.is_raw:
             return None
-        tools = None if choice.calling or self._calls is None else self._tools(self._calls)
+        tools = None if source is Source.CALL or self._calls is None else self._tools(self._calls)
         raw, text = self._raw, choice.answer.text + choice.thoughts_text
-        gap = "" if raw is None or choice.closes_thoughts else raw.gap_after(choice.thoughts_text)
+        gap = "" if raw is None or source is Source.AFTER_REASONING else raw.gap_after(choice.thoughts_text)
         return ModelText(
             None if tools is None else tools.reader(),
-            gap=gap if choice.thinking else None,
+            gap=gap if source is Source.REASONING else None,
             mark="" if raw is None or raw.mark in text else raw.mark,
         )
 
@@ -195,7 +197,7 @@ class Requests:
         text = choice.answer.text
         tools = self._tools(self._calls)
         if choice.calls:
-            trusted = self._trusted or choice.is_raw
+            trusted = self._trusted or choice.plan.is_raw
             choice.turn = CallTranscript.of_calls(tools, choice.calls, text, streamed=self._streamed, trusted=trusted)
         elif not self._streamed and tools.may_open(text):
             choice.turn = CallTranscript.of_text(tools, choice.calls, text)
@@ -237,50 +239,56 @@ class Requests:
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), "include_usage": True}
         return body
 
-    def later(self, choice: Choice) -> Json:
-        """Return the body of a round that continues this choice, and begin the round on it."""
-        author = self.author(choice)
-        body = self.limit.on_later(self.first(), self.asked(choice))
-        answer = choice.answer
-        answer.is_plain = answer.is_plain or self.is_followed(choice)
-        keeps_format = self._keeps_format and not (author.is_raw or answer.is_plain)
-        body = _of_one_round(body if keeps_format else without_format(body), choice.used, self.served_by)
-        body.update({} if author.is_raw else self._optional_marks)
-        if self._checks_prompt and (self._provider.drops_messages or not choice.joined):
-            body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
-        content, thoughts = answer.text, choice.thoughts_text
+    def later(self, choice: Choice) -> tuple[Json, Plan]:
+        """Return the body of a round that continues this choice, and its plan."""
+        author, answer = self.author(choice), choice.answer
+        asked = self._asked(choice)
+        is_plain = answer.is_plain or self.is_followed(choice)
+        body = self._later_body(choice, asked, keeps_format=self._keeps_format and not (author.is_raw or is_plain))
+        source = self._source(choice)
+        content = answer.text
         if choice.turn is not None:
             content = choice.turn.raw.text
             body.update(self._call_fields)
         ends_token = choice.turn is None or choice.turn.ends_token
         # A text that may end within a token goes back up to a word, whatever is known of the tokenizer.
         hold = choice.hold if ends_token or choice.hold is not author.hold else Hold.TO_WORD
-        thinking = bool(thoughts) and not content
-        answers = thinking and self._on_cut == "answer"
-        choice.answers, choice.closes_thoughts = choice.answers or answers, answers
-        choice.is_raw, choice.loses_blanks = self.is_raw(choice), self._provider.strips_thoughts is not False
+        plan = Plan(source, asked=asked, is_raw=self.is_raw(choice), is_plain=is_plain)
         seam = Seam()
-        if answer.untold and not (content or thoughts or choice.is_raw):
-            # There is nothing to send back: the same request once more.
-            choice.context, choice.is_counted = None, False
-        else:
+        # If there is nothing to send back, it is the same request once more.
+        if content or choice.thoughts_text or plan.is_raw or not answer.untold:
             body, seam = author.write(
                 body,
                 content,
-                thoughts,
+                choice.thoughts_text,
                 hold,
                 first=not choice.joined,
                 confirmed=choice.confirmed,
                 ends_token=ends_token,
-                answers=choice.answers,
+                answers=choice.answers or source is Source.AFTER_REASONING,
             )
         if answer.untold:
             body = {name: value for name, value in body.items() if name != "stop"}
-        is_document = self.format is not None and self.format.is_json and choice.turn is None and not answer.is_plain
-        document = self.own_text(choice) if is_document else None
         if not author.is_raw and choice.turn is None:
             seam = self._watched(choice, seam, body)
-        choice.start_round(seam, thinking=thinking and not answers, document=document)
+        is_document = self.format is not None and self.format.is_json and choice.turn is None and not is_plain
+        return body, replace(plan, seam=seam, document=self.own_text(choice) if is_document else None)
+
+    def _source(self, choice: Choice) -> Source:
+        """Return what the next round of a choice goes on from."""
+        if choice.turn is not None:
+            return Source.CALL
+        if not choice.thoughts_text or choice.answer.text:
+            return Source.ANSWER
+        return Source.AFTER_REASONING if self._on_cut == "answer" else Source.REASONING
+
+    def _later_body(self, choice: Choice, asked: int | None, *, keeps_format: bool) -> Json:
+        """Return the body of a further round without the text so far."""
+        body = self.limit.on_later(self.first(), asked)
+        body = _of_one_round(body if keeps_format else without_format(body), choice.used, self.served_by)
+        body.update({} if self.author(choice).is_raw else self._optional_marks)
+        if self._checks_prompt and (self._provider.drops_messages or not choice.joined):
+            body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
         return body
 
     def own_text(self, choice: Choice) -> str | None:
@@ -297,7 +305,7 @@ class Requests:
 
     def is_checked_elsewhere(self, choice: Choice) -> bool:
         """Whether the document is checked by the server, which applied its format to all of it, or by the SDK."""
-        return (self._keeps_format and not choice.is_raw) or self._is_parsed
+        return (self._keeps_format and not choice.plan.is_raw) or self._is_parsed
 
     def _watched(self, choice: Choice, seam: Seam, body: Json) -> Seam:
         """Return the seam of a chat with what shows that the server did not go on from the text."""
@@ -316,6 +324,9 @@ class Requests:
         if step.hold is not None and choice.current.stopped is Stopped.REFUSED:
             # The model may refuse at each seam, and each time costs a round.
             self.author(choice).hold = step.hold
+        if step.untold and not (choice.answer.text or choice.thoughts_text or self.is_raw(choice)):
+            # There is nothing to send back.
+            choice.forget_context()
         if step.other_form:
             self.prefill.change_form()
 
@@ -374,7 +385,7 @@ class Requests:
                 # Any other refusal says nothing of the usage of the next calls.
                 self.asks_usage, self._learned.refuses_usage_options = False, True
 
-    def asked(self, choice: Choice) -> int | None:
+    def _asked(self, choice: Choice) -> int | None:
         """Return the token limit to name in the next round of this choice, or None to name no limit."""
         limits = (self.limit.asked(choice.used), choice.room, self.limit.room(choice.context))
         return min((limit for limit in limits if limit is not None), default=None)

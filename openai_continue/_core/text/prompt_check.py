@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from ..choice import Choice
 from ..json import as_object
+from ..plan import Source
 from ..usage import Counts
 from .reasoning import OPEN
 from .seam import Stopped
@@ -59,11 +60,12 @@ def _check_first(choice: Choice, tokens: int, context: int, *, reads_calls: bool
 
     Return by how many tokens it is too long, or None if that says nothing of a new turn.
     """
-    if choice.calling and choice.turn is not None and choice.turn.is_ahead:
+    if choice.plan.source is Source.CALL and choice.turn is not None and choice.turn.is_ahead:
         return None
-    seam, closes = choice.current.seam, choice.closes_thoughts
-    if choice.is_raw:
-        least = _CALL if reads_calls else _TAG if choice.thinking or closes else _CUT
+    seam, source = choice.current.seam, choice.plan.source
+    closes = source is Source.AFTER_REASONING
+    if choice.plan.is_raw:
+        least = _CALL if reads_calls else _TAG if source is Source.REASONING or closes else _CUT
         least = min(least, _most_left_out(choice, seam.held))
         if not _is_same_prompt(tokens, context, choice.last_used, held=seam.held, least=least, closes=closes):
             choice.current.refuse_round(Stopped.WRONG_PROMPT)
