@@ -78,16 +78,19 @@ def test_arguments_that_the_caller_has_are_not_given_twice(syntax: CallSyntax) -
 def test_calls_that_are_not_those_of_the_caller() -> None:
     """Another name, or other arguments than the caller has, show that the model did not go on."""
     syntax = row("glm-4.7")
-    for rest, is_broken in (
-        ("<arg_key>command</arg_key><arg_value>ls</arg_value></tool_call>", False),
-        ("<arg_key>command</arg_key><arg_value>rm</arg_value></tool_call>", True),
-        ("</tool_call>", True),
-        ("_all<arg_key>command</arg_key><arg_value>ls</arg_value></tool_call>", True),
+    half = '{"command": "l'
+    for known, rest, is_broken in (
+        (half, "<arg_key>command</arg_key><arg_value>ls</arg_value></tool_call>", False),
+        (half, "<arg_key>command</arg_key><arg_value>rm</arg_value></tool_call>", True),
+        (half, "</tool_call>", True),
+        (half, "_all<arg_key>command</arg_key><arg_value>ls</arg_value></tool_call>", True),
+        ("{}", "</tool_call>", False),
+        ("{} ", "</tool_call>", True),
     ):
         model_text = ModelText(reader_of(syntax))
-        assert model_text.follow("<tool_call>run", [Call(0, "c", "run", '{"command": "l')], is_all=False, is_out=True)
+        assert model_text.follow("<tool_call>run", [Call(0, "c", "run", known)], is_all=False, is_out=True)
         model_text.take(rest)
-        assert is_broken == model_text.is_broken, rest
+        assert is_broken == model_text.is_broken, (known, rest)
 
 
 def further(syntax: CallSyntax, ids: list[str | None], *, wants_one: bool = False) -> list[str]:
