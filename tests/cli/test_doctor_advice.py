@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from openai_continue._cli.doctor.advice import Case
-from openai_continue._cli.doctor.probes import COST, PROBES, Findings
+from openai_continue._cli.doctor.probes import COST, MARKS, PROBES, Findings
 from openai_continue._tables.providers import named
 from tests.cli.doctoring import TEMPLATE, Changed, told, use
 
@@ -248,6 +248,14 @@ def test_advice_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert "set OPENAI_CONTINUE_PROVIDER=vllm too" in said["advice"][0]
     assert said["streamed"] == "continues"
+
+
+def test_a_server_that_refuses_stream_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the library can do without is no reason to say that the server refuses the text sent back."""
+    code, out = told(capsys, {"usage": "asked", "refuses_stream_options": 422}, "--stream", "--json")
+
+    assert code == 0
+    assert json.loads(out)["marks"] == dict.fromkeys(MARKS, "continues")
 
 
 COSTLY: list[dict[str, Any]] = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import openai
 
@@ -23,6 +23,8 @@ PASSING = (408, 409, 429)
 #: The row by which a message goes back without marks.
 UNMARKED = "groq"
 _CHAT = "/chat/completions"
+# The status, type and body of a response.
+_Answer: TypeAlias = tuple[int, str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,10 @@ class Endpoint:
         #: The error of the last request, or None.
         self.error: openai.APIError | None = None
         plain = Continuation(provider=UNMARKED, max_rounds=1, stream_rounds=streamed, heal_streams=False)
-        self._plain = self._client(plain, _Wire(client, spent))
+        self._wire = _Wire(client, spent, [])
+        self._plain = self._client(plain, self._wire)
+        # What the server refused, and the library could do without: as it refuses stream_options.
+        self._refused: list[_Answer] = []
 
     @property
     def outcome(self) -> str:
@@ -158,7 +163,7 @@ class Endpoint:
 
     def send(self, body: Json) -> Reply | None:
         """Send a request as it is; return the answer, or None if the server refused or gave no choices."""
-        self.error = None
+        self.error, self._wire.refused = None, []
         try:
             reply = _asked(self._plain, body)
         except openai.APIConnectionError:
@@ -166,6 +171,7 @@ class Endpoint:
         except openai.APIError as error:
             self._note(error)
             return None
+        self._refused = self._refused or self._wire.refused
         return reply if reply.completion.get("choices") else None
 
     def go_on(self, body: Json, cut: Json, **settings: Any) -> Continued:
@@ -174,7 +180,8 @@ class Endpoint:
 
         ``cut``: the answer to ``body`` that the token limit ended. ``settings``: fields of Continuation.
         """
-        wire = _Wire(self.client, self.spent, first=cut)
+        first: _Answer = (200, *_streamed(cut)) if self.streamed else (200, "application/json", dump(cut))
+        wire = _Wire(self.client, self.spent, [*self._refused, first])
         asks = Continuation(
             request_limit="round",
             round_tokens=TOKENS,
@@ -245,23 +252,23 @@ class _Wire:
     """
     A transport that sends through a client's own HTTP client, and notes what comes.
 
-    ``first``: a completion that answers the first request in place of the server, or None.
+    ``first``: what answers the first requests in place of the server.
     """
 
-    def __init__(self, client: openai.OpenAI, spent: Spent, first: Json | None = None) -> None:
+    def __init__(self, client: openai.OpenAI, spent: Spent, first: list[_Answer]) -> None:
         self._http: Any = cast("Any", client)._client
         self._spent = spent
         self._first = first
         self.sent: list[Exchange] = []
+        #: What the server refused.
+        self.refused: list[_Answer] = []
 
     def handle_request(self, request: Any) -> Any:
         """Return the response to a request."""
         make = module_of(request).Response
-        if self._first is not None:
-            first, self._first = self._first, None
-            is_streamed = bool((as_object(load(request.content)) or {}).get("stream"))
-            kind, content = _streamed(first) if is_streamed else ("application/json", dump(first))
-            return make(200, headers={"content-type": kind}, content=content)
+        if self._first:
+            prepared, kind, content = self._first.pop(0)
+            return make(prepared, headers={"content-type": kind}, content=content)
         self._spent.requests += 1
         path, status, reply = request.url.path, None, None
         try:
@@ -273,6 +280,8 @@ class _Wire:
                 reply = Reply.of(objects) if any(one.get("choices") for one in objects) else None
         finally:
             self.sent.append(Exchange(path, status, reply))
+        if self.sent[-1].outcome == "refused":
+            self.refused.append((came.status_code, str(came.headers.get("content-type")), came.content))
         headers = [(name, value) for name, value in came.headers.multi_items() if name not in _OF_THE_BODY]
         return make(status, headers=headers, content=came.content)
 
