@@ -51,7 +51,6 @@ SERVERS: dict[str, tuple[str, str, list[str], Habits]] = {
 
 @pytest.mark.parametrize("length", [118, 121, 123, 700])
 @pytest.mark.parametrize("name", SERVERS)
-@pytest.mark.spread(3)
 def test_servers(name: str, length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The text is joined as within one call: marks, echoes and trimming templates included."""
     monkeypatch.setenv("DEEPINFRA_API_KEY", "key")
