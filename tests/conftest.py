@@ -30,7 +30,7 @@ hypothesis.settings.load_profile("many" if "CI" in os.environ else "same")
 
 #: What is deselected unless ``-m`` names it: it takes minutes, or must be installed.
 UNASKED = ("activation", "chaos", "engine", "thorough")
-#: How many cases of a test run by default, by its folder; elsewhere four. The rules, in tests/core, have no such bound.
+#: How many cases of a test run by default, by its folder; elsewhere three. The rules, in tests/core, have no such bound.
 MOST_CASES = {"core": None, "live": 2}
 
 _LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -165,7 +165,7 @@ def _spread(cases: list[pytest.Item]) -> list[pytest.Item]:
     mark = cases[0].get_closest_marker("spread")
     if mark is not None:
         return found[: mark.args[0]]
-    return found[: MOST_CASES.get(cases[0].path.parent.name, 4)]
+    return found[: MOST_CASES.get(cases[0].path.parent.name, 3)]
 
 
 def _values(case: pytest.Item) -> list[Any]:

@@ -306,7 +306,7 @@ def test_bad_setting_when_strict(flags: list[str]) -> None:
 
 @pytest.mark.parametrize("flag", ["-E", "-I"])
 @pytest.mark.parametrize(("wish", "patched"), [("1", True), ("strict", True), ("0", False)])
-@pytest.mark.spread(1)
+@pytest.mark.thorough
 def test_when_the_environment_is_ignored(flag: str, wish: str, patched: bool) -> None:
     """``-E`` and ``-I`` are about the variables ``PYTHON*``; ours holds, since pipx and pex start programs so."""
     done = python(IS_PATCHED, flag, OPENAI_CONTINUE=wish)

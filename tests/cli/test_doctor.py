@@ -329,7 +329,6 @@ CALLS: list[tuple[str, dict[str, Any], str, bool]] = [
 
 
 @pytest.mark.parametrize(("model", "habits", "found", "sets"), CALLS, ids=[f"{m} {h}" for m, h, *_ in CALLS])
-@pytest.mark.spread(3)
 def test_tool_calls(
     model: str, habits: dict[str, Any], found: str, sets: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,7 +51,7 @@ def looked(code: str = LOOK, *flags: str, **variables: str) -> tuple[int, dict[s
         ("2", "unknown", False, 1),
     ],
 )
-@pytest.mark.spread(1)
+@pytest.mark.thorough
 def test_variable(wish: str | None, said: str, active: bool, code: int) -> None:
     """The exit code says whether continuation is on, or would be on after ``patch()``."""
     ended, found, _ = looked(**({} if wish is None else {"OPENAI_CONTINUE": wish}))

@@ -170,7 +170,7 @@ def test_a_later_round_that_fails(fault: str, book: Path) -> None:
 @pytest.mark.parametrize(
     ("slower", "is_first"), [(5_000, True), (50, False)], ids=["first round", "later round"], indirect=["slower"]
 )
-@pytest.mark.spread(1)
+@pytest.mark.thorough
 def test_a_signal(number: signal.Signals, is_first: bool, slower: Emulator, book: Path) -> None:
     """A signal loses neither the old text before the first round has ended, nor the new one after."""
     process = started(*writing(slower, "-o", str(book)))

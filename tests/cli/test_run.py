@@ -12,7 +12,7 @@ PROGRAM = "import sys, openai_continue; print(openai_continue.is_patched(), __na
 
 
 @pytest.mark.parametrize("form", [["app.py"], ["-m", "app"]], ids=" ".join)
-@pytest.mark.spread(1)
+@pytest.mark.thorough
 def test_run_patches_a_program(form: list[str], tmp_path: Path) -> None:
     """The program runs patched, as ``__main__``, with its own arguments and exit code."""
     app = tmp_path / "app.py"

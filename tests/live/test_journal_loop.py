@@ -293,6 +293,7 @@ def test_stream_that_is_left_open(folder: Path) -> None:
     assert rounds >= 2
 
 
+@pytest.mark.thorough
 async def test_streams_of_many_tasks(folder: Path) -> None:
     """Answers of many tasks at once are right, though requests are lost, and no file is left."""
     bodies = [ask(f"Write {100 + number} tokens.", model="Qwen/Qwen3-32B") for number in range(6)]

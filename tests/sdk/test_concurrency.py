@@ -169,6 +169,7 @@ async def test_many_threads(emulator: Emulator, ours: bool) -> None:
     await check_left(emulator)
 
 
+@pytest.mark.thorough
 async def test_impatient_threads(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that does not wait for its round's end shuts no other thread's connection: that would cost a request."""
     monkeypatch.setattr(connection, "PATIENCE", 0.005)
