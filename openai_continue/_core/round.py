@@ -84,14 +84,15 @@ class OpenRound:
                 self.choice.current.refuse_round(Stopped.WRONG_PROMPT)
         shaped = self.reader.completion(shaped) if holder == "message" else self.reader.chunk(shaped)
         if self.reader.is_broken and self.choice is not None:
-            self.choice.barred = "tool_call"
+            self.choice.bar("tool_call")
         return shaped
 
     def take_end(self, choice: Choice, item: Json) -> bool:
         """Note the ``finish_reason`` of a choice or chunk; return whether it has one."""
         finish_reason = as_string(item.get("finish_reason"))
         if finish_reason:
-            choice.finish_reason, self.finished = finish_reason, True
+            choice.take_end(finish_reason)
+            self.finished = True
         return bool(finish_reason)
 
     def used(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int:
@@ -104,7 +105,7 @@ class OpenRound:
         counted = self._counted(choice, parties, limit)
         if counted is not None:
             return counted if self.asked is None else min(counted, self.asked)
-        written = choice.chunks
+        written = choice.tally.chunks
         if self.asked is None or self.asked > limit.given:
             written = max(written, tokens_of(choice.added_text))
         if not self.finished or choice.finish_reason != "length":
@@ -119,7 +120,7 @@ class OpenRound:
         if self.began:
             written = sum(tokens_of(one.added_text) + one.called // 4 for one in parties)
             prompt = tokens_of_prompt(self.request.body) if self.prompt is None else self.prompt
-            self.brought = prompt, max(sum(one.chunks for one in parties), written)
+            self.brought = prompt, max(sum(one.tally.chunks for one in parties), written)
 
     def book(self, parties: Sequence[Choice], limit: Limit) -> None:
         """Count this round, which is over, for its choices."""
@@ -127,16 +128,19 @@ class OpenRound:
         for choice in parties:
             used = self.used(choice, parties, limit)
             context, counted = self.context(choice, used, parties), self.is_counted(choice, parties, limit)
-            choice.book_round(used, context, finished=self.finished, counted=counted)
-            if choice.finish_reason == "length":
-                # Another round may follow.
-                prompt = (self.usage or {}).get("prompt_tokens")
-                choice.counts = Counts(
-                    prompt=prompt if isinstance(prompt, int) and prompt > 0 else None,
-                    written=min(used, least_tokens(choice.answer.added_text)),
-                    is_own=counted and self.used_up(parties, limit),
-                    may_be_full=self.finished and (self.asked is None or used < self.asked),
-                )
+            # Another round may follow one that was cut.
+            counts = self._counts(choice, used, parties, limit) if choice.finish_reason == "length" else Counts()
+            choice.tally.book_round(used, context, counts, finished=self.finished, counted=counted)
+
+    def _counts(self, choice: Choice, used: int, parties: Sequence[Choice], limit: Limit) -> Counts:
+        """Return what the usage of this round shows of the next prompt."""
+        prompt = (self.usage or {}).get("prompt_tokens")
+        return Counts(
+            prompt=prompt if isinstance(prompt, int) and prompt > 0 else None,
+            written=min(used, least_tokens(choice.answer.added_text)),
+            is_own=self.is_counted(choice, parties, limit) and self.used_up(parties, limit),
+            may_be_full=self.finished and (self.asked is None or used < self.asked),
+        )
 
     def _counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int | None:
         """Return the server's own count for a choice, or None if there is none that fits the text that came."""
@@ -179,7 +183,7 @@ class OpenRound:
     def context(self, choice: Choice, used: int, parties: Sequence[Choice]) -> int | None:
         """Return the tokens of prompt and answer after this round used ``used`` tokens, or None if nobody counts."""
         if self.usage is None:
-            return None if choice.context is None else choice.context + used
+            return None if choice.tally.context is None else choice.tally.context + used
         prompt, tokens = (self.usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
         used = tokens if isinstance(tokens, int) and tokens > used and len(parties) == 1 else used
         return prompt + used if isinstance(prompt, int) and prompt > 0 else None
