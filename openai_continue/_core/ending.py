@@ -80,7 +80,8 @@ class Ending:
         if not outcome.is_first:
             if choice.current.weight.proves:
                 self._learned.take_proof()
-            choice.drop_cut_character()
+            if outcome.began:
+                choice.drop_cut_character()
         if choice.stopped is Stopped.WRONG_PROMPT:
             self._requests.give_up_raw(for_good=True)
             choice.tally.forget_context()
