@@ -9,13 +9,15 @@ from typing import Any
 from .calls.calls import Calls
 from .calls.transcript import ENDS_OF_CALLS, CallTranscript
 from .chunks import delta_of, text_of
-from .codec.chat import RESTART_EVIDENCE, Hold
+from .codec.chat import Hold
+from .filed import Filed
 from .json import Json, as_object
 from .plan import Plan, Source
+from .tally import Tally
 from .text import reasoning
-from .text.evidence import CERTAIN, Weight
+from .text.evidence import CERTAIN
 from .text.logprobs import add_logprobs, are_fixed, logprobs_of
-from .text.seam import Seam, Stopped, evidence
+from .text.seam import Seam, Stopped
 from .text.text import Text
 from .usage import Counts
 from .whole_fields import WholeFields
@@ -52,27 +54,8 @@ class Choice:
     barred: str | None = None
     #: Why this choice has ended, or None while it goes on.
     stopped_by: str | None = None
-    #: Rounds so far.
-    rounds: int = 0
-    #: Output tokens of the rounds so far, and of the last one.
-    used: int = 0
-    last_used: int = 0
-    #: Chunks of the running round that carried text. A round that broke off is taken to have used as many tokens.
-    chunks: int = 0
-    #: Tokens of the prompt and the answer after the last round, or None if the server reports no usage.
-    context: int | None = None
-    #: Whether the server counted both, so that the next prompt can be compared with them.
-    is_counted: bool = False
-    #: What the usage of the last round shows of the next prompt.
-    counts: Counts = field(default_factory=Counts)
-    #: Most tokens that the next round may ask for, or None for no such limit.
-    room: int | None = None
-    #: Characters of the tail, the end of the text after its last word, that short rounds have written again.
-    confirmed: int = 0
-    #: How often the running round was asked for again with fewer tokens.
-    shrinks: int = 0
-    #: Broken rounds in a row that brought no new text.
-    heals: int = 0
+    #: What the rounds have used, and how often one was tried.
+    tally: Tally = field(default_factory=Tally)
     #: U+FFFD characters that were dropped at the last seam.
     cut: int = 0
     #: Whether the caller's stream has the end of this choice.
@@ -101,10 +84,8 @@ class Choice:
     fields: WholeFields = field(default_factory=WholeFields)
     #: Logprobs of all rounds of a whole answer.
     logprobs: Json | None = None
-    # Chunks of a continued answer that came as thoughts, until the round shows what they are.
-    _filed_as_thoughts: list[Json] = field(default_factory=list[Json])
-    # Whether the server is known to file the answer of a continuation as thoughts.
-    _files_answers_as_thoughts: bool = False
+    # What came as thoughts in a round that continues the answer.
+    _filed: Filed = field(default_factory=Filed)
     # Whether the running round continues the answer, and brought thoughts.
     _thought_anew: bool = False
     # The fields in which the first round brought its thoughts.
@@ -174,10 +155,14 @@ class Choice:
         known = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "ended"}
         # A tool call goes on from the calls that came.
         source = Source.ANSWER if self.plan.source is Source.CALL else self.plan.source
+        tally = asdict(self.tally)
+        # Of a text, which is the end of the answer, its length is enough.
+        tally["counts"]["text"] = len(self.tally.counts.text)
         return {
             "fields": {name: value for name, value in known.items() if isinstance(value, (int, str))},
             "plan": {"source": source.name, "is_raw": self.plan.is_raw},
-            "counts": asdict(self.counts),
+            "tally": tally,
+            "files_answers": self._filed.is_known,
             "untold": self.answer.untold,
             "is_plain": self.answer.is_plain,
             "lengths": [len(self.answer.text), len(self.thoughts_text), self.calls.length],
@@ -187,15 +172,31 @@ class Choice:
         """Take the state of a choice that was kept with its text; what is more than that came after it."""
         for name, value in kept["fields"].items():
             setattr(self, name, value)
-        self.plan = Plan(Source[kept["plan"]["source"]], is_raw=kept["plan"]["is_raw"])
-        self.hold, self.counts = Hold(self.hold), Counts(**kept["counts"])
-        self.answer.untold, self.answer.is_plain = kept["untold"], kept["is_plain"]
+        self.hold, self.plan = Hold(self.hold), Plan(Source[kept["plan"]["source"]], is_raw=kept["plan"]["is_raw"])
         answer, thoughts, calls = kept["lengths"]
+        counts: Json = kept["tally"]["counts"]
+        counts = {**counts, "text": self.answer.text[max(answer - counts["text"], 0) : answer]}
+        self.tally = Tally(**{**kept["tally"], "counts": Counts(**counts)})
+        self._filed.is_known = kept["files_answers"]
+        self.answer.untold, self.answer.is_plain = kept["untold"], kept["is_plain"]
         self.answer.added, self.called = max(len(self.answer.text) - answer, 0), self.calls.length - calls
         if self.thoughts is not None:
             self.thoughts.added = max(len(self.thoughts_text) - thoughts, 0)
 
     # The running round.
+
+    def take_end(self, finish_reason: str) -> None:
+        """Take how the server says that the running round ended."""
+        self.finish_reason = finish_reason
+
+    def bar(self, reason: str) -> None:
+        """Note why this choice must not be continued (a value of ``Report.stopped_by``)."""
+        self.barred = reason
+
+    def add_flowing(self, flowing: Text, text: str, chunks: int) -> None:
+        """Add the text of chunks that the fast path has passed on."""
+        self.tally.add_chunks(chunks)
+        flowing.add(text)
 
     def start_round(self, plan: Plan) -> None:
         """Begin a continuation."""
@@ -233,15 +234,15 @@ class Choice:
             chunk = {**chunk, "choices": [{**chunk["choices"][0], "delta": delta}]}
         thought = reasoning.field_of(delta)
         if content or thought:
-            self.chunks += 1
+            self.tally.chunks += 1
         if thought is not None:
             return self._take_thoughts(chunk, thought, later=later)
         if content:
             self._thought_anew = False
             before = [] if self.thoughts is None else self.thoughts.end_round(goes_on=False)
-            return before + self._drop_new_thoughts() + self.answer.take(chunk)
-        if self._filed_as_thoughts:
-            self._filed_as_thoughts.append(chunk)
+            return before + self._filed.drop(self.answer) + self.answer.take(chunk)
+        if self._filed.waits:
+            self._filed.keep(chunk)
             return []
         return self.answer.take(chunk)
 
@@ -249,7 +250,7 @@ class Choice:
         """Take a chunk of a round that continues the tool calls."""
         delta = delta_of(chunk)
         if delta.get("content") or delta.get("tool_calls"):
-            self.chunks += 1
+            self.tally.chunks += 1
             self._thought_anew = False
             return turn.take(chunk)
         thought = reasoning.field_of(delta)
@@ -298,7 +299,7 @@ class Choice:
             files = self.misfiles and (self.thoughts is not None or self.is_resumed)
             is_clear = self.plan.source is not Source.AFTER_REASONING or self.answer.seam.with_thoughts
             files = files and is_clear and not self.plan.is_raw
-            return self._take_text_filed_as_thoughts(chunk, name) if files else self._take_new_thoughts(chunk)
+            return self._filed.take(chunk, name, self.answer) if files else self._take_new_thoughts(chunk)
         item, delta = chunk["choices"][0], delta_of(chunk)
         rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}
         if self.thoughts is None:
@@ -325,49 +326,10 @@ class Choice:
             return []
         return self.answer.take({**chunk, "choices": [{**item, "delta": reasoning.without_thoughts(delta)}]})
 
-    def _take_text_filed_as_thoughts(self, chunk: Json, name: str) -> list[Json]:
-        """
-        Take a chunk of thoughts in a round that continues the answer.
-
-        vLLM's deepseek_r1 parser takes all text before a ``</think>`` for thoughts, though the block was closed before
-        the cut. If the answer comes too, the thoughts are an echo of the prefill, or new ones.
-        """
-        item, delta = chunk["choices"][0], delta_of(chunk)
-        rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}
-        if delta.get("content"):
-            return self._drop_new_thoughts() + self.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
-        chunk = {**chunk, "choices": [{**item, "delta": {**rest, "content": delta[name]}}]}
-        if self._files_answers_as_thoughts:
-            return self.answer.take(chunk)
-        self._filed_as_thoughts.append(chunk)
-        return []
-
-    def _drop_new_thoughts(self) -> list[Json]:
-        """Drop what came as thoughts: the answer goes on elsewhere, so they are no part of it."""
-        chunks, self._filed_as_thoughts = self._filed_as_thoughts, []
-        return [out for chunk in chunks if not text_of(chunk) for out in self.answer.take(chunk)]
-
-    def _take_filed(self) -> list[Json]:
-        """Take what came as thoughts for the answer, at the end of a round that brought no other answer."""
-        chunks, self._filed_as_thoughts = self._filed_as_thoughts, []
-        if not chunks:
-            return []
-        text = "".join(map(text_of, chunks))
-        known = evidence(self.thoughts_text, RESTART_EVIDENCE)
-        if known and text.lstrip().startswith(known):
-            self.answer.stopped, self.answer.weight = Stopped.RESTARTED, Weight(CERTAIN)
-            return []
-        self._files_answers_as_thoughts = True
-        return [out for chunk in chunks for out in self.answer.take(chunk)]
-
     # The end of a round.
 
     def settle(self, *, is_lost: bool) -> list[Json]:
-        """
-        Settle the seam at the end of a round; a stop string or document that ended in it ends this choice.
-
-        ``is_lost``: whether the round failed, so that nothing is known of its end.
-        """
+        """Settle the seam at the end of a round. ``is_lost``: whether it failed, so that its end is not known."""
         self.finish_reason = "length" if is_lost else self.finish_reason
         out = self._settle_texts()
         if self._thought_anew and not self.added and self.current.stopped is None:
@@ -390,7 +352,11 @@ class Choice:
         if self._transcript is not None:
             return self._transcript.settle(natural=self.finish_reason in ENDS_OF_CALLS)
         thoughts = [] if self.thoughts is None else self.thoughts.settle()
-        return thoughts + self._take_filed() + self.answer.settle(by_itself=self.finish_reason == "stop")
+        return (
+            thoughts
+            + self._filed.settle(self.answer, self.thoughts_text)
+            + self.answer.settle(by_itself=self.finish_reason == "stop")
+        )
 
     def find_cut_call(self, *, used_up: bool) -> None:
         """
@@ -417,28 +383,10 @@ class Choice:
             self.turn, self.former_turn = None, turn
             self.finish_reason, self.hides_cut = "length", True
 
-    def book_round(self, used: int, context: int | None, *, finished: bool, counted: bool = False) -> None:
-        """
-        Count a round.
-
-        ``used``: its output tokens for this choice. ``context``: tokens of prompt and answer after it, if known.
-        ``finished``: whether it ended by a ``finish_reason``. ``counted``: whether the server counted its tokens.
-        """
-        self.rounds += 1
-        self.used, self.last_used = self.used + used, used
-        self.context, self.is_counted, self.counts = context, counted, Counts()
-        self.room, self.shrinks, self.chunks = None, 0, 0
-        if finished:
-            self.heals = 0
-
     def book_break(self) -> None:
         """Take a round that broke off for one that was cut."""
         self.finish_reason = "length"
-        self.heals = 1 if self.added > 0 else self.heals + 1
-
-    def shrink(self, room: int) -> None:
-        """Ask for the running round again, for ``room`` tokens at most."""
-        self.room, self.shrinks = room, self.shrinks + 1
+        self.tally.book_break(added=self.added > 0)
 
     def end_texts(self, *, goes_on: bool) -> list[Json]:
         """End the round for answer and thoughts; return the chunks that may go out now."""
@@ -449,20 +397,27 @@ class Choice:
 
     def flush(self) -> list[Json]:
         """End the last round; return all chunks that were held back."""
-        return self._take_filed() + self.end_texts(goes_on=False)
+        return self._filed.settle(self.answer, self.thoughts_text) + self.end_texts(goes_on=False)
 
     def drop_cut_character(self) -> None:
         """Drop what the token limit left of a character at the end of answer and thoughts, and see what is left."""
         texts = self._texts if self.finish_reason == "length" else ()
         self.cut = sum(text.drop_cut_character() for text in texts)
-        if self.added > 0:
-            self.confirmed = 0
-        elif not self.current.ends_in_blank:
-            self.confirmed += self.current.confirmed
+        self.tally.confirm(0 if self.current.ends_in_blank else self.current.confirmed, added=self.added > 0)
 
-    def forget_context(self) -> None:
-        """Forget the tokens of the prompt and the answer: the next prompt is another one."""
-        self.context, self.is_counted = None, False
+    def join(self) -> None:
+        """Note that a continuation brought text."""
+        self.joined = True
+
+    def give_end(self) -> None:
+        """Note that the caller's stream has the end of this choice."""
+        self.ended = True
+
+    def go_on_with_calls(self, turn: CallTranscript | None) -> None:
+        """Go on from the tool calls that were cut; None: what the server has closed does not go on."""
+        self.turn = turn
+        if turn is None and self.former_turn is not None:
+            self.former_turn.fail()
 
     @property
     def has_joined(self) -> bool:
@@ -471,16 +426,12 @@ class Choice:
         return self.added > 0 and self.stopped not in NOT_CONTINUED and not begins
 
     def go_on(self, hold: Hold | None, room: int | None, *, untold: bool) -> None:
-        """
-        Wait for the next round.
-
-        ``hold``: how much is held back at its seam; None leaves it as it is. ``room``: the most tokens that it may ask
-        for. ``untold``: whether the server is not told the stop strings in it.
-        """
+        """Wait for a round with this hold (None: as before), and most tokens; ``untold``: without stop strings."""
         self.hold = self.hold if hold is None else hold
-        self.room, self.answer.untold = room, untold
+        self.answer.untold = untold
+        self.tally.limit_next(room)
 
     def end(self, stopped_by: str, *, by_itself: bool) -> None:
         """End this choice. ``by_itself``: whether the model ended it; else it ends in "length"."""
-        self.stopped_by, self.room, self.answer.untold = stopped_by, None, False
+        self.stopped_by, self.answer.untold = stopped_by, False
         self.finish_reason = self.finish_reason if by_itself else "length"

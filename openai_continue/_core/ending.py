@@ -80,10 +80,11 @@ class Ending:
         if not outcome.is_first:
             if choice.current.weight.proves:
                 self._learned.take_proof()
-            choice.drop_cut_character()
+            if outcome.began:
+                choice.drop_cut_character()
         if choice.stopped is Stopped.WRONG_PROMPT:
             self._requests.give_up_raw(for_good=True)
-            choice.forget_context()
+            choice.tally.forget_context()
         if outcome.how is How.ENDED:
             self._requests.prepare(choice)
 
@@ -104,7 +105,7 @@ class Ending:
             # A first answer that is not continued is left as it came.
             choice.drop_cut_character()
         if joins:
-            choice.joined = True
+            choice.join()
             self._learned.take_continuation(closes_block=self._requests.prefill.changed_to)
         return rest + choice.end_texts(goes_on=isinstance(step, GoOn))
 
@@ -133,7 +134,7 @@ class Ending:
             self._answer.stopped_by = parties[0].stopped_by
         # A first round that ends by itself, or at the caller's own limit, called for nothing and leaves no report.
         elif not outcome.is_first or any(
-            choice.finish_reason == "length" and (choice.heals or choice.stopped_by not in (None, "max_tokens"))
+            choice.finish_reason == "length" and (choice.tally.heals or choice.stopped_by not in (None, "max_tokens"))
             for choice in parties
         ):
             self._answer.stopped_by = min(reasons, key=NATURAL_ENDS.__contains__, default=None)

@@ -89,7 +89,7 @@ class Feeding:
             return choice.take(chunk, later=False)
         if choice.finish_reason == "length" or self._answer.keeps_ends or self._may_be_cut(running, choice, chunk):
             return self._keep_end(running, choice, chunk)
-        choice.ended = True
+        choice.give_end()
         return choice.take(chunk, later=False) + choice.end_texts(goes_on=False)
 
     def _may_be_cut(self, running: OpenRound, choice: Choice, chunk: Json) -> bool:
@@ -151,8 +151,7 @@ class Feeding:
             msg = "feed_text() was called, but flows() did not return a field for the chunk fed before it"
             raise RuntimeError(msg)
         choice, flowing = self._flowing
-        choice.chunks += chunks
-        flowing.add(text)
+        choice.add_flowing(flowing, text, chunks)
 
 
 def _without_prompt(fields: Json) -> Json:

@@ -32,7 +32,7 @@ def state_of(answer: MergedAnswer, choices: Choices, running: OpenRound | None, 
         "report": answer.report,
         "bill": dict(vars(answer.bill)),
         "places": sorted(answer.usage_places),
-        "tokens": sum(choice.used for choice in choices),
+        "tokens": sum(choice.tally.used for choice in choices),
         "choices": {str(choice.index): choice.kept() for choice in choices},
         "open": None if running is None else {**_open_round(running), "may_call": continues_calls},
     }
@@ -54,7 +54,7 @@ def restore(state: Json, choices: Choices, answer: MergedAnswer, requests: Reque
         kept = _part(state["choices"], str(choice.index))
         if kept:
             choice.restore(kept)
-        choice.chunks = chunks.get(str(choice.index), 0)
+        choice.tally.add_chunks(chunks.get(str(choice.index), 0) - choice.tally.chunks)
         requests.prepare(choice)
 
 

@@ -232,7 +232,7 @@ class MergedAnswer:
 
 def _merged(item: Json, choice: Choice) -> Json:
     """Return a choice of the first round with the text and the end of all rounds."""
-    if choice.rounds == 1 and not choice.cut:
+    if choice.tally.rounds == 1 and not choice.cut:
         return {**item, "finish_reason": choice.finish_reason} if choice.hides_cut else item
     message = {**item["message"], **choice.fields.of_message}
     if choice.answer.text or message.get("content"):

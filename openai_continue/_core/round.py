@@ -84,14 +84,15 @@ class OpenRound:
                 self.choice.current.refuse_round(Stopped.WRONG_PROMPT)
         shaped = self.reader.completion(shaped) if holder == "message" else self.reader.chunk(shaped)
         if self.reader.is_broken and self.choice is not None:
-            self.choice.barred = "tool_call"
+            self.choice.bar("tool_call")
         return shaped
 
     def take_end(self, choice: Choice, item: Json) -> bool:
         """Note the ``finish_reason`` of a choice or chunk; return whether it has one."""
         finish_reason = as_string(item.get("finish_reason"))
         if finish_reason:
-            choice.finish_reason, self.finished = finish_reason, True
+            choice.take_end(finish_reason)
+            self.finished = True
         return bool(finish_reason)
 
     def _used(self, choice: Choice, counted: int | None, limit: Limit) -> int:
@@ -103,7 +104,7 @@ class OpenRound:
         """
         if counted is not None:
             return counted if self.asked is None else min(counted, self.asked)
-        written = choice.chunks
+        written = choice.tally.chunks
         if self.asked is None or self.asked > limit.given:
             written = max(written, tokens_of(choice.added_text))
         if not self.finished or choice.finish_reason != "length":
@@ -124,7 +125,7 @@ class OpenRound:
         if self.began and self.is_left:
             written = sum(tokens_of(one.added_text) + one.called // 4 for one in parties)
             prompt = tokens_of_prompt(self.request.body) if self.prompt is None else self.prompt
-            self.brought = prompt, max(sum(one.chunks for one in parties), written)
+            self.brought = prompt, max(sum(one.tally.chunks for one in parties), written)
 
     def book(self, parties: Sequence[Choice], limit: Limit) -> None:
         """Count this round, which is over, for its choices."""
@@ -132,17 +133,18 @@ class OpenRound:
         for choice in parties:
             counted = self._counted(choice, parties, limit)
             used, prompt = self._used(choice, counted, limit), self._prompt_tokens
-            is_counted = prompt is not None and bool(counted)
-            choice.book_round(used, self.context(choice, used, parties), finished=self.finished, counted=is_counted)
+            is_counted, counts = prompt is not None and bool(counted), Counts()
             if choice.finish_reason == "length":
                 # Another round may follow.
-                choice.counts = Counts(
+                counts = Counts(
                     prompt=prompt,
                     used=used,
                     text=choice.answer.added_text,
                     is_own=is_counted and self.used_up(parties, limit),
                     may_be_full=self.finished and (self.asked is None or used < self.asked),
                 )
+            context = self.context(choice, used, parties)
+            choice.tally.book_round(used, context, counts, finished=self.finished, counted=is_counted)
 
     def _counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int | None:
         """Return the server's own count for a choice, or None if there is none that fits the text that came."""
@@ -190,7 +192,7 @@ class OpenRound:
     def context(self, choice: Choice, used: int, parties: Sequence[Choice]) -> int | None:
         """Return the tokens of prompt and answer after this round used ``used`` tokens, or None if nobody counts."""
         if self.usage is None:
-            return None if choice.context is None else choice.context + used
+            return None if choice.tally.context is None else choice.tally.context + used
         prompt, tokens = (self.usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
         used = tokens if isinstance(tokens, int) and tokens > used and len(parties) == 1 else used
         return prompt + used if isinstance(prompt, int) and prompt > 0 else None

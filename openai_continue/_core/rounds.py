@@ -140,7 +140,7 @@ class Rounds:
     @property
     def tokens(self) -> int:
         """The output tokens so far; a chunk of the running round counts as one."""
-        return sum(choice.used + choice.chunks for choice in self._choices)
+        return sum(choice.tally.used + choice.tally.chunks for choice in self._choices)
 
     # What another process goes on from.
 
@@ -350,7 +350,7 @@ class Rounds:
         if step.most is not None:
             requests.takes_fewer(step.most, known=step.is_known)
         if step.room is not None and running.choice is not None:
-            running.choice.shrink(step.room)
+            running.choice.tally.shrink(step.room)
         if step.without is not None:
             requests.leave_out(step.without, outcome.words)
         self._running, self._number = None, self._number - 1
@@ -367,7 +367,7 @@ class Rounds:
         if len(parties) > 1 or not running.is_counted(parties[0], parties, self.limit):
             running.usage = None
         running.finished = False
-        wait = wait_before_heal(max(choice.heals for choice in parties))
+        wait = wait_before_heal(max(choice.tally.heals for choice in parties))
         outcome = Outcome(How.ENDED, is_first=running.choice is None)
         return Decision(chunks=self._given(self._ended(running, outcome), is_filed=True), after=wait)
 

@@ -5,20 +5,19 @@ A round comes to its end in an ``Outcome``, and ``next_step()`` says for each ch
 is asked for again, or the choice has ended. The decisions are the rows of two tables, in their order: the first row
 that has a step for the case decides.
 
-=======  =====================================================  =====  =======
-State    Event                                                  Step   Then
-=======  =====================================================  =====  =======
-fresh    the first request                                             running
-running  the server refuses something that can be left out      Again  waiting
-running  its stream broke off, and its text can go on           GoOn   waiting
-running  it was cut                                             GoOn   waiting
-running  it ended by itself, cannot go on, or failed            End    ended
-running  a budget is spent                                      End    ended
-waiting  its next request                                              running
-waiting  the round of another choice is over                    GoOn   waiting
-waiting  another choice shows that the server begins again      End    ended
-waiting  an error that is not of one choice; a budget is spent  End    ended
-=======  =====================================================  =====  =======
+=======  ========================================================  =====  =======
+State    Event                                                     Step   Then
+=======  ========================================================  =====  =======
+fresh    the first request                                                running
+running  the server refuses something that can be left out         Again  waiting
+running  its stream broke off, and its text can go on              GoOn   waiting
+running  it was cut                                                GoOn   waiting
+running  it has ended, cannot go on, or failed; a budget is spent  End    ended
+waiting  its next request                                                 running
+waiting  the round of another choice is over                       GoOn   waiting
+waiting  another choice shows that the server begins again         End    ended
+waiting  an error that is not of one choice; a budget is spent     End    ended
+=======  ========================================================  =====  =======
 
 In the first round, "again" leads back to "fresh". An ended choice stays ended.
 """
@@ -67,10 +66,9 @@ class Call:
 
 def next_step(choice: Choice | None, outcome: Outcome, call: Call) -> Step:
     """
-    Return what follows for a choice after a round. Nothing is changed.
+    Return what follows for a choice after a round; None: for all, after a failure of the first round.
 
-    ``choice``: None after a failure of the first round, which concerns all. A step "go on" after a failure says that
-    the round is read as one that was cut.
+    A step "go on" after a failure says that the round is read as one that was cut.
     """
     if choice is None or (outcome.failure is not None and not outcome.is_waiting):
         return next(step for step in (row(choice, outcome, call) for row in AFTER_FAILURE) if step is not None)
@@ -83,7 +81,7 @@ def next_step(choice: Choice | None, outcome: Outcome, call: Call) -> Step:
 def _number_refused(choice: Choice | None, outcome: Outcome, call: Call) -> Step | None:
     """The server takes fewer tokens than were asked for."""
     refused, limit = outcome.overflow, call.requests.limit
-    if outcome.began or not isinstance(refused, TooMany) or (choice is not None and choice.shrinks == MAX_SHRINKS):
+    if outcome.began or not isinstance(refused, TooMany) or _has_shrunk(choice):
         return None
     most = most_taken(refused, outcome.asked, limit)
     # A number that is in no error and no row is a guess.
@@ -93,14 +91,12 @@ def _number_refused(choice: Choice | None, outcome: Outcome, call: Call) -> Step
 def _context_exceeded(choice: Choice | None, outcome: Outcome, call: Call) -> Step | None:
     """The prompt fits, and the number of tokens after it does not."""
     over = outcome.overflow
-    if outcome.began or not isinstance(over, Overflow) or over.full:
+    if outcome.began or not isinstance(over, Overflow) or over.full or _has_shrunk(choice):
         return None
     if choice is None:
         limit = fitting(call.requests.limit, over)
         return None if limit is None else Again(limit=limit)
-    if choice.shrinks == MAX_SHRINKS:
-        return None
-    room = smaller_room(over, outcome.asked, choice.context, choice.shrinks)
+    room = smaller_room(over, outcome.asked, choice.tally.context, choice.tally.shrinks)
     # The rounds that follow must fit, too.
     return None if room is None else Again(room=room, context=over.context_length)
 
@@ -139,6 +135,10 @@ def _failed(choice: Choice | None, _: Outcome, call: Call) -> Step:
     return End("error", raises=choice is None or call.settings.on_error == "raise")
 
 
+def _has_shrunk(choice: Choice | None) -> bool:
+    return choice is not None and choice.tally.shrinks == MAX_SHRINKS
+
+
 def _may_heal_first(call: Call) -> bool:
     """Whether a first round that broke off can be healed: all choices had begun, and each broken one can go on."""
     if known_bar(call.learned) is not None or call.settings.max_rounds == 1:
@@ -149,7 +149,7 @@ def _may_heal_first(call: Call) -> bool:
 
 def _may_heal(choice: Choice, call: Call) -> bool:
     """Whether a later round that broke off can be healed."""
-    heals = 0 if choice.added > 0 else choice.heals
+    heals = 0 if choice.added > 0 else choice.tally.heals
     cut_call = bool(choice.calls) and choice.turn is None
     return not _is_last(choice, call, 1) and choice.barred is None and not cut_call and heals < MAX_HEALS
 
@@ -192,7 +192,7 @@ def _spent(_: Choice, outcome: Outcome, __: Call) -> Step | None:
 
 def _call_that_was_hidden(choice: Choice, _: Outcome, call: Call) -> Step | None:
     """The server called a cut tool call something else, and it cannot go on."""
-    ends = choice.hides_cut and (choice.turn is None or call.requests.limit.reached(choice.used))
+    ends = choice.hides_cut and (choice.turn is None or call.requests.limit.reached(choice.tally.used))
     return End("tool_call") if ends else None
 
 
@@ -228,12 +228,12 @@ def _wrong_prompt_that_is_out(choice: Choice, _: Outcome, __: Call) -> Step | No
 
 def _total_used(choice: Choice, _: Outcome, call: Call) -> Step | None:
     """The total of tokens is used up."""
-    return End("max_tokens") if call.requests.limit.reached(choice.used) else None
+    return End("max_tokens") if call.requests.limit.reached(choice.tally.used) else None
 
 
 def _context_full(choice: Choice, _: Outcome, call: Call) -> Step | None:
     """The context, which the server has named, is full."""
-    room = call.requests.limit.room(choice.context)
+    room = call.requests.limit.room(choice.tally.context)
     return End("context") if room is not None and room < 1 else None
 
 
@@ -347,14 +347,14 @@ AFTER_ROUND: tuple[_RoundRow, ...] = (
 
 def _is_last(choice: Choice, call: Call, more: int = 0) -> bool:
     """Whether a choice has had its rounds, after ``more`` further ones."""
-    return choice.rounds + more >= call.settings.max_rounds
+    return choice.tally.rounds + more >= call.settings.max_rounds
 
 
 def _is_stuck(choice: Choice, outcome: Outcome) -> bool:
     """Whether a later round brought nothing new."""
     # It got on if it wrote a part of the tail again, so that the next round can send that.
     got_on = choice.current.confirmed > 0 and not choice.current.ends_in_blank
-    return not outcome.is_first and choice.added <= 0 and not choice.heals and not got_on
+    return not outcome.is_first and choice.added <= 0 and not choice.tally.heals and not got_on
 
 
 def _remedy(choice: Choice, call: Call) -> GoOn | None:
@@ -366,8 +366,8 @@ def _remedy(choice: Choice, call: Call) -> GoOn | None:
     held back: the text that was filled all of the round, or the model wrote something else.
     """
     author, read = call.requests.author(choice), choice.turn is not None and choice.turn.was_read
-    if choice.current.ends_in_blank and choice.last_used > 1 and not read:
-        return GoOn(hold=author.hold if choice.stopped is None else None, room=choice.last_used - 1)
+    if choice.current.ends_in_blank and choice.tally.last_used > 1 and not read:
+        return GoOn(hold=author.hold if choice.stopped is None else None, room=choice.tally.last_used - 1)
     less = author.less(choice.hold) if choice.current.seam.held else None
     return None if less is None else GoOn(hold=less)
 
@@ -382,7 +382,7 @@ def _is_muted(choice: Choice) -> bool:
     answer, held = choice.answer, choice.answer.seam.held
     again = len(held) if held.isspace() and answer.stopped is None else 0
     showed = choice.current is not answer or answer.untold or answer.dropped > again or answer.added > 0
-    return not showed and choice.last_used <= answer.most_hidden + again and answer.most_hidden > 0
+    return not showed and choice.tally.last_used <= answer.most_hidden + again and answer.most_hidden > 0
 
 
 def _has_ended(choice: Choice, call: Call) -> bool:

@@ -6,6 +6,7 @@ Which row has decided is seen from outside: the tables of rows are replaced by t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -13,6 +14,9 @@ from typing import Any, TypeAlias
 import pytest
 
 from openai_continue._core import state
+from openai_continue._core.choice import Choice
+from openai_continue._core.ending import Ending
+from openai_continue._core.outcome import Outcome
 from openai_continue._core.round import Failure, Request
 from openai_continue._core.rounds import Rounds
 from openai_continue._sdk.chat_template import Template
@@ -231,3 +235,30 @@ def test_row_is_needed(table: str, name: str, monkeypatch: pytest.MonkeyPatch) -
         changed = None
 
     assert changed != expected
+
+
+def test_table_of_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step leads where the table in the docstring says, and the conversations show each row of it."""
+    seen: set[tuple[str, str, str]] = set()
+    apply, again = getattr(Ending, "_apply"), getattr(Rounds, "_again")  # noqa: B009
+
+    def applied(self: Ending, running: Any, choice: Choice, step: Any, outcome: Outcome) -> Any:
+        out = apply(self, running, choice, step, outcome)
+        before = "waiting" if running is None else "running"
+        seen.add((before, type(step).__name__, "ended" if choice.stopped_by else "waiting"))
+        assert (choice in self.queue) == (choice.stopped_by is None)
+        return out
+
+    def asked_again(self: Rounds, running: Any, step: Any, outcome: Outcome) -> Any:
+        decision = again(self, running, step, outcome)
+        seen.add(("running", type(step).__name__, "waiting" if self.goes_on else "ended"))
+        return decision
+
+    monkeypatch.setattr(Ending, "_apply", applied)
+    monkeypatch.setattr(Rounds, "_again", asked_again)
+    for _, name in ROWS:
+        {**AFTER_FAILURE, **AFTER_ROUND}[name].held()
+    Talk([both("One two"), cut(" three")], body={"n": 2}).held()
+
+    lines = [re.split(r" {2,}", line) for line in str(state.__doc__).splitlines() if "=" not in line]
+    assert seen == {(line[0], line[2], line[3]) for line in lines if len(line) == 4 and line[0] != "State"}

@@ -315,6 +315,17 @@ def test_half_character_at_a_budget_between_rounds(drive: Drive) -> None:
     assert len(answer.rounds) == 1
 
 
+def test_half_character_before_a_round_that_never_began() -> None:
+    """Half a character stays out of a whole answer whose second request fails at once."""
+    rounds = rounds_of(fox())
+    request = rounds.next_request()
+    assert request is not None
+    rounds.receive(request, Script(cut(HALF)).completion(request.body))
+    rounds.fail(begin(rounds)[0], Failure("InternalServerError", 500, "req"))
+
+    assert Answer.of_completion(rounds.completion()).said == ("One two ", "length", "error")
+
+
 def test_seam_of_a_whole_round_that_failed() -> None:
     """The report says what was dropped before a round, also if that failed."""
     rounds = rounds_of(fox())

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ..._tables import call_syntaxes
 from ..._tables.call_syntaxes import CallSyntax
+from ..._tables.providers import Provider
+from ...settings import Continuation
 from ..json import as_object
 from ..schema import conforms
 from .calls import Call, functions_in, is_json
@@ -51,3 +55,16 @@ class Tools:
             return ""
         ends = len(text) - len(text.rstrip("\n"))
         return text + self.syntax.gap[min(ends, len(self.syntax.gap)) :]
+
+
+def continued_syntax(
+    body: Mapping[str, Any], provider: Provider, settings: Continuation, *, is_raw: bool
+) -> CallSyntax | None:
+    """Return how the model writes tool calls, or None if those that were cut are not continued."""
+    wish = settings.continue_tool_calls
+    if wish is False or not body.get("tools") or body.get("logprobs"):
+        # The logprobs of a call are those of the model's own text, of which the caller sees a part.
+        return None
+    known = call_syntaxes.named(wish) if isinstance(wish, str) else call_syntaxes.of_model(str(body.get("model")))
+    sure = known is not None and (is_raw or wish is not None or known.name in provider.call_syntaxes)
+    return known if sure else None

@@ -47,8 +47,7 @@ class CallTranscript:
         #: The answer as the model writes it.
         self.raw = Text("content")
         self.raw.add(raw)
-        first = next(iter(calls), None)
-        self._is_compact = first is not None and _COMPACT.match(first.arguments) is not None
+        self._is_compact = any(_COMPACT.match(call.arguments) for call in [*calls][:1])
         # What the server took for strings.
         self._strings = strings
         self._reader = self._new_reader()

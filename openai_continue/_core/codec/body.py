@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from ..._tables import call_syntaxes, families
+from ..._tables import families
 from ..._tables.call_syntaxes import CallSyntax
 from ..._tables.providers import Provider
-from ..._tables.request_scoped import is_scoped_field
 from ...settings import Continuation
 from ..calls.calls import is_forced
 from ..calls.model_text import ModelText
-from ..calls.tools import Tools
+from ..calls.tools import Tools, continued_syntax
 from ..calls.transcript import CallTranscript
 from ..choice import Choice
 from ..choices import Choices
@@ -31,6 +30,7 @@ from ..text.prompt_check import short_prompts
 from ..text.reasoning import CLOSE
 from ..text.seam import Seam, Stopped
 from .chat import Hold, Prefill
+from .later import of_later_round
 from .prompts import choices_per_prompt, is_completion, prompts_of
 from .raw import RawPrompt, Rendered
 
@@ -96,7 +96,7 @@ class Requests:
         self.gave_up_raw: str | None = None
         self._on_cut = settings.on_reasoning_cut
         # How the model writes tool calls, if those that were cut are continued; else None.
-        self._calls = _call_syntax(body, provider, settings, is_raw=self._render is not None)
+        self._calls = continued_syntax(body, provider, settings, is_raw=self._render is not None)
         self._call_fields: Json = {} if self._calls is None else dict(provider.call_fields)
         if self._calls is not None and not provider.reads_calls:
             self._call_fields["tool_choice"] = self._calls.choice
@@ -169,7 +169,7 @@ class Requests:
 
         vLLM's parser of GLM drops blanks before what may begin the closing tag (measured).
         """
-        if choice.rounds != 1 or not thoughts or content or self._on_cut != "continue" or not self.is_raw(choice):
+        if choice.tally.rounds != 1 or not thoughts or content or self._on_cut != "continue" or not self.is_raw(choice):
             return False
         return not self._provider.strips_thoughts and ends_in_half(thoughts, [CLOSE])
 
@@ -194,16 +194,14 @@ class Requests:
         """Give a choice that was cut in a tool call its turn, if the call can go on."""
         if self._calls is None or choice.turn is not None or choice.finish_reason not in (None, "length"):
             return
-        text = choice.answer.text
+        text, turn = choice.answer.text, None
         tools = self._tools(self._calls)
         if choice.calls:
             trusted = self._trusted or choice.plan.is_raw
-            choice.turn = CallTranscript.of_calls(tools, choice.calls, text, streamed=self._streamed, trusted=trusted)
+            turn = CallTranscript.of_calls(tools, choice.calls, text, streamed=self._streamed, trusted=trusted)
         elif not self._streamed and tools.may_open(text):
-            choice.turn = CallTranscript.of_text(tools, choice.calls, text)
-        if choice.turn is None and choice.former_turn is not None:
-            # What the server closed does not go on.
-            choice.former_turn.fail()
+            turn = CallTranscript.of_text(tools, choice.calls, text)
+        choice.go_on_with_calls(turn)
 
     @property
     def is_completion(self) -> bool:
@@ -223,7 +221,7 @@ class Requests:
     def is_truncated(self, choice: Choice) -> bool:
         """Whether the server would leave out the beginning of the next prompt, as the caller asks it to (vLLM)."""
         most = self._body.get("truncate_prompt_tokens")
-        return isinstance(most, int) and 0 < most < (choice.context or 0)
+        return isinstance(most, int) and 0 < most < (choice.tally.context or 0)
 
     @property
     def is_closed(self) -> bool:
@@ -263,7 +261,7 @@ class Requests:
                 choice.thoughts_text,
                 hold,
                 first=not choice.joined,
-                confirmed=choice.confirmed,
+                confirmed=choice.tally.confirmed,
                 ends_token=ends_token,
                 answers=choice.answers or source is Source.AFTER_REASONING,
             )
@@ -285,7 +283,7 @@ class Requests:
     def _later_body(self, choice: Choice, asked: int | None, *, keeps_format: bool) -> Json:
         """Return the body of a further round without the text so far."""
         body = self.limit.on_later(self.first(), asked)
-        body = _of_one_round(body if keeps_format else without_format(body), choice.used, self.served_by)
+        body = of_later_round(body if keeps_format else without_format(body), choice.tally.used, self.served_by)
         body.update({} if self.author(choice).is_raw else self._optional_marks)
         if self._checks_prompt and (self._provider.drops_messages or not choice.joined):
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
@@ -298,7 +296,7 @@ class Requests:
 
     def is_followed(self, choice: Choice) -> bool:
         """Whether a JSON document was asked for, and the first round brought more, so that no grammar bound it."""
-        if choice.rounds != 1 or choice.turn is not None or self.format is None or not self.format.is_json:
+        if choice.tally.rounds != 1 or choice.turn is not None or self.format is None or not self.format.is_json:
             return False
         text = self.own_text(choice)
         return text is not None and goes_on(text)
@@ -310,7 +308,7 @@ class Requests:
     def _watched(self, choice: Choice, seam: Seam, body: Json) -> Seam:
         """Return the seam of a chat with what shows that the server did not go on from the text."""
         is_known = self._provider.is_marked or self._learned.continues
-        exact = self._provider.drops_messages and choice.counts.may_be_full
+        exact = self._provider.drops_messages and choice.tally.counts.may_be_full
         # A format may be a part of the first prompt only.
         compares = exact or self.format is None or self._keeps_format
         short = short_prompts(choice, body["messages"], exact=exact, held=seam.held) if compares else range(0)
@@ -326,7 +324,7 @@ class Requests:
             self.author(choice).hold = step.hold
         if step.untold and not (choice.answer.text or choice.thoughts_text or self.is_raw(choice)):
             # There is nothing to send back.
-            choice.forget_context()
+            choice.tally.forget_context()
         if step.other_form:
             self.prefill.change_form()
 
@@ -387,7 +385,7 @@ class Requests:
 
     def _asked(self, choice: Choice) -> int | None:
         """Return the token limit to name in the next round of this choice, or None to name no limit."""
-        limits = (self.limit.asked(choice.used), choice.room, self.limit.room(choice.context))
+        limits = (self.limit.asked(choice.tally.used), choice.tally.room, self.limit.room(choice.tally.context))
         return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -395,39 +393,8 @@ def _names_usage(said: str) -> bool:
     return any(name in said for name in _USAGE_NAMES)
 
 
-def _call_syntax(
-    body: Mapping[str, Any], provider: Provider, settings: Continuation, *, is_raw: bool
-) -> CallSyntax | None:
-    """Return how the model writes tool calls, or None if those that were cut are not continued."""
-    wish = settings.continue_tool_calls
-    if wish is False or not body.get("tools") or body.get("logprobs"):
-        # The logprobs of a call are those of the model's own text, of which the caller sees a part.
-        return None
-    known = call_syntaxes.named(wish) if isinstance(wish, str) else call_syntaxes.of_model(str(body.get("model")))
-    sure = known is not None and (is_raw or wish is not None or known.name in provider.call_syntaxes)
-    return known if sure else None
-
-
 def first_body(
     body: Mapping[str, Any], provider: Provider, settings: Continuation, learned: Learned, *, limit: Limit | None = None
 ) -> Json:
     """Return the body of the first round, as ``Rounds.next_request()`` does."""
     return Requests(body, provider, settings, learned, limit).first()
-
-
-def _of_one_round(body: Json, used: int, served_by: str | None) -> Json:
-    """
-    Return the body of a later round without what the caller asked of the whole answer.
-
-    ``served_by``: the model that the first round names. It goes on if the caller gave several (``models``).
-    """
-    if body.pop("models", None) is not None and served_by:
-        body["model"] = served_by
-    if body.get("n") is not None:
-        body["n"] = 1
-    if isinstance(body.get("min_tokens"), int):
-        # vLLM: the fewest tokens before the answer may end, counted per request.
-        body["min_tokens"] = max(body["min_tokens"] - used, 0)
-    # vLLM: repeat the last message before the answer.
-    body.pop("echo", None)
-    return {name: value for name, value in body.items() if not is_scoped_field(name)}

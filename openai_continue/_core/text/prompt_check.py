@@ -49,8 +49,8 @@ def check_prompt(choice: Choice, usage: Mapping[str, Any], *, reads_calls: bool)
         choice.current.refuse_round(Stopped.SHORT_PROMPT)
         return
     surplus = None
-    if not choice.joined and choice.context is not None and choice.is_counted:
-        surplus = _check_first(choice, tokens, choice.context, reads_calls=reads_calls)
+    if not choice.joined and choice.tally.context is not None and choice.tally.is_counted:
+        surplus = _check_first(choice, tokens, choice.tally.context, reads_calls=reads_calls)
     choice.current.take_count(surplus)
 
 
@@ -67,14 +67,14 @@ def _check_first(choice: Choice, tokens: int, context: int, *, reads_calls: bool
     if choice.plan.is_raw:
         least = _CALL if reads_calls else _TAG if source is Source.REASONING or closes else _CUT
         least = min(least, _most_left_out(choice, seam.held))
-        if not _is_same_prompt(tokens, context, choice.last_used, held=seam.held, least=least, closes=closes):
+        if not _is_same_prompt(tokens, context, choice.tally.last_used, held=seam.held, least=least, closes=closes):
             choice.current.refuse_round(Stopped.WRONG_PROMPT)
         return None
     if seam.with_thoughts and context - tokens > max(len(choice.thoughts_text) // _TOKEN, 8):
         choice.current.refuse_round(Stopped.WITHOUT_THOUGHTS)
         return None
     # What was held back is a token at least. To guess more would make new turns of tails that have fewer.
-    return tokens - context + bool(seam.held) if choice.counts.is_own and not closes else None
+    return tokens - context + bool(seam.held) if choice.tally.counts.is_own and not closes else None
 
 
 def _most_left_out(choice: Choice, held: str) -> int:
@@ -119,14 +119,14 @@ def short_prompts(choice: Choice, messages: Sequence[Any], *, exact: bool, held:
     ``exact``: whether the server, which may leave out its beginning, counts by its own tokenizer. ``held``: the end of
     the answer that is not sent.
     """
-    last, counts = _text_of(messages[-1]), choice.counts
-    if choice.context is None or _has_thought(choice):
+    last, counts = _text_of(messages[-1]), choice.tally.counts
+    if choice.tally.context is None or _has_thought(choice):
         # Thoughts are in some of the prompts, and not in others.
         return ShortPrompts(_least_tokens("\n".join(map(_text_of, messages))) if exact else 0, last)
-    if choice.context < _LEAST_CONTEXT or counts.prompt is None:
+    if choice.tally.context < _LEAST_CONTEXT or counts.prompt is None:
         return ShortPrompts(0, last)
-    if exact and choice.is_counted:
-        return ShortPrompts(choice.context - len(held) - _OWN, last)
+    if exact and choice.tally.is_counted:
+        return ShortPrompts(choice.tally.context - len(held) - _OWN, last)
     # The last prompt, and what was written after it. Gateways count both by other tokenizers.
     return ShortPrompts(int(_SHARE * (counts.prompt + counts.used)), last, counts)
 
@@ -167,7 +167,7 @@ def _least_tokens(text: str) -> int:
 
 def _is_short(choice: Choice, tokens: int, usage: Mapping[str, Any]) -> bool:
     """Whether the server has not read all of a prompt that has ``tokens``. Made-up counts are the same each time."""
-    return tokens != choice.counts.prompt and tokens + _cached(usage) in choice.current.seam.short
+    return tokens != choice.tally.counts.prompt and tokens + _cached(usage) in choice.current.seam.short
 
 
 def _cached(usage: Mapping[str, Any]) -> int:
