@@ -13,7 +13,7 @@ from openai_continue._tables import providers
 from openai_continue.errors import SettingsError
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives, streamed, whole
-from tests.support.script import Script, said, usage
+from tests.support.script import Script, reply, usage
 from tests.support.ways import DEEPINFRA, SYNC, Way, http, settled, sync_and_async
 
 FLAGS = {"add_generation_prompt": False, "continue_final_message": True}
@@ -72,11 +72,11 @@ def test_request(row: str, drive: Drive) -> None:
     # A reply of this server; some begin with a copy of the message.
     echo = {"mistral": "one", "llama.cpp": "one" if drive is whole else ""}.get(row, "")
     # The blanks were not sent back, so the model writes them again.
-    server = Script(said("one  "), said(echo + "  two", finish="stop"))
+    server = Script(reply("one  "), reply(echo + "  two", finish="stop"))
     answer = drive(server, body, provider=row)
 
     first, second = ({name: one[name] for name in one if name not in OF_STREAMS} for one in server.bodies)
-    assert answer.said == ("one  two", "stop", "stop")
+    assert answer.ending == ("one  two", "stop", "stop")
     assert body == first
     sent = {"role": "assistant", "content": "one", **message}
     assert {**body, **marks, **tokens, "messages": [*body["messages"], sent]} == second
@@ -92,7 +92,7 @@ def test_limit_names(row: str, drive: Drive) -> None:
         ({"max_completion_tokens": 8}, new, 8),
         ({"max_tokens": 8, "max_completion_tokens": 9}, both, 8 if both == "max_tokens" else 9),
     ):
-        server = Script(said("one", usage=usage(3, 5)), said(finish="stop"))
+        server = Script(reply("one", usage=usage(3, 5)), reply(finish="stop"))
         drive(server, ask("x", **fields), provider=row)
 
         limits = [{key: sent[key] for key in sent if key.startswith("max_")} for sent in server.bodies]
@@ -118,17 +118,17 @@ def test_limit_names(row: str, drive: Drive) -> None:
 def test_reply(case: tuple[str, ...], drive: Drive) -> None:
     """A copy of the message sent back is dropped if the row says that the server makes one, and only then."""
     row, first, second, sent, merged = case
-    server = Script(said(first), said(second, finish="stop"))
+    server = Script(reply(first), reply(second, finish="stop"))
     answer = drive(server, ask("x"), provider=row)
 
-    assert (merged, "stop", "stop") == answer.said
+    assert (merged, "stop", "stop") == answer.ending
     assert sent == server.bodies[1]["messages"][-1]["content"]
 
 
 def test_reply_of_llama_server() -> None:
     """llama-server copies the message into whole answers, and not into streamed ones."""
-    in_whole = whole(Script(said("one"), said("onetwo", finish="stop")), provider="llama.cpp")
-    in_stream = streamed(Script(said("one"), said("one", "two", finish="stop")), provider="llama.cpp")
+    in_whole = whole(Script(reply("one"), reply("onetwo", finish="stop")), provider="llama.cpp")
+    in_stream = streamed(Script(reply("one"), reply("one", "two", finish="stop")), provider="llama.cpp")
 
     assert in_whole.text == "onetwo"
     assert in_stream.text == "oneonetwo"

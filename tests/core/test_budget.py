@@ -13,7 +13,7 @@ from openai_continue._core.round import Failure
 from openai_continue._core.rounds import Rounds
 from tests.support.bodies import ask
 from tests.support.driving import rounds_of
-from tests.support.script import Script, cut, end, said, usage
+from tests.support.script import Script, cut, end, reply, usage
 
 NAN, INF = float("nan"), float("inf")
 
@@ -348,7 +348,7 @@ def test_tool_calls_and_thoughts_are_estimated() -> None:
         rounds = rounds_of({**ask("12345678"), "stream": True, "tools": [{}]}, max_seconds=1)
         request = rounds.next_request()
         assert request is not None
-        for chunk in Script(said(delta)).chunks(request.body)[:-1]:
+        for chunk in Script(reply(delta)).chunks(request.body)[:-1]:
             rounds.feed(request, chunk)
         rounds.stop("max_seconds")
         assert rounds.answer.usage is not None

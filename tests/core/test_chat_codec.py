@@ -47,7 +47,7 @@ def test_callers_beginning_grows(content: Any, grown: Any, drive: Drive) -> None
     answer = drive(server, body)
 
     assert before == body
-    assert answer.said == ("a time there was", "stop", "stop")
+    assert answer.ending == ("a time there was", "stop", "stop")
     assert [USER, {**last, "content": grown}] == server.bodies[1]["messages"]
 
 

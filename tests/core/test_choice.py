@@ -10,7 +10,7 @@ import pytest
 from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, drives, streamed
-from tests.support.script import Script, cut, said, usage
+from tests.support.script import Script, cut, reply, usage
 
 CALL = {"index": 0, "id": "call-1", "type": "function", "function": {"name": "save", "arguments": ""}}
 CUT_CALL = {**CALL, "function": {"name": "run", "arguments": '{"code": "pri'}}
@@ -51,7 +51,7 @@ BARS = {
         body={"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}]},
     ),
     "a call of a server that begins again is none of the first answer's": Case(
-        [cut(START), said(START, "more", {"tool_calls": [CALL]}, finish="tool_calls")], **length(START, "restart")
+        [cut(START), reply(START, "more", {"tool_calls": [CALL]}, finish="tool_calls")], **length(START, "restart")
     ),
 }
 
@@ -66,12 +66,15 @@ def test_bar(case: Case, drive: Drive) -> None:
 
 CALLS = {
     "a later round is nothing but the call": Case(
-        [cut("I save it."), said({"tool_calls": [CALL]}, finish="tool_calls")], "I save it.", "tool_calls", "tool_calls"
+        [cut("I save it."), reply({"tool_calls": [CALL]}, finish="tool_calls")],
+        "I save it.",
+        "tool_calls",
+        "tool_calls",
     ),
     "text that is filed under thoughts, before a call": Case(
         [
             cut({"reasoning": "well"}, "I save "),
-            said({"reasoning": "it."}, {"tool_calls": [CALL]}, finish="tool_calls"),
+            reply({"reasoning": "it."}, {"tool_calls": [CALL]}, finish="tool_calls"),
         ],
         "I save it.",
         "tool_calls",
@@ -92,10 +95,10 @@ def test_call_in_a_later_round(case: Case, drive: Drive) -> None:
 
 def test_call_after_what_was_held_back() -> None:
     """A call that follows upon the blanks held back comes out after all text, with its deltas as they came."""
-    last = said("  ", {"tool_calls": [CALL]}, arguments("{"), arguments("}"), finish="tool_calls")
+    last = reply("  ", {"tool_calls": [CALL]}, arguments("{"), arguments("}"), finish="tool_calls")
     answer = streamed(Script(cut("I save it.  "), last))
 
-    assert answer.said == ("I save it.  ", "tool_calls", "tool_calls")
+    assert answer.ending == ("I save it.  ", "tool_calls", "tool_calls")
     assert answer.tool_calls[0]["function"]["arguments"] == "{}"
 
 
@@ -156,12 +159,12 @@ def test_call_that_is_called_something_else(name: str, later: bool, drive: Drive
     deltas, finish, counted, body, is_cut = NAMED[name]
     if len(deltas) > 1:
         deltas = deltas if drive is streamed else [{"tool_calls": [*deltas[0]["tool_calls"], *deltas[1]["tool_calls"]]}]
-    rounds = [said(*deltas, finish=finish, usage=counted)]
+    rounds = [reply(*deltas, finish=finish, usage=counted)]
     server = Script(*([cut("Well: "), *rounds] if later else rounds))
     answer = drive(server, ask(tools=[TOOL], **body))
 
     stopped_by = "tool_call" if is_cut else finish if later else None
-    assert ("length" if is_cut else finish, stopped_by) == answer.said[1:]
+    assert ("length" if is_cut else finish, stopped_by) == answer.ending[1:]
     assert (2 if later else 1) == len(server.bodies)
 
 
@@ -199,7 +202,7 @@ def test_usage_of_a_call(place: str, counted: int) -> None:
     answer = streamed(Stream(), ask(tools=[TOOL]))
 
     is_cut = counted == CAP and place != "none"
-    assert ("length" if is_cut else "tool_calls", "tool_call" if is_cut else None) == answer.said[1:]
+    assert ("length" if is_cut else "tool_calls", "tool_call" if is_cut else None) == answer.ending[1:]
     assert is_cut or all(one is other for one, other in zip(answer.raw, chunks, strict=True))
 
 

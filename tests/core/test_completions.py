@@ -113,7 +113,7 @@ def test_a_limit_that_is_reached(kind: str, drive: Drive) -> None:
     """A text that has as many tokens as were asked for is one round, and has no report."""
     server = Engine(habits=KINDS[kind])
     answer = drive(server, ask(DOCUMENT, max_tokens=20), provider=kind)
-    assert server.uncapped(ask(DOCUMENT, max_tokens=20)).said == answer.said
+    assert server.uncapped(ask(DOCUMENT, max_tokens=20)).ending == answer.ending
     assert len(server.bodies) == 1
 
 

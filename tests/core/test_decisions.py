@@ -23,7 +23,7 @@ from openai_continue._sdk.chat_template import Template
 from tests.support.bodies import ask
 from tests.support.driving import rounds_of
 from tests.support.overflows import ROOM_LEFT, TOO_LONG
-from tests.support.script import Said, cut, end, said, usage
+from tests.support.script import Reply, cut, end, reply, usage
 
 Json = dict[str, Any]
 
@@ -70,7 +70,7 @@ class Left:
     why: Failure | str
 
 
-Event: TypeAlias = Said | Left | Failure | Json
+Event: TypeAlias = Reply | Left | Failure | Json
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ AFTER_ROUND = {
     "ended": Talk([end("One two.")]),
     "spent": Talk([cut("One two"), Left([" three"], "max_seconds")], is_streamed=True),
     "call_that_was_hidden": Talk(
-        [said(HALF_CALL, finish="tool_calls", usage=usage(10, 5))],
+        [reply(HALF_CALL, finish="tool_calls", usage=usage(10, 5))],
         body={**CALLS, "max_tokens": 5},
         known={"provider": "vllm"},
     ),

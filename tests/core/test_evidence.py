@@ -229,7 +229,7 @@ def test_late_count(drive: Drive) -> None:
         server, {"model": "m", "messages": [{"role": "user", "content": "x"}], **ASKED}, provider="ollama", **ROUND
     )
 
-    assert (BEFORE + ("" if drive is whole else "They are big."), "length", "restart") == answer.said
+    assert (BEFORE + ("" if drive is whole else "They are big."), "length", "restart") == answer.ending
 
 
 def test_limits_of_points() -> None:
@@ -349,16 +349,16 @@ def test_streams_wait_where_messages_are_dropped(drive: Drive) -> None:
     """On a server that drops messages, no text goes out before the count of its prompt, so none is wrong."""
     lost = Script(cut(LONG, usage=usage(20, 400)), cut(" astray", usage=usage(300, 200)))
     answer = drive(lost, provider="ollama")
-    assert answer.said == (LONG, "length", "context")
+    assert answer.ending == (LONG, "length", "context")
 
     # Also in a later round, and where the first one has no usage.
     later = Script(
         cut(LONG, usage=usage(20, 400)), cut(LONG, usage=usage(420, 400)), cut(" astray", usage=usage(500, 200))
     )
     answer = drive(later, provider="ollama")
-    assert answer.said == (LONG * 2, "length", "context")
+    assert answer.ending == (LONG * 2, "length", "context")
     answer = drive(Script(cut(LONG, usage=None), cut(" astray", usage=usage(150, 200))), provider="ollama")
-    assert answer.said == (LONG, "length", "context")
+    assert answer.ending == (LONG, "length", "context")
 
 
 @drives
@@ -367,4 +367,4 @@ def test_prompt_that_the_caller_has_truncated(drive: Drive) -> None:
     server = Script(cut("one", usage=usage(30, 5)), end(" two", usage=usage(32, 2)))
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "truncate_prompt_tokens": 32}
 
-    assert drive(server, body, provider="vllm").said == ("one", "length", "context")
+    assert drive(server, body, provider="vllm").ending == ("one", "length", "context")

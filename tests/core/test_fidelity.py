@@ -40,7 +40,7 @@ def test_fidelity(data: Any, name: str) -> None:
         engine = Engine(text, habits=kind.habits, cap=pattern)
         answers.append(drive(engine, body, index, max_rounds=500, **kind.known))
 
-        seen = answers[-1].said, expected.said, engine.bodies[-1]
+        seen = answers[-1].ending, expected.ending, engine.bodies[-1]
         assert is_as_it_was(answers[-1], expected, kind, text), seen
         assert engine.derailed == 0
     in_whole, in_stream = answers

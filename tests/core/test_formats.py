@@ -18,7 +18,7 @@ from tests.support.cases import Case, cases, length
 from tests.support.documents import LISTING
 from tests.support.driving import Drive, drives, streamed, whole
 from tests.support.engine import Engine
-from tests.support.script import Script, cut, end, said
+from tests.support.script import Script, cut, end, reply
 
 JSON = {"type": "json_object"}
 A_JSON = {"response_format": JSON}
@@ -279,7 +279,7 @@ def test_document(chatters: bool, follows: bool, cap: int, drive: Drive) -> None
     engine = Engine(text, habits=Habits(chatters_after_json=chatters, grammar_follows=follows), cap=cap)
     answer = drive(engine, ask(**A_JSON), max_rounds=200)
 
-    assert (text, "stop", "stop") == answer.said
+    assert (text, "stop", "stop") == answer.ending
     assert engine.derailed == 0
     assert [JSON, *[None] * (len(engine.bodies) - 1)] == [body.get("response_format") for body in engine.bodies]
 
@@ -291,7 +291,7 @@ def test_document_begun_again(drive: Drive) -> None:
     engine = Engine(text, habits=Habits(ignores_prefill=True), cap=60)
     answer = drive(engine, ask(**A_JSON))
 
-    assert (*answer.said[1:], len(engine.bodies)) == ("length", "restart", 2)
+    assert (*answer.ending[1:], len(engine.bodies)) == ("length", "restart", 2)
     assert text.startswith(answer.text)
 
 
@@ -311,7 +311,7 @@ def test_engines_fields_are_left_out(fields: dict[str, Any], drive: Drive) -> No
     server = Script(cut('{"a": '), end("1}", " more"))
     answer = drive(server, ask(**fields), provider="vllm")
 
-    assert answer.said == ('{"a": 1}', "stop", "stop")
+    assert answer.ending == ('{"a": 1}', "stop", "stop")
     assert not set(fields) & set(server.bodies[1])
 
 
@@ -394,7 +394,7 @@ def test_unchecked_document(body: dict[str, Any], drive: Drive) -> None:
     """A joined document is not called finished if its schema cannot be checked."""
     answer = drive(Script(cut('{"a": '), end("1}")), ask(**body), provider="vllm")
 
-    assert answer.said == ('{"a": 1}', "length", "error")
+    assert answer.ending == ('{"a": 1}', "length", "error")
     assert (answer.report or {})["error"]["type"] == "unchecked_document"
 
 
@@ -403,7 +403,7 @@ def test_document_of_a_schema_that_cannot_be_read(drive: Drive) -> None:
     """So it is with the extra, if the schema refers to another file."""
     answer = drive(Script(cut('{"a": '), end("1}")), ask(**UNREAD), provider="vllm")
 
-    assert answer.said == ('{"a": 1}', "length", "error")
+    assert answer.ending == ('{"a": 1}', "length", "error")
     assert (answer.report or {})["error"]["type"] == "unchecked_document"
 
 
@@ -427,9 +427,9 @@ def test_document_of_a_schema_that_cannot_be_read(drive: Drive) -> None:
         ((cut('{"a": '), end("1}")), SCHEMA_OF_A, "vllm", True, None),
         ((cut('{"a": '), end("1")), SCHEMA_OF_A, "vllm", True, "invalid_document"),
         # TGI's names of the end.
-        ((cut('"a te'), said('xt"', finish="eos_token")), SCHEMA_OF_A, "tgi", False, "unchecked_document"),
-        ((cut("aa"), said("a", finish="eos_token")), {"regex": "a+"}, "tgi", False, None),
-        ((cut("aa"), said("b", finish="eos_token")), {"regex": "a+"}, "tgi", False, "invalid_document"),
+        ((cut('"a te'), reply('xt"', finish="eos_token")), SCHEMA_OF_A, "tgi", False, "unchecked_document"),
+        ((cut("aa"), reply("a", finish="eos_token")), {"regex": "a+"}, "tgi", False, None),
+        ((cut("aa"), reply("b", finish="eos_token")), {"regex": "a+"}, "tgi", False, "invalid_document"),
     ],
 )
 def test_document_without_the_extra(
@@ -475,7 +475,7 @@ def test_several_values(name: str, drive: Drive) -> None:
         cuts = [cut for cut in (place, place + 20, place + 40) if cut < len(text)]
         answer = drive(Writer(text, *cuts), ask(response_format=JSON))
 
-        assert (text, "stop", "stop") == answer.said, text[:place]
+        assert (text, "stop", "stop") == answer.ending, text[:place]
         assert (answer.report or {})["error"] is None
 
 
@@ -490,7 +490,7 @@ def test_several_values_instead_of_one_of_a_schema(name: str, drive: Drive) -> N
         server = Writer(text, place)
         answer = drive(server, ask(**SCHEMA_OF_A))
 
-        assert (text[:place], "length", "error", 1) == (*answer.said, len(server.bodies)), text[:place]
+        assert (text[:place], "length", "error", 1) == (*answer.ending, len(server.bodies)), text[:place]
         assert (answer.report or {})["error"]["type"] == "invalid_document"
 
 
@@ -513,7 +513,7 @@ def test_scalar_document(first: str, rest: str, text: str, drive: Drive) -> None
     """A text, a number or a word is a document too; a number that was cut may go on."""
     answer = drive(Script(cut(first), end(rest)), ask(**A_JSON))
 
-    assert (text, "stop", "stop") == answer.said
+    assert (text, "stop", "stop") == answer.ending
 
 
 @pytest.mark.parametrize(

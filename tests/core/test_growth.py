@@ -15,7 +15,7 @@ from openai_continue._tables import providers
 from tests.support.bodies import ask
 from tests.support.calls import tool
 from tests.support.driving import rounds_of
-from tests.support.script import Said, Script, cut, end, said
+from tests.support.script import Reply, Script, cut, end, reply
 
 Json = dict[str, Any]
 FEW, MANY = 1_000, 4_000
@@ -70,14 +70,14 @@ def call_that_comes_again(count: int) -> float:
     begun = [call('{"content": "', name="save"), *map(call, words(count))]
     begun[0]["tool_calls"][0]["id"] = "call-1"
     rest = [*map(call, words(count, "v")), call('"}')]
-    server = Script(said(*begun), said(*begun, *rest, finish="tool_calls"))
+    server = Script(reply(*begun), reply(*begun, *rest, finish="tool_calls"))
     return spent(server, ask(**TOOLS), "llama.cpp")
 
 
 def blanks_after_a_call(count: int) -> float:
     begun = call('{"content": "on', name="save")
     begun["tool_calls"][0]["id"] = "call-1"
-    server = Script(said(begun), Said(['e"}', *["\n"] * count, "}\n</tool_call>"], "stop"))
+    server = Script(reply(begun), Reply(['e"}', *["\n"] * count, "}\n</tool_call>"], "stop"))
     return spent(server, ask(**TOOLS), "vllm")
 
 

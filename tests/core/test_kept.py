@@ -169,7 +169,7 @@ def test_broken_streams(data: Any, name: str) -> None:
     engine = Engine(text, habits=kind.habits, cap=pattern)
     answer = broken(engine, body, {"max_rounds": 500, **kind.known}, after=data.draw(st.integers(1, 80)))
 
-    assert is_as_it_was(answer, expected, kind, text), answer.said
+    assert is_as_it_was(answer, expected, kind, text), answer.ending
     assert engine.derailed == 0
 
 

@@ -109,13 +109,13 @@ def test_restarts_of_a_client(drive: Drive) -> None:
     learned = Learned(clock=clock)
     for text in (START, START, "Another " + START):
         answer = drive(Script(cut(text, "mor"), end(text)), learned=learned)
-        assert (text + "mor", "length", "restart") == answer.said
+        assert (text + "mor", "length", "restart") == answer.ending
     answer = drive(server := Script(cut(START)), learned=learned)
-    assert (answer.said, len(server.bodies)) == ((START, "length", "restart"), 1)
+    assert (answer.ending, len(server.bodies)) == ((START, "length", "restart"), 1)
 
     clock.now += RESTART_MEMORY
-    assert drive(Script(cut(START, "mor"), end("e")), learned=learned).said == (START + "more", "stop", "stop")
-    assert drive(Script(cut(START, "mor"), end("e")), learned=learned).said == (START + "more", "stop", "stop")
+    assert drive(Script(cut(START, "mor"), end("e")), learned=learned).ending == (START + "more", "stop", "stop")
+    assert drive(Script(cut(START, "mor"), end("e")), learned=learned).ending == (START + "more", "stop", "stop")
 
 
 @drives
@@ -127,7 +127,7 @@ def test_proof_of_a_client(drive: Drive) -> None:
     drive(Script(cut("the whale is a"), end(" mammal.")), provider="ollama", learned=learned)
     answer = drive(Script(*rounds), provider="ollama", learned=learned)
 
-    assert answer.said == ("the whale is aSure, here it is.", "stop", "stop")
+    assert answer.ending == ("the whale is aSure, here it is.", "stop", "stop")
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_limit_without_usage(drive: Drive) -> None:
     answer = drive(server, ask(max_tokens=25), round_tokens=10)
 
     assert [body["max_tokens"] for body in server.bodies] == [10, 10, 5]
-    assert (*answer.said, answer.usage) == ("one two three", "length", "max_tokens", None)
+    assert (*answer.ending, answer.usage) == ("one two three", "length", "max_tokens", None)
 
 
 @drives
@@ -121,7 +121,7 @@ def test_limit_without_usage_of_a_server_that_gives_more(drive: Drive) -> None:
     answer = drive(engine, ask(max_tokens=900), provider=row)
 
     assert engine.given == [900]
-    assert answer.said[1:] == ("length", None)
+    assert answer.ending[1:] == ("length", None)
 
 
 @drives

@@ -121,7 +121,7 @@ def test_lists_of_streams(name: str) -> None:
     """A list that grows with the text is there once, in order, whichever chunk brings it."""
     answer = streamed(Rounds(*LISTS[name]), ask(stop=["END"]))
 
-    assert answer.said[1:] == ("stop", "stop")
+    assert answer.ending[1:] == ("stop", "stop")
     assert values_in(answer.raw, "ids") == [1, 2, 3]
 
 
@@ -218,7 +218,7 @@ def test_error_beside_the_choices_of_a_later_round() -> None:
     failed = completion("two", "stop", top={"error": {"code": 502, "message": "x"}})
     answer = whole(Rounds(completion("one ", "length"), failed))
 
-    assert answer.said == ("one two", "length", "error")
+    assert answer.ending == ("one two", "length", "error")
     assert "error" not in answer.raw
     assert (answer.report or {})["error"]["status"] == 502
 

@@ -453,7 +453,7 @@ def test_no_completions_within_thoughts(status: int, is_streamed: bool) -> None:
     answer = server.drive(
         fox(), is_streamed=is_streamed, learned=Learned(), chat_template=template_of(habits), provider=provider
     )
-    assert answer.said[1:] == ("length", "reasoning")
+    assert answer.ending[1:] == ("length", "reasoning")
     assert server.uncapped(fox()).thoughts.startswith(answer.thoughts)
     assert server.derailed == 0
 
@@ -702,7 +702,7 @@ def test_stop(name: str, drive: Drive) -> None:
     provider, habits = ENGINES[name]
     server = Engine(habits=habits, cap=9, tokens=60)
     answer = drive(server, fox(), provider=provider, chat_template=template_of(habits), on_reasoning_cut="stop")
-    assert answer.said[1:] == ("length", "reasoning")
+    assert answer.ending[1:] == ("length", "reasoning")
     assert len(server.bodies) == 1
 
 

@@ -175,7 +175,7 @@ def test_block_that_the_server_refuses_is_left_out() -> None:
             rounds.receive(request, server.completion(request.body))
 
     assert sent == ["x", "<think>\n\n</think>\n\none", "one", "one two"]
-    assert Answer.of_completion(rounds.completion()).said == ("one two three", "stop", "stop")
+    assert Answer.of_completion(rounds.completion()).ending == ("one two three", "stop", "stop")
     assert len(rounds.answer.history) == 3
 
 
@@ -383,7 +383,7 @@ def test_thoughts_anew(first: Any, anew: Any, model: str, drive: Drive) -> None:
     other = replace(first, pieces=[*first.pieces, " more"])
     for begun, more in ((first, ""), (first, ""), (other, " more")):
         answer = drive(Script(begun, anew, anew), ask(model=model), learned=learned)
-        assert (text + more, "length", "restart") == answer.said
+        assert (text + more, "length", "restart") == answer.ending
     # It was so for two different answers.
     answer = drive(server := Script(first), ask(model=model), learned=learned)
     assert (answer.stopped_by, len(server.bodies)) == ("restart", 1)
@@ -391,7 +391,7 @@ def test_thoughts_anew(first: Any, anew: Any, model: str, drive: Drive) -> None:
     learned = Learned()
     for rounds in ([first, anew, end(" two")], [first, end(" two")]):
         answer = drive(server := Script(*rounds), ask(model=model), learned=learned)
-        assert (text + " two", "stop", "stop") == answer.said
+        assert (text + " two", "stop", "stop") == answer.ending
         assert learned.closes_block == (model != MODELS["r1"])
         assert ("</think>" in server.sent_back[-1]) == learned.closes_block
 
@@ -403,7 +403,7 @@ def test_thoughts_anew_without_another_form(row: str, drive: Drive) -> None:
     server = Script(cut(field("well"), "one"), cut(field("Okay, the user")))
     answer = drive(server, ask(model="m"), provider=row)
 
-    assert answer.said == ("one", "length", "restart")
+    assert answer.ending == ("one", "length", "restart")
 
 
 def test_misfiled_answer_flows() -> None:

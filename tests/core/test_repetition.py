@@ -103,7 +103,7 @@ def test_answer_that_loops(loop: str, cap: int, drive: Drive) -> None:
     answer = drive(Engine(truth, cap=cap, chunk_tokens=100), max_rounds=40)
 
     assert truth.startswith(answer.text)
-    assert answer.said[1:] == ("length", "repetition")
+    assert answer.ending[1:] == ("length", "repetition")
     assert LOOP_CHARACTERS <= len(answer.text) < len(before) + LOOP_CHARACTERS + 2 * cap * 6
 
 
@@ -114,5 +114,5 @@ def test_answer_of_repeated_blocks(drive: Drive) -> None:
     truth = "".join(filled(f"row {number}, 0, 0, 0;\n", LOOP_CHARACTERS - 100) for number in range(4)) + "The end."
     answer = drive(Engine(truth, cap=2500, chunk_tokens=100), max_rounds=40)
 
-    assert (truth, "stop", "stop") == answer.said
+    assert (truth, "stop", "stop") == answer.ending
     assert len(answer.rounds) > 5

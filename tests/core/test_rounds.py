@@ -12,7 +12,7 @@ from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, drives, rounds_of, streamed
 from tests.support.engine import Engine
-from tests.support.script import Script, cut, end, said
+from tests.support.script import Script, cut, end, reply
 
 START = "The answer has a beginning that no other part of it resembles: not even this.\n"
 
@@ -83,17 +83,17 @@ def test_untouched_chunks_are_the_ones_that_came() -> None:
 CALL = {"index": 0, "id": "call-1", "type": "function", "function": {"name": "run", "arguments": '{"code": "pri'}}
 ENDS = {
     **{
-        f"only length is a cut: {finish}": Case([said("all", finish=finish)], "all", finish, None)
+        f"only length is a cut: {finish}": Case([reply("all", finish=finish)], "all", finish, None)
         for finish in ("stop", "tool_calls", "content_filter", "function_call", "eos")
     },
     **{
         f"opencode #49008, #18813, Aether #683: an endless loop over {finish}": Case(
-            [said("all", finish=finish)], "all", finish, None
+            [reply("all", finish=finish)], "all", finish, None
         )
         for finish in (None, "unknown", "eos_token")
     },
     **{
-        f"as the last round: {finish}": Case([cut("one "), said("two", finish=finish)], "one two", finish, finish)
+        f"as the last round: {finish}": Case([cut("one "), reply("two", finish=finish)], "one two", finish, finish)
         for finish in ("stop", "content_filter", "tool_calls", "eos")
     },
     "the cap fell just before the end token": Case([cut("All."), end()], "All."),
@@ -135,7 +135,7 @@ def test_end(case: Case, drive: Drive) -> None:
 @drives
 def test_empty_finish_reason(drive: Drive) -> None:
     """An empty finish reason is no cut."""
-    answer = drive(Script(said("all", finish="")))
+    answer = drive(Script(reply("all", finish="")))
 
     assert (answer.text, answer.finish_reason or None, answer.stopped_by) == ("all", None, None)
 
@@ -203,5 +203,5 @@ def test_choices_when_the_server_begins_again(drive: Drive) -> None:
     answers = [drive(engine, ask(n=2), index) for index in (0, 1)]
 
     assert len(engine.bodies) == 2 * 2
-    assert [answer.said[1:] for answer in answers] == [("length", "restart")] * 2
+    assert [answer.ending[1:] for answer in answers] == [("length", "restart")] * 2
     assert [f"Choice {index}." for index in (0, 1)] == [answer.text[:9] for answer in answers]

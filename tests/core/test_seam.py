@@ -336,7 +336,7 @@ def test_what_the_seams_report_says() -> None:
     for drive in DRIVES:
         answer = drive(Script(cut("one  "), cut("  two\ufffd"), end("é")))
 
-        assert answer.said == ("one  twoé", "stop", "stop")
+        assert answer.ending == ("one  twoé", "stop", "stop")
         assert [round_["seam"] for round_ in answer.rounds] == [
             None,
             {"held_back": 2, "cut": 0, "dropped": 2},

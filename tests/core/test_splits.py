@@ -63,7 +63,7 @@ def test_texts(texts: tuple[str, str], places: tuple[list[int], list[int]], stop
     parts = zip(texts, places, ends, strict=True)
     parted = streamed(Rounds(*(split(text, cuts, end) for text, cuts, end in parts)), ask(**stop))
 
-    assert whole.said == parted.said
+    assert whole.ending == parted.ending
 
 
 @given(order=st.permutations([0] * 4 + [1] * 4 + [2] * 4), together=st.booleans())

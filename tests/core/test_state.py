@@ -15,7 +15,7 @@ from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, drives, rounds_of, streamed, whole
 from tests.support.overflows import ROOM_LEFT, TOO_LONG
-from tests.support.script import Script, cut, end, said, usage
+from tests.support.script import Script, cut, end, reply, usage
 
 Json = dict[str, Any]
 
@@ -86,19 +86,19 @@ def test_server_that_is_known(known: Json, stopped_by: str, drive: Drive) -> Non
     """A server that is known not to continue is not asked to."""
     answer = drive(Script(cut("One two")), fox(), learned=Learned(**known))
 
-    assert answer.said == ("One two", "length", stopped_by)
+    assert answer.ending == ("One two", "length", stopped_by)
 
 
 @pytest.mark.parametrize(
-    ("said", "is_learnt"), [(NO_PREFILL, True), ("the engine died", False), ("max_num_prefill", False)]
+    ("words", "is_learnt"), [(NO_PREFILL, True), ("the engine died", False), ("max_num_prefill", False)]
 )
-def test_refusal_of_the_prefill(said: str, is_learnt: bool) -> None:
+def test_refusal_of_the_prefill(words: str, is_learnt: bool) -> None:
     """A server whose words refuse a trailing assistant message is not asked to continue in the next calls."""
     learned = Learned()
     rounds = rounds_of(fox(is_streamed=True), learned=learned)
     feed(rounds, "One two")
 
-    rounds.fail(begin(rounds)[0], refused(said))
+    rounds.fail(begin(rounds)[0], refused(words))
 
     assert rounds.stopped_by == "error"
     assert learned.refuses_prefill is is_learnt
@@ -123,7 +123,7 @@ def test_restart_that_is_out_is_no_continuation() -> None:
     answer = streamed(server, body, provider="ollama", round_tokens=20, learned=learned)
     learned.take_refusal(NO_PREFILL)
 
-    assert answer.said == ("The whale is aThey are big.", "length", "restart")
+    assert answer.ending == ("The whale is aThey are big.", "length", "restart")
     assert learned.refuses_prefill
 
 
@@ -260,7 +260,7 @@ def test_another_template_that_a_late_count_shows() -> None:
 
     assert rounds.next_request() is None
     assert answer.report is not None
-    assert answer.said == (" three", "length", "unsupported")
+    assert answer.ending == (" three", "length", "unsupported")
     assert answer.report["error"] == {"type": "template_mismatch", "status": None, "request_id": None}
     assert learned.refuses_raw
 
@@ -311,7 +311,7 @@ def test_half_character_at_a_budget_between_rounds(drive: Drive) -> None:
         rounds.stop("max_cost")
         answer = Answer.of_completion(rounds.completion())
 
-    assert answer.said == ("One two ", "length", "max_cost")
+    assert answer.ending == ("One two ", "length", "max_cost")
     assert len(answer.rounds) == 1
 
 
@@ -323,7 +323,7 @@ def test_half_character_before_a_round_that_never_began() -> None:
     rounds.receive(request, Script(cut(HALF)).completion(request.body))
     rounds.fail(begin(rounds)[0], Failure("InternalServerError", 500, "req"))
 
-    assert Answer.of_completion(rounds.completion()).said == ("One two ", "length", "error")
+    assert Answer.of_completion(rounds.completion()).ending == ("One two ", "length", "error")
 
 
 def test_seam_of_a_whole_round_that_failed() -> None:
@@ -332,7 +332,7 @@ def test_seam_of_a_whole_round_that_failed() -> None:
     for text, finish in ((HALF, "length"), ("three", None)):
         request = rounds.next_request()
         assert request is not None
-        rounds.receive(request, Script(said(text, finish=finish)).completion(request.body))
+        rounds.receive(request, Script(reply(text, finish=finish)).completion(request.body))
 
     assert rounds.stopped_by == "error"
     assert [each["seam"] and each["seam"]["cut"] for each in rounds.answer.report["rounds"]] == [None, 1]
@@ -390,5 +390,5 @@ def test_logprobs_of_a_whole_round_that_failed() -> None:
         rounds.receive(request, {"id": "1", "choices": [item]})
     answer = Answer.of_completion(rounds.completion())
 
-    assert answer.said == ("One two E", "length", "error")
+    assert answer.ending == ("One two E", "length", "error")
     assert answer.spelled == b"One two E"

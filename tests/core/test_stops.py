@@ -14,7 +14,7 @@ from tests.support.answers import Answer
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives
 from tests.support.engine import Engine
-from tests.support.script import Said, Script, cut, end, usage
+from tests.support.script import Reply, Script, cut, end, usage
 
 A_JSON = {"response_format": {"type": "json_object"}}
 
@@ -156,7 +156,7 @@ def test_stop_strings_are_left_out_of_one_round(drive: Drive) -> None:
     server = Script(cut("one "), cut("two "), cut(""), cut("STO", "P "), end("HERE and more"))
     answer = drive(server, ask(stop=["STOP HERE"]), provider="vllm")
 
-    assert answer.said == ("one two ", "stop", "stop")
+    assert answer.ending == ("one two ", "stop", "stop")
     assert ["stop" in body for body in server.bodies] == [True, True, True, False, True]
 
 
@@ -171,12 +171,12 @@ def test_stop_strings_are_left_out_of_one_round(drive: Drive) -> None:
         (end(" of ", "x" * 50, " STO", "P"), "one of " + "x" * 50 + " "),
     ],
 )
-def test_round_without_stop_strings(last: Said, text: str, drive: Drive) -> None:
+def test_round_without_stop_strings(last: Reply, text: str, drive: Drive) -> None:
     """A stop string ends such a round wherever it is."""
     server = Script(cut("one"), cut("", usage=usage(11, 3)), last)
     answer = drive(server, ask(stop=["STOP"]))
 
-    assert (text, "stop", "stop") == answer.said
+    assert (text, "stop", "stop") == answer.ending
 
 
 @drives
@@ -185,7 +185,7 @@ def test_round_that_showed_a_blank(drive: Drive) -> None:
     server = Script(cut("one "), cut(" ", usage=usage(11, 3)), end(" of the STOP and more"))
     answer = drive(server, ask(stop=["STOP"]))
 
-    assert answer.said == ("one of the ", "stop", "stop")
+    assert answer.ending == ("one of the ", "stop", "stop")
     assert ["stop" in body for body in server.bodies] == [True, True, False]
 
 
@@ -196,7 +196,7 @@ def test_round_that_showed_nothing(used: int, drive: Drive) -> None:
     server = Script(cut("one"), cut("", usage=usage(11, used)), cut("", usage=usage(11, used)))
     answer = drive(server, ask(stop=["a long one"]), provider="vllm")
 
-    assert answer.said == ("one", "length", "empty")
+    assert answer.ending == ("one", "length", "empty")
     assert (3 if used < 10 else 2) == len(server.bodies)
 
 
@@ -252,7 +252,7 @@ BEGINNING = "Let me begin with the history of the lighthouse, and go on to its k
         ([cut("a ST"), end("OP b")], {"stop": ["STOP"]}, ...),
     ],
 )
-def test_end_that_is_ours(rounds: list[Said], body: dict[str, Any], expected: Any, drive: Drive) -> None:
+def test_end_that_is_ours(rounds: list[Reply], body: dict[str, Any], expected: Any, drive: Drive) -> None:
     """Where the end is ours, the field has our stop string, or null; no field is invented."""
     found = ends_of(drive(Script(*rounds), ask(**body)))
 

@@ -16,7 +16,7 @@ from openai_continue._tables import families
 from openai_continue.testing.emulator.tokens import shown, tokenize
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives
-from tests.support.script import Script, said
+from tests.support.script import Script, reply
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 #: A model for each template, by whose name its habits are known.
@@ -136,7 +136,7 @@ class Templated:
             room -= len(tokens)
         tokens = shown(tokenize(TEXT[len(answer) :]))
         pieces += tokens[:room]
-        return said(*pieces, finish="length" if len(tokens) > room else "stop")
+        return reply(*pieces, finish="length" if len(tokens) > room else "stop")
 
     def completion(self, body: dict[str, Any]) -> dict[str, Any]:
         return Script(self._round(body)).completion(body)
@@ -186,7 +186,7 @@ def test_answer(name: str, temperature: int, cap: int, drive: Drive) -> None:
     server = Templated(name, cap=cap)
     answer = drive(server, question(name, temperature=temperature), provider="vllm", max_rounds=99)
 
-    assert answer.said == (TEXT, "stop", "stop")
+    assert answer.ending == (TEXT, "stop", "stop")
     assert all("</think><think>" not in prompt.replace("\n", "") for prompt in server.prompts)
 
 
@@ -197,7 +197,7 @@ def test_answer_by_tgi(name: str, cap: int, drive: Drive) -> None:
     """TGI's way of rendering gives the same, because its row says that it trims."""
     answer = drive(Templated(name, continued_by_tgi, cap=cap), question(name), provider="tgi", max_rounds=99)
 
-    assert answer.said == (TEXT, "stop", "stop")
+    assert answer.ending == (TEXT, "stop", "stop")
 
 
 @drives
@@ -209,7 +209,7 @@ def test_answer_by_sglang(name: str, cap: int, drive: Drive) -> None:
     server = Templated(name, continued_by_sglang, cap=cap, thinks=opens)
     answer = drive(server, question(name), provider="sglang", max_rounds=99)
 
-    assert (TEXT, "stop", "stop", THOUGHTS if opens else "") == (*answer.said, answer.thoughts)
+    assert (TEXT, "stop", "stop", THOUGHTS if opens else "") == (*answer.ending, answer.thoughts)
     assert not opens or all(EMPTY_BLOCK in prompt for prompt in server.prompts)
 
 
@@ -232,7 +232,7 @@ def test_thoughts_that_stay(name: str, drive: Drive) -> None:
     server = Templated(name, cap=9, thinks=True)
     answer = drive(server, question(name), provider="vllm")
 
-    assert (*answer.said[1:], server.prompts) == ("length", "reasoning", [])
+    assert (*answer.ending[1:], server.prompts) == ("length", "reasoning", [])
     messages = [*ask("Write.")["messages"], {"role": "assistant", "content": "<think>\nOkay"}]
     assert continued(name, messages).count("<think>") == 2
 

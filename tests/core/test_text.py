@@ -13,7 +13,7 @@ from openai_continue._core.text.text import Text
 from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, rounds_of
-from tests.support.script import Said, cut, end
+from tests.support.script import Reply, cut, end
 
 
 def content(text: str, **more: Any) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def test_half_a_stop_string_waits() -> None:
 
 
 def stop_case(rounds: list[str], stop: Any, text: str) -> Case:
-    script: list[Said] = [*(cut(*part) for part in rounds[:-1]), end(*rounds[-1])]
+    script: list[Reply] = [*(cut(*part) for part in rounds[:-1]), end(*rounds[-1])]
     return Case(script, text, body={"stop": stop})
 
 

@@ -18,7 +18,7 @@ from tests.support.answers import Answer
 from tests.support.bodies import ask
 from tests.support.calls import Tokens, Writes, dumped, row, tool, written
 from tests.support.driving import DRIVES, Drive, drives, rounds_of, streamed, whole
-from tests.support.script import Said, Script, cut, said, usage
+from tests.support.script import Reply, Script, cut, reply, usage
 
 Json = dict[str, Any]
 Called = tuple[str, str]
@@ -54,8 +54,8 @@ def calls(*deltas: Json) -> Json:
     return {"tool_calls": [one for delta in deltas for one in delta["tool_calls"]]}
 
 
-def end(*deltas: Any, finish: str = "stop", **fields: Any) -> Said:
-    return said(*deltas, finish=finish, **fields)
+def end(*deltas: Any, finish: str = "stop", **fields: Any) -> Reply:
+    return reply(*deltas, finish=finish, **fields)
 
 
 def pieces(text: str, size: int = 3) -> list[str]:
@@ -103,7 +103,7 @@ def piecewise(arguments: str, size: int) -> list[Callable[[str], Json]]:
 class Case:
     """A conversation, and the calls that come of it."""
 
-    rounds: Sequence[Said]
+    rounds: Sequence[Reply]
     calls: Sequence[Called] = tuple(ONE)
     text: str = ""
     finish_reason: str = "tool_calls"
@@ -124,7 +124,7 @@ class Case:
         answer = drive(server, body, **self.known)
 
         assert before == body
-        assert (self.text, self.finish_reason, self.stopped_by, self.thoughts) == (*answer.said, answer.thoughts)
+        assert (self.text, self.finish_reason, self.stopped_by, self.thoughts) == (*answer.ending, answer.thoughts)
         assert len(self.rounds) == len(server.bodies)
         got = [(one["function"]["name"], paired(one["function"]["arguments"])) for one in answer.tool_calls]
         if self.finish_reason == "length" and drive is streamed and not self.is_kept:
@@ -199,7 +199,7 @@ GOES_ON: dict[str, Case] = {
     "a further call as a call, cut before its arguments, and called calls": Case(
         [
             CUT,
-            said(REST + TAIL + "\n", call("", "run", id_="call-9"), finish="tool_calls"),
+            reply(REST + TAIL + "\n", call("", "run", id_="call-9"), finish="tool_calls"),
             end(on(written(row("hermes"), *BOTH))),
         ],
         BOTH,
@@ -208,7 +208,7 @@ GOES_ON: dict[str, Case] = {
     "a further call as a call, cut before its arguments, whose name ends the mark": Case(
         [
             CUT,
-            said(on(GLM, GLM.index("run<")), call("", "run", id_="call-9"), finish="tool_calls"),
+            reply(on(GLM, GLM.index("run<")), call("", "run", id_="call-9"), finish="tool_calls"),
             end(on(GLM)),
         ],
         BOTH,
@@ -538,7 +538,7 @@ def test_raw_syntax(model: str, known: Json) -> None:
         answer = whole(
             Writes(syntax, TOOLS, raw, [place, 1000], shows_raw=True), ask(model=model, tools=TOOLS), **known
         )
-        assert (answer.text.rstrip(), *answer.said[1:]) == ("I save it.", "tool_calls", "tool_calls"), raw[:place]
+        assert (answer.text.rstrip(), *answer.ending[1:]) == ("I save it.", "tool_calls", "tool_calls"), raw[:place]
         assert [(one["function"]["name"], one["function"]["arguments"]) for one in answer.tool_calls] == BOTH
         assert all(one["id"].startswith("call_") for one in answer.tool_calls)
 
@@ -588,10 +588,10 @@ def test_raw_syntax_that_does_not_go_on(rest: str) -> None:
     raw = written(row("hermes"), *ONE, text="I save it.").partition("ree")[0]
     answer = whole(Script(cut(raw), end(rest)), ask(model=HERMES, tools=TOOLS), **VLLM)
 
-    assert (raw, "length", "tool_call") == answer.said
+    assert (raw, "length", "tool_call") == answer.ending
     assert answer.tool_calls == []
     # In a stream, it is out as text.
-    assert (raw, "length", "tool_call") == streamed(Script(cut(raw)), ask(model=HERMES, tools=TOOLS), **VLLM).said
+    assert (raw, "length", "tool_call") == streamed(Script(cut(raw)), ask(model=HERMES, tools=TOOLS), **VLLM).ending
 
 
 # How the server calls the end of a cut call.
@@ -601,52 +601,52 @@ LOG = tool("log", {"text": ""})
 LOG["function"]["parameters"]["required"] = ["text"]
 LIES: dict[str, Case] = {
     **{
-        f"half arguments, called {finish}, {name}": Case([said(call(HALF), finish=finish, usage=counted), end(REST + TAIL)])
+        f"half arguments, called {finish}, {name}": Case([reply(call(HALF), finish=finish, usage=counted), end(REST + TAIL)])
         for finish in ("tool_calls", "stop")
         for name, counted in (("counted", usage(10, 5)), ("not counted", None))
     },
     "twice, at the limit": Case(
         [
-            said(call(HALF), finish="tool_calls", usage=usage(10, 5)),
-            said(REST[:6], finish="stop", usage=usage(15, 5)),
+            reply(call(HALF), finish="tool_calls", usage=usage(10, 5)),
+            reply(REST[:6], finish="stop", usage=usage(15, 5)),
             end(REST[6:] + TAIL, usage=usage(20, 3)),
         ],
         known=ROUND,
     ),
     "twice, not at the limit": Case(
-        [said(call(HALF), finish="tool_calls", usage=usage(10, 5)), said(REST[:6], finish="stop", usage=usage(15, 4))],
+        [reply(call(HALF), finish="tool_calls", usage=usage(10, 5)), reply(REST[:6], finish="stop", usage=usage(15, 4))],
         known=ROUND,
         **AS_IT_WAS,
     ),
     "twice, half arguments that were read": Case(
         [
-            said(call(HALF), finish="tool_calls"),
-            said(new(HALF + REST[:6]), finish="tool_calls"),
-            said(new(SAVE, id_="y"), finish="tool_calls"),
+            reply(call(HALF), finish="tool_calls"),
+            reply(new(HALF + REST[:6]), finish="tool_calls"),
+            reply(new(SAVE, id_="y"), finish="tool_calls"),
         ],
         known=LLAMA_CPP,
     ),
     "twice, half arguments that were read, without the half of an escape": Case(
         [
-            said(call(HALF), finish="tool_calls"),
-            said(new(HALF + REST[:5]), finish="tool_calls"),
-            said(new(SAVE, id_="y"), finish="tool_calls"),
+            reply(call(HALF), finish="tool_calls"),
+            reply(new(HALF + REST[:5]), finish="tool_calls"),
+            reply(new(SAVE, id_="y"), finish="tool_calls"),
         ],
         known=LLAMA_CPP,
     ),
     # The mark is known to be there only if the model says that it stops.
     "whole at the limit, called calls": Case(
-        [CUT, said(REST + "}", finish="tool_calls", usage=usage(10, 5)), end("\n</tool_call>")], known=ROUND
+        [CUT, reply(REST + "}", finish="tool_calls", usage=usage(10, 5)), end("\n</tool_call>")], known=ROUND
     ),
     "whole at the limit, called stop": Case([CUT, end(REST + TAIL, usage=usage(10, 5))], known=ROUND),
     "whole at the limit, called length": Case([CUT, cut(REST + TAIL), end("")], known=ROUND),
     "whole at the limit, read": Case(
-        [CUT, said(call(SAVE, id_="x"), finish="tool_calls", usage=usage(10, 5)), end(on())], known=ROUND
+        [CUT, reply(call(SAVE, id_="x"), finish="tool_calls", usage=usage(10, 5)), end(on())], known=ROUND
     ),
     "a further call that the server has closed": Case(
         [
             CUT,
-            said(after("qwen3-coder", 'two "thr', *ONE) + "\n", call("{}", "log", id_="x"), finish="tool_calls", usage=usage(10, 5)),
+            reply(after("qwen3-coder", 'two "thr', *ONE) + "\n", call("{}", "log", id_="x"), finish="tool_calls", usage=usage(10, 5)),
             end(on(written(row("qwen3-coder"), *ONE, ("log", '{"text": "a"}')))),
         ],
         [*ONE, ("log", '{"text": "a"}')],
@@ -657,14 +657,14 @@ LIES: dict[str, Case] = {
     ),
     # Whether such a call is whole is not known.
     "closed by a server that nobody knows, at the limit": Case(
-        [CUT, said(call(HALF + '"}', id_="x"), finish="tool_calls", usage=usage(10, 5))],
+        [CUT, reply(call(HALF + '"}', id_="x"), finish="tool_calls", usage=usage(10, 5))],
         known={**SURE, "round_tokens": 5},
         **AS_IT_WAS,
     ),
     "closed by a server that reads, at the limit": Case(
-        [CUT, said(call(SAVE, id_="x"), finish="tool_calls", usage=usage(10, 5))], known={**LLAMA_CPP, "round_tokens": 5}
+        [CUT, reply(call(SAVE, id_="x"), finish="tool_calls", usage=usage(10, 5))], known={**LLAMA_CPP, "round_tokens": 5}
     ),
-    "filtered": Case([CUT, said("", finish="content_filter")], [("save", HALF)], finish_reason="content_filter", stopped_by="content_filter"),
+    "filtered": Case([CUT, reply("", finish="content_filter")], [("save", HALF)], finish_reason="content_filter", stopped_by="content_filter"),
 }  # fmt: skip
 
 
@@ -689,7 +689,7 @@ LIMITED: dict[str, tuple[Case, list[int | None]]] = {
     ),
     "a total, after an end that hid the cut": (
         Case(
-            [said(call(HALF), finish="tool_calls", usage=usage(10, 5)), cut(REST[:6], usage=usage(15, 5))],
+            [reply(call(HALF), finish="tool_calls", usage=usage(10, 5)), cut(REST[:6], usage=usage(15, 5))],
             [("save", HALF + REST[:6])],
             finish_reason="length",
             stopped_by="max_tokens",

@@ -141,7 +141,7 @@ def test_place_of_usage(place: str) -> None:
     options = {"stream_options": {"include_usage": True}}
     answer = streamed(Rounds(*rounds), ask(**options))
 
-    assert answer.said == ("one two three four five six", "stop", "stop")
+    assert answer.ending == ("one two three four five six", "stop", "stop")
     seen = usages_in(answer.raw)
     assert usage(36, 6) == seen[-1]
     assert [usage(10, 2), usage(12, 2), usage(14, 2)] == [round_["usage"] for round_ in answer.rounds]
@@ -193,7 +193,7 @@ def test_no_usage(drive: Drive) -> None:
     """Without usage, none is made up."""
     answer = drive(Script(cut("one ", usage=None), end("two", usage=None)))
 
-    assert answer.said == ("one two", "stop", "stop")
+    assert answer.ending == ("one two", "stop", "stop")
     assert answer.usage is None
     assert [round_["usage"] for round_ in answer.rounds] == [None, None]
 

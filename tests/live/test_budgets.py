@@ -57,7 +57,7 @@ async def test_max_seconds(how: str, way: Way) -> None:
         taken = time.monotonic() - started
         await check_left(emulator)
 
-        assert answer.said[1:] == ("length", "max_seconds")
+        assert answer.ending[1:] == ("length", "max_seconds")
         assert is_beginning(emulator, answer)
         assert len(emulator.requests) == len(answer.rounds)
         assert taken >= 1.5
@@ -71,7 +71,7 @@ async def test_max_seconds_in_the_first_round(how: str, way: Way) -> None:
         answer = await asked(way, emulator, how, max_seconds=1.0)
         await check_left(emulator)
 
-        assert answer.said[1:] == ("length", "max_seconds")
+        assert answer.ending[1:] == ("length", "max_seconds")
         assert is_beginning(emulator, answer)
         assert 1 == len(emulator.requests) == len(answer.rounds)
 
@@ -91,7 +91,7 @@ async def test_max_cost(rounds: float, how: str, way: Way) -> None:
         costs = [logged.prompt_tokens * 4e-8 + logged.completion_tokens * 1.2e-7 for logged in emulator.requests]
         most = rounds * round_ * 1.001
 
-        assert answer.said[1:] == ("length", "max_cost")
+        assert answer.ending[1:] == ("length", "max_cost")
         assert is_beginning(emulator, answer)
         assert sum(costs[:-1]) <= most
         assert [one.completion_tokens for one in emulator.requests] == [CAP] * len(costs)
@@ -113,7 +113,7 @@ async def test_unknown_cost(counts: Any, how: str, way: Way) -> None:
     answer = await live(client, ask(), streamed=how == "streamed")
     await settled(client.close())
 
-    assert answer.said == ("One", "length", "max_cost")
+    assert answer.ending == ("One", "length", "max_cost")
     assert len(script.bodies) == 1
 
 
@@ -128,7 +128,7 @@ async def test_other_names(how: str, way: Way) -> None:
         answer = await live(client, ask(), streamed=how == "streamed")
         await settled(client.close())
 
-        assert answer.said == expected
+        assert answer.ending == expected
 
 
 @sync_and_async
@@ -143,7 +143,7 @@ async def test_budget_that_is_not_reached(how: str, way: Way) -> None:
 
         assert bodies == [logged.body for logged in emulator.requests]
         assert expected.merged == answer.merged
-        assert (emulator.uncapped(BODY), "stop", "stop") == answer.said
+        assert (emulator.uncapped(BODY), "stop", "stop") == answer.ending
 
 
 @sync_and_async
@@ -179,9 +179,9 @@ async def test_for_one_call(how: str, way: Way) -> None:
         late = await live(client, {**BODY, "extra_body": {"continuation": {"max_cost": None, "max_seconds": 1e-9}}}, streamed=how == "streamed")  # fmt: skip
         await settled(client.close())
 
-        assert limited.said[1:] == ("length", "max_cost")
-        assert [(emulator.uncapped(BODY), "stop", "stop")] * 2 == [answer.said for answer in free]
-        assert late.said[1:] == ("length", "max_seconds")
+        assert limited.ending[1:] == ("length", "max_cost")
+        assert [(emulator.uncapped(BODY), "stop", "stop")] * 2 == [answer.ending for answer in free]
+        assert late.ending[1:] == ("length", "max_seconds")
         assert not late.text or emulator.uncapped(BODY).startswith(late.text)
 
 
@@ -197,7 +197,7 @@ async def test_several_choices(how: str, way: Way) -> None:
         await settled(client.close())
 
         for index, answer in enumerate(answers):
-            assert answer.said[1:] == ("length", "max_cost")
+            assert answer.ending[1:] == ("length", "max_cost")
             assert answer.text
             assert emulator.uncapped(body, index).startswith(answer.text)
 
@@ -225,7 +225,7 @@ async def test_cost_that_is_none(acts: list[Act], requests: int, how: str, way: 
     """A round whose cost is not known is the last one, in whichever round it is."""
     server, answer = await asked_faulty(way, how, acts, max_cost=1)
 
-    assert answer.said == ("".join(words(0, requests * FAULTY_CAP)), "length", "max_cost")
+    assert answer.ending == ("".join(words(0, requests * FAULTY_CAP)), "length", "max_cost")
     assert len(server.exchanges) == requests
 
 
@@ -236,7 +236,7 @@ async def test_broken_rounds_cost(most: float, how: str, way: Way) -> None:
     """Streams that break off again and again cost no more than the budget and one round."""
     server, answer = await asked_faulty(way, how, [right, broken], max_cost=most)
 
-    assert answer.said[1:] == ("length", "max_cost")
+    assert answer.ending[1:] == ("length", "max_cost")
     assert "".join(words(0, 2000)).startswith(answer.text)
     assert server.spent - server.exchanges[-1].cost <= most
     assert len(server.exchanges) > 1

@@ -38,7 +38,7 @@ async def test_cut_in_the_arguments(tokens: int, way: Way, streamed: bool) -> No
         await settled(plain.close())
 
     assert requests == 1
-    assert answer.said == ("", "length", "tool_call")
+    assert answer.ending == ("", "length", "tool_call")
     assert without_us.tool_calls == answer.tool_calls
     assert answer.tool_calls[0]["function"]["name"] == "save"
     with pytest.raises(json.JSONDecodeError):
@@ -64,7 +64,7 @@ async def test_text_then_call(thinks: Any, tokens: int, cap: int, ends: str, way
 
     assert [[TOOL]] * len(sent) == sent
     assert len(sent) >= 3
-    assert (expected[0], ends, "tool_call" if ends == "length" else ends) == answer.said
+    assert (expected[0], ends, "tool_call" if ends == "length" else ends) == answer.ending
     (call,) = answer.tool_calls
     assert call["function"]["name"] == "save"
     assert call["id"].startswith("call_")

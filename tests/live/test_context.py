@@ -36,7 +36,7 @@ async def test_answer_that_fills_the_context(habit: Any, limit: dict[str, int], 
         answer = await asked(way, emulator, body, streamed=streamed, round_tokens=100)
 
     assert emulator.uncapped(body).startswith(answer.text)
-    assert (*answer.said[1:], answer.error) == ("length", "context", None)
+    assert (*answer.ending[1:], answer.error) == ("length", "context", None)
     assert (answer.report or {})["error"] is None
     full = [request for request in emulator.requests if request.finish_reason]
     assert full[-1].prompt_tokens + full[-1].completion_tokens == 330

@@ -87,7 +87,7 @@ async def test_calls(asked: Asked, way: Way, streamed: bool) -> None:
     await settled(client.close())
     requests = asked.emulator.requests
 
-    assert (asked.text, "tool_calls", "tool_calls") == (answer.text.rstrip(), *answer.said[1:])
+    assert (asked.text, "tool_calls", "tool_calls") == (answer.text.rstrip(), *answer.ending[1:])
     assert asked.calls == called(answer)
     assert len(requests) >= 3
     assert (0, [TOOLS] * len(requests)) == (asked.emulator.derailed, [request.body["tools"] for request in requests])
@@ -168,7 +168,7 @@ async def test_conversation_goes_on(asked: Asked, way: Way, streamed: bool) -> N
     following = await live(client, body, streamed=streamed)
     await settled(client.close())
 
-    assert (asked.emulator.uncapped(body), "stop") == following.said[:2]
+    assert (asked.emulator.uncapped(body), "stop") == following.ending[:2]
 
 
 @two_ways
@@ -189,7 +189,7 @@ async def test_not_asked_for(settings: dict[str, Any], model: str | None, way: W
         answer = await live(client, {**asked.body, **({} if model is None else {"model": model})}, streamed=streamed)
         await settled(client.close())
 
-    assert answer.said[1:] == ("length", "tool_call")
+    assert answer.ending[1:] == ("length", "tool_call")
     ((_, arguments),) = called(answer)
     assert asked.calls[0][1].startswith(arguments)
     assert len(asked.emulator.requests) == 1

@@ -85,7 +85,7 @@ async def test_document(habits: Habits, way: Way, streamed: bool) -> None:
         expected = emulator.uncapped(body)
         sent: list[Any] = [logged.body.get("response_format") for logged in emulator.requests]
 
-    assert answer.said == (expected, "stop", "stop")
+    assert answer.ending == (expected, "stop", "stop")
     assert json.loads(answer.text)
     assert sent[:4] == [JSON, None, None, None]
     assert emulator.derailed == 0
@@ -101,7 +101,7 @@ async def test_regular_expression(way: Way, streamed: bool) -> None:
         answer = await live(client, body, streamed=streamed)
         await settled(client.close())
 
-    assert (text, "stop", "stop") == answer.said
+    assert (text, "stop", "stop") == answer.ending
 
 
 # Documents that nobody can check.
@@ -119,7 +119,7 @@ async def test_document_that_nobody_checked(way: Way, streamed: bool, caplog: py
         await settled(client.close())
 
     for answer in answers:
-        assert answer.said == (TEXT, "length", "error")
+        assert answer.ending == (TEXT, "length", "error")
         assert (answer.report or {})["error"]["type"] == "unchecked_document"
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "pip install 'openai-continue[schema]'" in line
@@ -135,7 +135,7 @@ async def test_schema_that_cannot_be_read(way: Way, streamed: bool, caplog: pyte
     answer = await live(client, ask(extra_body={"guided_json": schema}), streamed=streamed)
     await settled(client.close())
 
-    assert answer.said == ('{"a": 1}', "length", "error")
+    assert answer.ending == ('{"a": 1}', "length", "error")
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "refers to another file" in line
 
@@ -170,7 +170,7 @@ async def test_schema_of_nim(way: Way, streamed: bool) -> None:
     answer = await live(client, body, streamed=streamed)
     await settled(client.close())
 
-    assert answer.said == ('{"a": 1}', "stop", "stop")
+    assert answer.ending == ('{"a": 1}', "stop", "stop")
     assert [{"guided_json": schema, "annotations": ["x"]}, {"annotations": ["x"]}] == [
         sent["nvext"] for sent in transport.bodies
     ]
@@ -185,7 +185,7 @@ async def test_lines_of_json(way: Way, streamed: bool) -> None:
         answer = await live(client, ask(response_format=JSON), streamed=streamed)
         await settled(client.close())
 
-    assert (text, "stop", "stop") == answer.said
+    assert (text, "stop", "stop") == answer.ending
     assert emulator.derailed == 0
 
 
@@ -201,6 +201,6 @@ async def test_stop_string_longer_than_a_round(way: Way, streamed: bool, setting
         answer = await live(client, ask(stop=[stop]), streamed=streamed)
         await settled(client.close())
 
-    assert (text[: text.index(stop)], "stop", "stop") == answer.said
+    assert (text[: text.index(stop)], "stop", "stop") == answer.ending
     items = [item for one in (answer.raw if streamed else [answer.raw]) for item in one["choices"]]
     assert stop == items[-1]["stop_reason"]

@@ -90,7 +90,7 @@ def test_fidelity(bench: Bench, data: Any, name: str, is_async: bool, streamed: 
     expected = Engine(text, habits=kind.habits).uncapped(body)
     answer = bench.ask(name, OUR_ASYNC if is_async else OUR_SYNC, body, streamed=streamed)
 
-    seen = answer.said, expected.said, server.requests[-1].body["messages"][-1]
+    seen = answer.ending, expected.ending, server.requests[-1].body["messages"][-1]
     assert is_as_it_was(answer, expected, kind, text), seen
     assert server.derailed == 0
     assert not logprobs or answer.text.encode() == answer.spelled

@@ -136,7 +136,7 @@ async def test_raised_error(how: str, way: Way, folder: Path) -> None:
     await settled(client.close())
 
     assert isinstance(first.error, openai.APIConnectionError)
-    assert (Engine().uncapped(BODY).text, "stop", "stop", 2) == (*again.said, resumed(again))
+    assert (Engine().uncapped(BODY).text, "stop", "stop", 2) == (*again.ending, resumed(again))
 
 
 @sync_and_async
@@ -162,7 +162,7 @@ async def test_closed_stream(size: int, way: Way, folder: Path) -> None:
         again = await live(client, BODY, streamed=True)
         await settled(client.close())
 
-        assert (emulator.uncapped(BODY), "stop", "stop") == again.said
+        assert (emulator.uncapped(BODY), "stop", "stop") == again.ending
         assert again.text.startswith(text)
         assert resumed(again) == requests
         # The round that was left has brought what its caller got, and perhaps a little more.
@@ -190,7 +190,7 @@ async def test_cancelled(how: str, folder: Path) -> None:
             await task
         again = await asked(OUR_ASYNC, emulator, how, BODY, settings)
 
-        assert (emulator.uncapped(BODY), "stop", "stop") == again.said
+        assert (emulator.uncapped(BODY), "stop", "stop") == again.ending
         assert resumed(again) >= 2
         # A request that was cancelled while it was sent has no body.
         assert sum(len(logged.body.get("messages") or ()) == 1 for logged in emulator.requests) == 1
@@ -243,7 +243,7 @@ async def test_method_that_others_wrap(
     answers = [await asked(way, server, "whole", BODY, settings) for _ in range(2)]
 
     assert [0, 2] == [resumed(answer) for answer in answers]
-    assert (Engine().uncapped(BODY).text, "stop", "stop") == answers[1].said
+    assert (Engine().uncapped(BODY).text, "stop", "stop") == answers[1].ending
     assert len(seen) == 2
 
 
@@ -270,7 +270,7 @@ async def test_another_request(fields: dict[str, Any], how: str, folder: Path) -
     answer = await asked(SYNC, server, how, body, keeping(folder, how))
     sent = {name: value for name, value in body.items() if name != "extra_body"}
 
-    assert (Engine().uncapped(sent).text, "stop", "stop", 0) == (*answer.said, resumed(answer))
+    assert (Engine().uncapped(sent).text, "stop", "stop", 0) == (*answer.ending, resumed(answer))
 
 
 @how
@@ -286,7 +286,7 @@ async def test_settings_of_one_call(how: str, folder: Path) -> None:
     again = await asked(SYNC, server, how, BODY, keeping(folder, how, max_rounds=20))
 
     assert (off.finish_reason, off.report) == ("length", None)
-    assert (Engine().uncapped(BODY).text, "stop", "stop", 2) == (*again.said, resumed(again))
+    assert (Engine().uncapped(BODY).text, "stop", "stop", 2) == (*again.ending, resumed(again))
 
 
 @sync_and_async
@@ -296,7 +296,7 @@ async def test_answer_of_one_round(how: str, way: Way, folder: Path) -> None:
     server = Lossy(Engine())
     answer = await asked(way, server, how, BODY, keeping(folder, how))
 
-    assert (Engine().uncapped(BODY).text, "stop", None) == answer.said
+    assert (Engine().uncapped(BODY).text, "stop", None) == answer.ending
     assert kept(folder) == []
 
 
@@ -331,7 +331,7 @@ async def test_file_cut_anywhere(how: str, folder: Path) -> None:
         path.write_bytes(whole[:length])
         server.requests = 0
         answer = await live(client, ask(), streamed=how == "streamed")
-        assert (TEXT, "stop", "stop") == answer.said, length
+        assert (TEXT, "stop", "stop") == answer.ending, length
         assert resumed(answer) == (2 if length == len(whole) else 0), length
         assert server.requests + resumed(answer) == 4, length
     client.close()
@@ -371,7 +371,7 @@ async def test_damaged_file(name: str, how: str, folder: Path, warnings: Callabl
     path.write_bytes(bad)
     answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
 
-    assert (*answer.said, resumed(answer)) == (TEXT, "stop", "stop", 0)
+    assert (*answer.ending, resumed(answer)) == (TEXT, "stop", "stop", 0)
     (warning,) = warnings()
     assert "is damaged" in warning or "is no journal" in warning
     assert kept(folder) == [path.with_suffix(".unreadable").name]
@@ -385,7 +385,7 @@ async def test_empty_file(how: str, folder: Path, warnings: Callable[[], list[st
     path.write_bytes(b"")
     answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
 
-    assert (*answer.said, resumed(answer), warnings()) == (TEXT, "stop", "stop", 0, [])
+    assert (*answer.ending, resumed(answer), warnings()) == (TEXT, "stop", "stop", 0, [])
 
 
 @how
@@ -395,7 +395,7 @@ async def test_answer_that_cannot_go_on_here(how: str, folder: Path, warnings: C
     path.write_bytes(changed(path, lambda entry: {**entry, "state": {**entry["state"], "queue": []}}))
     answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
 
-    assert (*answer.said, resumed(answer), warnings()) == (TEXT, "stop", "stop", 0, [])
+    assert (*answer.ending, resumed(answer), warnings()) == (TEXT, "stop", "stop", 0, [])
 
 
 # A folder that cannot be used.
@@ -485,7 +485,7 @@ async def test_trouble(
     server = Lossy(Engine(cap=CAP))
     answers = [await asked(way, server, how, BODY, keeping(folder, how)) for _ in range(2)]
 
-    assert [(Engine().uncapped(BODY).text, "stop", "stop")] * 2 == [answer.said for answer in answers]
+    assert [(Engine().uncapped(BODY).text, "stop", "stop")] * 2 == [answer.ending for answer in answers]
     (warning,) = warnings()
     assert "goes on without it" in warning
 
@@ -518,7 +518,7 @@ async def test_calls_at_the_same_time(how: str, folder: Path) -> None:
         await client.close()
 
         assert [(emulator.uncapped(BODY), "stop", "stop", 0)] * 5 == [
-            (*answer.said, resumed(answer)) for answer in answers
+            (*answer.ending, resumed(answer)) for answer in answers
         ]
         assert kept(folder) == []
 
@@ -566,8 +566,8 @@ async def test_error_of_the_server_does_not_come_again(how: str, way: Way, folde
         again = await asked(way, emulator, how, BODY, keeping(folder, how))
         truth, after = emulator.uncapped(BODY), len(emulator.requests)
 
-    assert first.said[1:] == ("length", "error")
-    assert (truth, "stop", "stop") == again.said
+    assert first.ending[1:] == ("length", "error")
+    assert (truth, "stop", "stop") == again.ending
     assert after > before
 
 
@@ -587,7 +587,7 @@ async def test_key_that_is_asked_for_at_each_request(way: Way, folder: Path) -> 
         truth = emulator.uncapped(BODY)
 
     assert first.stopped_by == "error"
-    assert (truth, "stop", "stop") == again.said
+    assert (truth, "stop", "stop") == again.ending
 
 
 async def test_limit_that_the_server_refused(folder: Path) -> None:
@@ -599,7 +599,7 @@ async def test_limit_that_the_server_refused(folder: Path) -> None:
         truth = emulator.uncapped(BODY)
 
     assert (first.stopped_by, resumed(again)) == ("error", 2)
-    assert (truth, "stop", "stop") == again.said
+    assert (truth, "stop", "stop") == again.ending
 
 
 async def test_first_round_that_is_sent_again(folder: Path) -> None:

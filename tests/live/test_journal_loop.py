@@ -96,7 +96,7 @@ async def test_all_files_are_for_threads(how: str, folder: Path, watch: Watch, m
     threads = {thread for _, thread in watch.seen}
 
     assert [resumed(answer) for answer in answers] == [0, 2, 3]
-    assert answers[-1].said == (TEXT, "stop", "stop")
+    assert answers[-1].ending == (TEXT, "stop", "stop")
     assert {"open", "fcntl.flock", "fsync", "os.remove", "lstat"} <= {what for what, _ in watch.seen}
     assert threading.get_ident() not in threads
 
@@ -145,7 +145,7 @@ async def test_a_first_request_that_is_sent_again(folder: Path, watch: Watch) ->
             answers.append(await asked(OUR_ASYNC, emulator, "streamed rounds", BODY, settings, max_retries=1))
             watch.is_on = False
 
-    assert [(TEXT, "stop", "stop")] * 2 == [answer.said for answer in answers]
+    assert [(TEXT, "stop", "stop")] * 2 == [answer.ending for answer in answers]
     assert {"open", "fcntl.flock", "os.remove"} <= {what for what, _ in watch.seen}
     assert threading.get_ident() not in {thread for _, thread in watch.seen}
 
@@ -181,7 +181,7 @@ async def test_the_loop_goes_on(how: str, folder: Path, monkeypatch: pytest.Monk
     answer = await asked(OUR_ASYNC, Lossy(Engine(cap=CAP)), how, BODY, keeping(folder, how))
     await ticking
 
-    assert (*answer.said, ticks, disk.was_let) == (TEXT, "stop", "stop", 50, True)
+    assert (*answer.ending, ticks, disk.was_let) == (TEXT, "stop", "stop", 50, True)
     assert kept(folder) == []
 
 
@@ -211,7 +211,7 @@ async def test_cancelled_while_a_file_is_written(
         await all_threads_done()
     again = await asked(OUR_ASYNC, server, how, BODY, keeping(folder, how))
 
-    assert (*again.said, disk.was_let) == (TEXT, "stop", "stop", True)
+    assert (*again.ending, disk.was_let) == (TEXT, "stop", "stop", True)
     assert resumed(again) >= 1
     assert list(folder.iterdir()) == []
 
@@ -259,7 +259,7 @@ async def test_scope_that_is_cancelled(folder: Path, monkeypatch: pytest.MonkeyP
                 threading.Timer(0.05, disk.may_end.set).start()
         again = await asked(OUR_ASYNC, emulator, "streamed", BODY, keeping(folder, "streamed"))
 
-    assert (*again.said, disk.was_let) == (TEXT, "stop", "stop", True)
+    assert (*again.ending, disk.was_let) == (TEXT, "stop", "stop", True)
     assert resumed(again) >= 1
     assert list(folder.iterdir()) == []
 

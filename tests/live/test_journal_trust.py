@@ -124,7 +124,7 @@ async def test_planted_answer(
     ours = path.lstat()
     again = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
 
-    assert (*again.said, resumed(again)) == (TEXT, "stop", "stop", 2)
+    assert (*again.ending, resumed(again)) == (TEXT, "stop", "stop", 2)
     assert (stat.S_ISREG(ours.st_mode), stat.S_IMODE(ours.st_mode), ours.st_nlink) == (True, 0o600, 1)
     aside = path.with_suffix(".unreadable").lstat()
     assert (aside.st_ino, aside.st_mode, aside.st_size) == (file.st_ino, file.st_mode, file.st_size)
@@ -145,7 +145,7 @@ async def test_planted_lock(plant: str, folder: Path, warnings: Warnings, monkey
     PLANTS[plant](lock, victim, monkeypatch)
     answer = await asked(SYNC, Tiny(), "whole", ask(), keeping(folder, "whole"))
 
-    assert (*answer.said, resumed(answer)) == (TEXT, "stop", "stop", 2)
+    assert (*answer.ending, resumed(answer)) == (TEXT, "stop", "stop", 2)
     assert victim.read_bytes() == VICTIM
     assert not victim.with_name("nothing").exists()
     assert kept(folder) == [path.with_suffix(".unreadable").name]
@@ -167,7 +167,7 @@ async def test_what_cannot_be_set_aside(
     monkeypatch.setattr(Path, "rename", refuse)
     answers = [await asked(SYNC, Tiny(), how, ask(), keeping(folder, how)) for _ in range(2)]
 
-    assert [(*answer.said, resumed(answer)) for answer in answers] == [(TEXT, "stop", "stop", 0)] * 2
+    assert [(*answer.ending, resumed(answer)) for answer in answers] == [(TEXT, "stop", "stop", 0)] * 2
     assert kept(folder) == [path.name]
     assert (path.lstat().st_ino, path.lstat().st_size) == (file.st_ino, file.st_size)
     assert victim.read_bytes() == before
@@ -206,7 +206,7 @@ async def test_link_that_comes_while_we_write(suffix: str, folder: Path, monkeyp
     answer = await asked(SYNC, Tiny(), "whole", ask(), keeping(folder, "whole"))
 
     assert first.stopped_by == "error"
-    assert (*answer.said, resumed(answer) >= 2) == (TEXT, "stop", "stop", True)
+    assert (*answer.ending, resumed(answer) >= 2) == (TEXT, "stop", "stop", True)
     assert victim.read_bytes() == VICTIM
     assert kept(folder) == []
 
@@ -220,7 +220,7 @@ async def test_file_that_others_can_read(how: str, folder: Path, warnings: Warni
     mode = stat.S_IMODE(path.stat().st_mode)
     answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
 
-    assert (*answer.said, warnings()) == (TEXT, "stop", "stop", [])
+    assert (*answer.ending, warnings()) == (TEXT, "stop", "stop", [])
     assert mode == 0o600
     assert resumed(answer) >= 2
 
@@ -240,7 +240,7 @@ async def test_mode_of_the_folder(mode: int, is_used: bool, folder: Path, warnin
     again = await asked(SYNC, Tiny(), "whole", ask(), keeping(folder, "whole"))
 
     assert first.stopped_by == "error"
-    assert again.said == (TEXT, "stop", "stop")
+    assert again.ending == (TEXT, "stop", "stop")
     assert (bool(left), resumed(again), len(warnings())) == ((True, 2, 0) if is_used else (False, 0, 1))
     assert is_used or "chmod 700" in warnings()[0]
 
@@ -271,7 +271,7 @@ async def test_link_of_ours_to_a_folder(folder: Path, warnings: Warnings) -> Non
     await asked(SYNC, Tiny(3), "whole", ask(), keeping(folder, "whole"))
     answer = await asked(SYNC, Tiny(), "whole", ask(), keeping(folder, "whole"))
 
-    assert (*answer.said, resumed(answer), warnings()) == (TEXT, "stop", "stop", 2, [])
+    assert (*answer.ending, resumed(answer), warnings()) == (TEXT, "stop", "stop", 2, [])
 
 
 @how
@@ -292,7 +292,7 @@ async def test_system_without_owners(
     path.symlink_to(victim)
     answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
 
-    assert (*answer.said, resumed(answer)) == (TEXT, "stop", "stop", 0)
+    assert (*answer.ending, resumed(answer)) == (TEXT, "stop", "stop", 0)
     assert victim.read_bytes() == VICTIM
 
 
@@ -338,8 +338,8 @@ async def test_tenants(tenants: str, folder: Path) -> None:
     other = await asked(SYNC, server, "whole", ask(), keeping(folder, "whole"), **two(server))
     same = await asked(SYNC, later, "whole", ask(), keeping(folder, "whole"), **one(later))
 
-    assert (*other.said, resumed(other), server.requests) == (TEXT, "stop", "stop", 0, 4)
-    assert (*same.said, resumed(same), later.requests) == (TEXT, "stop", "stop", 2, 2)
+    assert (*other.ending, resumed(other), server.requests) == (TEXT, "stop", "stop", 0, 4)
+    assert (*same.ending, resumed(same), later.requests) == (TEXT, "stop", "stop", 2, 2)
 
 
 #: Fields of a call that are other ones at each try.
@@ -365,7 +365,7 @@ async def test_names_that_differ_each_time(name: str, folder: Path) -> None:
         body = {**ask(), **PASSING[name](str(number))}
         answer = await asked(SYNC, Tiny(lost), "whole", body, keeping(folder, "whole"))
 
-    assert (*answer.said, resumed(answer)) == (TEXT, "stop", "stop", 2)
+    assert (*answer.ending, resumed(answer)) == (TEXT, "stop", "stop", 2)
 
 
 async def test_header_of_one_call(folder: Path) -> None:
@@ -374,7 +374,7 @@ async def test_header_of_one_call(folder: Path) -> None:
         body = {**ask(), "extra_headers": {"X-Tenant": tenant}}
         answer = await asked(SYNC, Tiny(lost), "whole", body, keeping(folder, "whole"))
 
-    assert (*answer.said, resumed(answer)) == (TEXT, "stop", "stop", 0)
+    assert (*answer.ending, resumed(answer)) == (TEXT, "stop", "stop", 0)
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -385,7 +385,7 @@ async def test_account_that_shows_only_later(how: str, folder: Path, warnings: W
         client = http.Client(transport=server, auth=lambda request: request)
         answer = await asked(SYNC, server, how, ask(), keeping(folder, how), http_client=client)
 
-    assert (*answer.said, resumed(answer)) == (TEXT, "stop", "stop", 0)
+    assert (*answer.ending, resumed(answer)) == (TEXT, "stop", "stop", 0)
     assert not folder.exists()
     (warning,) = warnings()
     assert "account" in warning

@@ -120,7 +120,7 @@ async def test_limit_under_a_name_that_is_ignored(fields: Any, way: Way, streame
         await settled(client.close())
 
     assert emulator.uncapped(ask("Write 1000 tokens.", max_tokens=600)) == answer.text
-    assert answer.said[1:] == ("length", None)
+    assert answer.ending[1:] == ("length", None)
     assert [{**body, "stream": streamed}] == [request.body for request in emulator.requests]
 
 
@@ -198,7 +198,7 @@ async def test_limit_of_the_first_round(name: str, way: Way, streamed: bool) -> 
         await settled(client.close())
         given = [request.completion_tokens for request in emulator.requests]
 
-    assert (emulator.uncapped(ask("Write 1000 tokens.")), "stop", "stop") == answer.said
+    assert (emulator.uncapped(ask("Write 1000 tokens.")), "stop", "stop") == answer.ending
     assert given[:2] == [100, 450]
     assert [request.body.get(name) for request in emulator.requests][:3] == [100, None, None]
     assert emulator.requests[0].prompt_tokens == (answer.usage or {})["prompt_tokens"]

@@ -142,7 +142,7 @@ def check(ours: Seen, plain: Seen, habits: Habits, *, streamed: bool) -> None:
     assert ours.answer.text.startswith(plain.answer.text)
     assert ours.answer.thoughts.startswith(plain.answer.thoughts)
     if plain.answer.finish_reason != "length":
-        assert plain.said == ours.said
+        assert plain.ending == ours.ending
 
 
 def most_tokens(wanted: int, habits: Habits, *, streamed: bool) -> int:

@@ -103,7 +103,7 @@ async def test_without_a_template(way: Way, streamed: bool) -> None:
     provider, habits = KINDS["qwen3"]
     with Emulator(cap=CAP, habits=habits) as emulator:
         answer = await asked(way, emulator, "streamed" if streamed else "whole", BODY, provider=provider)
-        assert answer.said[1:] == ("length", "reasoning")
+        assert answer.ending[1:] == ("length", "reasoning")
 
 
 # Tools and documents.
@@ -149,7 +149,7 @@ async def test_document(way: Way, streamed: bool, path: Path) -> None:
         assert json.loads(answer.text)
     with Emulator(cap=CAP, habits=habits) as emulator:
         answer = await asked(way, emulator, how, body, **settings)
-        assert answer.said[1:] == ("length", "error")
+        assert answer.ending[1:] == ("length", "error")
         assert answer.report is not None
         assert answer.report["error"]["type"] == "invalid_document"
 
@@ -270,7 +270,7 @@ async def test_journal(how: str, way: Way, path: Path) -> None:
         await settled(client.close())
     first, again = answers
     want = engine.uncapped(BODY)
-    assert first.said[1:] == ("length", "error")
+    assert first.ending[1:] == ("length", "error")
     assert (want.thoughts, want.text, "stop") == (again.thoughts, again.text, again.finish_reason)
     assert again.report is not None
     assert again.report["resumed"] == 3

@@ -30,7 +30,7 @@ async def test_answer(name: str, way: Way, streamed: bool) -> None:
         requests = emulator.requests
 
     assert (answer.text, answer.thoughts) == expected
-    assert (*answer.said[1:], emulator.derailed) == ("stop", "stop", 0)
+    assert (*answer.ending[1:], emulator.derailed) == ("stop", "stop", 0)
     assert 3 <= len(requests) <= 5
     assert len({request.connection for request in requests}) == 1
     if kind.habits.usage == "never" or (streamed and kind.habits.usage == "asked"):
@@ -61,7 +61,7 @@ async def test_thoughts_of_several_rounds(name: str, way: Way, streamed: bool) -
         sent = [str(logged.body["messages"][-1]["content"]) for logged in emulator.requests[1:]]
 
     assert (answer.text, answer.thoughts) == expected
-    assert (*answer.said[1:], emulator.derailed) == ("stop", "stop", 0)
+    assert (*answer.ending[1:], emulator.derailed) == ("stop", "stop", 0)
     if kind.provider == "deepinfra":
         assert all(content.startswith("<think>\n") for content in sent)
 
@@ -78,7 +78,7 @@ async def test_thoughts_that_cannot_go_on(thinks: Any, way: Way, streamed: bool)
         await settled(client.close())
         truth = emulator.uncapped(body) + emulator.uncapped_reasoning(body)
 
-    assert (*answer.said[1:], len(emulator.requests)) == ("length", "reasoning", 1)
+    assert (*answer.ending[1:], len(emulator.requests)) == ("length", "reasoning", 1)
     assert answer.text + answer.thoughts
     assert truth.startswith(answer.text)
     assert answer.thoughts in truth
@@ -102,7 +102,7 @@ async def test_deepinfras_block(
         sent = [logged.body["messages"][-1] for logged in emulator.requests[1:]]
         expected = emulator.uncapped(body)
 
-    assert (*answer.said, len(answer.rounds)) == (expected, "stop", "stop", 3)
+    assert (*answer.ending, len(answer.rounds)) == (expected, "stop", "stop", 3)
     assert statuses == [logged.status for logged in emulator.requests]
     assert all(
         ({"reasoning_content"} if not block else set()) == set(message) - {"role", "content"}
@@ -139,7 +139,7 @@ async def test_server_that_begins_again(thinks: Any, cap: int, way: Way, streame
         expected = emulator.uncapped(body)
         models = [request.body["model"] for request in emulator.requests]
 
-    assert [answer.said[1:] for answer in (first, second, again, other)] == [("length", "restart")] * 4
+    assert [answer.ending[1:] for answer in (first, second, again, other)] == [("length", "restart")] * 4
     assert expected.startswith(first.text)
     assert emulator.uncapped_reasoning(body) == first.thoughts
     assert (first.text, first.thoughts) == (again.text, again.thoughts)
@@ -165,9 +165,9 @@ async def test_server_that_refuses(way: Way) -> None:
         await settled(client.close())
         expected = emulator.uncapped(ask("x"))
 
-    assert answer.said[1:] == ("length", "error")
+    assert answer.ending[1:] == ("length", "error")
     # It is remembered.
-    assert (*again.said[1:], requests) == ("length", "unsupported", 3)
+    assert (*again.ending[1:], requests) == ("length", "unsupported", 3)
     assert expected.startswith(answer.text)
     assert tuple((answer.report or {})["error"][name] for name in ("type", "status")) == ("BadRequestError", 400)
     partial: Any = caught.value
@@ -183,7 +183,7 @@ async def test_closed_model(way: Way, streamed: bool) -> None:
         answer = await live(client, body, streamed=streamed)
         await settled(client.close())
 
-    assert (emulator.uncapped({**body, "max_tokens": 30}), "length", None) == answer.said
+    assert (emulator.uncapped({**body, "max_tokens": 30}), "length", None) == answer.ending
     assert [{**body, "stream": streamed}] == [request.body for request in emulator.requests]
 
 

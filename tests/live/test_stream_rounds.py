@@ -107,7 +107,7 @@ async def test_cut_calls(way: Way) -> None:
     expected, seen = Answer.of_completion(expected), Answer.of_completion(seen)
     calls = [(call["function"]["name"], call["function"]["arguments"]) for call in seen.tool_calls]
     assert truth == calls
-    assert (expected.text.rstrip(), *expected.said[1:]) == (seen.text.rstrip(), *seen.said[1:])
+    assert (expected.text.rstrip(), *expected.ending[1:]) == (seen.text.rstrip(), *seen.ending[1:])
     assert without_names(expected.tool_calls) == without_names(seen.tool_calls)
 
 
@@ -200,7 +200,7 @@ async def test_slow_server(way: Way) -> None:
         whole = await outcome(client, streamed=False, **body, extra_body={"continuation": {"stream_rounds": False}})
         await settled(client.close())
 
-    assert (emulator.uncapped(body), "stop", "stop") == answer.said
+    assert (emulator.uncapped(body), "stop", "stop") == answer.ending
     assert len(answer.rounds) >= 4
     assert whole.kind[0] == "APITimeoutError"
 
@@ -223,7 +223,7 @@ async def test_break(kind: Any, number: int, tokens: int, way: Way) -> None:
         paid = sum(logged.completion_tokens or 0 for logged in emulator.requests)
         requests = len(emulator.requests)
 
-    assert (truth, "stop", "stop") == answer.said
+    assert (truth, "stop", "stop") == answer.ending
     assert requests <= 6
     assert paid <= size + 3 * requests
 
@@ -244,7 +244,7 @@ async def test_error_in_place_of_a_chunk(kind: Any, number: int, way: Way) -> No
     if number == 1:
         assert isinstance(answer.error, openai.APIStatusError)
         return
-    assert answer.said[1:] == ("length", "error")
+    assert answer.ending[1:] == ("length", "error")
     assert len(truth) > len(answer.text) > 200
     assert truth.startswith(answer.text)
 
@@ -415,7 +415,7 @@ async def test_first_request_is_sent_again(kind: Any, tokens: int, body: Any, wa
 
         assert (1 if retries == 0 else 2) == asked
         assert (answer.error is not None) == (retries == 0)
-        assert retries == 0 or (truth, "stop") == answer.said[:2]
+        assert retries == 0 or (truth, "stop") == answer.ending[:2]
 
 
 @sync_and_async
@@ -430,6 +430,6 @@ async def test_limit_of_whole_answers_is_none(way: Way) -> None:
             answer = await live(client, body, streamed=False)
             await settled(client.close())
             asked.append(len(emulator.requests))
-            assert (emulator.uncapped(body), "stop") == answer.said[:2]
+            assert (emulator.uncapped(body), "stop") == answer.ending[:2]
 
     assert asked[0] > asked[1] == 1

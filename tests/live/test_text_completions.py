@@ -163,7 +163,7 @@ async def test_unsupported(door: str, way: Way, streamed: bool, caplog: pytest.L
         client = way.client(emulator.base_url)
         answers = [await live(client, body, streamed=streamed) for _ in range(2)]
         await settled(client.close())
-        assert [answer.said[1:] for answer in answers] == [("length", None)] * 2
+        assert [answer.ending[1:] for answer in answers] == [("length", None)] * 2
         assert all(emulator.uncapped(BODY).startswith(answer.text) for answer in answers)
         assert [sorted(one.body) for one in emulator.requests] == [sorted({**body, "stream": streamed})] * 2
     assert caplog.messages == [
@@ -188,7 +188,7 @@ async def test_left_alone(door: str, way: Way, streamed: bool, monkeypatch: pyte
                 answer = await live(client, body, streamed=streamed)
         else:
             answer = await live(client, body, streamed=streamed)
-        assert answer.said[1:] == ("length", None)
+        assert answer.ending[1:] == ("length", None)
         assert emulator.uncapped(BODY).startswith(answer.text)
         assert len(emulator.requests) == 1
         assert "continuation" not in emulator.requests[0].body
@@ -201,7 +201,7 @@ async def test_settings_of_one_call(way: Way, streamed: bool) -> None:
     with Emulator(cap=CAP) as emulator:
         client = way.client(emulator.base_url)
         answer = await live(client, {**BODY, "extra_body": {"continuation": {"max_rounds": 2}}}, streamed=streamed)
-        assert answer.said[1:] == ("length", "max_rounds")
+        assert answer.ending[1:] == ("length", "max_rounds")
         assert len(emulator.requests) == 2
         await settled(client.close())
 
@@ -302,7 +302,7 @@ async def test_max_seconds(how: str, way: Way) -> None:
     """A budget in time ends the text with what has come."""
     with Emulator(cap=CAP, token_delay=0.005, chunk_tokens=1, events_per_write=1) as emulator:
         answer = await asked(way, emulator, how, {**BODY, "prompt": "Write 2000 tokens."}, max_seconds=1.0)
-        assert answer.said[1:] == ("length", "max_seconds")
+        assert answer.ending[1:] == ("length", "max_seconds")
         assert emulator.uncapped({**BODY, "prompt": "Write 2000 tokens."}).startswith(answer.text)
         assert answer.text
 
@@ -331,7 +331,7 @@ async def test_journal(body: dict[str, Any], how: str, way: Way, tmp_path: Path)
         await settled(client.close())
     first, again = answers
     want = engine.uncapped(body)
-    assert first.said[1:] == ("length", "error")
+    assert first.ending[1:] == ("length", "error")
     assert (want.text, "stop", want.spelled) == (again.text, again.finish_reason, again.spelled)
     assert again.report is not None
     assert again.report["resumed"] == 2

@@ -159,7 +159,7 @@ async def test_limit(
     assert numbers == [request.body.get("max_tokens") for request in emulator.requests]
     assert not any("max_completion_tokens" in request.body for request in emulator.requests[1:])
     assert emulator.uncapped(body).startswith(answer.text)
-    assert end == answer.said[1:]
+    assert end == answer.ending[1:]
     total = tokens if end == STOP else next(iter(fields.values()), settings.get("max_tokens"))
     assert total - 10 <= count(answer.text) <= total
     assert end == STOP or total == (answer.usage or {})["completion_tokens"]
@@ -179,7 +179,7 @@ async def test_max_rounds(way: Way, streamed: bool, rounds: int | None) -> None:
 
     assert (rounds or 16) == len(emulator.requests) == len(answer.rounds)
     assert emulator.uncapped(body).startswith(answer.text)
-    assert answer.said[1:] == ("length", "max_rounds")
+    assert answer.ending[1:] == ("length", "max_rounds")
 
 
 @two_ways
@@ -190,7 +190,7 @@ async def test_loop(way: Way, streamed: bool) -> None:
         (answer,) = await asked(way, emulator, ask(), streamed=streamed)
 
     assert text.startswith(answer.text)
-    assert (*answer.said[1:], len(emulator.requests)) == ("length", "repetition", 2)
+    assert (*answer.ending[1:], len(emulator.requests)) == ("length", "repetition", 2)
 
 
 # What is cut or fails is no success, and loses nothing: tests of faults have the rest.
@@ -226,7 +226,7 @@ async def test_partial_is_kept(fault: Fault, way: Way, streamed: bool) -> None:
 
     assert kept.text.startswith(emulator.uncapped(ask(max_tokens=40)))
     assert emulator.uncapped(ask(max_tokens=80)).startswith(kept.text)
-    assert ("length", "empty" if fault.kind == "empty" else "error") == kept.said[1:]
+    assert ("length", "empty" if fault.kind == "empty" else "error") == kept.ending[1:]
     if fault.kind != "empty":
         assert kept.text == raised.error.partial_completion.choices[0].message.content
 
@@ -237,7 +237,7 @@ async def test_partial_of_nothing(way: Way, streamed: bool) -> None:
     with Emulator(cap=40, tokens=150, faults=[Fault("empty", times=9)]) as emulator:
         (answer,) = await asked(way, emulator, ask(), streamed=streamed)
 
-    assert (len(emulator.requests), *answer.said[1:]) == (1, "length", "empty")
+    assert (len(emulator.requests), *answer.ending[1:]) == (1, "length", "empty")
 
 
 @pytest.mark.usefixtures("no_waiting")

@@ -32,7 +32,7 @@ async def test_break(way: Way, kind: Any, number: int) -> None:
     with server(Fault(kind, round=number, after_tokens=16)) as emulator:
         seen = await ask_it(way, emulator)
 
-    assert (truth(emulator), "stop", "stop") == seen.said
+    assert (truth(emulator), "stop", "stop") == seen.ending
     assert (seen.error, emulator.derailed) == (None, 0)
     is_broken = kind != "no_done"
     assert ROUNDS + is_broken == len(seen.rounds) == len(emulator.requests)
@@ -83,7 +83,7 @@ async def test_stream_that_never_gets_on(way: Way) -> None:
     with server(Fault("early_end", round=2, times=100, after_tokens=0)) as emulator:
         seen = await ask_it(way, emulator)
 
-    assert (truth(emulator, CAP), "length", "error") == seen.said
+    assert (truth(emulator, CAP), "length", "error") == seen.ending
     assert len(emulator.requests) == 1 + 4
 
 
@@ -134,7 +134,7 @@ async def test_break_of_a_thinking_model(way: Way, after: int) -> None:
 
     deltas = [choice.delta for one in seen.raw for choice in one.choices]
     thoughts = "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas)
-    assert (emulator.uncapped_reasoning(ask("Fault.")), truth(emulator), "stop") == (thoughts, *seen.said[:2])
+    assert (emulator.uncapped_reasoning(ask("Fault.")), truth(emulator), "stop") == (thoughts, *seen.ending[:2])
     assert (seen.error, emulator.derailed) == (None, 0)
 
 
@@ -184,7 +184,7 @@ async def test_break_at_the_total(way: Way) -> None:
 
     seen = await play(way, script, max_tokens=3)
 
-    assert (seen.error, *seen.said) == (None, "One two three", "length", "max_tokens")
+    assert (seen.error, *seen.ending) == (None, "One two three", "length", "max_tokens")
     assert len(script.bodies) == 1
 
 
@@ -220,7 +220,7 @@ async def test_empty_round_after_a_heal(way: Way) -> None:
     empty = [chunk(""), chunk(None, "length"), DONE]
     script = Script([chunk("One"), LOST], *[empty] * 16)
 
-    assert (await play(way, script)).said == ("One", "length", "empty")
+    assert (await play(way, script)).ending == ("One", "length", "empty")
     assert len(script.bodies) == 2
 
 
@@ -242,7 +242,7 @@ async def test_client_that_is_closed(way: Way, end: list[Any]) -> None:
 
     seen = await outcome(client, streamed=True, **ask())
 
-    assert seen.said == ("One two", None, None)
+    assert seen.ending == ("One two", None, None)
     assert bool(end) == (seen.error is not None)
     assert len(script.bodies) == 1
 

@@ -20,7 +20,7 @@ from openai_continue.testing import Emulator, Fault
 from tests.support.answers import joined
 from tests.support.asking import ask_both, chunks_of, create, text_of
 from tests.support.bodies import ask
-from tests.support.script import DONE, Script, chunk, said
+from tests.support.script import DONE, Script, chunk, reply
 from tests.support.ways import ASYNC, DEEPINFRA, SYNC, Way, entered, http, listed, settled, streamed_or_not
 
 ROUNDS = 4
@@ -319,7 +319,7 @@ class Turns(Script):
     """A server inside the process, so that a call takes the same turns of the loop each time: three rounds."""
 
     def __init__(self) -> None:
-        super().__init__(*(said(f"part {number} of three, ", finish=end) for number, end in ENDS))
+        super().__init__(*(reply(f"part {number} of three, ", finish=end) for number, end in ENDS))
         self.requests = 0
         self.sent: list[Body] = []
 

@@ -12,7 +12,7 @@ from tests.core.test_choice import BROKEN, CAP, GOOD, TOOL
 from tests.core.test_fields import CHOICE, MESSAGE, PLACES, TOP, Server, folded
 from tests.core.test_formats import FENCED
 from tests.support.asking import play, play_plain
-from tests.support.script import DONE, Script, cut, event, said, usage
+from tests.support.script import DONE, Script, cut, event, reply, usage
 from tests.support.ways import DEEPINFRA, Way, two_ways
 
 #: An answer with every field, cut in its thoughts and in its text.
@@ -68,10 +68,10 @@ async def test_document(way: Way, streamed: bool, name: str) -> None:
     """A document in a fence comes whole, and without what follows it."""
     text = FENCED[name].rstrip()
     for place in (len(text) // 2, len(text) - 4, len(text) - 2):
-        script = Script(cut(text[:place]), said(text[place:], finish="stop"))
+        script = Script(cut(text[:place]), reply(text[place:], finish="stop"))
         seen = await play(way, script, streamed=streamed, response_format={"type": "json_object"})
 
-        assert (None, text, "stop", "stop") == (seen.error, *seen.said)
+        assert (None, text, "stop", "stop") == (seen.error, *seen.ending)
 
 
 @two_ways
@@ -80,8 +80,8 @@ async def test_document(way: Way, streamed: bool, name: str) -> None:
 )
 async def test_tool_call(way: Way, streamed: bool, delta: Any, tokens: int, is_cut: bool) -> None:
     """A cut call that is called "tool_calls" ends in "length"; a good one comes as it was."""
-    script = Script(said(delta, finish="tool_calls", usage=usage(10, tokens)))
+    script = Script(reply(delta, finish="tool_calls", usage=usage(10, tokens)))
     seen = await play(way, script, streamed=streamed, tools=[TOOL])
 
     ends = ("length", "tool_call") if is_cut else ("tool_calls", None)
-    assert (None, *ends) == (seen.error, *seen.said[1:])
+    assert (None, *ends) == (seen.error, *seen.ending[1:])

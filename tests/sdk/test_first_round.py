@@ -22,7 +22,7 @@ from tests.support.overflows import (
     TOO_LONG_AT_LEAST,
     WITHOUT_NUMBERS,
 )
-from tests.support.script import DONE, LOST, Pieces, Script, chunk, cut, event, said, usage
+from tests.support.script import DONE, LOST, Pieces, Script, chunk, cut, event, reply, usage
 from tests.support.ways import DEEPINFRA, OUR_ASYNC, SYNC, Way, entered, http, listed, settled, two_ways
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -155,7 +155,9 @@ def saying(*pieces: Any, kind: str = "text/event-stream") -> Callable[[], Any]:
 #: What the server makes of each request.
 FIRST_ERRORS: dict[str, Callable[[], Any]] = {
     **{
-        f"context, {status}: {name}": refusing(status, said) for name, said in CONTEXTS.items() for status in (400, 500)
+        f"context, {status}: {name}": refusing(status, reply)
+        for name, reply in CONTEXTS.items()
+        for status in (400, 500)
     },
     **{str(status): refusing(status) for status in (400, 401, 403, 404, 408, 409, 413, 418, 422, 429, 500, 502, 503)},
     "about prefill": refusing(400, "assistant prefill is not supported"),
@@ -237,13 +239,13 @@ async def test_requests_for_what_we_added(way: Way, streamed: bool) -> None:
             refused = "stream_options" in self.bodies[-1]
             return refusing(400, "stream_options: Extra inputs are not permitted")() if refused else response
 
-    script = Old(*[said("x", finish="stop")] * 2)
+    script = Old(*[reply("x", finish="stop")] * 2)
     client = way.client(
         "http://x/v1", transport=script, continuation=replace(DEEPINFRA, provider="vllm"), max_retries=0
     )
     seen = await outcome(client, streamed=streamed, **ask(max_tokens=100))
 
-    assert seen.said[:2] == ("x", "stop")
+    assert seen.ending[:2] == ("x", "stop")
     assert ([True, False] if streamed else [False]) == ["stream_options" in body for body in bodies]
     assert {"stream_options"} >= set(bodies[0]) - {*ask(), "max_tokens", "stream"}
 
@@ -258,9 +260,9 @@ async def test_requests_for_too_large_a_number(way: Way, streamed: bool) -> None
             refused = self.bodies[-1]["max_tokens"] > 16_384
             return refusing(400, "max_tokens: at most 16384 completion tokens")() if refused else response
 
-    script = Capped(said("x"), cut("One ", usage=usage(10, 16_384)), said("two", finish="stop"))
+    script = Capped(reply("x"), cut("One ", usage=usage(10, 16_384)), reply("two", finish="stop"))
     client = way.client("http://x/v1", transport=script, max_retries=0)
     seen = await outcome(client, streamed=streamed, **ask(max_tokens=_LARGE))
 
-    assert seen.said[:2] == ("One two", "stop")
+    assert seen.ending[:2] == ("One two", "stop")
     assert [body["max_tokens"] for body in script.bodies] == [_LARGE, 16_384, 16_384]

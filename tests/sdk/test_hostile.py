@@ -236,7 +236,7 @@ async def test_line_without_end_in_a_later_round(way: Way, monkeypatch: pytest.M
 
     seen = await asked(way, script)
 
-    assert (seen.error, *seen.said) == (None, "One and two", "length", "error")
+    assert (seen.error, *seen.ending) == (None, "One and two", "length", "error")
     assert endless.sent <= 2 * sse.MAX_EVENT
     assert script.streams[-1].closed
 
@@ -308,7 +308,7 @@ async def test_deep_nesting(way: Way, streamed: bool, depth: int, number: int) -
     seen = await asked(way, Script(*first, answer), streamed=streamed)
 
     if number == 2:
-        assert (seen.error, *seen.said) == (None, "One ", "length", "error")
+        assert (seen.error, *seen.ending) == (None, "One ", "length", "error")
     else:
         assert (await play_plain(way, Script(answer), streamed=streamed)).kind == seen.kind
 

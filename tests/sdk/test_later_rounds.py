@@ -20,7 +20,7 @@ from openai_continue.testing import Fault
 from tests.support.answers import joined, outcome
 from tests.support.asking import BREAKS, CAP, ERRORS, ROUNDS, ask_it, play, play_plain, server, truth
 from tests.support.bodies import KNOWN, ask
-from tests.support.script import DONE, LOST, Pieces, Script, chunk, cut, event, said, usage
+from tests.support.script import DONE, LOST, Pieces, Script, chunk, cut, event, reply, usage
 from tests.support.ways import DEEPINFRA, Way, http, listed, settled, sync_and_async, two_ways
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -62,7 +62,7 @@ async def test_errors_that_the_sdk_retries(way: Way, streamed: bool) -> None:
     with server(*[Fault("503", round=number) for number in (1, 3, 5, 7)]) as emulator:
         seen = await ask_it(way, emulator, streamed=streamed, max_retries=1)
 
-    assert (truth(emulator), "stop", "stop") == seen.said
+    assert (truth(emulator), "stop", "stop") == seen.ending
     assert len(emulator.requests) == 2 * ROUNDS
 
 
@@ -107,7 +107,7 @@ async def test_error_of_others(way: Way, streamed: bool, error: Exception, place
         seen = await outcome(client, streamed=streamed, **ask("Fault."))
         await settled(client.close())
 
-    assert (truth(emulator, CAP), "length", "error") == seen.said
+    assert (truth(emulator, CAP), "length", "error") == seen.ending
     assert seen.report is not None
     # Some versions of the SDK call any error of the transport by a name of their own.
     names = {type(error).__name__} | ({"APIConnectionError"} if place == "transport" else set())
@@ -143,13 +143,13 @@ async def test_connection_that_the_server_had_closed(
 
     for times in (1, 2):
         failures[:] = [error] * times
-        script = Closing(said("One ", finish="length"), said("two.", finish="stop"))
+        script = Closing(reply("One ", finish="length"), reply("two.", finish="stop"))
         client = way.client("http://x/v1", transport=script, max_retries=0)
         seen = await outcome(client, streamed=streamed, **ask("Fault."))
         await settled(client.close())
 
         whole = asked_again and times == 1
-        assert (("One two.", "stop", "stop") if whole else ("One ", "length", "error")) == seen.said
+        assert (("One two.", "stop", "stop") if whole else ("One ", "length", "error")) == seen.ending
 
 
 @two_ways
@@ -176,7 +176,7 @@ async def test_error_next_to_choices(way: Way) -> None:
 
     seen = await play(way, Script([chunk("One "), chunk(None, "length")], [chunk("and"), last, DONE]))
 
-    assert (seen.error, *seen.said) == (None, "One and", "length", "error")
+    assert (seen.error, *seen.ending) == (None, "One and", "length", "error")
     assert seen.report is not None
     assert seen.report["error"] == {"type": "InternalServerError", "status": 502, "request_id": "req-2"}
 
@@ -188,7 +188,7 @@ async def test_error_after_the_end(way: Way) -> None:
 
     seen = await play(way, script)
 
-    assert (seen.error, *seen.said) == (None, "One and two", "stop", "stop")
+    assert (seen.error, *seen.ending) == (None, "One and two", "stop", "stop")
 
 
 async def test_pings(way: Way) -> None:
@@ -198,7 +198,7 @@ async def test_pings(way: Way) -> None:
 
     seen = await play(way, Script([chunk("One "), chunk(None, "length")], later))
 
-    assert (seen.error, *seen.said) == (None, "One and two", "stop", "stop")
+    assert (seen.error, *seen.ending) == (None, "One and two", "stop", "stop")
 
 
 async def test_text_that_waits_is_not_lost(way: Way) -> None:
@@ -258,7 +258,7 @@ async def test_end_of_a_later_round(way: Way, name: str) -> None:
     pieces, text, finish, error = ENDS[name]
     seen = await play(way, Script([*ONE, DONE], pieces), settings=replace(DEEPINFRA, heal_streams=False))
 
-    assert (None, text, finish, error and "error") == (seen.error, *seen.said[:2], seen.stopped_by if error else None)
+    assert (None, text, finish, error and "error") == (seen.error, *seen.ending[:2], seen.stopped_by if error else None)
     assert error == ((seen.report or {})["error"] or {}).get("type")
     for one in seen.raw:
         assert "error" not in (one.model_extra or {})
@@ -271,10 +271,10 @@ async def test_end_of_a_later_round(way: Way, name: str) -> None:
 async def test_error_on_a_choice_of_a_whole_round(way: Way, code: Any, text: str | None) -> None:
     """OpenRouter answers 200 with ``finish_reason`` "error": its text stays, the error is in the report."""
     fault = {"error": {"code": code, "message": "died"}} if code is not None else {}
-    last = said(text or "", finish="error", native_finish_reason="error", **fault)
+    last = reply(text or "", finish="error", native_finish_reason="error", **fault)
     seen = await play(way, Script(cut("One "), last), streamed=False)
 
-    assert (None, f"One {text or ''}", "length", "error") == (seen.error, *seen.said)
+    assert (None, f"One {text or ''}", "length", "error") == (seen.error, *seen.ending)
     assert (seen.report or {})["error"]["status"] == (code if isinstance(code, int) else None)
     assert not {"error", "native_finish_reason"} & set(seen.raw.choices[0].model_extra or {})
 
@@ -345,7 +345,7 @@ async def test_error_of_a_transport(way: Way, error: Exception, heals: bool) -> 
     seen = await play(way, script, settings=replace(DEEPINFRA, heal_streams=heals))
 
     expected = ("One two three", "stop", "stop") if heals else ("One two", "length", "error")
-    assert (None, *expected) == (seen.error, *seen.said)
+    assert (None, *expected) == (seen.error, *seen.ending)
 
 
 @sync_and_async
@@ -371,7 +371,7 @@ async def test_error_of_a_transport_after_the_end(way: Way, error: Exception) ->
     )
     seen = await play(way, script)
 
-    assert (seen.error, *seen.said) == (None, "One two x", "stop", "stop")
+    assert (seen.error, *seen.ending) == (None, "One two x", "stop", "stop")
 
 
 @sync_and_async
@@ -424,7 +424,7 @@ class _Noting(Script):
 async def test_header_of_one_request(way: Way, streamed: bool, name: str, place: str) -> None:
     """The caller's name for a request goes with the first one only, wherever it was set; other headers go with all."""
     headers = {name: "key-1", **OF_THE_CALL}
-    script = _Noting(cut("One "), cut("two "), said("three", finish="stop"))
+    script = _Noting(cut("One "), cut("two "), reply("three", finish="stop"))
     options = {"default_headers": headers} if place == "client" else {}
     client = way.client("http://x/v1", transport=script, max_retries=0, **options)
     asked = client.with_options(default_headers=headers) if place == "copy" else client
@@ -432,7 +432,7 @@ async def test_header_of_one_request(way: Way, streamed: bool, name: str, place:
     seen = await outcome(asked, streamed=streamed, **body)
     await settled(client.close())
 
-    assert (seen.error, *seen.said[:2]) == (None, "One two three", "stop")
+    assert (seen.error, *seen.ending[:2]) == (None, "One two three", "stop")
     assert [name.lower() in head for head in script.heads] == [True, False, False]
     assert all({kept.lower() for kept in OF_THE_CALL} <= head for head in script.heads)
 
@@ -444,13 +444,13 @@ FIELDS_OF_REQUESTS = ["request_id", "requestId", "rid", "client_request_id", "id
 @pytest.mark.parametrize("name", FIELDS_OF_REQUESTS)
 async def test_field_of_one_request(way: Way, streamed: bool, name: str) -> None:
     """A field of the body that names one request goes with the first one only; others, and nested ones, go with all."""
-    script = _Noting(cut("One "), cut("two "), said("three", finish="stop"))
+    script = _Noting(cut("One "), cut("two "), reply("three", finish="stop"))
     client = way.client("http://x/v1", transport=script, max_retries=0)
     kept = {"user": "u", "prompt_cache_key": "k", "metadata": {name: "nested"}}
     seen = await outcome(client, streamed=streamed, **ask(extra_body={name: "job-7", **kept}))
     await settled(client.close())
 
-    assert (seen.error, *seen.said[:2]) == (None, "One two three", "stop")
+    assert (seen.error, *seen.ending[:2]) == (None, "One two three", "stop")
     assert [body.get(name) for body in script.bodies] == ["job-7", None, None]
     assert all(kept.items() <= body.items() for body in script.bodies)
 
@@ -461,13 +461,13 @@ async def test_field_of_one_request(way: Way, streamed: bool, name: str) -> None
 async def test_query_of_one_request(way: Way, streamed: bool, name: str, place: str) -> None:
     """A parameter of the query that names one request goes with the first one only; others go with all."""
     query = {name: "job-7", "api-version": "1"}
-    script = _Noting(cut("One "), cut("two "), said("three", finish="stop"))
+    script = _Noting(cut("One "), cut("two "), reply("three", finish="stop"))
     options = {"default_query": query} if place == "client" else {}
     client = way.client("http://x/v1", transport=script, max_retries=0, **options)
     seen = await outcome(client, streamed=streamed, **ask(**({"extra_query": query} if place == "call" else {})))
     await settled(client.close())
 
-    assert (seen.error, *seen.said[:2]) == (None, "One two three", "stop")
+    assert (seen.error, *seen.ending[:2]) == (None, "One two three", "stop")
     assert [query, {"api-version": "1"}, {"api-version": "1"}] == script.queries
 
 
@@ -475,13 +475,13 @@ async def test_query_of_one_request(way: Way, streamed: bool, name: str, place: 
 @pytest.mark.parametrize("place", ["extra_body", "extra_headers"])
 async def test_name_that_is_still_running(way: Way, place: str) -> None:
     """vLLM refuses the name of a request that still runs, as after a break: the stream is healed without it."""
-    script = _Noting([chunk("One "), LOST], said("two", finish="stop"))
+    script = _Noting([chunk("One "), LOST], reply("two", finish="stop"))
     client = way.client("http://x/v1", transport=script, max_retries=0)
     name = "request_id" if place == "extra_body" else "X-Request-Id"
     seen = await outcome(client, streamed=True, **ask(**{place: {name: "job-7"}}))
     await settled(client.close())
 
-    assert (seen.error, *seen.said[:2]) == (None, "One two", "stop")
+    assert (seen.error, *seen.ending[:2]) == (None, "One two", "stop")
     requests = zip(script.bodies, script.heads, strict=True)
     assert [name in body or name.lower() in head for body, head in requests] == [True, False]
 
@@ -550,10 +550,10 @@ def _completion(text: str, finish: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 async def test_limit_that_is_a_float(way: Way, streamed: bool, number: Any, sent: int, name: str) -> None:
     """``max_tokens=50000.0`` is 50,000."""
-    script = Script(cut("One ", usage=usage(10, 5)), said("two", finish="stop"))
+    script = Script(cut("One ", usage=usage(10, 5)), reply("two", finish="stop"))
     seen = await play(way, script, streamed=streamed, **{name: number})
 
-    assert (seen.error, *seen.said) == (None, "One two", "stop", "stop")
+    assert (seen.error, *seen.ending) == (None, "One two", "stop", "stop")
     limits = [body.get("max_tokens", body.get("max_completion_tokens")) for body in script.bodies]
     assert [number, sent] == limits
     assert isinstance(limits[1], int)
@@ -562,10 +562,10 @@ async def test_limit_that_is_a_float(way: Way, streamed: bool, number: Any, sent
 @two_ways
 async def test_fallback_models(way: Way, streamed: bool) -> None:
     """Later rounds go to the model that answered, and the report says which model each round had."""
-    script = Script(cut("One "), said("two", finish="stop"))
+    script = Script(cut("One "), reply("two", finish="stop"))
     seen = await play(way, script, streamed=streamed, extra_body={"models": ["other/a", "other/b"]})
 
-    assert (seen.error, *seen.said) == (None, "One two", "stop", "stop")
+    assert (seen.error, *seen.ending) == (None, "One two", "stop", "stop")
     assert [(body["model"], "models" in body) for body in script.bodies] == [(KNOWN, True), ("m", False)]
     assert [round_["model"] for round_ in seen.rounds] == ["m", "m"]
 
@@ -600,7 +600,7 @@ async def test_halves_of_a_character(way: Way, place: int, field: str, round_: i
     assert seen.error is None
     parts = [choice.delta.model_dump().get(field) or "" for one in seen.raw for choice in one.choices]
     whole_text = "".join(parts).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
-    assert (text + text + ("x" if field == "content" else ""), "stop", "stop") == (whole_text, *seen.said[1:])
+    assert (text + text + ("x" if field == "content" else ""), "stop", "stop") == (whole_text, *seen.ending[1:])
     assert text == script.bodies[1]["messages"][-1][field]
 
 
@@ -608,10 +608,10 @@ async def test_halves_of_a_character(way: Way, place: int, field: str, round_: i
 @pytest.mark.parametrize("before", ["One", "One ", "🦊"])
 async def test_half_a_character_at_the_seam(way: Way, streamed: bool, before: str) -> None:
     """Half a character at a cut is dropped, and the model writes the character again."""
-    script = Script(cut(f"{before}{HIGH}"), said("🦊 two", finish="stop"))
+    script = Script(cut(f"{before}{HIGH}"), reply("🦊 two", finish="stop"))
     seen = await play(way, script, streamed=streamed)
 
-    assert (None, f"{before}🦊 two", "stop", "stop") == (seen.error, *seen.said)
+    assert (None, f"{before}🦊 two", "stop", "stop") == (seen.error, *seen.ending)
     assert [before.rstrip()] == script.sent_back
 
 
@@ -642,7 +642,7 @@ async def test_key_from_a_function(way: Way, streamed: bool, name: str) -> None:
     async def later() -> str:
         return key()
 
-    script = Server(cut("One "), cut("two "), said("three", finish="stop"))
+    script = Server(cut("One "), cut("two "), reply("three", finish="stop"))
     http_client = (http.AsyncClient if way.is_async else http.Client)(transport=script)
     kind: Any = openai.AsyncAzureOpenAI if way.is_async else openai.AzureOpenAI
     given = {"azure_endpoint": "http://x", "api_version": "2024-10-21", "http_client": http_client}
@@ -651,5 +651,5 @@ async def test_key_from_a_function(way: Way, streamed: bool, name: str) -> None:
     answer = await outcome(client, streamed=streamed, **ask(**more))
     await settled(client.close())
 
-    assert answer.said == ("One two three", "stop", "stop")
+    assert answer.ending == ("One two three", "stop", "stop")
     assert keys == seen

@@ -20,7 +20,7 @@ from tests.support.answers import Answer, outcome
 from tests.support.asking import play
 from tests.support.bodies import ask
 from tests.support.fake_time import FakeTime, fake_time
-from tests.support.script import LOST, Pieces, Script, chunk, cut, said
+from tests.support.script import LOST, Pieces, Script, chunk, cut, reply
 from tests.support.ways import DEEPINFRA, Way, http, settled, sync_and_async, two_ways
 
 __all__ = ["fake_time"]
@@ -102,7 +102,7 @@ async def flooded(
 
 
 def check(seen: Answer, text: str) -> None:
-    assert (text, "length", "error") == seen.said
+    assert (text, "length", "error") == seen.ending
     told = {"type": "OverlongRoundError", "status": None, "request_id": seen.report["error"]["request_id"]}
     assert {**told, "message": GONE} == seen.report["error"]
 
@@ -182,7 +182,7 @@ async def test_memory_of_a_bomb(way: Way, streamed: bool, encoding: str) -> None
 
 
 def check_refused(seen: Answer) -> None:
-    assert seen.said == ("One ", "length", "error")
+    assert seen.ending == ("One ", "length", "error")
     assert (seen.report["error"]["type"], seen.report["error"]["status"]) == ("PermissionDeniedError", 403)
 
 
@@ -226,7 +226,7 @@ async def test_error_that_drips(way: Way, streamed: bool, fake_time: FakeTime) -
     before = fake_time.now
     seen, body = await flooded(way, repeat(drop), streamed=streamed, encoding=None, status=403, continuation=settings)
 
-    assert seen.said == ("One ", "length", "max_seconds")
+    assert seen.ending == ("One ", "length", "max_seconds")
     assert fake_time.now - before == 10.0
     assert body.closed
 
@@ -235,10 +235,10 @@ async def test_error_that_drips(way: Way, streamed: bool, fake_time: FakeTime) -
 async def test_long_round_that_is_none_too_long(way: Way, streamed: bool) -> None:
     """A round of a megabyte of text comes whole."""
     text = "".join(f"{number} " for number in range(150_000))
-    script = Script(cut("One "), said(text, finish="stop"))
+    script = Script(cut("One "), reply(text, finish="stop"))
     seen = await play(way, script, streamed=streamed)
 
-    assert ("One " + text, "stop", "stop") == seen.said
+    assert ("One " + text, "stop", "stop") == seen.ending
 
 
 # Reading a whole round: what breaks while it is read is made again, as the SDK does for a whole answer.
@@ -252,7 +252,7 @@ BREAKS = {"lost": (LOST, "APIConnectionError"), "late": (http.ReadTimeout("late"
 async def test_whole_round_that_breaks_while_it_is_read(way: Way, name: str, retries: int) -> None:
     """The request of a whole round is made again as often as the client's retries allow."""
     error, kind = BREAKS[name]
-    script = Script(cut("One "), [b'{"id"', error], [b"", error], said("two", finish="stop"))
+    script = Script(cut("One "), [b'{"id"', error], [b"", error], reply("two", finish="stop"))
     client = way.client("http://x/v1", transport=script, max_retries=retries)
     seen = await outcome(client, streamed=False, **ask())
     await settled(client.close())
@@ -260,6 +260,6 @@ async def test_whole_round_that_breaks_while_it_is_read(way: Way, name: str, ret
     assert 2 + retries == len(script.bodies)
     assert all(body.closed for body in script.streams[1:])
     if retries == 2:
-        assert seen.said == ("One two", "stop", "stop")
+        assert seen.ending == ("One two", "stop", "stop")
     else:
-        assert ("One ", "length", "error", kind) == (*seen.said, seen.report["error"]["type"])
+        assert ("One ", "length", "error", kind) == (*seen.ending, seen.report["error"]["type"])

@@ -14,11 +14,11 @@ import openai_continue
 from openai_continue import Continuation, disabled
 from openai_continue._sdk.options import Plan
 from tests.support.bodies import KNOWN
-from tests.support.script import Script, said
+from tests.support.script import Script, reply
 from tests.support.ways import ASYNC, DEEPINFRA, SYNC, Way, http, settled
 
 BODY: dict[str, Any] = {"model": KNOWN, "messages": [{"role": "user", "content": "secret"}]}
-ROUNDS = (said("One ", finish="length"), said("two.", finish="stop"))
+ROUNDS = (reply("One ", finish="length"), reply("two.", finish="stop"))
 
 both_colors = pytest.mark.parametrize("way", [SYNC, ASYNC], ids=["sync", "async"])
 

@@ -65,7 +65,7 @@ async def test_bar(
     await settled(client.close())
     text = seen.getvalue()
 
-    assert (slow.uncapped(BODY), "stop", "stop") == answer.said
+    assert (slow.uncapped(BODY), "stop", "stop") == answer.ending
     assert is_shown == ("openai-continue" in text)
     assert is_shown == ("tokens" in text)
     assert is_shown == any(f"round {number}" in text for number in (2, 3, 4))

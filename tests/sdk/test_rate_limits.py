@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.support.bodies import ask
-from tests.support.script import Script, cut, said
+from tests.support.script import Script, cut, reply
 from tests.support.ways import DEEPINFRA, Way, entered, http, listed, settled
 
-ROUNDS = (cut("One "), cut("two "), said("three", finish="stop"))
+ROUNDS = (cut("One "), cut("two "), reply("three", finish="stop"))
 
 
 class Limited(Script):
@@ -104,7 +104,7 @@ async def test_streamed_answer(way: Way) -> None:
 
 async def test_answer_of_one_round(way: Way) -> None:
     """An answer that is not continued has the headers of its response."""
-    client = way.client("http://x/v1", transport=Limited(said("One", finish="stop")))
+    client = way.client("http://x/v1", transport=Limited(reply("One", finish="stop")))
     raw = await settled(client.chat.completions.with_raw_response.create(**ask()))
 
     assert limits(raw) == ["90", "remaining=90", "soon", "1", "req-1"]

@@ -13,7 +13,7 @@ from openai_continue import report_of
 from openai_continue._sdk.errors import RedirectError
 from tests.support.answers import Answer, outcome
 from tests.support.bodies import ask
-from tests.support.script import Script, cut, said
+from tests.support.script import Script, cut, reply
 from tests.support.ways import DEEPINFRA, Way, http, settled, streamed_or_not, two_ways
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -35,7 +35,7 @@ class Hosts:
 
     def __init__(self, moved: Callable[[int, Any], tuple[int, str] | None], *rounds: Any) -> None:
         self._moved = moved
-        self._script = Script(*(rounds or (cut("One "), cut("two "), said("three", finish="stop"))))
+        self._script = Script(*(rounds or (cut("One "), cut("two "), reply("three", finish="stop"))))
         self.requests: list[Any] = []
 
     def __call__(self, request: Any) -> Any:
@@ -73,7 +73,7 @@ def away(status: int, location: str, *, from_round: int = 2) -> Callable[[int, A
 @pytest.mark.parametrize("status", STATUSES)
 async def test_what_the_sdk_sends(way: Way, status: int) -> None:
     """Without us, a redirect takes all headers but ``Authorization`` to the other host; 307 and 308 the body too."""
-    hosts = Hosts(away(status, ELSEWHERE["other host"], from_round=1), said("x", finish="stop"))
+    hosts = Hosts(away(status, ELSEWHERE["other host"], from_round=1), reply("x", finish="stop"))
     kind = http.AsyncClient if way.is_async else http.Client
     client = way.plain_client(
         HOME,
@@ -102,7 +102,7 @@ async def test_round_that_leaves_the_host(way: Way, streamed: bool, location: st
     hosts = Hosts(away(status, location))
     seen = await asked(way, hosts, streamed=streamed)
 
-    assert seen.said == ("One ", "length", "error")
+    assert seen.ending == ("One ", "length", "error")
     host = location.split("/")[2]
     note = f"the server redirected a further round to another host, {host}; neither the text nor a key was sent there"
     assert {"type": "RedirectError", "status": status, "request_id": "moved", "message": note} == seen.report["error"]
@@ -130,7 +130,7 @@ async def test_redirect_at_the_same_host(way: Way, streamed: bool, location: str
     hosts = Hosts(away(307, location))
     seen = await asked(way, hosts, streamed=streamed, continuation=replace(DEEPINFRA, stream_rounds=streams))
 
-    assert seen.said == ("One two three", "stop", "stop")
+    assert seen.ending == ("One two three", "stop", "stop")
     moved = "https://one.example/v2/chat/completions?a=b"
     assert [f"POST {HOME}/chat/completions"] * 2 + [f"POST {moved}"] == hosts.seen[:3]
     first, last = hosts.requests[0], hosts.requests[2]
@@ -145,7 +145,7 @@ async def test_upgrade_to_tls(way: Way, streamed: bool) -> None:
     hosts = Hosts(lambda _, url: (308, f"{HOME}/chat/completions") if url.scheme == "http" else None)
     seen = await asked(way, hosts, streamed=streamed, base_url=plain)
 
-    assert seen.said == ("One two three", "stop", "stop")
+    assert seen.ending == ("One two three", "stop", "stop")
     assert [f"POST {plain}/chat/completions", f"POST {HOME}/chat/completions"] * 3 == hosts.seen
     assert all("Bearer key" == one.headers["authorization"] for one in hosts.requests)
 
@@ -156,7 +156,7 @@ async def test_host_that_answered_the_first_round(way: Way, streamed: bool) -> N
     hosts = Hosts(away(307, ELSEWHERE["other host"], from_round=1))
     seen = await asked(way, hosts, streamed=streamed)
 
-    assert seen.said == ("One two three", "stop", "stop")
+    assert seen.ending == ("One two three", "stop", "stop")
     assert [f"POST {HOME}/chat/completions", f"POST {ELSEWHERE['other host']}"] * 3 == hosts.seen
     there = hosts.requests[1::2]
     assert [one.headers.get("authorization") for one in there] == [None] * 3
@@ -174,7 +174,7 @@ async def test_host_that_answered_the_first_round_moves_on(way: Way, streamed: b
     )
     seen = await asked(way, hosts, streamed=streamed)
 
-    assert seen.said == ("One ", "length", "error")
+    assert seen.ending == ("One ", "length", "error")
     assert not any("third" in one for one in hosts.seen)
 
 
@@ -184,7 +184,7 @@ async def test_client_that_signs_requests(way: Way, streamed: bool) -> None:
     hosts = Hosts(away(307, ELSEWHERE["other host"], from_round=1))
     seen = await asked(way, hosts, streamed=streamed, auth=("user", "password"))
 
-    assert seen.said == ("One ", "length", "error")
+    assert seen.ending == ("One ", "length", "error")
     assert [one.headers.get("authorization") for one in hosts.requests if "other" in one.url.host] == [None]
 
 
@@ -194,7 +194,7 @@ async def test_redirects_without_end(way: Way, streamed: bool) -> None:
     hosts = Hosts(lambda number, _: (307, "/v1/chat/completions") if number > 1 else None)
     seen = await asked(way, hosts, streamed=streamed)
 
-    assert seen.said == ("One ", "length", "error")
+    assert seen.ending == ("One ", "length", "error")
     assert len(hosts.requests) == 22
 
 
@@ -204,7 +204,7 @@ async def test_client_that_follows_no_redirects(way: Way, streamed: bool) -> Non
     hosts = Hosts(away(307, "/v2/chat/completions"))
     seen = await asked(way, hosts, streamed=streamed, follow_redirects=False)
 
-    assert seen.said == ("One ", "length", "error")
+    assert seen.ending == ("One ", "length", "error")
     assert seen.report["error"] == {"type": "APIStatusError", "status": 307, "request_id": "moved"}
     assert len(hosts.requests) == 2
 
@@ -215,6 +215,6 @@ async def test_query_of_the_client(way: Way, streamed: bool) -> None:
     hosts = Hosts(lambda number, url: (307, "/v2/chat") if number > 1 and url.path.startswith("/v1") else None)
     seen = await asked(way, hosts, streamed=streamed, default_query={"api-version": "1"})
 
-    assert seen.said == ("One two three", "stop", "stop")
+    assert seen.ending == ("One two three", "stop", "stop")
     start = f"POST {HOME}/chat/completions?api-version=1"
     assert [start, *[start, "POST https://one.example/v2/chat"] * 2] == hosts.seen

@@ -117,7 +117,7 @@ async def test_timeouts(own: Any, first: Any, second: Any, how: str, way: Way, f
     script = Late(fake_time, (FIRST, ONE), (FIRST, end(" two.")))
     answer = await asked(way, script, how, options={"timeout": own})
 
-    assert answer.said == ("One two.", "stop", "stop")
+    assert answer.ending == ("One two.", "stop", "stop")
     assert script.timeouts == [first, second]
 
 
@@ -141,7 +141,7 @@ async def test_without_a_budget(how: str, way: Way, fake_time: FakeTime) -> None
     script = Late(fake_time, (FIRST, ONE), [Refusal(503, retry_after="50")], end(" two."))
     answer = await asked(way, script, how, max_seconds=None, options={"timeout": 60.0})
 
-    assert answer.said == ("One two.", "stop", "stop")
+    assert answer.ending == ("One two.", "stop", "stop")
     assert [each["read"] for each in script.timeouts] == [60.0] * 3
     assert fake_time.waits == [50.0]
 
@@ -167,7 +167,7 @@ async def test_retries(refusals: Any, waits: Any, said: Any, how: str, way: Way,
     script = Late(fake_time, (FIRST, ONE), *[[each] for each in refusals], end(" two."))
     answer = await asked(way, script, how)
 
-    assert (answer.said, fake_time.waits) == (said, waits)
+    assert (answer.ending, fake_time.waits) == (said, waits)
     assert fake_time.now <= 1000 + MOST
 
 
@@ -178,7 +178,7 @@ async def test_backoff(how: str, way: Way, fake_time: FakeTime) -> None:
     script = Late(fake_time, ONE, [Refusal(500)], [Refusal(500)], end(" two."))
     answer = await asked(way, script, how)
 
-    assert answer.said == ("One two.", "stop", "stop")
+    assert answer.ending == ("One two.", "stop", "stop")
     (first, second) = fake_time.waits
     assert 0.375 <= first <= 0.5
     assert 0.75 <= second <= 1.0
@@ -192,7 +192,7 @@ async def test_retries_of_the_first_round(how: str, way: Way, fake_time: FakeTim
     answer = await asked(way, script, how)
 
     assert fake_time.waits == [12.0]
-    assert answer.said[1:] == ("length", "max_seconds")
+    assert answer.ending[1:] == ("length", "max_seconds")
     assert len(script.bodies) == 2
 
 
@@ -204,7 +204,7 @@ async def test_silent_server(timeout: float, how: str, way: Way, fake_time: Fake
     script = Late(fake_time, (FIRST, ONE), *[(99.0, ONE)] * 9)
     answer = await asked(way, script, how, options={"timeout": timeout, "max_retries": 5})
 
-    assert answer.said == ("One", "length", "max_seconds")
+    assert answer.ending == ("One", "length", "max_seconds")
     assert answer.report is not None
     assert answer.report["error"] is None
     assert fake_time.now - 1000 <= MOST
@@ -221,7 +221,7 @@ async def test_dripping_stream(number: int, how: str, way: Way, fake_time: FakeT
     script = Late(fake_time, *([(FIRST, ONE)] if number == 2 else []), drips)
     answer = await asked(way, script, how)
 
-    assert answer.said == ("One two" if number == 2 else " two", "length", "max_seconds")
+    assert answer.ending == ("One two" if number == 2 else " two", "length", "max_seconds")
     assert fake_time.now - 1000 <= MOST
     assert script.streams[-1].closed
 
@@ -233,7 +233,7 @@ async def test_first_round_that_has_not_begun(how: str, way: Way, fake_time: Fak
     script = Late(fake_time, [later(fake_time, 30.0), chunk("One"), chunk(" two", "stop"), DONE])
     answer = await asked(way, script, how)
 
-    assert answer.said == ("One", "length", "max_seconds")
+    assert answer.ending == ("One", "length", "max_seconds")
 
 
 @sync_and_async
@@ -245,7 +245,7 @@ async def test_waits_before_heals(how: str, way: Way, fake_time: FakeTime) -> No
     answer = await asked(way, script, how, max_seconds=wait_before_heal(1) + 0.6)
 
     assert fake_time.waits == [wait_before_heal(1)]
-    assert answer.said == ("One", "length", "max_seconds")
+    assert answer.ending == ("One", "length", "max_seconds")
 
 
 @sync_and_async
@@ -255,7 +255,7 @@ async def test_late_break(how: str, way: Way, fake_time: FakeTime) -> None:
     script = Late(fake_time, ONE, [chunk(" two"), lost(fake_time, MOST)])
     answer = await asked(way, script, how, on_error="raise")
 
-    assert answer.said == ("One two", "length", "max_seconds")
+    assert answer.ending == ("One two", "length", "max_seconds")
 
 
 @sync_and_async
@@ -275,7 +275,7 @@ async def test_round_of_another_process_needs_no_time(way: Way, fake_time: FakeT
     script = Late(fake_time, ONE, end(" two."))
     answer = await asked(way, script, "whole", max_seconds=1e300, options={"timeout": None})
 
-    assert answer.said == ("One two.", "stop", "stop")
+    assert answer.ending == ("One two.", "stop", "stop")
     assert script.timeouts[1]["read"] == 86_400
 
 
@@ -303,7 +303,7 @@ async def test_by_the_clock(act: Any, how: str, way: Way) -> None:
         answer = await live(client, ask(), streamed=how == "streamed")
         await settled(client.close())
 
-    assert answer.said[1:] == ("length", "max_seconds")
+    assert answer.ending[1:] == ("length", "max_seconds")
     assert "".join(words(0, 200)).startswith(answer.text)
     assert len(answer.text) >= len("".join(words(0, 100)))
     assert len(server.exchanges) == 2
@@ -320,7 +320,7 @@ async def test_first_stream_by_the_clock(how: str, way: Way) -> None:
         answer = await live(client, ask(), streamed=how == "streamed")
         await settled(client.close())
 
-    assert answer.said == ("".join(words(0, 10)), "length", "max_seconds")
+    assert answer.ending == ("".join(words(0, 10)), "length", "max_seconds")
 
 
 @sync_and_async
@@ -334,7 +334,7 @@ async def test_connection_after_a_budget_that_was_kept(way: Way) -> None:
         ports = {exchange.handler.client_address for exchange in server.exchanges}
         await settled(client.close())
 
-    assert {answer.said for answer in answers} == {("".join(words(0, 300)), "length", "max_rounds")}
+    assert {answer.ending for answer in answers} == {("".join(words(0, 300)), "length", "max_rounds")}
     assert len(ports) == 1
 
 

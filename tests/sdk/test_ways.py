@@ -16,7 +16,7 @@ from openai_continue import disabled
 from tests.support.answers import joined, outcome
 from tests.support.asking import create, text_of
 from tests.support.bodies import ask
-from tests.support.script import Script, said, usage
+from tests.support.script import Script, reply, usage
 from tests.support.ways import ASYNC, DEEPINFRA, OUR_ASYNC, OUR_SYNC, SYNC, http, listed, settled
 
 EIGHT = list(product((SYNC, ASYNC, OUR_SYNC, OUR_ASYNC), (False, True)))
@@ -25,7 +25,7 @@ OVERFLOW = (
     "This model's maximum context length is 4096 tokens. However, you requested 17384 tokens "
     "(1000 in the messages, 16384 in the completion). Please reduce the length of the messages or completion."
 )
-THREE = (said("One "), said("two "), said("three.", finish="stop"))
+THREE = (reply("One "), reply("two "), reply("three.", finish="stop"))
 
 
 class Refusing(Script):
@@ -55,9 +55,9 @@ class Situation:
 
 
 SITUATIONS: dict[str, Situation] = {
-    "plain": Situation((said("One.", finish="stop"),), ("One.", "stop", None), 1),
+    "plain": Situation((reply("One.", finish="stop"),), ("One.", "stop", None), 1),
     "at the caller's limit": Situation(
-        (said("One two", usage=usage(10, 7)),), ("One two", "length", None), 1, body={"max_tokens": 7}
+        (reply("One two", usage=usage(10, 7)),), ("One two", "length", None), 1, body={"max_tokens": 7}
     ),
     "continued": Situation(THREE, ("One two three.", "stop", "stop"), 3),
     "continued to the caller's limit": Situation(
@@ -72,10 +72,10 @@ SITUATIONS: dict[str, Situation] = {
     "most rounds of the call": Situation(
         THREE, ("One two ", "length", "max_rounds"), 2, body={"extra_body": {"continuation": {"max_rounds": 2}}}
     ),
-    "cut in a tool call": Situation((said({"tool_calls": [CALL]}),), ("", "length", "tool_call"), 1),
-    "later round fails": Situation((said("One "),), ("One ", "length", "error"), 2),
+    "cut in a tool call": Situation((reply({"tool_calls": [CALL]}),), ("", "length", "tool_call"), 1),
+    "later round fails": Situation((reply("One "),), ("One ", "length", "error"), 2),
     "later round raises": Situation(
-        (said("One "),), ("", None, None), 2, error="APIConnectionError", settings={"on_error": "raise"}
+        (reply("One "),), ("", None, None), 2, error="APIConnectionError", settings={"on_error": "raise"}
     ),
     "first round fails": Situation((), ("", None, None), 1, error="APIConnectionError"),
     "disabled": Situation(THREE, ("One ", "length", None), 1, around=disabled),
@@ -108,7 +108,7 @@ async def test_situation(name: str, caplog: pytest.LogCaptureFixture) -> None:
         answer.text = "" if answer.error else answer.text or ""
 
         assert (name == "too much for the context") == script.refused
-        assert (this.answer, this.error, this.requests) == (answer.said, answer.kind[0], len(script.bodies))
+        assert (this.answer, this.error, this.requests) == (answer.ending, answer.kind[0], len(script.bodies))
         partial = getattr(answer.error, "partial_completion", None)
         lines = [record.getMessage() for record in caplog.records if record.name == "openai_continue"]
         seen.append(

@@ -39,7 +39,7 @@ class Answer:
         return [] if self.report is None else self.report["rounds"]
 
     @property
-    def said(self) -> tuple[str, str | None, str | None]:
+    def ending(self) -> tuple[str, str | None, str | None]:
         """Text, finish reason, and why it ended there."""
         return self.text, self.finish_reason, self.stopped_by
 

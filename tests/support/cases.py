@@ -11,7 +11,7 @@ import pytest
 from tests.support.answers import Answer
 from tests.support.bodies import ask
 from tests.support.driving import DRIVES, Drive
-from tests.support.script import Said, Script
+from tests.support.script import Reply, Script
 
 Json = dict[str, Any]
 
@@ -20,7 +20,7 @@ Json = dict[str, Any]
 class Case:
     """A conversation. The server is asked exactly as often as there are rounds."""
 
-    rounds: Sequence[Said]
+    rounds: Sequence[Reply]
     text: str
     finish_reason: str | None = "stop"
     #: None: no report.
@@ -40,7 +40,7 @@ class Case:
         server = Script(*self.rounds)
         answer = drive(server, ask(**{"prompt": "x", **self.body}), **self.known)
 
-        assert (self.text, self.finish_reason, self.stopped_by) == answer.said
+        assert (self.text, self.finish_reason, self.stopped_by) == answer.ending
         assert self.thoughts == answer.thoughts
         assert len(self.rounds) == len(server.bodies)
         assert self.sent_back in (None, server.sent_back)

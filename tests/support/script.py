@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 
 @dataclass
-class Said:
+class Reply:
     """
     One round of a script: its pieces, as a stream brings them.
 
@@ -28,20 +28,20 @@ class Said:
     more: Json = field(default_factory=dict[str, Any])
 
 
-def said(*pieces: str | Json | Callable[[str], str | Json], finish: str | None = "length", **more: Any) -> Said:
+def reply(*pieces: str | Json | Callable[[str], str | Json], finish: str | None = "length", **more: Any) -> Reply:
     """Return a round: strings are content, dicts are whole deltas."""
     counted = more.pop("usage", usage(10, 5))
-    return Said(pieces, finish, counted, more)
+    return Reply(pieces, finish, counted, more)
 
 
-def cut(*pieces: str | Json | Callable[[str], str | Json], **more: Any) -> Said:
+def cut(*pieces: str | Json | Callable[[str], str | Json], **more: Any) -> Reply:
     """Return a round that the server's cap cuts."""
-    return said(*pieces, finish="length", **more)
+    return reply(*pieces, finish="length", **more)
 
 
-def end(*pieces: str | Json, **more: Any) -> Said:
+def end(*pieces: str | Json, **more: Any) -> Reply:
     """Return a round that ends by itself."""
-    return said(*pieces, finish="stop", **more)
+    return reply(*pieces, finish="stop", **more)
 
 
 def usage(prompt: int, completion: int, **more: Any) -> Json:
@@ -52,11 +52,11 @@ class Script(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc,
     """
     A server that answers each request with the next round, whatever it is asked.
 
-    A round is what ``said()`` returns, or the pieces of a body as they go over the wire: bytes, exceptions to raise,
+    A round is what ``reply()`` returns, or the pieces of a body as they go over the wire: bytes, exceptions to raise,
     functions to call.
     """
 
-    def __init__(self, *rounds: Said | Iterable[Any]) -> None:
+    def __init__(self, *rounds: Reply | Iterable[Any]) -> None:
         self._rounds = iter(rounds)
         #: The bodies of the requests, in order.
         self.bodies: list[Json] = []
@@ -66,7 +66,7 @@ class Script(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc,
     def _next(self, body: Json) -> Any:
         self.bodies.append(copy.deepcopy(body))
         this = next(self._rounds, None)
-        if not isinstance(this, Said):
+        if not isinstance(this, Reply):
             return this
         pieces = [piece(body["messages"][-1]["content"]) if callable(piece) else piece for piece in this.pieces]
         return replace(this, pieces=pieces)
@@ -80,15 +80,15 @@ class Script(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc,
 
     def completion(self, body: Json) -> Json:
         this = self._next(body)
-        assert isinstance(this, Said), f"round {len(self.bodies)} was not expected: {body}"
+        assert isinstance(this, Reply), f"round {len(self.bodies)} was not expected: {body}"
         return self._completion(this)
 
     def chunks(self, body: Json) -> list[Json]:
         this = self._next(body)
-        assert isinstance(this, Said), f"round {len(self.bodies)} was not expected: {body}"
+        assert isinstance(this, Reply), f"round {len(self.bodies)} was not expected: {body}"
         return self._chunks(this)
 
-    def _completion(self, this: Said) -> Json:
+    def _completion(self, this: Reply) -> Json:
         message: Json = {"role": "assistant", "content": None}
         for delta in map(_delta, this.pieces):
             for name, value in delta.items():
@@ -100,7 +100,7 @@ class Script(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc,
         item = {"index": 0, "message": message, "finish_reason": this.finish, **this.more}
         return {**self._head("chat.completion"), "choices": [item], **_usage_of(this)}
 
-    def _chunks(self, this: Said) -> list[Json]:
+    def _chunks(self, this: Reply) -> list[Json]:
         head = self._head("chat.completion.chunk")
         deltas = [{"role": "assistant", "content": ""}, *map(_delta, this.pieces)]
         chunks = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
@@ -119,7 +119,7 @@ class Script(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc,
         if this is None:
             msg = "no further request was expected"
             raise http.ConnectError(msg)
-        if not isinstance(this, Said):
+        if not isinstance(this, Reply):
             pieces = this
         elif body.get("stream"):
             pieces = [*map(event, self._chunks(this)), DONE]
@@ -151,7 +151,7 @@ def _delta(piece: str | Json | Callable[[str], str | Json]) -> Json:
     return {"content": piece} if isinstance(piece, str) else piece
 
 
-def _usage_of(this: Said) -> Json:
+def _usage_of(this: Reply) -> Json:
     return {} if this.usage is None else {"usage": this.usage}
 
 

@@ -34,9 +34,9 @@ def is_as_it_was(answer: Answer, expected: Answer, kind: Kind, text: str) -> boo
     then, the answer may end there, even in the beginning of a stop string. Nor is an end believed that comes at once
     after a text that may go on.
     """
-    if answer.said[1:] == ("length", "empty") and answer.text == expected.text and not may_end(answer.text):
+    if answer.ending[1:] == ("length", "empty") and answer.text == expected.text and not may_end(answer.text):
         return True
-    if answer.said[1:] == ("length", "empty") and kind.bare:
+    if answer.ending[1:] == ("length", "empty") and kind.bare:
         return text.startswith(answer.text)
     return (expected.text, expected.thoughts, expected.finish_reason) == (
         answer.text,
