@@ -176,7 +176,8 @@ class Choice:
         answer, thoughts, calls = kept["lengths"]
         counts: Json = kept["tally"]["counts"]
         counts = {**counts, "text": self.answer.text[max(answer - counts["text"], 0) : answer]}
-        self.tally = Tally(**{**kept["tally"], "counts": Counts(**counts)})
+        tally: dict[str, Any] = {**kept["tally"], "counts": Counts(**counts)}
+        self.tally = Tally(**tally)
         self._filed.is_known = kept["files_answers"]
         self.answer.untold, self.answer.is_plain = kept["untold"], kept["is_plain"]
         self.answer.added, self.called = max(len(self.answer.text) - answer, 0), self.calls.length - calls
