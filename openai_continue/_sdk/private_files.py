@@ -29,7 +29,7 @@ def check_folder(folder: Path) -> None:
     if user is None:
         return
     # The folder may be a link, which its owner can lead elsewhere.
-    if not {folder.lstat().st_uid, folder.stat().st_uid} <= {user, _ROOT}:
+    if not {os.lstat(folder).st_uid, os.stat(folder).st_uid} <= {user, _ROOT}:
         msg = "belongs to another user"
         raise ForeignError(msg)
     mode = folder.stat().st_mode
@@ -47,7 +47,7 @@ def open_own(path: Path, flags: int) -> int:
     """
     # A device acts when it is opened, and another user's file may not let itself be opened.
     with contextlib.suppress(FileNotFoundError):
-        _check(path.lstat())
+        _check(os.lstat(path))
     descriptor = os.open(path, flags | _SAFELY, 0o600)
     try:
         # Another file may have come in its place since.
@@ -71,7 +71,7 @@ def make_own(path: Path) -> int:
 def remove_own(path: Path) -> None:
     """Remove a file of ours, and no other one."""
     with contextlib.suppress(OSError):
-        _check(path.lstat())
+        _check(os.lstat(path))
         path.unlink()
 
 
