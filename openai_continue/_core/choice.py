@@ -70,8 +70,6 @@ class Choice:
     loses_blanks: bool = True
     #: The first characters that the running round has written after it, some more than were held back.
     raw_opening: str = ""
-    #: Whether the first round was one of another process, so that only its answer is known.
-    is_resumed: bool = False
     #: The tool calls that came.
     calls: Calls = field(default_factory=Calls)
     #: Whether the server called a cut tool call something else than cut.
@@ -297,7 +295,7 @@ class Choice:
         """Take a chunk whose field ``name`` holds thoughts, or an answer that the server files there."""
         if later and not self._is_thinking:
             # A server that files answers as thoughts would have filed the first round there.
-            files = self.misfiles and (self.thoughts is not None or self.is_resumed)
+            files = self.misfiles and self.thoughts is not None
             is_clear = self.plan.source is not Source.AFTER_REASONING or self.answer.seam.with_thoughts
             files = files and is_clear and not self.plan.is_raw
             return self._filed.take(chunk, name, self.answer) if files else self._take_new_thoughts(chunk)

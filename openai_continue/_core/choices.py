@@ -16,11 +16,10 @@ from .text.text import Text
 class Choices:
     """The choices of an answer, by index."""
 
-    def __init__(self, body: Mapping[str, Any], hold: Hold, provider: Provider, *, resumed: bool = False) -> None:
+    def __init__(self, body: Mapping[str, Any], hold: Hold, provider: Provider) -> None:
         self._by_index: dict[int, Choice] = {}
         self._hold = hold
         self._provider = provider
-        self._resumed = resumed
         self._is_text = is_completion(body)
         self._stops = stop_strings(body)
         self._keeps_stops = keeps_stops(body, provider.stop_fields)
@@ -39,7 +38,6 @@ class Choices:
                 misfiles=self._provider.misfiles,
                 reads_calls=self._provider.reads_calls,
                 loses_blanks=self._provider.strips_thoughts is not False,
-                is_resumed=self._resumed,
                 # A prompt is all that a text completion is made of, so any server goes on from it.
                 joined=self._is_text,
             )

@@ -59,8 +59,6 @@ class Learned:
     refuses_prefill: bool = False
     #: Whether ``/completions`` refuses raw prompts, or took another prompt than the chat template of the setting gives.
     refuses_raw: bool = False
-    #: Whether the answer was begun by another process, so that nothing is known of the first round but its answer.
-    resumed: bool = False
     #: Whether it was logged that a token limit of the caller's ended an answer.
     logged_limit: bool = False
     # Whether it has answered a continuation. Then it refuses something else.

@@ -124,7 +124,7 @@ class Requests:
 
     def choices(self) -> Choices:
         """Return the choices of an answer to these requests, before any has begun."""
-        return Choices(self._body, self.prefill.hold, self._provider, resumed=self._learned.resumed)
+        return Choices(self._body, self.prefill.hold, self._provider)
 
     def author(self, choice: Choice) -> Prefill:
         """Return the author of the later rounds of this choice."""
