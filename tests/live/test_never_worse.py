@@ -63,7 +63,7 @@ class Seen:
     tokens: int
 
     @property
-    def said(self) -> tuple[str, str, str | None]:
+    def ending(self) -> tuple[str, str, str | None]:
         return self.answer.thoughts, self.answer.text, self.answer.finish_reason
 
 
