@@ -9,7 +9,7 @@ from typing import Any
 from .calls.calls import Calls
 from .calls.transcript import ENDS_OF_CALLS, CallTranscript
 from .chunks import delta_of, text_of
-from .codec.chat import Hold
+from .codec.draft import Hold
 from .filed import Filed
 from .json import Json, as_object
 from .plan import Plan, Source

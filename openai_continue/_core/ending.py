@@ -106,7 +106,7 @@ class Ending:
             choice.drop_cut_character()
         if joins:
             choice.join()
-            self._learned.take_continuation(closes_block=self._requests.prefill.changed_to)
+            self._learned.take_continuation(closes_block=self._requests.chat.changed_to)
         return rest + choice.end_texts(goes_on=isinstance(step, GoOn))
 
     def _end(self, running: OpenRound | None, choice: Choice, step: End, outcome: Outcome) -> None:
@@ -140,8 +140,8 @@ class Ending:
             self._answer.stopped_by = min(reasons, key=NATURAL_ENDS.__contains__, default=None)
 
     def _rest(self, running: OpenRound | None, choice: Choice) -> list[Json]:
-        """Return what a raw prompt brought and is not given out yet: the answer of this choice ends with it."""
-        if running is None or running.reader is None or choice.stopped is not None:
+        """Return what was read and is not given out yet: the answer of this choice ends with it."""
+        if running is None or running.codec is None or choice.stopped is not None:
             return []
-        delta = running.reader.rest()
+        delta = running.codec.rest()
         return choice.take(self._answer.chunk_of(choice, delta), later=True) if delta else []

@@ -32,7 +32,7 @@ class Feeding:
         if running.choice is None:
             self._answer.take_names(chunk)
         else:
-            chunk = running.read(_without_prompt(chunk), "delta")
+            chunk = running.read(_without_prompt(chunk))
             items = choices_of(chunk) or items
         running.note(chunk, request_id)
         running.check_prompt()
@@ -134,7 +134,7 @@ class Feeding:
         item = items[0]
         news = [name for name, value in delta_of(chunk).items() if value and name != "role"]
         choice = self._choices.get(index_of(item)) if running.choice is None else running.choice
-        if choice is None or choice.plan.source is Source.CALL or running.reader is not None or len(news) != 1:
+        if choice is None or choice.plan.source is Source.CALL or running.request.is_raw or len(news) != 1:
             return None
         if item.get("finish_reason") or item.get("logprobs") is not None:
             return None
