@@ -52,8 +52,6 @@ class Rounds:
         self._ending = Ending(self._call, self.answer)
         self._running: OpenRound | None = None
         self._number = 0
-        # The last chunk that was fed.
-        self._fed: Json = {}
         self._kept = kept
 
     def next_request(self) -> Request | None:
@@ -244,8 +242,7 @@ class Rounds:
         A chunk that needs no change is returned as the object that came.
         """
         running = self._expect(request)
-        self._fed = self._endpoint.taken(chunk)
-        return self._endpoint.given(self._feeding.feed(running, self._fed, request_id))
+        return self._endpoint.given(self._feeding.feed(running, self._endpoint.taken(chunk), request_id))
 
     def flows(self, request: Request) -> str | None:
         """
@@ -254,7 +251,8 @@ class Rounds:
         If it returns a field, following chunks that differ only in this text may go out as they come, and
         ``feed_text()`` takes their text.
         """
-        field = self._feeding.flows(self._expect(request), self._fed)
+        self._expect(request)
+        field = self._feeding.flows()
         return None if field is None else self._endpoint.field(field)
 
     def feed_text(self, request: Request, text: str, chunks: int) -> None:

@@ -32,3 +32,7 @@ class Setup(NamedTuple):
     render: Render | None = None
     #: Whether the SDK checks the document of the answer.
     is_parsed: bool = False
+
+    def __repr__(self) -> str:
+        """Show nothing of the body."""
+        return f"{type(self).__name__}(provider={self.provider.name!r})"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from ..json import Json
 from ..text.seam import Seam, Stopped
@@ -10,7 +11,8 @@ from .draft import Draft
 from .tail import Tail
 
 
-class Read(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class Read:
     """What was read of an answer, or of a chunk of it."""
 
     #: The answer or chunk, in the shape of chat.
