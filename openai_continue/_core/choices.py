@@ -35,9 +35,7 @@ class Choices:
                 index,
                 answer,
                 self._hold,
-                misfiles=self._provider.misfiles,
-                reads_calls=self._provider.reads_calls,
-                loses_blanks=self._provider.strips_thoughts is not False,
+                self._provider,
                 # A prompt is all that a text completion is made of, so any server goes on from it.
                 joined=self._is_text,
             )

@@ -86,7 +86,8 @@ def _most_left_out(choice: Choice, held: str) -> int:
         return _CALL
     if choice.thoughts is not None:
         return 2
-    return (2 if rest[0] == "\n" else 1) if choice.loses_blanks else 0
+    loses_blanks = choice.provider.strips_thoughts is not False
+    return (2 if rest[0] == "\n" else 1) if loses_blanks else 0
 
 
 def _is_same_prompt(choice: Choice, tokens: int, before: int) -> bool:
