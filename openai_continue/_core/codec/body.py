@@ -56,17 +56,11 @@ class Requests:
         )
         #: The format that the request asks for, or None for plain text.
         self.format = Format.of(body)
-        trims = provider.trims if settings.trims is None else settings.trims
-        trims = families.trims(body.get("model")) if trims is None else trims
-        #: The codec by which a chat goes on, unless it goes on by a raw prompt.
-        self.chat = ChatCodec(
-            body, provider, trims=trims, structured=self.format is not None, closes=self._learned.closes_block
-        )
-        if self._learned.refuses_thoughts:
-            self.chat.leave_out_thoughts()
+        self._trims = provider.trims if settings.trims is None else settings.trims
         #: Whether the request offers tools, and whether the model must call one.
         self.offers_tools = bool(body.get("tools"))
         self.forces_call = self.offers_tools and is_forced(body)
+        self._chat: ChatCodec | None = None
         # The raw codecs, each at its first use: those of a text completion, by prompt, or that of a chat.
         self._texts: dict[int, RawCodec] = {}
         self._render = setup.render if provider.continues_completions else None
@@ -100,6 +94,21 @@ class Requests:
         others = {name: body[name] for name in body if name not in provider.keeps_format}
         self._keeps_format = self.format is not None and Format.of(others) is None
         self._is_parsed = setup.is_parsed
+
+    @property
+    def chat(self) -> ChatCodec:
+        """The codec by which a chat goes on, unless it goes on by a raw prompt."""
+        if self._chat is None:
+            self._chat = self._new_chat()
+        return self._chat
+
+    def _new_chat(self) -> ChatCodec:
+        trims = families.trims(self._body.get("model")) if self._trims is None else self._trims
+        structured, closes = self.format is not None, self._learned.closes_block
+        codec = ChatCodec(self._body, self._provider, trims=trims, structured=structured, closes=closes)
+        if self._learned.refuses_thoughts:
+            codec.leave_out_thoughts()
+        return codec
 
     def choices(self) -> Choices:
         """Return the choices of an answer to these requests, before any has begun."""

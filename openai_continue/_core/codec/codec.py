@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..json import Json
 from ..text.seam import Seam, Stopped
@@ -11,8 +10,7 @@ from .draft import Draft
 from .tail import Tail
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Read:
+class Read(NamedTuple):
     """What was read of an answer, or of a chunk of it."""
 
     #: The answer or chunk, in the shape of chat.

@@ -17,8 +17,12 @@ class ChatShape:
     prompts = ()
 
     def __init__(self, body: Mapping[str, Any]) -> None:
-        #: How many choices the request asks for.
-        self.wanted = choices_per_prompt(body)
+        self._body = body
+
+    @property
+    def wanted(self) -> int:
+        """How many choices the request asks for."""
+        return choices_per_prompt(self._body)
 
     def row(self, provider: Provider) -> Provider:
         """Return the provider's own row."""
