@@ -327,7 +327,8 @@ async def test_file_cut_anywhere(how: str, folder: Path) -> None:
     whole = path.read_bytes()
     server = Tiny()
     client = SYNC.client("http://127.0.0.1", transport=server, continuation=keeping(folder, how), max_retries=0)
-    for length in (*range(0, len(whole), len(whole) // 18), len(whole) - 1, len(whole)):
+    lengths = [*range(0, len(whole), len(whole) // 18), len(whole) - 1, len(whole)]
+    for length in lengths:
         path.write_bytes(whole[:length])
         server.requests = 0
         answer = await live(client, ask(), streamed=how == "streamed")
@@ -337,7 +338,8 @@ async def test_file_cut_anywhere(how: str, folder: Path) -> None:
     client.close()
 
     assert {path.with_suffix(".unreadable").stem} == {name[:64] for name in kept(folder)}
-    assert len(kept(folder)) == 19
+    # An empty file holds nothing to set aside.
+    assert len(lengths[1:-1]) == len(kept(folder))
 
 
 Entry = dict[str, Any]
