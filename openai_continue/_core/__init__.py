@@ -31,6 +31,9 @@ round         One request and its response. The first round is the caller's own 
 continuation  A round after the first. It continues one choice.
 choice        One of the ``n`` answers of a request.
 chunk, delta  One JSON object of a stream, and the part of it that adds to a choice.
+endpoint      The outer shape of a call: what it asks for, and how its answers look (codec/endpoint.py).
+codec         Writes the text so far into the body of a continuation, and reads what comes of it (codec/codec.py).
+draft         What is to go back of one choice (codec/draft.py).
 prefill       The last message of a continuation: the text so far, for the model to go on from.
 raw prompt    The prompt of a continuation at ``/completions``: a text that the server reads as it is.
 outcome       How a round came to its end (outcome.py).

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .._tables.providers import Provider
 from .calls.calls import Calls
 from .calls.transcript import ENDS_OF_CALLS, CallTranscript
-from .chunks import delta_of, text_of
-from .codec.chat import Hold
+from .chunks import delta_of, with_delta
+from .codec.draft import Hold
 from .filed import Filed
 from .json import Json, as_object
 from .plan import Plan, Source
 from .tally import Tally
 from .text import reasoning
-from .text.evidence import CERTAIN
-from .text.logprobs import add_logprobs, are_fixed, logprobs_of
-from .text.seam import Seam, Stopped
+from .text.logprobs import are_fixed
+from .text.seam import NOT_CONTINUED, Seam, Stopped
 from .text.text import Text
-from .usage import Counts
-from .whole_fields import WholeFields
+from .whole_fields import WholeFields, chunk_of
 
 # Characters of the beginning of a round that show what it begins with, though blanks come first.
 _OPENING = 8
-#: Nothing of such a round is part of the answer.
-NOT_CONTINUED = (
-    Stopped.RESTARTED,
-    Stopped.THOUGHT_ANEW,
-    Stopped.REFUSED,
-    Stopped.WITHOUT_THOUGHTS,
-    Stopped.WRONG_PROMPT,
-    Stopped.SHORT_PROMPT,
-)
 
 
 @dataclass(slots=True, repr=False)
@@ -43,6 +33,8 @@ class Choice:
     answer: Text
     #: How much is held back at the next seam.
     hold: Hold
+    #: The row of its server.
+    provider: Provider
     thoughts: Text | None = None
     #: What the running round goes on from, and how.
     plan: Plan = field(default_factory=Plan)
@@ -60,14 +52,8 @@ class Choice:
     cut: int = 0
     #: Whether the caller's stream has the end of this choice.
     ended: bool = False
-    #: Whether the server reads tool calls in the prefill and the new text together, so that it knows where they end.
-    reads_calls: bool = False
-    #: Whether the server may file the answer of a continuation as thoughts.
-    misfiles: bool = False
     #: Whether its thoughts were cut, and the answer was asked for without more of them.
     answers: bool = False
-    #: Whether the server may leave out blanks of what the model has written.
-    loses_blanks: bool = True
     #: The first characters that the running round has written after it, some more than were held back.
     raw_opening: str = ""
     #: The tool calls that came.
@@ -78,10 +64,8 @@ class Choice:
     turn: CallTranscript | None = None
     #: The one before, if the server's reading of the calls has to be judged anew.
     former_turn: CallTranscript | None = None
-    #: The other fields of a whole answer.
+    #: What a whole answer has beside its text.
     fields: WholeFields = field(default_factory=WholeFields)
-    #: Logprobs of all rounds of a whole answer.
-    logprobs: Json | None = None
     # What came as thoughts in a round that continues the answer.
     _filed: Filed = field(default_factory=Filed)
     # Whether the running round continues the answer, and brought thoughts.
@@ -124,11 +108,6 @@ class Choice:
         return self.answer.stopped or self.current.stopped
 
     @property
-    def restart_points(self) -> int:
-        """The points of the evidence that the answer began again. That a model thinks again in each form is certain."""
-        return CERTAIN if self.stopped is Stopped.THOUGHT_ANEW else self.current.weight.points
-
-    @property
     def added_text(self) -> str:
         """The text that the running round added."""
         return "".join(text.added_text for text in self._texts)
@@ -153,13 +132,10 @@ class Choice:
         known = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "ended"}
         # A tool call goes on from the calls that came.
         source = Source.ANSWER if self.plan.source is Source.CALL else self.plan.source
-        tally = asdict(self.tally)
-        # Of a text, which is the end of the answer, its length is enough.
-        tally["counts"]["text"] = len(self.tally.counts.text)
         return {
             "fields": {name: value for name, value in known.items() if isinstance(value, (int, str))},
             "plan": {"source": source.name, "is_raw": self.plan.is_raw},
-            "tally": tally,
+            "tally": self.tally.kept(),
             "files_answers": self._filed.is_known,
             "untold": self.answer.untold,
             "is_plain": self.answer.is_plain,
@@ -172,10 +148,7 @@ class Choice:
             setattr(self, name, value)
         self.hold, self.plan = Hold(self.hold), Plan(Source[kept["plan"]["source"]], is_raw=kept["plan"]["is_raw"])
         answer, thoughts, calls = kept["lengths"]
-        counts: Json = kept["tally"]["counts"]
-        counts = {**counts, "text": self.answer.text[max(answer - counts["text"], 0) : answer]}
-        tally: dict[str, Any] = {**kept["tally"], "counts": Counts(**counts)}
-        self.tally = Tally(**tally)
+        self.tally = Tally.of(kept["tally"], self.answer.text[:answer])
         self._filed.is_known = kept["files_answers"]
         self.answer.untold, self.answer.is_plain = kept["untold"], kept["is_plain"]
         self.answer.added, self.called = max(len(self.answer.text) - answer, 0), self.calls.length - calls
@@ -230,7 +203,7 @@ class Choice:
             self.barred = "unsupported"
         if later and not self._is_thinking and delta.get(reasoning.DETAILS):
             delta = {name: value for name, value in delta.items() if name != reasoning.DETAILS}
-            chunk = {**chunk, "choices": [{**chunk["choices"][0], "delta": delta}]}
+            chunk = with_delta(chunk, delta)
         thought = reasoning.field_of(delta)
         if content or thought:
             self.tally.chunks += 1
@@ -255,8 +228,8 @@ class Choice:
         thought = reasoning.field_of(delta)
         if thought is None:
             return []
-        if self.misfiles and self.thoughts is not None:
-            return turn.take({**chunk, "choices": [{**chunk["choices"][0], "delta": {"content": delta[thought]}}]})
+        if self.provider.misfiles and self.thoughts is not None:
+            return turn.take(with_delta(chunk, {"content": delta[thought]}))
         self._thought_anew = True
         return []
 
@@ -267,35 +240,24 @@ class Choice:
         ``sent``: the ids of the tokens of this choice in the prompt of a later round, if the server tells them.
         """
         message = as_object(item.get("message")) or {}
-        chunk = {"choices": [{**item, "delta": message}]}
-        text = text_of(chunk)
-        if item.get("logprobs") is not None and text:
-            # Without the tokens of a cut character, whose bytes are in no text.
-            chunk["choices"][0]["logprobs"] = logprobs_of(item["logprobs"], text, 0, len(text))
-        self.collect(self.take(chunk, later=later))
+        self.collect(self.take(chunk_of(item, message), later=later))
         if later and not self._is_thinking:
             message = reasoning.without_thoughts(message)
         self.fields.take(item, message, sent)
 
     def take_raw(self, text: str) -> None:
         """Note how the running round begins, which has a raw prompt."""
-        size = len(self.current.seam.held) + _OPENING
-        if len(self.raw_opening) < size:
-            self.raw_opening = (self.raw_opening + text)[:size]
+        self.raw_opening = (self.raw_opening + text)[: len(self.current.seam.held) + _OPENING]
 
     def collect(self, chunks: list[Json]) -> None:
         """Add the logprobs of chunks that are out, for the merged whole answer."""
-        if chunks and self.answer.replaced is not None:
-            old, self.answer.replaced = self.answer.replaced, None
-            self.logprobs = as_object(logprobs_of(self.logprobs, old, 0, len(old) - len(self.answer.seam.held)))
-        for chunk in chunks:
-            self.logprobs = add_logprobs(self.logprobs, as_object(chunk["choices"][0].get("logprobs")))
+        self.fields.take_logprobs(chunks, self.answer)
 
     def _take_thoughts(self, chunk: Json, name: str, *, later: bool) -> list[Json]:
         """Take a chunk whose field ``name`` holds thoughts, or an answer that the server files there."""
         if later and not self._is_thinking:
             # A server that files answers as thoughts would have filed the first round there.
-            files = self.misfiles and self.thoughts is not None
+            files = self.provider.misfiles and self.thoughts is not None
             is_clear = self.plan.source is not Source.AFTER_REASONING or self.answer.seam.with_thoughts
             files = files and is_clear and not self.plan.is_raw
             return self._filed.take(chunk, name, self.answer) if files else self._take_new_thoughts(chunk)
@@ -307,23 +269,23 @@ class Choice:
         thoughts = dict.fromkeys(self._thought_fields if later else reasoning.fields_of(delta), delta[name])
         if not delta.get("content"):
             if later:
-                chunk = {**chunk, "choices": [{**item, "delta": {**rest, **thoughts}}]}
+                chunk = with_delta(chunk, {**rest, **thoughts})
             return self.thoughts.take(chunk)
         # A whole message, or the chunk in which the answer begins.
         only_thoughts = {**item, "delta": thoughts, "logprobs": None}
         out = self.thoughts.take({**chunk, "choices": [only_thoughts]}) + self.thoughts.end_round(goes_on=False)
         if self.thoughts.stopped is not None:
             return out
-        return out + self.answer.take({**chunk, "choices": [{**item, "delta": rest}]})
+        return out + self.answer.take(with_delta(chunk, rest))
 
     def _take_new_thoughts(self, chunk: Json) -> list[Json]:
         """Drop the thoughts of a round that continues the answer: an echo, or the model thinks again."""
-        item, delta = chunk["choices"][0], delta_of(chunk)
+        delta = delta_of(chunk)
         self.answer.note_new_thoughts()
         self._thought_anew = not any(delta.get(name) for name in ("content", "tool_calls", "function_call"))
         if self._thought_anew:
             return []
-        return self.answer.take({**chunk, "choices": [{**item, "delta": reasoning.without_thoughts(delta)}]})
+        return self.answer.take(with_delta(chunk, reasoning.without_thoughts(delta)))
 
     # The end of a round.
 
@@ -376,7 +338,7 @@ class Choice:
             turn.fail()
             self.finish_reason = "length"
             return
-        self.finish_reason = turn.judged(self.finish_reason, used_up=used_up, trusted=self.reads_calls)
+        self.finish_reason = turn.judged(self.finish_reason, used_up=used_up, trusted=self.provider.reads_calls)
         if self.finish_reason == "closed":
             # The text that is sent begins anew with the arguments.
             self.turn, self.former_turn = None, turn

@@ -7,8 +7,8 @@ from typing import Any
 
 from .._tables.providers import Provider
 from .choice import Choice
-from .codec.chat import Hold
-from .codec.prompts import choices_per_prompt, is_completion, prompts_of
+from .codec.draft import Hold
+from .codec.endpoint import Endpoint
 from .text.stops import keeps_stops, stop_strings
 from .text.text import Text
 
@@ -16,15 +16,15 @@ from .text.text import Text
 class Choices:
     """The choices of an answer, by index."""
 
-    def __init__(self, body: Mapping[str, Any], hold: Hold, provider: Provider) -> None:
+    def __init__(self, body: Mapping[str, Any], endpoint: Endpoint, hold: Hold, provider: Provider) -> None:
         self._by_index: dict[int, Choice] = {}
         self._hold = hold
         self._provider = provider
-        self._is_text = is_completion(body)
+        self._is_text = bool(endpoint.prompts)
         self._stops = stop_strings(body)
         self._keeps_stops = keeps_stops(body, provider.stop_fields)
         #: How many choices the caller asks for.
-        self.wanted = choices_wanted(body)
+        self.wanted = endpoint.wanted
 
     def at(self, index: int) -> Choice:
         """Return the choice with this index; a new one if the server has just begun it."""
@@ -35,9 +35,7 @@ class Choices:
                 index,
                 answer,
                 self._hold,
-                misfiles=self._provider.misfiles,
-                reads_calls=self._provider.reads_calls,
-                loses_blanks=self._provider.strips_thoughts is not False,
+                self._provider,
                 # A prompt is all that a text completion is made of, so any server goes on from it.
                 joined=self._is_text,
             )
@@ -57,9 +55,3 @@ class Choices:
     def finished(self) -> bool:
         """Whether all choices that the caller asks for have ended."""
         return len(self) >= self.wanted and all(choice.finish_reason for choice in self)
-
-
-def choices_wanted(body: Mapping[str, Any]) -> int:
-    """Return how many choices a request asks for."""
-    each = choices_per_prompt(body)
-    return each * len(prompts_of(body)) if is_completion(body) else each

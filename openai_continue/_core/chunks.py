@@ -81,6 +81,11 @@ def delta_of(chunk: Json) -> Json:
     return as_object(chunk["choices"][0].get("delta")) or {}
 
 
+def with_delta(chunk: Json, delta: Json) -> Json:
+    """Return a chunk of one choice with another delta."""
+    return {**chunk, "choices": [{**chunk["choices"][0], "delta": delta}]}
+
+
 def text_of(chunk: Json, field: str = "content") -> str:
     """Return the text that a chunk of one choice adds."""
     return as_string(delta_of(chunk).get(field)) or ""

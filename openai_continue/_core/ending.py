@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .choice import NOT_CONTINUED, Choice
+from .choice import Choice
 from .json import Json
 from .merged import MergedAnswer
 from .outcome import End, GoOn, How, Outcome, Step
 from .round import OpenRound
 from .state import NATURAL_ENDS, Call, next_step
-from .text.evidence import ENOUGH_IF_KNOWN
-from .text.seam import Stopped
+from .text.evidence import CERTAIN, ENOUGH_IF_KNOWN
+from .text.seam import NOT_CONTINUED, Stopped
 
 
 class Ending:
@@ -106,7 +106,7 @@ class Ending:
             choice.drop_cut_character()
         if joins:
             choice.join()
-            self._learned.take_continuation(closes_block=self._requests.prefill.changed_to)
+            self._learned.take_continuation(closes_block=self._requests.chat.changed_to)
         return rest + choice.end_texts(goes_on=isinstance(step, GoOn))
 
     def _end(self, running: OpenRound | None, choice: Choice, step: End, outcome: Outcome) -> None:
@@ -114,8 +114,10 @@ class Ending:
         choice.end(step.stopped_by, by_itself=step.by_itself)
         fault = step.fault
         if running is not None and step.stopped_by == "restart" and not outcome.is_first:
-            self._call.restarts = self._call.restarts or choice.restart_points >= ENOUGH_IF_KNOWN
-            self._learned.take_restart(choice.restart_points, choice.current.text)
+            # That a model thinks again in each form is certain.
+            points = CERTAIN if choice.stopped is Stopped.THOUGHT_ANEW else choice.current.weight.points
+            self._call.restarts = self._call.restarts or points >= ENOUGH_IF_KNOWN
+            self._learned.take_restart(points, choice.current.text)
         if running is not None and outcome.how is How.ENDED and choice.stopped is Stopped.WRONG_PROMPT:
             fault = "template_mismatch"
         if fault is not None:
@@ -140,8 +142,8 @@ class Ending:
             self._answer.stopped_by = min(reasons, key=NATURAL_ENDS.__contains__, default=None)
 
     def _rest(self, running: OpenRound | None, choice: Choice) -> list[Json]:
-        """Return what a raw prompt brought and is not given out yet: the answer of this choice ends with it."""
-        if running is None or running.reader is None or choice.stopped is not None:
+        """Return what was read and is not given out yet: the answer of this choice ends with it."""
+        if running is None or running.codec is None or choice.stopped is not None:
             return []
-        delta = running.reader.rest()
+        delta = running.codec.rest()
         return choice.take(self._answer.chunk_of(choice, delta), later=True) if delta else []

@@ -21,18 +21,25 @@ class Feeding:
         self._choices = choices
         self._answer = answer
         self._requests = requests
-        # The choice and the text that the last chunk added to, if the fast path may add to them.
+        # The choice and the text that the last chunk added to, if it added nothing else; and those that the fast path
+        # adds to.
+        self._last: tuple[Choice, Text] | None = None
         self._flowing: tuple[Choice, Text] | None = None
 
     def feed(self, running: OpenRound, chunk: Json, request_id: str | None) -> list[Json]:
         """Take one chunk; return the chunks of the merged stream that may go out now."""
+        out = self._take(running, chunk, request_id)
+        self._last = self._flow_of(running, chunk)
+        return out
+
+    def _take(self, running: OpenRound, chunk: Json, request_id: str | None) -> list[Json]:
         items = chunk_choices(chunk)
         if items is None:
             return self._feed_without_choice(running, chunk) if running.choice is None else []
         if running.choice is None:
             self._answer.take_names(chunk)
         else:
-            chunk = running.read(_without_prompt(chunk), "delta")
+            chunk = running.read(_without_prompt(chunk))
             items = choices_of(chunk) or items
         running.note(chunk, request_id)
         running.check_prompt()
@@ -125,24 +132,27 @@ class Feeding:
         self._answer.keep(end)
         return out
 
-    def flows(self, running: OpenRound, chunk: Json) -> str | None:
+    def flows(self) -> str | None:
         """Return the field ("content", ...) if the chunk just fed carried nothing but text, else None."""
-        self._flowing = None
+        self._flowing = self._last
+        return None if self._flowing is None else self._flowing[1].field
+
+    def _flow_of(self, running: OpenRound, chunk: Json) -> tuple[Choice, Text] | None:
+        """Return the choice and the text that a chunk has added to, if it carried nothing but text; else None."""
         items = choices_of(chunk)
         if not items or len(items) > 1 or usage_of(chunk) is not None:
             return None
         item = items[0]
         news = [name for name, value in delta_of(chunk).items() if value and name != "role"]
         choice = self._choices.get(index_of(item)) if running.choice is None else running.choice
-        if choice is None or choice.plan.source is Source.CALL or running.reader is not None or len(news) != 1:
+        if choice is None or choice.plan.source is Source.CALL or running.request.is_raw or len(news) != 1:
             return None
         if item.get("finish_reason") or item.get("logprobs") is not None:
             return None
         thoughts = choice.thoughts if running.choice is None or choice.plan.source is Source.REASONING else None
         for text in (choice.answer, thoughts):
             if text is not None and text.field == news[0] and text.flows:
-                self._flowing = choice, text
-                return text.field
+                return choice, text
         return None
 
     def feed_text(self, text: str, chunks: int) -> None:

@@ -245,8 +245,8 @@ def _merged(item: Json, choice: Choice) -> Json:
         message.update({name: choice.thoughts.text for name in reasoning.FIELDS if as_string(message.get(name))})
         message[choice.thoughts.field] = choice.thoughts.text
     merged = {**item, **choice.fields.of_choice, "message": message, "finish_reason": choice.finish_reason}
-    if item.get("logprobs") is not None or choice.logprobs is not None:
-        merged["logprobs"] = choice.logprobs or {**(as_object(item.get("logprobs")) or {}), "content": []}
+    if item.get("logprobs") is not None or choice.fields.logprobs is not None:
+        merged["logprobs"] = choice.fields.logprobs or {**(as_object(item.get("logprobs")) or {}), "content": []}
     return _naming_stop(merged, choice)
 
 

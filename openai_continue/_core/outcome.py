@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from .._tables.overflow import Overflow, TooMany
-from .codec.chat import Hold
+from .codec.draft import Hold
 from .limit import Limit
 from .round import Failure
 

@@ -29,8 +29,9 @@ class Plan:
     seam: Seam = field(default_factory=Seam, repr=False)
     #: The token limit that it names, or None if it names none.
     asked: int | None = None
-    #: Whether its prompt is raw.
+    #: Whether its prompt is raw, and whether tool calls are read in what comes of it.
     is_raw: bool = False
+    reads_calls: bool = False
     #: Whether a document was asked for and more than one came, so that no grammar binds the server: plain text.
     is_plain: bool = False
     #: The end of the text so far, if it is the beginning of a JSON document; else None.

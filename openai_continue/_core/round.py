@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
-from .calls.model_text import ModelText
 from .choice import Choice
 from .chunks import choices_of
-from .codec.completion import raw_as_chat
+from .codec.codec import Codec
 from .estimate import fits, tokens_of, tokens_of_prompt
 from .json import Json, as_object, as_string
 from .limit import Limit
@@ -39,8 +37,8 @@ class OpenRound:
     choice: Choice | None
     #: The token limit that the request names, in tokens; None if it names none.
     asked: int | None
-    #: Reads what comes after a raw prompt; None for any other round.
-    reader: ModelText | None = None
+    #: How what comes is read; None for the first round, which is as it is.
+    codec: Codec | None = None
     #: Tokens of its prompt, by estimate; None if that is still to be made.
     prompt: int | None = None
     id: str | None = None
@@ -69,23 +67,18 @@ class OpenRound:
         self.model = self.model or as_string(answer.get("model")) or None
         self.usage = usage_of(answer) or self.usage
 
-    def read(self, answer: Json, holder: str) -> Json:
-        """Return a completion or chunk of a raw prompt as that of a chat; any other as it is."""
-        if self.reader is None:
+    def read(self, answer: Json) -> Json:
+        """Return a whole answer or a chunk as its codec reads it; the choice takes what that shows."""
+        if self.codec is None or self.choice is None:
             return answer
-        shaped = cast(Json, raw_as_chat(answer, holder=holder))
-        if len(choices_of(shaped) or ()) != 1:
-            return shaped
-        if self.choice is not None:
-            (item,) = choices_of(answer) or ({},)
-            text = as_string(item.get("text")) or ""
-            self.choice.take_raw(text)
-            if self.reader.shows_mark(text) and self.choice.stopped in {None, Stopped.REFUSED}:
-                self.choice.current.refuse_round(Stopped.WRONG_PROMPT)
-        shaped = self.reader.completion(shaped) if holder == "message" else self.reader.chunk(shaped)
-        if self.reader.is_broken and self.choice is not None:
-            self.choice.bar("tool_call")
-        return shaped
+        read = self.codec.read(answer)
+        if read.written:
+            self.choice.take_raw(read.written)
+        if read.stopped is not None and self.choice.stopped in {None, Stopped.REFUSED}:
+            self.choice.current.refuse_round(read.stopped)
+        if read.barred is not None:
+            self.choice.bar(read.barred)
+        return read.answer
 
     def take_end(self, choice: Choice, item: Json) -> bool:
         """Note the ``finish_reason`` of a choice or chunk; return whether it has one."""
@@ -187,7 +180,7 @@ class OpenRound:
     def check_prompt(self) -> None:
         """Refuse a continuation whose ``prompt_tokens`` show that the server did not go on from the text."""
         if self.choice is not None and self.usage is not None:
-            check_prompt(self.choice, self.usage, reads_calls=self.reader is not None and self.reader.reads_calls)
+            check_prompt(self.choice, self.usage)
 
     def context(self, choice: Choice, used: int, parties: Sequence[Choice]) -> int | None:
         """Return the tokens of prompt and answer after this round used ``used`` tokens, or None if nobody counts."""

@@ -9,27 +9,25 @@ the merged stream. The package's docstring has the rules and the words used here
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from dataclasses import replace
+from typing import cast
 
 from .._tables.overflow import read as read_overflow
-from .._tables.providers import Provider
-from ..settings import Continuation
 from .backoff import wait_before_heal
 from .bars import bar
 from .budget import is_over_cost, seconds_left
 from .choice import Choice
 from .chunks import choices_of, index_of, said_by, status_of, without_errors
-from .codec.body import Render, Requests
+from .codec.body import Requests
 from .ending import Ending
 from .feeding import Feeding
 from .json import Json
 from .kept import broken_round, restore, state_of
-from .learned import Learned
 from .limit import Limit
 from .merged import MergedAnswer
 from .outcome import REFUSED, Again, End, GoOn, How, Outcome
 from .round import Decision, Failure, OpenRound, Request
+from .setup import Setup
 from .state import Call, next_step
 
 
@@ -37,33 +35,20 @@ class Rounds:
     """
     The rounds of one logical completion.
 
-    ``body``: the caller's request body; it is not changed. ``learned``: what is known of this model's server from
-    earlier calls; what this call shows is added to it. ``limit``: the token limit, if the server has refused another.
-    ``render``: the chat template, if later rounds go to ``/completions``. ``is_parsed``: whether the SDK checks the
-    document of the answer. ``kept``: the ``state()`` of an answer that another process has begun; its text is then
-    the first round.
+    What comes is given the shape of chat, in which the core works, and what goes out that of the call's endpoint.
+    ``kept``: the ``state()`` of an answer that another process has begun; its text is then the first round.
     """
 
-    def __init__(  # noqa: PLR0913
-        self,
-        body: Mapping[str, Any],
-        provider: Provider,
-        settings: Continuation,
-        learned: Learned | None = None,
-        *,
-        limit: Limit | None = None,
-        render: Render | None = None,
-        is_parsed: bool = False,
-        kept: Json | None = None,
-    ) -> None:
-        self._settings = settings
-        self._learned = Learned() if learned is None else learned
-        self._requests = Requests(body, provider, settings, self._learned, limit, render, is_parsed=is_parsed)
+    def __init__(self, setup: Setup, kept: Json | None = None) -> None:
+        self._settings = setup.settings
+        self._learned = setup.learned
+        self._endpoint = setup.endpoint
+        self._requests = Requests(setup)
         self._choices = self._requests.choices()
         #: The merged answer, with the history of the rounds and the report.
-        self.answer = MergedAnswer(self._choices, usage=settings.usage)
+        self.answer = MergedAnswer(self._choices, usage=setup.settings.usage)
         self._feeding = Feeding(self._choices, self.answer, self._requests)
-        self._call = Call(self._requests, self._choices, self._learned, settings)
+        self._call = Call(self._requests, self._choices, self._learned, setup.settings)
         self._ending = Ending(self._call, self.answer)
         self._running: OpenRound | None = None
         self._number = 0
@@ -82,8 +67,8 @@ class Rounds:
             body, plan = self._requests.later(choice)
             choice.start_round(plan)
             request = Request(self._number + 1, choice.index, body, is_raw=plan.is_raw)
-            reader = self._requests.reader(choice)
-            self._running = OpenRound(request, choice, plan.asked, reader, self.answer.tokens_of(choice))
+            codec = self._requests.codec(choice)
+            self._running = OpenRound(request, choice, plan.asked, codec, self.answer.tokens_of(choice))
         else:
             return None
         self._number += 1
@@ -207,18 +192,19 @@ class Rounds:
         if running is not None:
             running.finished = False
         is_first = running is not None and running.choice is None
-        return self._given(self._ended(running, Outcome(How.SPENT, is_first, budget=reason)), is_filed=False)
+        parts = self._ended(running, Outcome(How.SPENT, is_first, budget=reason))
+        return self._endpoint.given(self._given(parts, is_filed=False))
 
     # Whole rounds.
 
     def receive(self, request: Request, completion: object, request_id: str | None = None) -> Decision:
         """Take the whole answer of a round, a JSON object. Anything else is a failed round."""
-        running = self._expect(request)
+        running, completion = self._expect(request), self._endpoint.taken_whole(completion)
         items = choices_of(completion)
         distinct = items is not None and len({index_of(item) for item in items}) == len(items)
         if items is None or not distinct or not (items or running.choice is None):
             said = "" if running.choice is None else said_by(completion)
-            return self._failed(request, Failure("APIResponseValidationError", request_id=request_id, text=said))
+            return self.fail(request, Failure("APIResponseValidationError", request_id=request_id, text=said))
         answer = cast(Json, completion)
         running.note(answer, request_id)
         if running.choice is None:
@@ -228,7 +214,7 @@ class Rounds:
                 choice.take_item(item, later=False)
                 running.take_end(choice, item)
         else:
-            answer = running.read(answer, "message")
+            answer = running.read(answer)
             running.check_prompt()
             items = choices_of(answer) or items
             answer, item, fault = without_errors(answer, items[0])
@@ -238,14 +224,14 @@ class Rounds:
             if fault is not None or not running.finished:
                 # Whether more was to come is unknown; what came is kept.
                 kind = "APIResponseValidationError" if fault is None else "APIError"
-                return self._failed(request, Failure(kind, status_of(fault), request_id=request_id))
+                return self.fail(request, Failure(kind, status_of(fault), request_id=request_id))
         for choice, chunks in self._ended(running, Outcome(How.ENDED, is_first=running.choice is None)):
             choice.collect(chunks)
         return Decision()
 
     def completion(self) -> Json:
         """Return the merged completion, or the first round's own object if nothing was continued."""
-        return self.answer.completion(continued=self.continued)
+        return self._endpoint.given_whole(self.answer.completion(continued=self.continued))
 
     # Streamed rounds.
 
@@ -255,16 +241,19 @@ class Rounds:
 
         A chunk that needs no change is returned as the object that came.
         """
-        return self._feeding.feed(self._expect(request), chunk, request_id)
+        running = self._expect(request)
+        return self._endpoint.given(self._feeding.feed(running, self._endpoint.taken(chunk), request_id))
 
-    def flows(self, request: Request, chunk: Json) -> str | None:
+    def flows(self, request: Request) -> str | None:
         """
         Return the field ("content", ...) if the chunk just fed carried nothing but text, else None.
 
         If it returns a field, following chunks that differ only in this text may go out as they come, and
         ``feed_text()`` takes their text.
         """
-        return self._feeding.flows(self._expect(request), chunk)
+        self._expect(request)
+        field = self._feeding.flows()
+        return None if field is None else self._endpoint.field(field)
 
     def feed_text(self, request: Request, text: str, chunks: int) -> None:
         """Add the text of ``chunks`` chunks of the fast path. Raises RuntimeError unless ``flows()`` gave a field."""
@@ -282,7 +271,7 @@ class Rounds:
             calls = bool(running.choice.calls)
             running.take_end(running.choice, {"finish_reason": "tool_calls" if calls else "stop"})
         outcome = Outcome(How.ENDED, is_first=running.choice is None)
-        return self._given(self._ended(running, outcome), is_filed=True)
+        return self._endpoint.given(self._given(self._ended(running, outcome), is_filed=True))
 
     def _given(self, parts: list[tuple[Choice, list[Json]]], *, is_filed: bool) -> list[Json]:
         """Return the chunks to give out after a round. ``is_filed``: whether its kept ends are ends of the answer."""
@@ -294,7 +283,7 @@ class Rounds:
 
     def last_chunks(self) -> list[Json]:
         """Return the end of the merged stream: the ends as they came, or with the sums and the report."""
-        return self.answer.last_chunks(continued=self.continued)
+        return self._endpoint.given(self.answer.last_chunks(continued=self.continued))
 
     # The end of a round.
 
@@ -304,7 +293,8 @@ class Rounds:
 
         What has arrived stays. If no further round can repair it, it ends in "length".
         """
-        return self._failed(request, failure)
+        decision = self._failed(request, failure)
+        return replace(decision, chunks=self._endpoint.given(decision.chunks)) if decision.chunks else decision
 
     def _failed(self, request: Request, failure: Failure) -> Decision:
         running = self._expect(request)
@@ -319,7 +309,7 @@ class Rounds:
             overflow=read_overflow(failure.text, asked, failure.message) if failure.text else None,
             began=running.began,
             asked=running.asked,
-            is_raw=running.reader is not None,
+            is_raw=running.request.is_raw,
         )
         if outcome.refuses_raw:
             # Another status may speak of this prompt only.

@@ -260,7 +260,7 @@ def _thinks_again(choice: Choice, _: Outcome, call: Call) -> Step | None:
     """The model thinks again: in the form of the prefill, or in each."""
     if choice.stopped is not Stopped.THOUGHT_ANEW:
         return None
-    if not call.requests.author(choice).has_other_form:
+    if not call.requests.codec(choice).has_other_form:
         return End("restart")
     return End("max_rounds") if _is_last(choice, call) else GoOn(other_form=True)
 
@@ -303,7 +303,7 @@ def _stuck(choice: Choice, outcome: Outcome, call: Call) -> Step | None:
 def _goes_on(choice: Choice, outcome: Outcome, call: Call) -> Step:
     """It was cut."""
     stopped = not outcome.is_first and choice.stopped is not None
-    return GoOn(hold=None if stopped else call.requests.author(choice).hold)
+    return GoOn(hold=None if stopped else call.requests.codec(choice).tail.hold)
 
 
 _FailureRow: TypeAlias = Callable[[Choice | None, Outcome, Call], Step | None]
@@ -365,10 +365,10 @@ def _remedy(choice: Choice, call: Call) -> GoOn | None:
     next round is to end before; but a server that reads tool calls may have written more than it gave. Else less is
     held back: the text that was filled all of the round, or the model wrote something else.
     """
-    author, read = call.requests.author(choice), choice.turn is not None and choice.turn.was_read
+    tail, read = call.requests.codec(choice).tail, choice.turn is not None and choice.turn.was_read
     if choice.current.ends_in_blank and choice.tally.last_used > 1 and not read:
-        return GoOn(hold=author.hold if choice.stopped is None else None, room=choice.tally.last_used - 1)
-    less = author.less(choice.hold) if choice.current.seam.held else None
+        return GoOn(hold=tail.hold if choice.stopped is None else None, room=choice.tally.last_used - 1)
+    less = tail.less(choice.hold) if choice.current.seam.held else None
     return None if less is None else GoOn(hold=less)
 
 

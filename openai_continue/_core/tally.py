@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
+from .json import Json
 from .usage import Counts
 
 
@@ -32,6 +34,19 @@ class Tally:
     shrinks: int = 0
     #: Broken rounds in a row that brought no new text.
     heals: int = 0
+
+    @classmethod
+    def of(cls, kept: Json, answer: str) -> Tally:
+        """Return the counts that were kept. ``answer``: the answer at that time."""
+        counts: Json = kept["counts"]
+        known: dict[str, Any] = {**counts, "text": answer[max(len(answer) - counts["text"], 0) :]}
+        fields: dict[str, Any] = {**kept, "counts": Counts(**known)}
+        return cls(**fields)
+
+    def kept(self) -> Json:
+        """Return the counts as JSON. Of a text, which is the end of the answer, its length is enough."""
+        counts = asdict(self.counts)
+        return {**asdict(self), "counts": {**counts, "text": len(self.counts.text)}}
 
     def add_chunks(self, chunks: int) -> None:
         """Count chunks of the running round that carried text."""

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import openai
 
 from .._core.backoff import wait_before_heal
 from .._core.chunks import choices_of
-from .._core.codec.completion import as_chat, as_completion
 from .._core.folding import Folded
-from .._core.json import Json, as_object, dump, load
+from .._core.json import as_object, dump, load
 from .call import Call
 from .connection import asend, send
 from .errors import broken_off, frame_error, invalid_response, transport_error
@@ -93,6 +92,7 @@ class _Folding:
         self._first = response
         self._events = EventReader()
         self._folded = Folded()
+        self._endpoint = call.plan.endpoint
 
     def take(self, piece: bytes) -> None:
         """Take bytes of the merged stream. Raise the SDK's error if there is one in place of a chunk."""
@@ -103,7 +103,7 @@ class _Folding:
                 continue
             if chunk.get("error") and choices_of(chunk) is None:
                 raise frame_error(self._call.client, chunk, self._first)
-            self._folded.take(cast(Json, as_chat(chunk, holder="delta")) if self._call.plan.is_completion else chunk)
+            self._folded.take(self._endpoint.taken(chunk))
 
     def translated(self, error: Exception) -> Exception:
         """Return the SDK's error for one that reading raised, as a request for a whole answer raises it."""
@@ -126,9 +126,7 @@ class _Folding:
             raise invalid_response(self._first)
         if self._folded.is_open:
             raise broken_off(self._first)
-        completion = self._folded.completion()
-        if self._call.plan.is_completion:
-            completion = as_completion(completion, "message")
+        completion = self._endpoint.given_whole(self._folded.completion())
         made = with_content(self._first, dump(completion), read=not is_unread)
         made.headers["content-type"] = "application/json"
         set_rate_limits(made, limits)

@@ -25,7 +25,7 @@ import anyio
 from anyio import to_thread
 
 from .._core.chunks import choices_of, delta_of, index_of
-from .._core.codec.completion import as_chat, as_completion
+from .._core.codec.endpoint import Endpoint
 from .._core.folding import Folded
 from .._core.json import Json, as_object, load
 from .._core.kept import completion_of
@@ -67,7 +67,7 @@ class Journal:
         self._working = threading.Lock()
         self._lock: Any = None
         self._writes = False
-        self._given = _Given(is_completion=plan.is_completion)
+        self._given = _Given(plan.endpoint)
         # The newest state, and the whole answer at that time; None: the answer is a stream.
         self._state: tuple[Json, Json | None] | None = None
         self._is_over = False
@@ -206,7 +206,7 @@ class Journal:
 
     def _take_up(self) -> None:
         """Take the lock that was let go of, and forget what was kept."""
-        self._given, self._state = _Given(is_completion=self._plan.is_completion), None
+        self._given, self._state = _Given(self._plan.endpoint), None
         with contextlib.suppress(OSError, NotImplementedError):
             self._acquire()
 
@@ -236,8 +236,8 @@ class Journal:
 class _Given:
     """What the caller was given of a stream, as the completion that it makes so far."""
 
-    def __init__(self, *, is_completion: bool) -> None:
-        self._is_completion = is_completion
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
         #: Bytes of which nobody knows yet whether the answer may break off in them.
         self.waiting: list[bytes] = []
         self._events = EventReader()
@@ -249,9 +249,9 @@ class _Given:
         """Take the bytes that wait."""
         data, self.waiting = b"".join(self.waiting), []
         for event in self._events.feed(data):
-            read = load(event.data or b"")
-            chunk = as_object(as_chat(read, holder="delta") if self._is_completion else read)
+            chunk = as_object(load(event.data or b""))
             if chunk is not None and choices_of(chunk) is not None:
+                chunk = self._endpoint.taken(chunk)
                 self._folded.take(chunk)
                 self.chunks.update(str(index_of(item)) for item in choices_of(chunk) or () if _brings(item))
 
@@ -278,7 +278,7 @@ def _usable(path: Path, plan: Plan) -> Kept | None:
     try:
         request, answer = rounds.next_request(), completion_of(kept.answer, kept.state)
         if request is not None:
-            rounds.receive(request, as_completion(answer, "message") if plan.is_completion else answer)
+            rounds.receive(request, plan.endpoint.given_whole(answer))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         msg = "is no journal"
         raise UnreadableError(msg) from error

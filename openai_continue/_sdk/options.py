@@ -20,13 +20,15 @@ from openai._types import NotGiven, Omit
 
 from .. import settings, switches
 from .._core.codec.body import first_body
-from .._core.codec.completion_rounds import CompletionRounds
-from .._core.codec.prompts import is_completion, left_alone
+from .._core.codec.completion import is_completion, left_alone
+from .._core.codec.endpoint import Endpoint
+from .._core.codec.endpoints import endpoint_of
 from .._core.json import Json, as_object, copied
 from .._core.learned import Learned
 from .._core.limit import Limit, is_limited
 from .._core.outcome import REFUSED
 from .._core.rounds import Rounds
+from .._core.setup import Setup
 from .._tables import providers
 from .._tables.families import is_closed
 from .._tables.providers import Provider
@@ -82,16 +84,16 @@ class Plan:
 
     def rounds(self, kept: Json | None = None) -> Rounds:
         """Return the rounds of this call; ``kept``: the state of an answer that another process has begun."""
-        known = self.own_body, self.provider, self.settings, self.learned
-        if self.is_completion:
-            return CompletionRounds(*known, limit=self.limit, kept=kept)
         render = None if self.template is None or self.day is None else partial(self.template.render, day=self.day)
-        return Rounds(*known, limit=self.limit, render=render, is_parsed=self.is_parsed, kept=kept)
+        return Rounds(self._setup()._replace(render=render, is_parsed=self.is_parsed), kept)
+
+    def _setup(self) -> Setup:
+        return Setup(self.own_body, self.endpoint, self.provider, self.settings, self.learned, self.limit)
 
     @property
-    def is_completion(self) -> bool:
-        """Whether the call asks for a text completion, and not for a chat completion."""
-        return is_completion(self.body)
+    def endpoint(self) -> Endpoint:
+        """The endpoint of the call."""
+        return endpoint_of(self.body)
 
     @property
     def own_body(self) -> Json:
@@ -100,7 +102,7 @@ class Plan:
 
     def first_body(self) -> Json:
         """Return the body of the first round, as ``Rounds.next_request()`` does."""
-        return first_body(_without_ours(self.body), self.provider, self.settings, self.learned, limit=self.limit)
+        return first_body(self._setup())
 
     @property
     def folds(self) -> bool:

@@ -152,7 +152,7 @@ class Reading:
     def _take_chunk(self, request: Request, chunk: Json, raw: bytes) -> bytes:
         chunk = Chunk(chunk, raw) if self._is_first else chunk
         ready = self._rounds.feed(request, chunk, request_id_of(self._response))
-        self._flow.learn(raw, chunk, ready, self._rounds.flows(request, chunk))
+        self._flow.learn(raw, chunk, ready, self._rounds.flows(request))
         self.is_over = self._rounds.enough
         return written(ready)
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from .._core.codec.completion import as_completion, as_completions
 from .._core.json import dump
 from .._core.kept import chunks_of, completion_of
 from .account import account_of
@@ -92,11 +91,11 @@ def _response(kept: Kept, plan: Plan, request: Any) -> Any:
     module = module_of(request)
     if plan.body.get("stream") or plan.folds:
         kind, chunks = "text/event-stream", chunks_of(kept.answer, kept.state)
-        events = map(write_event, as_completions(chunks) if plan.is_completion else chunks)
+        events = map(write_event, plan.endpoint.given(chunks))
         content = b"".join((*events, DONE_EVENT))
     else:
         kind, answer = "application/json", completion_of(kept.answer, kept.state)
-        content = dump(as_completion(answer, "message") if plan.is_completion else answer)
+        content = dump(plan.endpoint.given_whole(answer))
     headers = {"content-type": kind}
     rounds = kept.state["report"]["rounds"]
     if rounds and rounds[0]["request_id"]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import openai
 
-from .._core.choices import choices_wanted
+from .._core.codec.endpoints import endpoint_of
 from .._core.json import Json, dump, load
 from .._core.round import Request
 from .call import Call
@@ -32,7 +32,7 @@ def is_plainly_whole(content: bytes, body: Json) -> bool:
 
     ``body``: that of the request. With tools, an answer may be a call that was cut and is called something else.
     """
-    if choices_wanted(body) > 1 or body.get("tools") or body.get("functions"):
+    if endpoint_of(body).wanted > 1 or body.get("tools") or body.get("functions"):
         return b'"length"' not in content and b'"arguments"' not in content
     # The key cannot be in a text, where its quotes are escaped. It stands before the text or after it, and the text may
     # be long: to search all of it would cost a tenth of the SDK's own time.

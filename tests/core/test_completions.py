@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openai_continue._core.codec.prompts import left_alone
+from openai_continue._core.codec.completion import left_alone
 from openai_continue._core.round import Failure
 from openai_continue.testing import Habits
 from openai_continue.testing.emulator.tokens import tokenize

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_continue._core.budget import Bill
-from openai_continue._core.codec.completion import as_chat, as_completion
-from openai_continue._core.codec.prompts import is_completion
+from openai_continue._core.codec.endpoints import endpoint_of
 from openai_continue._core.folding import Folded
 from openai_continue._core.kept import chunks_of, completion_of
 from openai_continue._core.rounds import Rounds
@@ -31,7 +30,7 @@ class Process:
     """A process that makes the rounds of an answer, and goes on from what another one has left."""
 
     def __init__(self, body: Json, known: Json, left: tuple[Json, Json] | None = None) -> None:
-        self._is_completion = is_completion(body)
+        self._endpoint = endpoint_of(body)
         self._folded = Folded()
         self.chunks: list[Json] = []
         self.rounds: Rounds = rounds_of(body, **known, kept=None if left is None else left[1])
@@ -40,21 +39,17 @@ class Process:
         request = self.rounds.next_request()
         assert request is not None
         if not body.get("stream"):
-            self.rounds.receive(request, self._shaped([completion_of(*left)], "message")[0])
+            self.rounds.receive(request, self._endpoint.given_whole(completion_of(*left)))
             return
-        for chunk in self._shaped(chunks_of(*left), "delta"):
+        for chunk in self._endpoint.given(chunks_of(*left)):
             self.give(self.rounds.feed(request, chunk))
         self.give(self.rounds.end_of_stream(request))
-
-    def _shaped(self, answers: list[Json], holder: str) -> list[Json]:
-        return [as_completion(answer, holder) for answer in answers] if self._is_completion else answers
 
     def give(self, chunks: list[Json]) -> None:
         """Give chunks to the caller."""
         self.chunks += chunks
         for chunk in chunks:
-            shaped: Any = as_chat(chunk, holder="delta") if self._is_completion else chunk
-            self._folded.take(shaped)
+            self._folded.take(self._endpoint.taken(chunk))
 
     def left(self, state: Json | None = None, chunks: Mapping[int, int] | None = None) -> tuple[Json, Json]:
         """Return what it leaves: the answer and the state, as of now or as they were."""

@@ -10,8 +10,10 @@ import pytest
 
 from openai_continue import Continuation
 from openai_continue._core.codec.body import first_body
+from openai_continue._core.codec.endpoints import endpoint_of
 from openai_continue._core.learned import Learned
 from openai_continue._core.limit import Limit, is_limited
+from openai_continue._core.setup import Setup
 from openai_continue._tables import providers
 from openai_continue.testing import Habits
 from tests.support.bodies import ask
@@ -182,7 +184,7 @@ def test_every_first_round_that_differs_is_limited(provider: providers.Provider)
         body, settings, learned = ask(**named, stream=streamed), Continuation(**given), Learned()
         learned.take_most(taken, streamed=streamed)
         case = named, given, taken, streamed
-        if first_body(body, provider, settings, learned) != body:
+        if first_body(Setup(body, endpoint_of(body), provider, settings, learned)) != body:
             differing.append(case)
             missed += [] if is_limited(body, settings, learned.most(streamed=streamed)) else [case]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openai_continue._core.codec.completion import raw_as_chat
+from openai_continue._core.codec.text_shape import raw_as_chat
 from openai_continue._core.text.logprobs import add_logprobs, are_fixed, logprobs_of
 from openai_continue.testing import Habits
 from tests.support.answers import Answer

@@ -12,12 +12,10 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import pytest
 
-from openai_continue import Continuation
 from openai_continue._core.calls.reader import Reader
 from openai_continue._core.learned import Learned
 from openai_continue._core.outcome import REFUSED
@@ -25,7 +23,6 @@ from openai_continue._core.round import Failure
 from openai_continue._core.rounds import Rounds
 from openai_continue._core.shown import shows_messages
 from openai_continue._sdk.chat_template import Template
-from openai_continue._tables.providers import named
 from openai_continue.testing import Habits
 from openai_continue.testing.emulator.chatml import source
 from openai_continue.testing.emulator.tokens import tokenize
@@ -1005,10 +1002,7 @@ def test_what_may_begin_a_call_is_not_lost(drive: Drive, most: int) -> None:
 @pytest.mark.parametrize("end", ["<", "</th"])
 def test_thoughts_that_end_like_a_tag(end: str) -> None:
     """vLLM's parser of GLM drops the blank before it ("6<"), so thoughts that end so stop, and the report says why."""
-    template = Template(GLM)
-    rounds = Rounds(
-        fox(model="glm"), named("vllm"), Continuation(), render=lambda body: template.render(body, datetime.now())
-    )
+    rounds = rounds_of(fox(model="glm"), "vllm", chat_template=Template(GLM))
     request = rounds.next_request()
     assert request is not None
     said = {"role": "assistant", "content": None, "reasoning": f"I list 6{end}"}

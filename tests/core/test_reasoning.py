@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from openai_continue import Continuation
 from openai_continue._core.learned import Learned
 from openai_continue._core.round import Failure
-from openai_continue._core.rounds import Rounds
 from openai_continue._core.text.reasoning import Inline
 from openai_continue._tables import families, providers
 from openai_continue.testing import Habits
@@ -450,7 +448,7 @@ def test_thoughts_beside_an_answer_are_refused() -> None:
     said = {"role": "assistant", "content": "one", "reasoning_content": "well"}
     answer = {"id": "a", "choices": [{"index": 0, "message": said, "finish_reason": "length"}]}
     for sent in ([{"reasoning_content": "well"}, {}], [{}]):
-        rounds = Rounds(ask(model=MODELS["qwen3"]), providers.named("deepinfra"), Continuation(), learned)
+        rounds = rounds_of(ask(model=MODELS["qwen3"]), learned=learned)
         first = rounds.next_request()
         assert first is not None
         rounds.receive(first, answer)

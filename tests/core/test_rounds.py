@@ -57,7 +57,7 @@ def test_order_when_no_round_is_open() -> None:
         lambda: rounds.feed(request, chunk("late")),
         lambda: rounds.end_of_stream(request),
         lambda: rounds.fail(request, Failure("error")),
-        lambda: rounds.flows(request, chunk("late")),
+        lambda: rounds.flows(request),
         lambda: rounds.feed_text(request, "late", 1),
     ):
         with pytest.raises(RuntimeError, match="round 1 is not the one that is being received"):

@@ -9,10 +9,10 @@ from typing import Any, Protocol, TypeAlias
 
 import pytest
 
-from openai_continue._core.codec.completion_rounds import CompletionRounds
-from openai_continue._core.codec.prompts import is_completion
+from openai_continue._core.codec.endpoints import endpoint_of
 from openai_continue._core.learned import Learned
 from openai_continue._core.rounds import Rounds
+from openai_continue._core.setup import Setup
 from openai_continue._sdk.chat_template import Template
 from openai_continue._tables import providers
 from openai_continue.settings import Continuation
@@ -46,11 +46,10 @@ def rounds_of(
     """Return the ``Rounds`` of a request. ``chat_template``: what the setting ``template`` names."""
     learned = Learned(restarts_until=float(restarts)) if learned is None else learned
     row = providers.named(provider) if isinstance(provider, str) else provider
-    if is_completion(body):
-        return CompletionRounds(body, row, Continuation(**settings), learned, kept=kept)
     render = None if chat_template is None else partial(chat_template.render, day=DAY)
     settings.update({} if chat_template is None else {"template": "chat_template.jinja"})
-    return Rounds(body, row, Continuation(**settings), learned, render=render, is_parsed=is_parsed, kept=kept)
+    setup = Setup(body, endpoint_of(body), row, Continuation(**settings), learned, render=render, is_parsed=is_parsed)
+    return Rounds(setup, kept)
 
 
 def whole(server: Server, body: Mapping[str, Any] | None = None, index: int = 0, **settings: Any) -> Answer:

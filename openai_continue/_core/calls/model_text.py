@@ -59,11 +59,6 @@ class ModelText:
         self.is_over = False
 
     @property
-    def reads_calls(self) -> bool:
-        """Whether there are tools that the model may call."""
-        return self._reader is not None
-
-    @property
     def is_broken(self) -> bool:
         """Whether the model began a call that cannot be read, or the calls are not those that the caller has."""
         return self._differs or (self._reader is not None and self._reader.is_broken)

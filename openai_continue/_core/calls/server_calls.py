@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..json import Json, as_object, as_string
 from ..text.document import Document
@@ -21,23 +22,31 @@ _OBJECT = re.compile(r'\s*\{\s*(?:\}|"(?:[^"\\]|\\.){0,200}"\s*:)', re.DOTALL)
 _HALF_OBJECT = re.compile(r'\s*\{\s*(?:"(?:[^"\\]|\\.){0,200}(?:\\|"\s*)?)?\Z', re.DOTALL)
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class SentCalls:
+    """The calls so far, and what of the model's text was sent back."""
+
+    calls: Sequence[Call]
+    #: The text up to the arguments of the last call, and all that was sent.
+    before: str
+    sent: str
+    #: Whether that ends within the last call.
+    is_open: bool
+    #: The rest of that call, if all of it is known: what was held back of its end. Else None.
+    closes: str | None
+
+
 class ServerCalls:
-    """
-    The calls of one round. ``calls``: those so far; ``is_open``: whether the text that was sent ends within the last.
+    """The calls of one round. ``reader``: a new one. ``known``: what was sent back."""
 
-    ``reader``: a new one. ``before``: the text of the model up to the arguments of that call. ``sent``: the text that
-    was sent back. ``closes``: the rest of that call, if all of it is known; what was held back of its end.
-    """
-
-    def __init__(  # noqa: PLR0913
-        self, reader: Reader, calls: Sequence[Call], before: str, sent: str, *, is_open: bool, closes: str | None = None
-    ) -> None:
+    def __init__(self, reader: Reader, known: SentCalls) -> None:
+        calls, before, sent = known.calls, known.before, known.sent
         self._syntax = syntax = reader.syntax
-        self._earlier = [call.arguments for call in (calls[:-1] if is_open else calls)]
+        self._earlier = [call.arguments for call in (calls[:-1] if known.is_open else calls)]
         self._cut = calls[-1].name
         self._before = before
         self._sent = sent
-        self._closes = closes
+        self._closes = known.closes
         self._known = _arguments_in(sent, reader, len(calls)) if syntax.parameters else sent[len(before) :]
         #: The ids of calls that are new, in order.
         self.ids: list[str | None] = []
@@ -54,7 +63,7 @@ class ServerCalls:
         self._arguments = ""
         self._writer: Writer | None = None
         # Whether the cut call is still to come, and whether it came from its beginning.
-        self._is_open, self._is_again = is_open, False
+        self._is_open, self._is_again = known.is_open, False
         # Characters of the output that were sent, and that are left out.
         self._skip = 0
         # What the model has written, if it writes the cut call from its beginning, how much of that was sent, or None

@@ -15,7 +15,7 @@ from ..text.text import Text
 from .calls import Calls, calls_in, expects_value, is_json
 from .model_text import ModelText
 from .reader import Reader, first_mark
-from .server_calls import ServerCalls
+from .server_calls import SentCalls, ServerCalls
 from .tools import Tools
 from .writer import Writer, head
 
@@ -152,14 +152,9 @@ class CallTranscript:
         self.raw.start_round(seam)
         calls = list(self._calls)
         if calls:
-            self._returned = ServerCalls(
-                self._new_reader(),
-                calls,
-                raw[:start],
-                sent,
-                is_open=is_within,
-                closes=seam.held if reopened else None,
-            )
+            closes = seam.held if reopened else None
+            sent_calls = SentCalls(calls, raw[:start], sent, is_open=is_within, closes=closes)
+            self._returned = ServerCalls(self._new_reader(), sent_calls)
         self._last, self._has_text, self.has_failed = None, False, False
         self._was_closed, self._bare_text = not is_open, self.text.strip()
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias
 
 from ..._tables import families
 from ..._tables.call_syntaxes import CallSyntax
-from ..._tables.providers import Provider
-from ...settings import Continuation
 from ..calls.calls import is_forced
-from ..calls.model_text import ModelText
 from ..calls.tools import Tools, continued_syntax
 from ..calls.transcript import CallTranscript
 from ..choice import Choice
 from ..choices import Choices
 from ..json import Json, as_object
-from ..learned import Learned
 from ..limit import Limit
 from ..outcome import GoOn, Part
 from ..plan import Plan, Source
+from ..setup import Setup
 from ..shown import shows_messages
 from ..text.document import goes_on
 from ..text.evidence import ENOUGH, ENOUGH_IF_KNOWN
@@ -29,10 +24,11 @@ from ..text.marks import ends_in_half
 from ..text.prompt_check import short_prompts
 from ..text.reasoning import CLOSE
 from ..text.seam import Seam, Stopped
-from .chat import Hold, Prefill
+from .chat import ChatCodec
+from .codec import Codec
+from .draft import Draft, Hold
 from .later import of_later_round
-from .prompts import choices_per_prompt, is_completion, prompts_of
-from .raw import RawPrompt, Rendered
+from .raw import RawCodec
 
 # vLLM: the template has changed the message that was sent back, so the block before it is to blame and not the mark.
 _TEMPLATE_CHANGES = "does not appear in the chat"
@@ -42,56 +38,33 @@ _TEMPLATE_CHANGES = "does not appear in the chat"
 _USAGE_NAMES = ("stream_options", "include_usage", "Extra inputs")
 
 
-#: Returns what the chat template makes of a body, or None if it cannot be said.
-Render: TypeAlias = Callable[[Mapping[str, Any]], "Rendered | None"]
-
-
 class Requests:
-    """
-    Writes the bodies of one call. The caller's body is never changed.
+    """Writes the bodies of one call. The caller's body is never changed."""
 
-    ``render``: the chat template, if later rounds go to ``/completions``. ``is_parsed``: whether the SDK checks the
-    document of the answer.
-    """
-
-    def __init__(  # noqa: PLR0913, PLR0917
-        self,
-        body: Mapping[str, Any],
-        provider: Provider,
-        settings: Continuation,
-        learned: Learned | None = None,
-        limit: Limit | None = None,
-        render: Render | None = None,
-        *,
-        is_parsed: bool = False,
-    ) -> None:
-        provider = provider.for_completions if is_completion(body) else provider
+    def __init__(self, setup: Setup) -> None:
+        body, settings, provider = setup.body, setup.settings, setup.endpoint.row(setup.provider)
+        self._endpoint = setup.endpoint
         #: Whether a whole answer is made of streamed rounds.
         self.folds = settings.stream_rounds and not body.get("stream")
         body = {**body, "stream": True} if self.folds else body
         self._body = dict(body)
-        self._learned = Learned() if learned is None else learned
+        self._learned = setup.learned
         self._streamed = bool(body.get("stream"))
         #: The token limit of the call.
-        self.limit = limit or Limit.of(body, provider, settings, taken=self._learned.most(streamed=self._streamed))
+        self.limit = setup.limit or Limit.of(
+            body, provider, settings, taken=self._learned.most(streamed=self._streamed)
+        )
         #: The format that the request asks for, or None for plain text.
         self.format = Format.of(body)
-        trims = provider.trims if settings.trims is None else settings.trims
-        trims = families.trims(body.get("model")) if trims is None else trims
-        #: The author of the last message of every later round of a chat.
-        self.prefill = Prefill(
-            body, provider, trims=trims, structured=self.format is not None, closes=self._learned.closes_block
-        )
-        if self._learned.refuses_thoughts:
-            self.prefill.leave_out_thoughts()
+        self._trims = provider.trims if settings.trims is None else settings.trims
         #: Whether the request offers tools, and whether the model must call one.
         self.offers_tools = bool(body.get("tools"))
         self.forces_call = self.offers_tools and is_forced(body)
-        # The authors of the prompts, one for each; of a chat, if there is a template, one at its first use.
-        self._texts = prompts_of(body) if is_completion(body) else []
-        self._authors: dict[int, Prefill] = {}
-        self._render = render if provider.continues_completions else None
-        self._raw: RawPrompt | None = None
+        self._chat: ChatCodec | None = None
+        # The raw codecs, each at its first use: those of a text completion, by prompt, or that of a chat.
+        self._texts: dict[int, RawCodec] = {}
+        self._render = setup.render if provider.continues_completions else None
+        self._raw: RawCodec | None = None
         #: Why raw prompts cannot be used, if this call has found that out; else None.
         self.gave_up_raw: str | None = None
         self._on_cut = settings.on_reasoning_cut
@@ -107,7 +80,7 @@ class Requests:
         #: Whether usage is asked for though the caller did not ask: to count a total, or to see whether the chat
         #: template is the server's.
         may_ask = self._streamed and not self._learned.refuses_usage_options
-        compares = settings.template is not None and provider.continues_completions and not is_completion(body)
+        compares = settings.template is not None and provider.continues_completions and not self.is_completion
         counts = not self.expects_usage and (self.limit.total is not None or compares)
         self.asks_usage = may_ask and (self.folds or counts)
         # Whether the usage of the first continuation of a stream is asked for, to see whether it is one.
@@ -120,48 +93,65 @@ class Requests:
         # Whether the server applies the format to the whole answer, so that it stays in later rounds.
         others = {name: body[name] for name in body if name not in provider.keeps_format}
         self._keeps_format = self.format is not None and Format.of(others) is None
-        self._is_parsed = is_parsed
+        self._is_parsed = setup.is_parsed
+
+    @property
+    def chat(self) -> ChatCodec:
+        """The codec by which a chat goes on, unless it goes on by a raw prompt."""
+        if self._chat is None:
+            self._chat = self._new_chat()
+        return self._chat
+
+    def _new_chat(self) -> ChatCodec:
+        trims = families.trims(self._body.get("model")) if self._trims is None else self._trims
+        structured, closes = self.format is not None, self._learned.closes_block
+        codec = ChatCodec(self._body, self._provider, trims=trims, structured=structured, closes=closes)
+        if self._learned.refuses_thoughts:
+            codec.leave_out_thoughts()
+        return codec
 
     def choices(self) -> Choices:
         """Return the choices of an answer to these requests, before any has begun."""
-        return Choices(self._body, self.prefill.hold, self._provider)
+        return Choices(self._body, self._endpoint, self.chat.tail.hold, self._provider)
 
-    def author(self, choice: Choice) -> Prefill:
-        """Return the author of the later rounds of this choice."""
-        if self._texts:
-            return self._author_of_text(choice.index)
+    def codec(self, choice: Choice) -> Codec:
+        """Return the codec of the later rounds of this choice."""
+        if self.is_completion:
+            return self._codec_of_text(choice.index)
         if self._render is not None and self._raw is None:
             rendered = None if self.offers_tools and self._calls is None else self._render(self._body)
             if rendered is not None and not shows_messages(rendered.prompt, self._body):
                 self.gave_up_raw, rendered = "the template does not show all messages of the request", None
-            self._raw = None if rendered is None else RawPrompt.of_chat(self._body, self._provider, rendered)
+            tools = None if self._calls is None else self._tools(self._calls)
+            self._raw = None if rendered is None else RawCodec.of_chat(self._body, self._provider, rendered, tools)
             self._render = self._render if self._raw is not None else None
         gave_up = self.gave_up_raw or self._learned.refuses_raw
-        return self.prefill if self._raw is None or gave_up else self._raw
+        return self.chat if self._raw is None or gave_up else self._raw
 
-    def _author_of_text(self, index: int) -> Prefill:
-        """Return the author of a text completion."""
-        place = min(index // choices_per_prompt(self._body), len(self._texts) - 1)
-        if place not in self._authors:
-            self._authors[place] = RawPrompt(self._body, self._provider, self._texts[place])
-        return self._authors[place]
+    def _codec_of_text(self, index: int) -> Codec:
+        """Return the codec of a text completion."""
+        prompts = self._endpoint.prompts
+        place = min(index * len(prompts) // self._endpoint.wanted, len(prompts) - 1)
+        if place not in self._texts:
+            self._texts[place] = RawCodec(self._body, self._provider, prompts[place])
+        return self._texts[place]
 
     def is_raw(self, choice: Choice) -> bool:
         """Whether the later rounds of this choice of a chat have raw prompts."""
-        return not self._texts and self.author(choice).is_raw
+        return not self.is_completion and self.codec(choice).is_raw
 
     def bar(self, choice: Choice, content: str, thoughts: str) -> str | None:
         """Return why this text of a choice cannot go on (a value of ``Report.stopped_by``), or None if it can."""
-        author = self.author(choice)
+        codec = self.codec(choice)
         if self._may_have_lost_blanks(choice, content, thoughts):
             return "reasoning"
-        inline = not self._texts and self.prefill.part(content, thoughts).thinking
+        inline = not self.is_completion and self.chat.part(content, thoughts).thinking
         if (thoughts and not content) or inline:
-            if self._on_cut == "answer" and not content and not choice.answers and author.can_answer:
+            if self._on_cut == "answer" and not content and not choice.answers and codec.can_answer:
                 return None
             if self._on_cut != "continue":
                 return "reasoning"
-        return author.bar(content, "" if choice.answers and not author.is_raw else thoughts)
+        return codec.bar(self._draft(choice, content, thoughts))
 
     def _may_have_lost_blanks(self, choice: Choice, content: str, thoughts: str) -> bool:
         """
@@ -172,20 +162,6 @@ class Requests:
         if choice.tally.rounds != 1 or not thoughts or content or self._on_cut != "continue" or not self.is_raw(choice):
             return False
         return not self._provider.strips_thoughts and ends_in_half(thoughts, [CLOSE])
-
-    def reader(self, choice: Choice) -> ModelText | None:
-        """Return the reader of the running round of a choice, if that has a raw prompt; else None."""
-        source = choice.plan.source
-        if not choice.plan.is_raw:
-            return None
-        tools = None if source is Source.CALL or self._calls is None else self._tools(self._calls)
-        raw, text = self._raw, choice.answer.text + choice.thoughts_text
-        gap = "" if raw is None or source is Source.AFTER_REASONING else raw.gap_after(choice.thoughts_text)
-        return ModelText(
-            None if tools is None else tools.reader(),
-            gap=gap if source is Source.REASONING else None,
-            mark="" if raw is None or raw.mark in text else raw.mark,
-        )
 
     def _tools(self, syntax: CallSyntax) -> Tools:
         return Tools(syntax, self._body.get("tools"), self._body.get("parallel_tool_calls") is False)
@@ -206,7 +182,7 @@ class Requests:
     @property
     def is_completion(self) -> bool:
         """Whether the call asks for a text completion."""
-        return bool(self._texts)
+        return bool(self._endpoint.prompts)
 
     @property
     def continues_calls(self) -> bool:
@@ -239,38 +215,48 @@ class Requests:
 
     def later(self, choice: Choice) -> tuple[Json, Plan]:
         """Return the body of a round that continues this choice, and its plan."""
-        author, answer = self.author(choice), choice.answer
+        codec, answer, turn = self.codec(choice), choice.answer, choice.turn
         asked = self._asked(choice)
         is_plain = answer.is_plain or self.is_followed(choice)
-        body = self._later_body(choice, asked, keeps_format=self._keeps_format and not (author.is_raw or is_plain))
-        source = self._source(choice)
-        content = answer.text
-        if choice.turn is not None:
-            content = choice.turn.raw.text
+        body = self._later_body(choice, asked, keeps_format=self._keeps_format and not (codec.is_raw or is_plain))
+        draft = self._draft(choice, answer.text if turn is None else turn.raw.text, choice.thoughts_text)
+        if turn is not None:
             body.update(self._call_fields)
-        ends_token = choice.turn is None or choice.turn.ends_token
-        # A text that may end within a token goes back up to a word, whatever is known of the tokenizer.
-        hold = choice.hold if ends_token or choice.hold is not author.hold else Hold.TO_WORD
-        plan = Plan(source, asked=asked, is_raw=self.is_raw(choice), is_plain=is_plain)
-        seam = Seam()
+        is_raw, seam = self.is_raw(choice), Seam()
         # If there is nothing to send back, it is the same request once more.
-        if content or choice.thoughts_text or plan.is_raw or not answer.untold:
-            body, seam = author.write(
-                body,
-                content,
-                choice.thoughts_text,
-                hold,
-                first=not choice.joined,
-                confirmed=choice.tally.confirmed,
-                ends_token=ends_token,
-                answers=choice.answers or source is Source.AFTER_REASONING,
-            )
+        if draft.content or draft.thoughts or is_raw or not answer.untold:
+            body, seam = codec.write(body, draft)
         if answer.untold:
             body = {name: value for name, value in body.items() if name != "stop"}
-        if not author.is_raw and choice.turn is None:
+        if not codec.is_raw and turn is None:
             seam = self._watched(choice, seam, body)
-        is_document = self.format is not None and self.format.is_json and choice.turn is None and not is_plain
-        return body, replace(plan, seam=seam, document=self.own_text(choice) if is_document else None)
+        is_document = self.format is not None and self.format.is_json and turn is None and not is_plain
+        return body, Plan(
+            draft.source,
+            seam=seam,
+            asked=asked,
+            is_raw=is_raw,
+            reads_calls=is_raw and self._calls is not None and turn is None,
+            is_plain=is_plain,
+            document=self.own_text(choice) if is_document else None,
+        )
+
+    def _draft(self, choice: Choice, content: str, thoughts: str) -> Draft:
+        """Return what is to go back of a choice, with this text."""
+        source, tail = self._source(choice), self.codec(choice).tail
+        ends_token = choice.turn is None or choice.turn.ends_token
+        return Draft(
+            content,
+            thoughts,
+            source,
+            # A text that may end within a token goes back up to a word, whatever is known of the tokenizer.
+            hold=choice.hold if ends_token or choice.hold is not tail.hold else Hold.TO_WORD,
+            unproven=not choice.joined,
+            confirmed=choice.tally.confirmed,
+            ends_token=ends_token,
+            early=choice.answers or source is Source.AFTER_REASONING,
+            streamed=self._streamed,
+        )
 
     def _source(self, choice: Choice) -> Source:
         """Return what the next round of a choice goes on from."""
@@ -284,15 +270,15 @@ class Requests:
         """Return the body of a further round without the text so far."""
         body = self.limit.on_later(self.first(), asked)
         body = of_later_round(body if keeps_format else without_format(body), choice.tally.used, self.served_by)
-        body.update({} if self.author(choice).is_raw else self._optional_marks)
+        body.update({} if self.codec(choice).is_raw else self._optional_marks)
         if self._checks_prompt and (self._provider.drops_messages or not choice.joined):
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), **self._usage_options}
         return body
 
     def own_text(self, choice: Choice) -> str | None:
         """Return the answer so far, with the caller's own beginning and without thoughts; None while it thinks."""
-        inline = self.prefill.part(choice.answer.text, choice.thoughts_text)
-        return None if inline.thinking else self.prefill.own(inline.answer) + inline.answer
+        inline = self.chat.part(choice.answer.text, choice.thoughts_text)
+        return None if inline.thinking else self.chat.own(inline.answer) + inline.answer
 
     def is_followed(self, choice: Choice) -> bool:
         """Whether a JSON document was asked for, and the first round brought more, so that no grammar bound it."""
@@ -321,12 +307,12 @@ class Requests:
         """Write the later rounds as a step of this choice says."""
         if step.hold is not None and choice.current.stopped is Stopped.REFUSED:
             # The model may refuse at each seam, and each time costs a round.
-            self.author(choice).hold = step.hold
+            self.codec(choice).tail.hold = step.hold
         if step.untold and not (choice.answer.text or choice.thoughts_text or self.is_raw(choice)):
             # There is nothing to send back.
             choice.tally.forget_context()
         if step.other_form:
-            self.prefill.change_form()
+            self.chat.change_form()
 
     def takes_fewer(self, most: int, *, known: bool) -> None:
         """
@@ -357,21 +343,21 @@ class Requests:
         if is_first:
             return Part.USAGE if self.asks_usage and _names_usage(said) else None
         refused = {
-            Part.BLOCK: _TEMPLATE_CHANGES in said and self.prefill.has_block,
-            Part.THOUGHTS: self.prefill.may_leave_out_thoughts(said),
+            Part.BLOCK: _TEMPLATE_CHANGES in said and self.chat.has_block,
+            Part.THOUGHTS: self.chat.may_leave_out_thoughts(said),
             Part.MARKS: any(name in said for name in self._optional_marks),
             Part.USAGE: self._checks_prompt,
             Part.FORMAT: self._keeps_format,
         }
-        last = Part.BLOCK if self.prefill.has_block else None
+        last = Part.BLOCK if self.chat.has_block else None
         return next((part for part, is_so in refused.items() if is_so), last)
 
     def leave_out(self, part: Part, said: str) -> None:
         """Leave out a part of the requests from now on. ``said``: the words of the server that has refused it."""
         if part is Part.BLOCK:
-            self.prefill.drop_block()
+            self.chat.drop_block()
         elif part is Part.THOUGHTS:
-            self.prefill.leave_out_thoughts()
+            self.chat.leave_out_thoughts()
             self._learned.refuses_thoughts = True
         elif part is Part.MARKS:
             self._optional_marks, self._learned.refuses_marks = {}, True
@@ -393,8 +379,6 @@ def _names_usage(said: str) -> bool:
     return any(name in said for name in _USAGE_NAMES)
 
 
-def first_body(
-    body: Mapping[str, Any], provider: Provider, settings: Continuation, learned: Learned, *, limit: Limit | None = None
-) -> Json:
+def first_body(setup: Setup) -> Json:
     """Return the body of the first round, as ``Rounds.next_request()`` does."""
-    return Requests(body, provider, settings, learned, limit).first()
+    return Requests(setup).first()

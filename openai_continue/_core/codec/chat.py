@@ -1,10 +1,9 @@
-"""The prefill: the last message of a later round, which carries the text so far, and the seam that it leaves."""
+"""The chat codec: the text so far goes back as the last message, the prefill. What comes is read as it is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from enum import IntEnum
 from typing import Any, cast
 
 from ..._tables.families import is_of
@@ -14,6 +13,9 @@ from ..text import reasoning, seam
 from ..text.evidence import Evidence
 from ..text.reasoning import Inline
 from ..text.seam import Seam
+from .codec import Read
+from .draft import Draft
+from .tail import Tail
 
 #: Characters that must recur for a continuation to count as a restart. A document of a known format is known from its
 #: first few, unless a value may begin at the seam that is like the document itself.
@@ -21,16 +23,7 @@ RESTART_EVIDENCE = 64
 RESTART_EVIDENCE_STRUCTURED = 16
 
 
-class Hold(IntEnum):
-    """How much of the end of the text is held back for the model to write again."""
-
-    NOTHING = 0
-    WHITESPACE = 1
-    #: Punctuation before the whitespace too; it must come back as it was.
-    TO_WORD = 2
-
-
-class Prefill:
+class ChatCodec:
     """
     Writes the last message of every later round of a call.
 
@@ -38,7 +31,6 @@ class Prefill:
     beginning of the answer, which grows.
     """
 
-    #: Whether it writes a prompt for ``/completions`` instead (raw.py).
     is_raw = False
 
     def __init__(
@@ -53,14 +45,9 @@ class Prefill:
         self._body = body
         self._model = body.get("model")
         self._provider = provider
-        # Whether no whitespace is sent at the end: the chat template may trim it, or the tokenizer splits it off.
-        self._trims = trims is not False or is_of("bare", body.get("model"))
+        #: How much is held back at its seams.
+        self.tail = Tail(self._model, trims=trims)
         self._structured = structured
-        # Known to stay the same if sent without trailing blanks; so less need be written again.
-        known = trims is False and is_of("keeps", body.get("model"))
-        #: How much is held back by default. Up to the last word, every token of any tokenizer stays the same, with any
-        #: template. The model must write the rest, the tail, again: a stream is left at the first other character.
-        self.hold = Hold.WHITESPACE if known else Hold.TO_WORD
         # Whether an empty think block goes before an answer whose thoughts are not sent (``closes``: whether that is
         # known to work), and whether the last request had one.
         closes = is_of(provider.closed_block_of, self._model) if closes is None else closes
@@ -68,11 +55,6 @@ class Prefill:
         self._closed = False
         # Whether the other form was tried.
         self._changed = False
-
-    def less(self, hold: Hold) -> Hold | None:
-        """Return the next smaller hold, or None if less cannot be held back without doubling it."""
-        least = Hold.WHITESPACE if self._trims else Hold.NOTHING
-        return Hold(hold - 1) if hold > least else None
 
     def part(self, content: str, thoughts: str = "") -> Inline:
         """Part content at its think block. It has none if thoughts came in a field of their own."""
@@ -86,7 +68,7 @@ class Prefill:
 
     # May it go back?
 
-    def bar(self, content: str, thoughts: str) -> str | None:
+    def bar(self, draft: Draft) -> str | None:
         """Return why this text cannot go back (a value of ``Report.stopped_by``), or None if it can."""
         messages = self._body.get("messages")
         if not isinstance(messages, list) or not messages:
@@ -94,15 +76,16 @@ class Prefill:
         last = as_object(cast("list[Any]", messages)[-1])
         if last is None or (self._is_prefilled() and last.get("tool_calls")):
             return "unsupported"
-        inline = self.part(content, thoughts)
-        if (thoughts and not content) or inline.thinking:
+        thoughts = "" if draft.early else draft.thoughts
+        inline = self.part(draft.content, thoughts)
+        if draft.is_thinking or inline.thinking:
             return None if self._can_think_on(thoughts) else "reasoning"
         if thoughts and self._is_prefilled():
             # Nothing shows which part of the thoughts the caller's own beginning holds.
             return "reasoning"
         beside = bool(thoughts) and self._provider.thought_field is not None
         # Leading newlines of an answer whose thoughts go beside it are the template's affair.
-        if inline.answer.strip() if self._trims else inline.answer.strip("\n") if beside else inline.answer:
+        if inline.answer.strip() if self.tail.trims else inline.answer.strip("\n") if beside else inline.answer:
             return None
         if inline.thoughts and self._closes:
             return None
@@ -121,67 +104,31 @@ class Prefill:
 
     # How it goes back.
 
-    def write(  # noqa: PLR0913
-        self,
-        body: Json,
-        content: str,
-        thoughts: str,
-        hold: Hold,
-        *,
-        first: bool,
-        confirmed: int = 0,
-        ends_token: bool = True,
-        answers: bool = False,
-    ) -> tuple[Json, Seam]:
-        """
-        Return the body with the text so far as its last message, and the seam where the next round meets the text.
-
-        ``content``, ``thoughts``: the answer, and the thoughts in a field of their own. ``first``: whether no text was
-        continued yet, so that the server may still show that it begins again. ``confirmed``: the characters of the tail
-        that the model has written again. ``ends_token``: whether the text ends where a token did. ``answers``: whether
-        the thoughts were cut, and the answer is written without them.
-        """
-        if answers and (not content or not self._provider.answers_beside):
+    def write(self, body: Json, draft: Draft) -> tuple[Json, Seam]:
+        """Return the body with the text so far as its last message, and the seam where the next round meets it."""
+        if draft.early and (not draft.content or not self._provider.answers_beside):
             body = self._without_thinking(body)
-            if not content:
-                return self._closed_thoughts(body, thoughts, first=first)
-            thoughts = ""
-        inline = self.part(content, thoughts)
-        thinking = bool(thoughts) and not content
-        text = self._continued(inline, content, thoughts)
-        streamed = bool(body.get("stream"))
-        known, seam = self._held_back(text, inline, hold, confirmed=confirmed, ends_token=ends_token, streamed=streamed)
-        marks, message, sent = self._formed(
-            known, thoughts, inline, thinking=thinking, held=bool(seam.held), empty=not text
-        )
-        open_answer = not (thinking or inline.thinking)
-        start = self._beginning(text, thinking=not open_answer) if first or open_answer else ""
+            if not draft.content:
+                return self._closed_thoughts(body, draft)
+            draft = replace(draft, thoughts="")
+        inline = self.part(draft.content, draft.thoughts)
+        text = self._continued(draft, inline)
+        known, seam = self.tail.cut(text, draft, inline)
+        marks, message, sent = self._formed(known, draft, inline, held=bool(seam.held), empty=not text)
+        open_answer = not (draft.is_thinking or inline.thinking)
+        start = self._beginning(text, thinking=not open_answer) if draft.unproven or open_answer else ""
         met = replace(
             seam,
             replaces=seam.replaces and not self._is_prefilled(),
-            echo=self._echo(sent, streamed=streamed),
+            echo=self._echo(sent, streamed=draft.streamed),
             starts=(start,) if start and (self._structured or not open_answer) else (),
             start=start if open_answer else "",
-            first=first,
+            first=draft.unproven,
             block=reasoning.OPEN if open_answer and not reasoning.has_opening(inline.answer) else "",
-            evidence=Evidence(known) if first and open_answer else None,
-            with_thoughts=self._needs_thoughts(message) and not thinking,
+            evidence=Evidence(known) if draft.unproven and open_answer else None,
+            with_thoughts=self._needs_thoughts(message) and not draft.is_thinking,
         )
         return {**body, **marks, "messages": [*self._history(), message]}, met
-
-    def _held_back(  # noqa: PLR0913
-        self, text: str, inline: Inline, hold: Hold, *, confirmed: int, ends_token: bool, streamed: bool
-    ) -> tuple[str, Seam]:
-        """Return the beginning of a text that may be sent, and the seam that the rest of it makes."""
-        exact = self._exact(hold, inline)
-        held = self._held(text, inline, hold, ends_token=ends_token)
-        # What came back of the tail ended with a token, so it may be sent.
-        held = held[confirmed:] if exact else held
-        # Blanks between words that are held back by default may always come back changed. In a whole answer, they are
-        # kept if they do not come back.
-        exact_blanks = streamed and (ends_token or self.hold is Hold.TO_WORD)
-        exact = exact and (exact_blanks or bool(held.strip()))
-        return text[: len(text) - len(held)], Seam(held=held, exact=exact, replaces=not streamed, trims=self._trims)
 
     def _needs_thoughts(self, message: Json) -> bool:
         """Whether the thoughts are sent in a field of the message, and the answer must not go on without them."""
@@ -193,14 +140,14 @@ class Prefill:
         """Whether an answer can be asked for without thoughts."""
         return self._provider.answer_fields is not None and not self._is_prefilled()
 
-    def _closed_thoughts(self, body: Json, thoughts: str, *, first: bool) -> tuple[Json, Seam]:
+    def _closed_thoughts(self, body: Json, draft: Draft) -> tuple[Json, Seam]:
         """Return the body that asks for the answer to thoughts that were cut, and its seam."""
         if not self._provider.answers_beside:
             return body, Seam()
-        message = self._message("", **{str(self._provider.thought_field): thoughts.strip("\n")})
+        message = self._message("", **{str(self._provider.thought_field): draft.thoughts.strip("\n")})
         marks = {name: value for name, value in self._provider.body_marks.items() if name not in body}
         body = {**body, **marks, "messages": [*self._history(), message]}
-        return body, Seam(with_thoughts=True, first=first)
+        return body, Seam(with_thoughts=True, first=draft.unproven)
 
     def _without_thinking(self, body: Json) -> Json:
         """Return a body that asks for an answer without thoughts."""
@@ -211,24 +158,34 @@ class Prefill:
                 fields[name] = {**known, **cast("Mapping[str, Any]", value)}
         return {**body, **fields}
 
-    def _formed(  # noqa: PLR0913
-        self, sent: str, thoughts: str, inline: Inline, *, thinking: bool, held: bool, empty: bool
-    ) -> tuple[Json, Json, str]:
+    def _formed(self, sent: str, draft: Draft, inline: Inline, *, held: bool, empty: bool) -> tuple[Json, Json, str]:
         """Return the marks of the body, the last message, and the text in it that a server may repeat."""
         marks = dict(self._provider.body_marks)
         field = self._provider.thought_field
         self._closed = False
         if self._is_prefilled():
             message = self._callers_own(sent)
-        elif thinking and field is not None and self._provider.thought_marks is not None:
+        elif draft.is_thinking and field is not None and self._provider.thought_marks is not None:
             return {**marks, **self._provider.thought_marks}, self._message("", **{field: sent}), sent
-        elif thinking:
+        elif draft.is_thinking:
             message = self._message(f"{reasoning.OPEN}\n{sent}")
         elif inline.thinking:
             message = self._message(sent)
         else:
-            message = self._answer(sent, thoughts, inline, held=held, empty=empty)
+            message = self._answer(sent, draft.thoughts, inline, held=held, empty=empty)
         return marks, message, _text_of(message["content"])
+
+    # How it is read.
+
+    def read(self, answer: Json) -> Read:
+        """Return a whole answer, or a chunk, as it is."""
+        return Read(answer)
+
+    def rest(self) -> Json:
+        """Return an empty delta: all that was read is given out."""
+        return {}
+
+    # What the server refuses, or what makes it think again.
 
     @property
     def has_other_form(self) -> bool:
@@ -270,25 +227,11 @@ class Prefill:
         """
         self._closed = self._closes = False
 
-    def _continued(self, inline: Inline, content: str, thoughts: str) -> str:
+    def _continued(self, draft: Draft, inline: Inline) -> str:
         """Return the text that the round continues."""
-        if thoughts and not content:
-            return thoughts
-        return content if self._is_prefilled() or inline.thinking else inline.answer
-
-    def _held(self, text: str, inline: Inline, hold: Hold, *, ends_token: bool) -> str:
-        """Return the end of the text that is held back."""
-        if self._trims and inline.thoughts and not inline.thinking and not text:
-            return inline.gap
-        if hold is Hold.NOTHING:
-            return ""
-        if self._exact(hold, inline):
-            return seam.held_to_word(text, trims=self._trims, ends_token=ends_token)
-        return seam.held_whitespace(text, trims=self._trims)
-
-    def _exact(self, hold: Hold, inline: Inline) -> bool:
-        # An open think tag has no word to go back to.
-        return hold is Hold.TO_WORD and not inline.thinking
+        if draft.is_thinking:
+            return draft.thoughts
+        return draft.content if self._is_prefilled() or inline.thinking else inline.answer
 
     def _history(self) -> list[Any]:
         """Return the caller's messages without their own beginning of the answer."""

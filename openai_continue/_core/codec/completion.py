@@ -1,106 +1,81 @@
-"""
-The shape of text completions (``/completions``) as that of chat completions, and back.
-
-The core knows one shape, that of chat: a text completion is a chat completion whose message is nothing but content.
-What came is never changed, and is given back as the same object if the core did not change it.
-"""
+"""Text completions (``client.completions.create``): their prompts and shape, and whether one can be continued."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import Any, cast
 
-from ..chunks import choices_of
-from ..json import Json, as_object, as_string
-
-_COLUMNS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
-# OpenAI's spelling of a token that is no whole character: bytes: \\xe2\\x82, here with a blank before it.
-_BYTES = re.compile(r"bytes:(?=.*\\x[0-9a-f]{2})", re.DOTALL)
-_BYTE = re.compile(rb"\\x([0-9a-f]{2})")
+from ..._tables.providers import Provider
+from ..json import Json
+from .text_shape import as_chat, as_completion
 
 
-class AsChat(dict[str, Any]):
-    """A text completion, or a chunk of one, in the shape of chat, with the object that came."""
+class CompletionShape:
+    """A text completion. It goes on from its prompt and all of its text."""
 
-    __slots__ = ("original",)
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        #: The prompts that the answers go on from, and how many choices the request asks for.
+        self.prompts = prompts_of(body)
+        self.wanted = choices_per_prompt(body) * len(self.prompts)
 
-    def __init__(self, shaped: Json, original: Json) -> None:
-        super().__init__(shaped)
-        self.original = original
+    def row(self, provider: Provider) -> Provider:
+        """Return a provider's row as it is for text completions."""
+        return provider.for_completions
 
+    def field(self, _: str) -> str:
+        """Return "text": a text completion has no other."""
+        return "text"
 
-def as_chat(answer: object, *, holder: str) -> object:
-    """
-    Return a text completion, or a chunk of one, in the shape of chat; anything else as it is.
+    def taken(self, chunk: Json) -> Json:
+        """Return a chunk in the shape of chat."""
+        return cast(Json, as_chat(chunk, holder="delta"))
 
-    ``holder``: where chat has the text: "message", or "delta" in a chunk.
-    """
-    items = choices_of(answer)
-    if items is None:
-        return answer
-    original = cast(Json, answer)
-    return AsChat({**original, "choices": [_choice_as_chat(item, holder) for item in items]}, original)
+    def taken_whole(self, answer: object) -> object:
+        """Return a whole answer in the shape of chat; what is none as it is."""
+        return as_chat(answer, holder="message")
 
+    def given(self, chunks: list[Json]) -> list[Json]:
+        """Return chunks in the shape of text completions."""
+        return [as_completion(chunk, "delta") for chunk in chunks]
 
-def _choice_as_chat(item: Json, holder: str) -> Json:
-    shaped = {name: value for name, value in item.items() if name != "text"}
-    return {**shaped, holder: {"content": as_string(item.get("text")) or ""}}
-
-
-def as_completion(answer: Json, holder: str) -> Json:
-    """Return a completion or chunk in the shape of text completions; the object that came, if it is unchanged."""
-    if isinstance(answer, AsChat):
-        return answer.original
-    items = choices_of(answer)
-    if items is None:
-        return answer
-    return {**answer, "object": "text_completion", "choices": [_choice_as_completion(item, holder) for item in items]}
+    def given_whole(self, completion: Json) -> Json:
+        """Return a completion in the shape of text completions."""
+        return as_completion(completion, "message")
 
 
-def as_completions(chunks: list[Json]) -> list[Json]:
-    """Return chunks in the shape of text completions."""
-    return [as_completion(chunk, "delta") for chunk in chunks]
+def is_completion(body: Mapping[str, Any]) -> bool:
+    """Whether a body asks for a text completion, and not for a chat completion."""
+    return "prompt" in body and "messages" not in body
 
 
-def _choice_as_completion(item: Json, holder: str) -> Json:
-    shaped = {name: value for name, value in item.items() if name != holder}
-    return {**shaped, "text": as_string((as_object(item.get(holder)) or {}).get("content")) or ""}
+def prompts_of(body: Mapping[str, Any]) -> list[str]:
+    """Return the prompts of a text completion; none if they are not texts."""
+    prompt = body.get("prompt")
+    if isinstance(prompt, str):
+        return [prompt]
+    items = cast("list[Any]", prompt) if isinstance(prompt, list) else []
+    return items if all(isinstance(item, str) for item in items) else []
 
 
-def raw_as_chat(answer: object, *, holder: str) -> object:
-    """Return the answer to the raw prompt of a chat, or a chunk of it, in the shape of chat, its logprobs too."""
-    shaped = as_chat(answer, holder=holder)
-    for item in choices_of(shaped) or ():
-        if as_object(item.get("logprobs")) is not None:
-            item["logprobs"] = _logprobs_as_chat(item["logprobs"])
-    return shaped
+def choices_per_prompt(body: Mapping[str, Any]) -> int:
+    """Return how many choices a request asks for of each prompt."""
+    wanted = body.get("n")
+    return wanted if isinstance(wanted, int) and wanted > 0 else 1
 
 
-def _logprobs_as_chat(logprobs: Json) -> Json:
-    """Return the logprobs of a text in the shape of chat. llama.cpp gives them in that shape."""
-    tokens = logprobs.get("tokens")
-    if not isinstance(tokens, list):
-        return logprobs
-    columns = [_list(logprobs, name, len(cast("list[Any]", tokens))) for name in _COLUMNS[:3]]
-    content = [
-        {**_token(token, logprob), "top_logprobs": [_token(*each) for each in (as_object(top) or {}).items()]}
-        for token, logprob, top in zip(*columns, strict=True)
-    ]
-    return {**{name: value for name, value in logprobs.items() if name not in _COLUMNS}, "content": content}
-
-
-def _list(logprobs: Json, name: str, length: int) -> list[Any]:
-    found = logprobs.get(name)
-    values = cast("list[Any]", found) if isinstance(found, list) else []
-    return (values + [None] * length)[:length]
-
-
-def _token(token: object, logprob: object) -> Json:
-    text = as_string(token) or ""
-    return {"token": text, "logprob": logprob, "bytes": list(_bytes_of(text))}
-
-
-def _bytes_of(token: str) -> bytes:
-    spelled = _BYTES.match(token)
-    written = token[spelled.end() if spelled else 0 :].encode("utf-8", "surrogatepass")
-    return _BYTE.sub(lambda found: bytes.fromhex(found[1].decode()), written) if spelled else written
+def left_alone(body: Mapping[str, Any]) -> str | None:
+    """Return what keeps a text completion from being continued, in words, or None if nothing does."""
+    best, asked = body.get("best_of"), body.get("max_tokens")
+    reasons = {
+        "a prompt that is not text, such as token ids": not prompts_of(body),
+        # The text goes into another one.
+        "a suffix": bool(body.get("suffix")),
+        "best_of": isinstance(best, int) and best > choices_per_prompt(body),
+        "a beam search": bool(body.get("use_beam_search")),
+        # vLLM: prompts of vectors beside those of text.
+        "prompt_embeds": bool(body.get("prompt_embeds")),
+        # Each round has its own, with places in its own text. 0 asks for those of the text without others.
+        "logprobs": body.get("logprobs") is not None and body.get("logprobs") is not False,
+        "no output tokens": isinstance(asked, (int, float)) and asked < 1,
+    }
+    return next((what for what, is_so in reasons.items() if is_so), None)

@@ -1,17 +1,28 @@
-"""The prompt of a later round that goes to ``/completions``: the first prompt, and all that was generated after it."""
+"""
+The raw codec: the text so far goes back to ``/completions``, as the first prompt and all that was generated after it.
+
+What comes of a chat is the model's own text. It is read as a server reads it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from ..._tables.providers import Provider
-from ..json import Json
+from ..calls.model_text import ModelText
+from ..calls.tools import Tools
+from ..chunks import choices_of
+from ..json import Json, as_string
+from ..plan import Source
 from ..text.reasoning import CLOSE, OPEN, Inline
-from ..text.seam import Seam
-from .chat import Hold, Prefill
+from ..text.seam import Seam, Stopped
+from .codec import Read
+from .draft import Draft
+from .tail import Tail
+from .text_shape import raw_as_chat
 
 #: Fields of a chat request that ``/completions`` does not have, or has in another form.
 _OF_CHAT = frozenset(
@@ -123,36 +134,56 @@ class ThinkForm:
         return self.opening.startswith(content) or content.strip() == OPEN
 
 
-class RawPrompt(Prefill):
+@dataclass(frozen=True, slots=True)
+class RawChat:
+    """What a chat has as a raw prompt that a text completion has not."""
+
+    #: How the model writes thoughts.
+    think: ThinkForm
+    #: Fields of the body that make the server read the prompt as it is.
+    fields: Mapping[str, Any]
+    #: A mark in the text that the model writes if the template is not its own, or "".
+    mark: str
+    #: The tools that the model may call, or None.
+    tools: Tools | None
+
+    def reader(self, draft: Draft) -> ModelText:
+        """Return the reader of the text that comes after this draft."""
+        tools = None if draft.source is Source.CALL else self.tools
+        return ModelText(
+            None if tools is None else tools.reader(),
+            gap=self.think.gap_after(draft.thoughts) if draft.source is Source.REASONING else None,
+            mark="" if self.mark in draft.content + draft.thoughts else self.mark,
+        )
+
+
+class RawCodec:
     """
     Writes the prompts of later rounds.
 
-    ``start``: the first prompt. ``think``: how the model writes thoughts; None for a text
-    completion, which has none.
+    ``start``: the first prompt. ``chat``: None for a text completion, whose text is read as it is.
     """
 
     is_raw = True
+    has_other_form = False
 
-    def __init__(
-        self,
-        body: Mapping[str, Any],
-        provider: Provider,
-        start: str,
-        think: ThinkForm | None = None,
-        fields: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(body, provider, trims=False, structured=False)
-        self._start = start
-        self._think = think
+    def __init__(self, body: Mapping[str, Any], provider: Provider, start: str, chat: RawChat | None = None) -> None:
+        self._body = body
         self._provider = provider
-        # Fields of the body that make the server read the prompt as it is.
-        self._fields = fields or {}
-        #: A mark in the text that the model writes if the template is not its own, or "".
-        self.mark = ""
+        self._start = start
+        self._chat = chat
+        self._think = None if chat is None else chat.think
+        #: How much is held back at its seams.
+        self.tail = Tail(body.get("model"), trims=False)
+        # Reads the running round; None if its text is read as it is. And where its answers have their text.
+        self._reader: ModelText | None = None
+        self._holder = "message"
 
     @classmethod
-    def of_chat(cls, body: Mapping[str, Any], provider: Provider, rendered: Rendered) -> RawPrompt | None:
-        """Return the author for a chat request, or None if the server would not read the same prompt as it did."""
+    def of_chat(
+        cls, body: Mapping[str, Any], provider: Provider, rendered: Rendered, tools: Tools | None
+    ) -> RawCodec | None:
+        """Return the codec of a chat request, or None if the server would not read the same prompt as it did."""
         start = rendered.prompt.removeprefix(rendered.bos) if provider.adds_bos else rendered.prompt
         fields = dict(provider.raw_fields)
         if rendered.lacks_bos and not provider.adds_bos and fields.pop("add_special_tokens", None) is None:
@@ -161,80 +192,63 @@ class RawPrompt(Prefill):
         opened = rendered.prompt[len(bare) :] if bare.endswith(OPEN) else None
         strips, shown = provider.strips_thoughts, rendered.shows_thoughts
         form = ThinkForm(rendered.opening, rendered.closing, opened, strips, shown)
-        made = cls(body, provider, start, form, fields)
         # An answer about chat templates may have it in its text.
         is_said = rendered.mark in json.dumps(body.get("messages"), ensure_ascii=False, default=str)
-        made.mark = "" if is_said else rendered.mark
-        return made
-
-    def gap_after(self, thoughts: str) -> str:
-        """Return the whitespace between these thoughts and the answer that the server leaves out."""
-        return "" if self._think is None else self._think.gap_after(thoughts)
-
-    def part(self, content: str, thoughts: str = "") -> Inline:  # noqa: ARG002
-        """Return content as it is: whatever block it has is a part of the prompt."""
-        return Inline(False, "", content)
-
-    def own(self, content: str) -> str:  # noqa: ARG002
-        """Return "": the answer has no beginning of the caller's."""
-        return ""
+        return cls(body, provider, start, RawChat(form, fields, "" if is_said else rendered.mark, tools))
 
     @property
     def can_answer(self) -> bool:
         """Whether an answer can be asked for without further thoughts."""
-        return self._think is not None
+        return self._chat is not None
 
-    def bar(self, content: str, thoughts: str) -> str | None:
+    def bar(self, draft: Draft) -> str | None:
         """Return why this text cannot go on (a value of ``Report.stopped_by``), or None if it can."""
+        content, thoughts = draft.content, draft.thoughts
         if self._think is not None and not thoughts and content and self._think.is_within(content):
             return "reasoning"
         return None if content or thoughts else "empty"
 
-    def write(  # noqa: PLR0913
-        self,
-        body: Json,
-        content: str,
-        thoughts: str,
-        hold: Hold,
-        *,
-        first: bool,
-        confirmed: int = 0,
-        ends_token: bool = True,
-        answers: bool = False,
-    ) -> tuple[Json, Seam]:
-        """
-        Return the body with the prompt so far, and the seam where the next round meets the text.
-
-        ``answers``: whether thoughts without an answer are closed, so that the answer begins.
-        """
-        thinking = bool(thoughts) and not content and not answers
-        text = thoughts if thinking else content
+    def write(self, body: Json, draft: Draft) -> tuple[Json, Seam]:
+        """Return the body with the prompt so far, and the seam where the next round meets the text."""
+        text = draft.thoughts if draft.is_thinking else draft.content
         # Of a prompt that the server has repeated, nothing is held back.
         repeated = self._repeated(text)
         new = text[len(repeated) :]
-        sent, seam = self._held_back(
-            new,
-            Inline(False, "", new),
-            hold,
-            confirmed=confirmed,
-            ends_token=ends_token,
-            streamed=bool(body.get("stream")),
-        )
-        sent, seam = repeated + sent, replace(seam, first=first)
-        return self._with_prompt(body, self._generated(sent, thoughts, thinking=thinking, answers=answers)), seam
+        sent, seam = self.tail.cut(new, draft, Inline(False, "", new))
+        self._reader = None if self._chat is None else self._chat.reader(draft)
+        self._holder = "delta" if draft.streamed else "message"
+        return self._with_prompt(body, self._generated(repeated + sent, draft)), replace(seam, first=draft.unproven)
 
-    def _generated(self, sent: str, thoughts: str, *, thinking: bool, answers: bool) -> str:
+    def read(self, answer: Json) -> Read:
+        """Read a whole answer, or a chunk: in the shape of chat, parted at its tags and calls."""
+        if self._reader is None:
+            return Read(answer)
+        shaped = cast(Json, raw_as_chat(answer, holder=self._holder))
+        items = choices_of(answer) or []
+        if len(items) != 1:
+            return Read(shaped)
+        written = as_string(items[0].get("text")) or ""
+        is_other = self._reader.shows_mark(written)
+        shaped = self._reader.chunk(shaped) if self._holder == "delta" else self._reader.completion(shaped)
+        barred = "tool_call" if self._reader.is_broken else None
+        return Read(shaped, written, Stopped.WRONG_PROMPT if is_other else None, barred)
+
+    def rest(self) -> Json:
+        """Return as a delta what was read and is not given out yet: the answer ends here."""
+        return {} if self._reader is None else self._reader.rest()
+
+    def _generated(self, sent: str, draft: Draft) -> str:
         """Return what the model has generated, as far as it is sent."""
         if self._think is None:
             return sent
-        if not thoughts:
+        if not draft.thoughts:
             return self._think.inline(sent)
-        if thinking:
+        if draft.is_thinking:
             return self._think.written(sent, "", closed=False, ours=False)
-        return self._think.written(thoughts, sent, closed=True, ours=answers)
+        return self._think.written(draft.thoughts, sent, closed=True, ours=draft.early)
 
     def _with_prompt(self, body: Json, generated: str) -> Json:
-        if self._think is None:
+        if self._chat is None:
             return {**body, "prompt": self._joined(generated)}
         kept = {name: value for name, value in body.items() if name not in _OF_CHAT}
         if body.get("logprobs"):
@@ -244,7 +258,7 @@ class RawPrompt(Prefill):
             asked = self._provider.completion_tokens_asked
         if asked is not None:
             kept["max_tokens"] = asked
-        return {**kept, **self._fields, "prompt": self._joined(generated)}
+        return {**kept, **self._chat.fields, "prompt": self._joined(generated)}
 
     def _joined(self, generated: str) -> str:
         return self._start + generated.removeprefix(self._repeated(generated))

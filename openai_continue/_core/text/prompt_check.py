@@ -36,12 +36,8 @@ _MOST_BYTES = 8
 _CLOSING = 6
 
 
-def check_prompt(choice: Choice, usage: Mapping[str, Any], *, reads_calls: bool) -> None:
-    """
-    Refuse a continuation if the tokens of its prompt show that the server did not go on from the text.
-
-    ``reads_calls``: whether the server reads tool calls, so that it may have left out the beginning of one.
-    """
+def check_prompt(choice: Choice, usage: Mapping[str, Any]) -> None:
+    """Refuse a continuation if the tokens of its prompt show that the server did not go on from the text."""
     tokens = usage.get("prompt_tokens")
     if choice.stopped is not None or not isinstance(tokens, int) or tokens <= 0:
         return
@@ -50,11 +46,11 @@ def check_prompt(choice: Choice, usage: Mapping[str, Any], *, reads_calls: bool)
         return
     surplus = None
     if not choice.joined and choice.tally.context is not None and choice.tally.is_counted:
-        surplus = _check_first(choice, tokens, choice.tally.context, reads_calls=reads_calls)
+        surplus = _check_first(choice, tokens, choice.tally.context)
     choice.current.take_count(surplus)
 
 
-def _check_first(choice: Choice, tokens: int, context: int, *, reads_calls: bool) -> int | None:
+def _check_first(choice: Choice, tokens: int, context: int) -> int | None:
     """
     Check the prompt of the first continuation.
 
@@ -65,9 +61,7 @@ def _check_first(choice: Choice, tokens: int, context: int, *, reads_calls: bool
     seam, source = choice.current.seam, choice.plan.source
     closes = source is Source.AFTER_REASONING
     if choice.plan.is_raw:
-        least = _CALL if reads_calls else _TAG if source is Source.REASONING or closes else _CUT
-        least = min(least, _most_left_out(choice, seam.held))
-        if not _is_same_prompt(tokens, context, choice.tally.last_used, held=seam.held, least=least, closes=closes):
+        if not _is_same_prompt(choice, tokens, context):
             choice.current.refuse_round(Stopped.WRONG_PROMPT)
         return None
     if seam.with_thoughts and context - tokens > max(len(choice.thoughts_text) // _TOKEN, 8):
@@ -92,20 +86,22 @@ def _most_left_out(choice: Choice, held: str) -> int:
         return _CALL
     if choice.thoughts is not None:
         return 2
-    return (2 if rest[0] == "\n" else 1) if choice.loses_blanks else 0
+    loses_blanks = choice.provider.strips_thoughts is not False
+    return (2 if rest[0] == "\n" else 1) if loses_blanks else 0
 
 
-def _is_same_prompt(  # noqa: PLR0913
-    tokens: int, before: int, written: int, *, held: str, least: int, closes: bool
-) -> bool:
+def _is_same_prompt(choice: Choice, tokens: int, before: int) -> bool:
     """
     Whether a raw prompt of ``tokens`` tokens is the prompt and the answer after the round before it.
 
-    ``before``: the tokens of these two; ``written``: those of the answer. ``held``: the end of the answer that was not
-    sent, of which each byte may have been a token; ``least``: how many may be missing in any case. ``closes``: whether
-    a closing tag was sent after it.
+    ``before``: the tokens of these two. Of the end of the answer that was not sent, each byte may have been a token.
     """
-    fewer = len(held.encode("utf-8", "replace")) + least + written // _RARE
+    source, held = choice.plan.source, choice.current.seam.held
+    # The server may have left out the beginning of a call that it reads. A closing tag was sent after what it has.
+    closes = source is Source.AFTER_REASONING
+    least = _CALL if choice.plan.reads_calls else _TAG if source is Source.REASONING or closes else _CUT
+    least = min(least, _most_left_out(choice, held))
+    fewer = len(held.encode("utf-8", "replace")) + least + choice.tally.last_used // _RARE
     return before - fewer <= tokens <= before + (_CLOSING if closes else _MORE)
 
 

@@ -46,6 +46,17 @@ class Stopped(Enum):
     SHORT_PROMPT = "short prompt"
 
 
+#: Nothing of such a round is part of the answer.
+NOT_CONTINUED = (
+    Stopped.RESTARTED,
+    Stopped.THOUGHT_ANEW,
+    Stopped.REFUSED,
+    Stopped.WITHOUT_THOUGHTS,
+    Stopped.WRONG_PROMPT,
+    Stopped.SHORT_PROMPT,
+)
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Seam:
     """What was held back of the text so far, and what the beginning of the new text is compared with."""

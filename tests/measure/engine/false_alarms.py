@@ -124,15 +124,16 @@ class Judge:
         model = MODELS[name][0]
         body = {"model": model, "messages": [{"role": "user", "content": "?"}], "stream": True}
         row = providers.named("ollama")
-        self._writer = chat.Prefill(body, row, trims=families.trims(model), structured=False)
+        self._writer = chat.ChatCodec(body, row, trims=families.trims(model), structured=False)
         self._body, self._tokenizer = body, tokenizer
 
     def alarms(self, cut: Cut, chosen: random.Random) -> Iterator[tuple[str, str]]:
         """Give the usage and the row of each false alarm."""
+        from openai_continue._core.codec.draft import Draft
         from openai_continue._core.text.evidence import ENOUGH_IF_KNOWN
         from openai_continue._core.text.seam import Stopped
 
-        body, seam = self._writer.write(self._body, cut.before, "", self._writer.hold, first=True)
+        body, seam = self._writer.write(self._body, Draft(cut.before, hold=self._writer.tail.hold, streamed=True))
         sent = body["messages"][-1]["content"]
         new = (cut.before + cut.after)[len(sent) :]
         again = len(self._tokenizer.encode(sent[cut.start :], add_special_tokens=False).ids)

@@ -30,6 +30,7 @@ import install_tokenizers
 from token_texts import TEXTS
 
 from openai_continue._core.codec import chat
+from openai_continue._core.codec.draft import Draft
 from openai_continue._core.text import seam
 from openai_continue._tables import families, providers
 
@@ -97,10 +98,11 @@ def library(name: str, temperature: float, *, stream: bool) -> Callable[[str], s
         "temperature": temperature,
         "stream": stream,
     }
-    writer = chat.Prefill(body, providers.named("vllm"), trims=families.trims(model), structured=False)
+    writer = chat.ChatCodec(body, providers.named("vllm"), trims=families.trims(model), structured=False)
 
     def held(text: str) -> str:
-        sent = writer.write(body, text, "", writer.hold, first=False)[0]["messages"][-1]["content"]
+        draft = Draft(text, hold=writer.tail.hold, unproven=False, streamed=stream)
+        sent = writer.write(body, draft)[0]["messages"][-1]["content"]
         return text[len(sent.rstrip() if template_trims else sent) :]
 
     return held

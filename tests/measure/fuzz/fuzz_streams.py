@@ -21,8 +21,11 @@ import atheris
 with atheris.instrument_imports(include=["openai_continue"]):
     from openai_continue import Continuation
     from openai_continue._core.chunks import choices_of
+    from openai_continue._core.codec.endpoints import endpoint_of
     from openai_continue._core.json import load
+    from openai_continue._core.learned import Learned
     from openai_continue._core.rounds import Rounds
+    from openai_continue._core.setup import Setup
     from openai_continue._sdk.sse import EventReader, write_event
     from openai_continue._tables import providers
 
@@ -86,7 +89,8 @@ def fuzz(raw: bytes) -> None:
     body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
     body.update(data.PickValueInList([{}, {"stop": ["b c", "d"]}, {"n": 3}, {"max_tokens": 60}, {"logprobs": True}]))
     settings = Continuation(max_rounds=ROUNDS, trims=data.ConsumeBool())
-    rounds = Rounds(body, providers.named(data.PickValueInList(ROWS)), settings)
+    row = providers.named(data.PickValueInList(ROWS))
+    rounds = Rounds(Setup(body, endpoint_of(body), row, settings, Learned()))
     fields = [*FIELDS, data.PickValueInList(THOUGHTS)]
     given: list[dict[str, Any]] = []
     while (request := rounds.next_request()) is not None:

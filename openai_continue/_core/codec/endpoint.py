@@ -1,0 +1,52 @@
+"""What every endpoint does: it says what a call asks for, and gives its answers the shape of chat, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..._tables.providers import Provider
+from ..json import Json
+
+
+class Endpoint(Protocol):
+    """
+    The outer shape of one call. The core knows one, that of chat completions.
+
+    What came is never changed, and is given back as the same object if the core did not change it. Each chunk is taken
+    once.
+    """
+
+    @property
+    def wanted(self) -> int:
+        """How many choices the request asks for."""
+        ...
+
+    @property
+    def prompts(self) -> Sequence[str]:
+        """The prompts that the answers go on from, each with as many choices; none if they go on as a chat."""
+        ...
+
+    def row(self, provider: Provider) -> Provider:
+        """Return a provider's row as it is at this endpoint."""
+        ...
+
+    def field(self, name: str, /) -> str:
+        """Return the name of the field in which a chunk has the text that chat has in this one."""
+        ...
+
+    def taken(self, chunk: Json) -> Json:
+        """Return a chunk in the shape of chat."""
+        ...
+
+    def taken_whole(self, answer: object) -> object:
+        """Return a whole answer in the shape of chat; what is none as it is."""
+        ...
+
+    def given(self, chunks: list[Json]) -> list[Json]:
+        """Return chunks in the shape of this endpoint."""
+        ...
+
+    def given_whole(self, completion: Json) -> Json:
+        """Return a completion in the shape of this endpoint."""
+        ...
