@@ -12,8 +12,8 @@ from .habits import Habits
 
 #: A JSON object that is only read: the body of a request, or a message in it.
 Body: TypeAlias = Mapping[str, Any]
-#: What a path answers: chat requests, or text completions.
-Endpoint: TypeAlias = Literal["chat", "text"]
+#: What a path answers: chat requests, text completions, or responses.
+Endpoint: TypeAlias = Literal["chat", "text", "response"]
 
 # https://deepinfra.com/docs/openapi: ChatCompletionsIn.max_tokens and n.
 _MOST_TOKENS = 1_000_000
@@ -44,6 +44,14 @@ class Refused(Exception):  # noqa: N818 - an answer, not a failure of the emulat
         self.body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": param, "code": 400}}
 
 
+class NotFound(Refused):
+    """A request that names what the server does not have."""
+
+    def __init__(self, message: str, *, kind: str, param: str) -> None:
+        super().__init__(message, kind=kind, param=param)
+        self.status = self.body["error"]["code"] = 404
+
+
 class Invalid(Refused):
     """A body that fails validation. The answer is FastAPI's 422."""
 
@@ -55,6 +63,13 @@ class Invalid(Refused):
 
 class ContextOverflow(Refused):
     """Prompt and answer do not fit into the context."""
+
+
+def endpoint_of(path: str) -> Endpoint:
+    """Return the endpoint of a path."""
+    if path.endswith("/responses"):
+        return "response"
+    return "chat" if path.endswith("/chat/completions") else "text"
 
 
 def validated(raw: bytes, endpoint: Endpoint) -> dict[str, Any]:
@@ -78,9 +93,11 @@ def validated(raw: bytes, endpoint: Endpoint) -> dict[str, Any]:
     if endpoint == "chat":
         _check_messages(body["messages"])
         _check_number(body, "top_logprobs", 0, 20)
-    else:
+    elif endpoint == "text":
         _check_prompt(body.get("prompt"))
         _check_number(body, "logprobs", 0, 20)
+    else:
+        _check_number(body, "top_logprobs", 0, 20)
     _check_number(body, "n", 1, _MOST_CHOICES)
     if len(stop_strings(body)) > _MOST_STOPS:
         raise Invalid(["stop"], f"List should have at most {_MOST_STOPS} items after validation", "too_long")

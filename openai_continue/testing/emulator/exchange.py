@@ -8,18 +8,22 @@ import asyncio
 import gzip
 import json
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
 from .chat_replies import compose
-from .checks import ContextOverflow, Endpoint, Refused, granted_tokens, stop_strings, validated
+from .checks import ContextOverflow, Endpoint, Refused, endpoint_of, granted_tokens, stop_strings, validated
 from .faults import Fault, Kind
 from .habits import Habits
 from .ledger import Ledger, Line
-from .model import Model
-from .replies import DONE, Response, StreamEvent, dump, event
+from .model import Model, Reply
+from .replies import DIED, StreamEvent, dump, event
+from .response_kinds import KINDS
+from .response_replies import ResponseReply
+from .response_requests import as_chat, response_habits
 from .sender import Sender
 from .template import Prompt, rendered
 from .text_prompts import text_prompts
@@ -36,8 +40,6 @@ _SERVER_ERRORS: dict[str, str] = {
 _CUT_SHORT: set[Kind | None] = {"reset", "hang", "early_end", "half_frame", "no_done"}
 # Faults that break a stream after some tokens.
 _BREAKING: set[Kind | None] = {"reset", "early_end", "hang", "error_frame", "error_event", "half_frame", "choice_error"}
-# What OpenRouter sets on a choice whose backend failed.
-_CHOICE_ERROR = {"finish_reason": "error", "native_finish_reason": "error", "error": {"code": 502, "message": "Died"}}
 
 
 class Served(Protocol):
@@ -53,6 +55,30 @@ class Served(Protocol):
     events_per_write: int
 
 
+class Answer(Protocol):
+    """What the model answers, in the shape of an endpoint."""
+
+    @property
+    def replies(self) -> Sequence[Reply]: ...
+
+    @property
+    def head(self) -> dict[str, Any]: ...
+
+    @property
+    def finishes(self) -> tuple[str, ...]: ...
+
+    @property
+    def end(self) -> bytes: ...
+
+    def whole(self, fault: Kind | None = None) -> dict[str, Any]: ...
+
+    def events(self, chunk_tokens: int) -> Iterator[StreamEvent]: ...
+
+    def spoilt_stream(self, fault: Kind | None) -> bytes | None: ...
+
+    def failure(self, fault: Kind | None) -> bytes: ...
+
+
 class Exchange:
     """A request being answered."""
 
@@ -65,7 +91,7 @@ class Exchange:
         compresses = server.habits.gzip and "gzip" in headers.get("accept-encoding", "")
         self._sender = Sender(send, line, self._logged, compresses=compresses)
         self._fault: Fault | None = None
-        self._endpoint: Endpoint = "chat" if scope["path"].endswith("/chat/completions") else "text"
+        self._endpoint: Endpoint = endpoint_of(scope["path"])
 
     @property
     def _kind(self) -> Kind | None:
@@ -120,12 +146,14 @@ class Exchange:
         else:
             await self._whole(completion)
 
-    def _completion(self, body: dict[str, Any]) -> Response:
+    def _completion(self, request: dict[str, Any]) -> Answer:
         """Have the model answer. Raises ``Refused``."""
-        model, habits = self._server.model, self._server.habits
-        prompts = self._prompts(body)
+        model, habits, body = self._server.model, self._server.habits, request
+        if self._endpoint == "response":
+            body, habits = as_chat(request, habits, self._ledger.stored), response_habits(habits)
+        prompts = self._prompts(body, habits)
         self._logged.prompt_tokens = sum(prompt.tokens for prompt in prompts)
-        limits = [self._limit(body, prompt) for prompt in prompts]
+        limits = [self._limit(body, prompt, habits) for prompt in prompts]
         if self._kind == "thinks_anew" and any(prompt.is_continued for prompt in prompts):
             habits = replace(habits, thinks=habits.thinks or "reasoning_content")
             model = replace(model, habits=habits)
@@ -138,30 +166,31 @@ class Exchange:
         self._ledger.went_off(sum(reply.turn.is_derailed for reply in replies))
         cached = self._ledger.cached_tokens(prompts, habits)
         if self._endpoint == "text":
-            response: Response = compose_text(body, prompts, replies, habits=habits, cached_tokens=cached)
+            response: Answer = compose_text(body, prompts, replies, habits=habits, cached_tokens=cached)
         else:
-            response = compose(body, prompts[0], replies, habits=habits, cached_tokens=cached)
+            response = completion = compose(body, prompts[0], replies, habits=habits, cached_tokens=cached)
+            if self._endpoint == "response":
+                response = ResponseReply(request, completion, limits[0], KINDS[habits.responses])
         if self._kind == "other_model":
             response.head["model"] = "another/model"
         return response
 
-    def _prompts(self, body: dict[str, Any]) -> list[Prompt]:
+    def _prompts(self, body: dict[str, Any], habits: Habits) -> list[Prompt]:
         """Return the prompts of a request: one of a chat, or those of text completions. Raises ``Refused``."""
-        if self._endpoint == "chat":
-            return [rendered(body, self._server.habits)]
+        if self._endpoint != "text":
+            return [rendered(body, habits)]
         prompts = text_prompts(body, self._server.model, self._ledger.texts)
         self._ledger.began_texts(prompts)
         return prompts
 
-    def _limit(self, body: dict[str, Any], prompt: Prompt) -> int:
+    def _limit(self, body: dict[str, Any], prompt: Prompt, habits: Habits) -> int:
         """Return how many tokens an answer may have. Raises ``Refused``."""
-        server = self._server
-        limit = granted_tokens(body, prompt.tokens, cap=server.cap, context=server.context, habits=server.habits)
+        limit = granted_tokens(body, prompt.tokens, cap=self._server.cap, context=self._server.context, habits=habits)
         if self._fault is not None and self._kind == "choice_error" and not body.get("stream"):
             return min(limit, self._fault.after_tokens)
         return limit
 
-    async def _whole(self, completion: Response) -> None:
+    async def _whole(self, completion: Answer) -> None:
         """Answer with a whole completion."""
         if self._kind in {"error_frame", "error_event"}:
             await self._fail(500, {"error": {"message": "The engine died", "type": "InternalServerError", "code": 500}})
@@ -176,7 +205,8 @@ class Exchange:
             await self._sender.start(200, "text/html")
             await self._sender.write(b"<html><body>502 Bad Gateway</body></html>", more=False)
             return
-        data = self._sender.packed(dump(_spoilt(completion, self._kind)))
+        data = self._sender.packed(dump(completion.whole(self._kind)))
+        self._keep(completion)
         await self._sender.start(200, "application/json", length=len(data))
         if self._kind in _CUT_SHORT:
             await self._cut_short(data)
@@ -194,35 +224,29 @@ class Exchange:
         await self._sender.pause(_HANG_SECONDS if self._kind == "hang" else 0)
         await self._sender.close()
 
-    def _finish(self, completion: Response) -> None:
+    def _finish(self, completion: Answer) -> None:
         self._logged.completion_tokens = sum(reply.completion_tokens for reply in completion.replies)
         self._logged.finish_reasons = completion.finishes
 
-    async def _stream(self, completion: Response) -> None:
+    def _keep(self, completion: Answer) -> None:
+        """Store a response, if the server stores it."""
+        if isinstance(completion, ResponseReply) and completion.is_stored:
+            self._ledger.stored[completion.head["id"]] = completion.conversation(self._ledger.stored)
+
+    async def _stream(self, completion: Answer) -> None:
         """Answer with a stream."""
         await self._sender.start(200, "text/event-stream; charset=utf-8")
-        spoilt = self._spoilt_stream(completion)
+        spoilt = completion.spoilt_stream(self._kind)
+        if self._kind == "not_json":
+            spoilt = b"data: <html><body>502 Bad Gateway</body></html>\n\n"
         if spoilt is not None:
             await self._sender.write(spoilt, more=False)
         elif await self._send_events(completion):
             self._finish(completion)
-            await self._sender.write(b"" if self._kind == "no_done" else DONE, more=False)
+            self._keep(completion)
+            await self._sender.write(b"" if self._kind == "no_done" else completion.end, more=False)
 
-    def _spoilt_stream(self, completion: Response) -> bytes | None:
-        """Return all of a stream that has no text because of a fault, or None if there is no such fault."""
-        if self._kind == "not_json":
-            return b"data: <html><body>502 Bad Gateway</body></html>\n\n"
-        blank = {"index": 0, **completion.blank(), "logprobs": None, "finish_reason": "length"}
-        choices: dict[Kind | None, list[object] | None] = {
-            "empty": [blank],
-            "no_choices": [],
-            "null_choices": None,
-        }
-        if self._kind not in choices:
-            return None
-        return event({**completion.head, "choices": choices[self._kind]}) + DONE
-
-    async def _send_events(self, completion: Response) -> bool:
+    async def _send_events(self, completion: Answer) -> bool:
         """Send the events of a stream at the pace of the model. Return whether they were all sent."""
         delay, fault = self._server.token_delay, self._fault
         most = 1 if delay or fault else self._server.events_per_write
@@ -255,7 +279,7 @@ class Exchange:
         await self._sender.write(b"".join(batch))
         return True
 
-    async def _break(self, following: StreamEvent, completion: Response) -> None:
+    async def _break(self, following: StreamEvent, completion: Answer) -> None:
         """Break a stream off before an event."""
         if self._kind == "reset":
             await self._sender.reset()
@@ -266,13 +290,11 @@ class Exchange:
             await self._sender.write(following.data[: len(following.data) // 2], more=False)
         elif self._kind == "early_end":
             await self._sender.write(b"", more=False)
-        elif self._kind == "choice_error":
-            choice = {"index": 0, **completion.blank(), **_CHOICE_ERROR}
-            await self._sender.write(event({**completion.head, "choices": [choice]}) + DONE, more=False)
+        elif self._kind == "error_frame":
+            frame = {"error_type": "inference_error", "error_message": json.dumps({"error": DIED})}
+            await self._sender.write(event(frame), more=False)
         else:
-            error = {"error": {"message": "The engine died", "type": "InternalServerError", "param": None, "code": 500}}
-            frame = {"error_type": "inference_error", "error_message": json.dumps(error)}
-            await self._sender.write(event(frame if self._kind == "error_frame" else error), more=False)
+            await self._sender.write(completion.failure(self._kind), more=False)
 
     async def _overflow_frame(self, overflow: ContextOverflow) -> None:
         await self._sender.start(200, "text/event-stream; charset=utf-8")
@@ -285,17 +307,3 @@ class Exchange:
         headers = [(b"retry-after", b"0")] if status == 429 else []
         await self._sender.start(status, "application/json", length=len(data), headers=headers)
         await self._sender.write(data, more=False)
-
-
-def _spoilt(response: Response, fault: Kind | None) -> dict[str, Any]:
-    """Return a whole answer without what the fault removes."""
-    completion = response.whole()
-    if fault == "empty":
-        for choice in completion["choices"]:
-            choice.update(**response.blank(), finish_reason="length")
-    elif fault == "choice_error":
-        for choice in completion["choices"]:
-            choice.update(_CHOICE_ERROR)
-    elif fault in {"no_choices", "null_choices"}:
-        completion["choices"] = [] if fault == "no_choices" else None
-    return completion

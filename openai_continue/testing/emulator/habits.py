@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from .response_kinds import ResponseKindName
+
 CallSyntax: TypeAlias = Literal[
     "hermes",
     "llama3",
@@ -169,6 +171,10 @@ class Habits:
     #: Whether a stream leaves out tokens that may be the beginning of a stop string, also if the token limit cuts there
     #: (llama.cpp).
     hides_half_stops: bool = False
+
+    #: How the server answers on ``/responses``: a key of ``response_kinds.KINDS``. Of the fields above, ``marker``,
+    #: ``strict_marker``, ``limit_field``, ``echo`` and the place of ``usage`` in a stream have no effect there.
+    responses: ResponseKindName = "deepinfra"
 
     #: Whether streams contain SSE comments (OpenRouter).
     comments: bool = False

@@ -88,6 +88,8 @@ class Ledger:
         self._struck = [0] * len(faults)
         self._prefixes: set[int] = set()
         self._texts: set[str] = set()
+        #: The items of the responses that the server keeps, by their ids.
+        self.stored: dict[str, list[Any]] = {}
         self._lines: dict[Address, Line] = {}
         #: How many connections were accepted, how many requests are being answered, how many prefills derailed.
         self.connections = 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypedDict, cast
 
 from .checks import Body
+from .faults import Kind
 from .habits import Habits
 from .model import Part, Reply
 from .template import Prompt
@@ -21,6 +22,10 @@ from .tokens import tokenize
 from .vocabulary import END, ids_of
 
 DONE = b"data: [DONE]\n\n"
+# What vLLM says when its engine dies.
+DIED = {"message": "The engine died", "type": "InternalServerError", "param": None, "code": 500}
+# What OpenRouter sets on a choice whose backend failed.
+_CHOICE_ERROR = {"finish_reason": "error", "native_finish_reason": "error", "error": {"code": 502, "message": "Died"}}
 
 
 def dump(value: object) -> bytes:
@@ -108,8 +113,20 @@ class Response(ABC):
         """Return the prompt of a choice."""
         return self.prompts[index * len(self.prompts) // len(self.replies)]
 
-    def whole(self) -> dict[str, Any]:
-        """Return the whole answer, an object of the API."""
+    def whole(self, fault: Kind | None = None) -> dict[str, Any]:
+        """Return the whole answer, an object of the API, without what a fault removes."""
+        body = self._whole()
+        if fault == "empty":
+            for choice in body["choices"]:
+                choice.update(**self.blank(), finish_reason="length")
+        elif fault == "choice_error":
+            for choice in body["choices"]:
+                choice.update(_CHOICE_ERROR)
+        elif fault in {"no_choices", "null_choices"}:
+            body["choices"] = [] if fault == "no_choices" else None
+        return body
+
+    def _whole(self) -> dict[str, Any]:
         choices = [{**self.choice(index), **self._stop(index)} for index in range(len(self.replies))]
         body = {**self.head, "choices": choices}
         if self.habits.usage != "never":
@@ -145,6 +162,23 @@ class Response(ABC):
                 yield StreamEvent(event(chunk), len(piece.tokens), piece.finish is not None)
         if self.usage_after:
             yield StreamEvent(event({**self.head, "choices": [], "usage": self.usage}), is_end=True)
+
+    @property
+    def end(self) -> bytes:
+        """The last event of the stream."""
+        return DONE
+
+    def spoilt_stream(self, fault: Kind | None) -> bytes | None:
+        """Return all of a stream that has no text because of a fault, or None if there is no such fault."""
+        blank = {"index": 0, **self.blank(), "logprobs": None, "finish_reason": "length"}
+        choices: dict[Kind | None, list[object] | None] = {"empty": [blank], "no_choices": [], "null_choices": None}
+        return event({**self.head, "choices": choices[fault]}) + DONE if fault in choices else None
+
+    def failure(self, fault: Kind | None) -> bytes:
+        """Return the event in which a stream ends because of a fault."""
+        if fault == "choice_error":
+            return event({**self.head, "choices": [{"index": 0, **self.blank(), **_CHOICE_ERROR}]}) + DONE
+        return event({"error": DIED})
 
     def _stop(self, index: int) -> dict[str, Any]:
         """Return the field of a choice that names what ended it, if the server has one."""

@@ -26,6 +26,7 @@ from .faults import Fault
 from .habits import DEEPINFRA, Habits
 from .ledger import Ledger, Logged
 from .model import Model, Reply, TextSource
+from .response_requests import as_chat, response_habits
 from .template import rendered
 from .text_prompts import raw_prompt, text_prompts
 
@@ -237,16 +238,19 @@ class Emulator:
         """
         return source(self.habits)
 
-    def _uncapped(self, body: Mapping[str, Any], choice: int) -> Reply:
+    def _uncapped(self, request: Mapping[str, Any], choice: int) -> Reply:
+        body, habits = request, self.habits
+        if "input" in request:
+            body, habits = as_chat(request, habits, self.ledger.stored), response_habits(habits)
         if "prompt" in body:
             prompts = text_prompts(body, self.model, self.ledger.texts)
             self.ledger.began_texts(prompts)
             at, choice = divmod(choice, body.get("n") or 1)
             prompt = prompts[at]
         else:
-            prompt = rendered(body, self.habits)
+            prompt = rendered(body, habits)
         turn = self.model.turn(body, prompt, choice)
-        return self.model.reply(body, turn, requested_tokens(body, self.habits), stop_strings(body))
+        return self.model.reply(body, turn, requested_tokens(body, habits), stop_strings(body))
 
     def _application(self) -> Starlette:
         app = _Completions(self)
@@ -255,6 +259,7 @@ class Emulator:
             routes += [
                 Route(f"{root}/chat/completions", app, methods=["POST"]),
                 Route(f"{root}/completions", app, methods=["POST"]),
+                Route(f"{root}/responses", app, methods=["POST"]),
                 Route(f"{root}/chat/completions", _list_stored, methods=["GET"]),
                 Route(f"{root}/chat/completions/{{id}}", _get_stored, methods=["GET", "POST"]),
                 Route(f"{root}/chat/completions/{{id}}", _delete_stored, methods=["DELETE"]),

@@ -1,0 +1,210 @@
+"""
+Requests for responses: the chat requests that servers make of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from .checks import Body, NotFound, Refused
+from .habits import Habits
+from .response_kinds import KINDS, ResponseKind
+
+_OPEN = {"in_progress", "incomplete"}
+_TEXT_PARTS = {"input_text", "output_text", "text", "reasoning_text", "summary_text"}
+
+
+def response_habits(habits: Habits) -> Habits:
+    """Return the habits of the chat endpoint behind ``/responses``."""
+    kind = KINDS[habits.responses]
+    return replace(
+        habits,
+        marker=None if kind.continues == "always" else "continue_final_message",
+        strict_marker=False,
+        limit_field="max_tokens",
+        echo="unflagged" if kind.is_llama else None,
+    )
+
+
+def as_chat(body: Body, habits: Habits, stored: Mapping[str, Sequence[Body]]) -> dict[str, Any]:
+    """
+    Return the chat request that a server makes of a request for a response. ``stored``: the items of earlier responses.
+
+    Raises ``Refused`` if the server would refuse it.
+    """
+    kind = KINDS[habits.responses]
+    _check(body, kind)
+    read = {name: value for name, value in body.items() if name not in kind.ignores and value is not None}
+    earlier = _earlier(body.get("previous_response_id"), kind, stored)
+    items = [*earlier, *input_items(body)]
+    wanted = cast("Body", cast("Body", read.get("text") or {}).get("format") or {})
+    reasoning = cast("Body", read.get("reasoning") or {})
+    same = ("model", "stream", "seed", "stop", "temperature", "tool_choice", "parallel_tool_calls")
+    chat: dict[str, Any] = {
+        **{name: read[name] for name in (*same, "chat_template_kwargs", *_kept_stop(habits)) if name in read},
+        "messages": _messages(read.get("instructions"), items, kind),
+        "max_tokens": read.get("max_output_tokens"),
+        "tools": [_chat_tool(tool, kind) for tool in cast("Sequence[Body]", read.get("tools") or ())],
+        "reasoning_effort": reasoning.get("effort"),
+        "response_format": {"type": wanted["type"]} if wanted else None,
+        "logprobs": "message.output_text.logprobs" in cast("Sequence[str]", read.get("include") or ()),
+        "top_logprobs": read.get("top_logprobs"),
+    }
+    if kind.is_llama:
+        chat.update({name: read.get(name) for name in ("continue_final_message", "add_generation_prompt")})
+        _check_flags(read)
+    elif _is_continued(read, items, kind):
+        chat.update(continue_final_message=True, add_generation_prompt=False)
+    return {name: value for name, value in chat.items() if value is not None}
+
+
+def input_items(body: Body) -> list[Body]:
+    """Return the input of a request as a list of items."""
+    given: object = body["input"]
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    return list(cast("Sequence[Body]", given))
+
+
+def _kept_stop(habits: Habits) -> tuple[str, ...]:
+    return (habits.keeps_stops,) if habits.keeps_stops else ()
+
+
+def _check(body: Body, kind: ResponseKind) -> None:
+    """Refuse what no server of this kind takes. Raises ``Refused``."""
+    given: object = body.get("input")
+    if not isinstance(given, str) and (not isinstance(given, list) or not given):
+        msg = "'input' must be a string or array of objects" if given is not None else "'input' is required"
+        raise _bad(msg, "input")
+    if kind.refuses_background and body.get("background"):
+        msg = "background can only be used when `store` is true"
+        if body.get("store", True):
+            msg = (
+                "This vLLM engine does not support `store=True` and therefore does not support the background mode. To "
+                "enable these features, set the environment variable `VLLM_ENABLE_RESPONSES_API_STORE=1` when "
+                "launching the vLLM server."
+            )
+        raise _bad(msg, "background")
+    if body.get("tool_choice") == "required" and not body.get("tools"):
+        msg = "Tool choice 'required' must be specified with 'tools' parameter."
+        raise _bad(msg, "tool_choice")
+
+
+def _check_flags(body: Body) -> None:
+    """Refuse llama.cpp's two flags if they contradict each other. Raises ``Refused``."""
+    if body.get("continue_final_message") and body.get("add_generation_prompt", True):
+        msg = "Cannot set both add_generation_prompt and continue_final_message to true."
+        raise _bad(msg)
+
+
+def _earlier(name: object, kind: ResponseKind, stored: Mapping[str, Sequence[Body]]) -> Sequence[Body]:
+    """Return the items of the response that a request goes on from. Raises ``Refused``."""
+    if not name:
+        return ()
+    if kind.previous == "refused":
+        msg = "llama.cpp does not support 'previous_response_id'."
+        raise _bad(msg)
+    if kind.previous == "unknown" or name not in stored:
+        msg = f"Response with id '{name}' not found."
+        raise NotFound(msg, kind="invalid_request_error", param="response_id")
+    return stored[str(name)]
+
+
+def _is_continued(body: Body, items: Sequence[Body], kind: ResponseKind) -> bool:
+    """Whether the last item is the beginning of the answer."""
+    last = items[-1]
+    if kind.continues == "status":
+        return last.get("type", "message") in {"message", "reasoning"} and last.get("status") in _OPEN
+    return kind.continues == "flag" and last.get("role") == "assistant" and body.get("continue_final_message") is True
+
+
+def _messages(instructions: object, items: Sequence[Body], kind: ResponseKind) -> list[dict[str, Any]]:
+    """Return the messages of a chat. Thoughts, text and calls in a row are one message of the assistant."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
+    for item in items:
+        if not isinstance(cast("object", item), Mapping):
+            msg = "Cannot determine type of 'item'"
+            raise _bad(msg, "input")
+        message = _message(item, kind)
+        last = messages[-1] if messages else {}
+        name = next(name for name in ("tool_calls", "reasoning", "content") if name in message)
+        if message["role"] != "assistant" or last.get("role") != "assistant":
+            messages.append(message)
+        elif name == "tool_calls":
+            last["tool_calls"] = [*last.get("tool_calls", ()), *message["tool_calls"]]
+        elif last.get(name) is None:
+            last[name] = message[name]
+        else:
+            messages.append(message)
+    if kind.is_llama and messages[-1].get("tool_calls"):
+        msg = "Cannot continue an assistant message that contains tool calls."
+        raise _bad(msg)
+    return messages
+
+
+def _message(item: Body, kind: ResponseKind) -> dict[str, Any]:
+    """Return one item as a message of a chat. Raises ``Refused``."""
+    name = item.get("type", "message")
+    if name == "reasoning":
+        return {"role": "assistant", "reasoning": _thoughts(item, kind)}
+    if name == "function_call":
+        function = {"name": _string(item, "name"), "arguments": _string(item, "arguments")}
+        return {
+            "role": "assistant",
+            "tool_calls": [{"id": _string(item, "call_id"), "type": "function", "function": function}],
+        }
+    if name == "function_call_output":
+        return {"role": "tool", "content": _text(item.get("output")), "tool_call_id": _string(item, "call_id")}
+    if name != "message" or (kind.is_llama and "type" not in item and item.get("role") == "assistant"):
+        msg = "Cannot determine type of 'item'" if kind.is_llama else f"Unsupported input item type: {name}"
+        raise _bad(msg, "input")
+    return {"role": _string(item, "role"), "content": _text(item.get("content"))}
+
+
+def _thoughts(item: Body, kind: ResponseKind) -> str:
+    """Return the thoughts of a reasoning item: its content, else its summary. Raises ``Refused``."""
+    if item.get("encrypted_content"):
+        msg = "Encrypted content is not supported."
+        raise _bad(msg, "input")
+    summary, content = item.get("summary"), item.get("content")
+    if not isinstance(summary, list) or (kind.is_llama and not content):
+        msg = "item['content'] is not an array" if kind.is_llama else "Field required: summary"
+        raise _bad(msg, "input")
+    return _text(cast("list[object]", content or summary)[:1])
+
+
+def _text(content: object) -> str:
+    """Return the text of a content: a string, or a list of parts. Raises ``Refused``."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        msg = "Input should be a valid string or a list of parts: content"
+        raise _bad(msg, "input")
+    parts = cast("Sequence[Body]", content)
+    if not all(isinstance(part.get("text"), str) and part.get("type") in _TEXT_PARTS for part in parts):
+        msg = "'type' must be one of 'input_text', 'output_text', with a 'text'"
+        raise _bad(msg, "input")
+    return "".join(str(part["text"]) for part in parts)
+
+
+def _string(item: Body, name: str) -> str:
+    value = item.get(name)
+    if not isinstance(value, str):
+        msg = f"Input should be a valid string: {name}"
+        raise _bad(msg, "input")
+    return value
+
+
+def _chat_tool(tool: Body, kind: ResponseKind) -> Body:
+    """Return a tool in the form of a chat request. Raises ``Refused``."""
+    if tool.get("type") != "function":
+        msg = "'type' of tool must be 'function'" if kind.is_llama else f"Unsupported tool type: {tool.get('type')}"
+        raise _bad(msg, "tools")
+    _string(tool, "name")
+    return {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
+
+
+def _bad(message: str, param: str | None = None) -> Refused:
+    return Refused(message, kind="invalid_request_error", param=param)
