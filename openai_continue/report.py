@@ -108,11 +108,11 @@ def report_of(answer: object) -> Report | None:
     """
     Return the report of an answer, or None if it has none because its first round was all.
 
-    ``answer``: a completion, whole or parsed; a chunk, of which the last one of a stream has the report; or one of them
-    as a dict. Keys that this version does not know are ignored, and those that are missing have their defaults.
+    ``answer``: a completion or response, whole or parsed; a chunk or event, of which the last one of a stream has the
+    report; or one of them as a dict. Keys that this version does not know are ignored, and those that are missing have
+    their defaults.
     """
-    found = answer.get("continuation") if isinstance(answer, Mapping) else getattr(answer, "continuation", None)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    shown = _object(found)  # pyright: ignore[reportUnknownArgumentType]
+    shown = _object(_field(answer, "continuation")) or _object(_field(_field(answer, "response"), "continuation"))
     if shown is None:
         return None
     rounds, error, prompts = shown.get("rounds"), _object(shown.get("error")), _object(shown.get("prompt_tokens"))
@@ -124,6 +124,12 @@ def report_of(answer: object) -> Report | None:
         prompt_tokens=PromptTokens(first=_count(prompts or {}, "first"), last=_count(prompts or {}, "last")),
         resumed=_count(shown, "resumed") or 0,
         answered_early=shown.get("answered_early") is True,
+    )
+
+
+def _field(answer: object, name: str) -> object:
+    return (
+        cast("Mapping[str, object]", answer).get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
     )
 
 

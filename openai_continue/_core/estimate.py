@@ -8,6 +8,8 @@ from typing import Any, cast
 # Bytes of a token, on average, without whitespace: some 4 in English and in Chinese.
 _BYTES_OF_TOKEN = 4
 _WHITESPACE = " \n\t"
+# The fields of a request with its prompt.
+_PROMPTS = ("messages", "prompt", "input", "instructions")
 
 
 def tokens_of(text: str) -> int:
@@ -26,7 +28,7 @@ def fits(tokens: int, text: str) -> bool:
 
 def tokens_of_prompt(body: Mapping[str, Any]) -> int:
     """Return the tokens of the texts in the prompt of a request, roughly."""
-    return sum(map(tokens_of, _texts(body.get("messages", body.get("prompt")))))
+    return sum(tokens_of(text) for name in _PROMPTS for text in _texts(body.get(name)))
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -10,6 +10,8 @@ from .._tables.providers import Provider
 from ..settings import Continuation
 
 _NAMES = ("max_completion_tokens", "max_tokens")
+# All names of the limit; the last one is that of the Responses endpoint.
+_ALL_NAMES = (*_NAMES, "max_output_tokens")
 # Tokens that every server gives in one answer, if its row names no cap.
 _GIVEN_BY_ALL = 4096
 
@@ -102,15 +104,18 @@ class Limit:
     def on_first(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the caller's body with the limit of the first round."""
         if self.fitted and self.first is None:
-            return _without_limit(body)
-        return dict(body) if self.first is None else {**_without_limit(body), self.name: self.first}
+            return self._without(body)
+        return dict(body) if self.first is None else {**self._without(body), self.name: self.first}
 
     def on_later(self, body: Mapping[str, Any], asked: int | None) -> dict[str, Any]:
         """Return a copy of the body that asks for ``asked`` tokens, or sends no limit if that is None."""
-        later = _without_limit(body)
+        later = self._without(body)
         if asked is not None:
             later[self.name] = asked
         return later
+
+    def _without(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in body.items() if name not in (*_NAMES, self.name)}
 
     # After the server has refused the number of the first round.
 
@@ -139,7 +144,7 @@ def is_limited(body: Mapping[str, Any], settings: Continuation, taken: int | Non
     ``taken``: the most tokens that the server was found to take, if it has refused more.
     """
     ours = settings.max_tokens is not None or settings.round_tokens is not None
-    return ours or ((taken is not None or bool(body.get("stream"))) and not body.keys().isdisjoint(_NAMES))
+    return ours or ((taken is not None or bool(body.get("stream"))) and not body.keys().isdisjoint(_ALL_NAMES))
 
 
 def _whole_number(value: object) -> int | None:
@@ -151,7 +156,3 @@ def _whole_number(value: object) -> int | None:
 
 def _least(*numbers: int | None) -> int | None:
     return min((number for number in numbers if number is not None), default=None)
-
-
-def _without_limit(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if name not in _NAMES}

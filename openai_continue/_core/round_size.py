@@ -22,7 +22,7 @@ def most_bytes(body: Mapping[str, Any], cap: int | None) -> int:
 
     ``body``: that of the request. ``cap``: the most tokens that the server gives, or None if that is not known.
     """
-    named = [body.get(name) for name in ("max_completion_tokens", "max_tokens")]
+    named = [body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens")]
     tokens = max((number for number in named if isinstance(number, int)), default=cap or _TOKENS)
     entries = _count(body.get("top_logprobs")) + _count(body.get("logprobs"))
     size = tokens * ((_STREAMED if body.get("stream") else _WHOLE) + entries * _LOGPROB)

@@ -244,6 +244,10 @@ class Rounds:
         running = self._expect(request)
         return self._endpoint.given(self._feeding.feed(running, self._endpoint.taken(chunk), request_id))
 
+    def reads(self, chunk: Json) -> bool:
+        """Whether this is a chunk of an answer, in the shape of the call's endpoint."""
+        return self._endpoint.reads(chunk)
+
     def flows(self, request: Request) -> str | None:
         """
         Return the field ("content", ...) if the chunk just fed carried nothing but text, else None.
@@ -253,12 +257,13 @@ class Rounds:
         """
         self._expect(request)
         field = self._feeding.flows()
-        return None if field is None else self._endpoint.field(field)
+        return None if field is None else self._endpoint.field(field) or None
 
     def feed_text(self, request: Request, text: str, chunks: int) -> None:
         """Add the text of ``chunks`` chunks of the fast path. Raises RuntimeError unless ``flows()`` gave a field."""
         self._expect(request)
         self._feeding.feed_text(text, chunks)
+        self._endpoint.given_text(text)
 
     def end_of_stream(self, request: Request) -> list[Json]:
         """
@@ -294,7 +299,9 @@ class Rounds:
         What has arrived stays. If no further round can repair it, it ends in "length".
         """
         decision = self._failed(request, failure)
-        return replace(decision, chunks=self._endpoint.given(decision.chunks)) if decision.chunks else decision
+        chunks = self._endpoint.given(decision.chunks)
+        is_lost = decision.raises and request.number == 1
+        return replace(decision, chunks=chunks + self._endpoint.left() if is_lost else chunks)
 
     def _failed(self, request: Request, failure: Failure) -> Decision:
         running = self._expect(request)

@@ -15,6 +15,7 @@ import anyio
 import openai
 
 from .._core.chunks import choices_of, status_of, without_error
+from .._core.codec.responses import fault_in
 from .._core.json import Json, as_object, as_string, dump, load
 from .._core.round import Failure
 from .._core.rounds import Rounds
@@ -133,7 +134,9 @@ def frame_error(client: Any, frame: Json, response: Any) -> Exception:
 
 
 def _fault_of(chunk: Json) -> Json | None:
-    """Return the error that a gateway set on a choice of a chunk, or None."""
+    """Return the error that an event of a response stands for, or that a gateway set on a choice; else None."""
+    if "type" in chunk:
+        return fault_in(chunk)
     faults = (without_error(item)[1] for item in choices_of(chunk) or [])
     return next((fault for fault in faults if fault is not None), None)
 
@@ -143,9 +146,11 @@ def with_partial(error: Exception, client: Any, rounds: Rounds, response: Any) -
     if rounds.continued:
         from openai.types import Completion
         from openai.types.chat import ChatCompletion
+        from openai.types.responses import Response
 
         data = rounds.completion()
-        kind = Completion if data.get("object") == "text_completion" else ChatCompletion
+        kinds = {"text_completion": Completion, "response": Response}
+        kind = kinds.get(data.get("object", ""), ChatCompletion)
         partial = client._process_response_data(data=data, cast_to=kind, response=response)
         error.partial_completion = partial  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     return error

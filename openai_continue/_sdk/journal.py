@@ -250,7 +250,7 @@ class _Given:
         data, self.waiting = b"".join(self.waiting), []
         for event in self._events.feed(data):
             chunk = as_object(load(event.data or b""))
-            if chunk is not None and choices_of(chunk) is not None:
+            if chunk is not None and self._endpoint.reads(chunk):
                 chunk = self._endpoint.taken(chunk)
                 self._folded.take(chunk)
                 self.chunks.update(str(index_of(item)) for item in choices_of(chunk) or () if _brings(item))

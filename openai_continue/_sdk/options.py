@@ -19,10 +19,12 @@ from openai._compat import model_copy
 from openai._types import NotGiven, Omit
 
 from .. import settings, switches
+from .._core.codec import completion, responses
 from .._core.codec.body import first_body
-from .._core.codec.completion import is_completion, left_alone
+from .._core.codec.completion import is_completion
 from .._core.codec.endpoint import Endpoint
 from .._core.codec.endpoints import endpoint_of
+from .._core.codec.responses import is_response
 from .._core.json import Json, as_object, copied
 from .._core.learned import Learned
 from .._core.limit import Limit, is_limited
@@ -47,7 +49,7 @@ KEY = "continuation"
 _EXTENSION = "openai_continue"
 # Says that the caller wants the raw response; a further round is answered by the bare one.
 _RAW_RESPONSE = "x-stainless-raw-response"
-_CHAT, _TEXT = "/chat/completions", "/completions"
+_CHAT, _TEXT, _RESPONSE = "/chat/completions", "/completions", "/responses"
 # The attribute of an HTTP client that holds what it has learnt of the servers of its models.
 _LEARNED = "_openai_continue_learned"
 # The attributes of a client that hold the function which gives the key of each request. Azure's is the second.
@@ -148,23 +150,36 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     if is_closed(model, resold=provider.resells):
         _log_closed(model)
         return None
-    if is_completion(body) and not _continues_completion(body, model, provider):
+    is_for_responses = _path_of(options).endswith(_RESPONSE)
+    if is_for_responses != is_response(body) or not _continues_endpoint(body, model, provider):
         return None
-    has_template = wanted.template is not None and provider.continues_completions and not is_completion(body)
+    is_chat = not (is_completion(body) or is_for_responses)
+    has_template = wanted.template is not None and provider.continues_completions and is_chat
     template = template_of(wanted.template, model) if has_template and wanted.template else None
     day = None if template is None else datetime.now()
-    learned = _learned(client, (str(base_url), model, is_completion(body)), routes=provider.routes)
+    kind = _RESPONSE if is_for_responses else _CHAT if is_chat else _TEXT
+    learned = _learned(client, (str(base_url), model, kind), routes=provider.routes)
     is_parsed = _is_parsed(options, body)
     # The caller may change its messages while the answer is written, as chat interfaces do.
     return Plan(copied(body), provider, wanted, learned, template=template, day=day, is_parsed=is_parsed)
 
 
-def _continues_completion(body: Json, model: str, provider: Provider) -> bool:
-    """Whether this text completion is continued. The log says why one that the server could go on with is not."""
-    why = left_alone(body)
-    if why is not None and provider.continues_completions:
-        _log_left_alone(model, why)
-    return why is None and provider.continues_completions
+def _continues_endpoint(body: Json, model: str, provider: Provider) -> bool:
+    """Whether a call is continued at its endpoint. The log says why one that the server could go on with is not."""
+    if is_response(body):
+        if provider.response_marks is None:
+            _log_no_responses(provider.name)
+            return False
+        why, what = responses.left_alone(body), "responses"
+    elif is_completion(body):
+        if not provider.continues_completions:
+            return False
+        why, what = completion.left_alone(body), "text completions"
+    else:
+        return True
+    if why is not None:
+        _log_left_alone(what, model, why)
+    return why is None
 
 
 def _is_parsed(options: Any, body: Json) -> bool:
@@ -312,8 +327,7 @@ def is_own(plan: Plan) -> bool:
 
 def body_of(options: Any) -> Json | None:
     """Return the JSON body that the options describe, or None if they are not those of a completion."""
-    path = str(options.url).partition("?")[0]
-    if not path.endswith(_TEXT) or options.method.lower() != "post":
+    if not _path_of(options).endswith((_TEXT, _RESPONSE)) or options.method.lower() != "post":
         return None
     json_data = {} if options.json_data is None else as_object(options.json_data)
     if json_data is None or not (json_data or options.extra_json):
@@ -321,6 +335,10 @@ def body_of(options: Any) -> Json | None:
     # extra_json wins, and an Omit in it deletes: openai's _merge_mappings.
     merged: Json = {**json_data, **(options.extra_json or {})}
     return {name: value for name, value in merged.items() if not isinstance(value, (Omit, NotGiven))}
+
+
+def _path_of(options: Any) -> str:
+    return str(options.url).partition("?")[0]
 
 
 def _overlaid(options: Any, before: Json, after: Json) -> Any:
@@ -365,17 +383,17 @@ def _complain_if_strict(what: str) -> None:
         switches.complain(what)
 
 
-def _learned(client: Any, key: tuple[str, str, bool], *, routes: bool) -> Learned:
+def _learned(client: Any, key: tuple[str, str, str], *, routes: bool) -> Learned:
     """
     Return what a client, or a copy of it made by ``with_options()``, knows of the server of a model.
 
-    ``key``: its address, the model, and whether text completions are asked for: what is known of chats does not hold
-    for these. ``routes``: whether the next answer may be another server's, so that nothing is known but what was
+    ``key``: its address, the model, and the endpoint: what is known of chats does not hold for text completions.
+    ``routes``: whether the next answer may be another server's, so that nothing is known but what was
     logged.
     """
     # The copies share the HTTP client.
     shared = client._client
-    known: dict[tuple[str, str, bool], Learned] | None = getattr(shared, _LEARNED, None)
+    known: dict[tuple[str, str, str], Learned] | None = getattr(shared, _LEARNED, None)
     if known is None:
         known = {}
         setattr(shared, _LEARNED, known)
@@ -395,9 +413,18 @@ def _log_closed(model: str) -> None:
 
 
 @lru_cache(maxsize=256)
-def _log_left_alone(model: str, why: str) -> None:
-    """Say once for each model and reason that its text completions are left alone."""
-    _say_left_alone(f"text completions of {model} with {why} are not continued; they are left as they are")
+def _log_left_alone(what: str, model: str, why: str) -> None:
+    """Say once for each model and reason that its answers of an endpoint are left alone."""
+    _say_left_alone(f"{what} of {model} with {why} are not continued; they are left as they are")
+
+
+@lru_cache(maxsize=256)
+def _log_no_responses(provider: str) -> None:
+    """Say once for each provider that its responses are left alone."""
+    _say_left_alone(
+        f"answers of {_RESPONSE} are not continued on the row {provider!r}; they are left as they are. Those of chat "
+        "completions are continued there"
+    )
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from .._core.chunks import choices_of, chunk_choices, delta_of, without_error
+from .._core.chunks import choices_of, delta_of, without_error
 from .._core.json import Json, as_object, load
 from .._core.round import Request
 from .._core.rounds import Rounds
@@ -131,7 +131,7 @@ class Reading:
             return b""
         if data is not None and is_error_frame(chunk, first=self._is_first):
             return self._take_error(request, chunk or {})
-        if chunk is None or chunk_choices(chunk) is None:
+        if chunk is None or not self._rounds.reads(chunk):
             return event.raw if event.is_comment and not self._is_first else self._pass_on(request, event)
         return self._take_chunk(request, chunk, event.raw)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .._core.json import dump
+from .._core.json import Json, dump
 
 # "\r" at the end of a piece may be half of "\r\n". Then the next event begins with an empty line, which says nothing.
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
@@ -90,6 +90,8 @@ def data_of(raw: bytes) -> bytes | None:
     return b"\n".join(values) if values else None
 
 
-def write_event(chunk: object) -> bytes:
-    """Write a chunk as a server-sent event."""
-    return b"data: " + dump(chunk) + b"\n\n"
+def write_event(chunk: Json) -> bytes:
+    """Write a chunk as a server-sent event; one of a response is named by its type."""
+    kind = chunk.get("type")
+    name = b"" if kind is None else b"event: " + str(kind).encode() + b"\n"
+    return name + b"data: " + dump(chunk) + b"\n\n"

@@ -13,6 +13,7 @@ from typing import Any
 import openai
 
 from .._core.codec.endpoints import endpoint_of
+from .._core.codec.responses import is_response
 from .._core.json import Json, dump, load
 from .._core.round import Request
 from .call import Call
@@ -32,6 +33,8 @@ def is_plainly_whole(content: bytes, body: Json) -> bool:
 
     ``body``: that of the request. With tools, an answer may be a call that was cut and is called something else.
     """
+    if is_response(body):
+        return b'"incomplete"' not in content and not (body.get("tools") and b'"arguments"' in content)
     if endpoint_of(body).wanted > 1 or body.get("tools") or body.get("functions"):
         return b'"length"' not in content and b'"arguments"' not in content
     # The key cannot be in a text, where its quotes are escaped. It stands before the text or after it, and the text may

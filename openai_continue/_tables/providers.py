@@ -93,6 +93,9 @@ class Provider:
     completion_tokens_asked: int | None = None
     #: Fields of the body of a chat answer that goes on there, so that the prompt is read as it is.
     raw_fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    #: Fields of the body that mark a continuation of a response (``/responses``), besides the status of the message
+    #: that is sent back. None: responses are left alone.
+    response_marks: Mapping[str, Any] | None = None
     #: Whether it puts the token that begins a text before every prompt.
     adds_bos: bool = False
     #: Whether the server's parser strips the whitespace around thoughts and answer. None: it is seen from what came.
@@ -110,8 +113,29 @@ class Provider:
             self, limit_names=_ONE_LIMIT, asks=self.completion_tokens_asked or self.asks, misfiles=False, echoes=None
         )
 
+    @property
+    def for_responses(self) -> Provider:
+        """The row for responses, whose usage comes unasked, and whose tool calls do not go on."""
+        return replace(
+            self,
+            limit_names=("max_output_tokens",),
+            body_marks={},
+            optional_marks=self.response_marks or {},
+            message_marks=_OPEN_ITEM,
+            needs_no_marks=False,
+            echoes=None,
+            streams_usage=True,
+            usage_options={},
+            thought_marks=None,
+            keeps_format=(),
+            call_syntaxes=(),
+            reads_calls=False,
+        )
+
 
 _PREFIX = {"prefix": True}
+# An item of a response that is not finished.
+_OPEN_ITEM = {"type": "message", "status": "in_progress"}
 _PARTIAL = {"partial": True}
 _ONE_LIMIT = ("max_tokens",)
 # The marks around tool calls are special tokens of some models, which servers leave out of a text.
@@ -142,6 +166,8 @@ PROVIDERS: tuple[Provider, ...] = (
         # https://docs.deepinfra.com/chat/reasoning; https://docs.deepinfra.com/apis/completions
         answer_fields={"reasoning_effort": "none"},
         continues_completions=True,
+        # By schema, not measured: ResponsesIn has continue_final_message, and its items a status.
+        response_marks={"continue_final_message": True},
     ),
     # vLLM 0.32, measured: without both fields the server takes the trailing message as a finished turn and begins a new
     # one. Thoughts sent with an answer reach the chat template, which would close thoughts that were cut.
@@ -165,6 +191,8 @@ PROVIDERS: tuple[Provider, ...] = (
         completion_tokens_asked=16384,
         raw_fields=_RAW,
         strips_thoughts=False,
+        # Measured: the status alone marks a continuation.
+        response_marks={},
     ),
     # SGLang 0.5.23, serving_chat.py: without the field a trailing assistant message becomes a user message. With it the
     # text is put after the generation prompt, so inside the think block if the prompt opens one.

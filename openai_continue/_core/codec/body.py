@@ -42,7 +42,8 @@ class Requests:
     """Writes the bodies of one call. The caller's body is never changed."""
 
     def __init__(self, setup: Setup) -> None:
-        body, settings, provider = setup.body, setup.settings, setup.endpoint.row(setup.provider)
+        settings, provider = setup.settings, setup.endpoint.row(setup.provider)
+        body = setup.endpoint.taken_body(setup.body)
         self._endpoint = setup.endpoint
         #: Whether a whole answer is made of streamed rounds.
         self.folds = settings.stream_rounds and not body.get("stream")
@@ -79,7 +80,7 @@ class Requests:
         self.expects_usage = provider.streams_usage or bool(asked)
         #: Whether usage is asked for though the caller did not ask: to count a total, or to see whether the chat
         #: template is the server's.
-        may_ask = self._streamed and not self._learned.refuses_usage_options
+        may_ask = self._streamed and bool(provider.usage_options) and not self._learned.refuses_usage_options
         compares = settings.template is not None and provider.continues_completions and not self.is_completion
         counts = not self.expects_usage and (self.limit.total is not None or compares)
         self.asks_usage = may_ask and (self.folds or counts)
@@ -208,6 +209,10 @@ class Requests:
 
     def first(self) -> Json:
         """Return the body of the first round."""
+        return self._endpoint.given_body(self._first())
+
+    def _first(self) -> Json:
+        """Return the body of the first round in the shape of chat."""
         body = self.limit.on_first(self._body)
         if self.asks_usage:
             body["stream_options"] = {**(as_object(body.get("stream_options")) or {}), "include_usage": True}
@@ -231,7 +236,7 @@ class Requests:
         if not codec.is_raw and turn is None:
             seam = self._watched(choice, seam, body)
         is_document = self.format is not None and self.format.is_json and turn is None and not is_plain
-        return body, Plan(
+        return body if is_raw else self._endpoint.given_body(body), Plan(
             draft.source,
             seam=seam,
             asked=asked,
@@ -268,7 +273,7 @@ class Requests:
 
     def _later_body(self, choice: Choice, asked: int | None, *, keeps_format: bool) -> Json:
         """Return the body of a further round without the text so far."""
-        body = self.limit.on_later(self.first(), asked)
+        body = self.limit.on_later(self._first(), asked)
         body = of_later_round(body if keeps_format else without_format(body), choice.tally.used, self.served_by)
         body.update({} if self.codec(choice).is_raw else self._optional_marks)
         if self._checks_prompt and (self._provider.drops_messages or not choice.joined):

@@ -7,10 +7,11 @@ from typing import Any, cast
 
 from ..._tables.providers import Provider
 from ..json import Json
+from .plain_shape import PlainShape
 from .text_shape import as_chat, as_completion
 
 
-class CompletionShape:
+class CompletionShape(PlainShape):
     """A text completion. It goes on from its prompt and all of its text."""
 
     def __init__(self, body: Mapping[str, Any]) -> None:

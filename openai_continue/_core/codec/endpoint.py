@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from ..._tables.providers import Provider
 from ..json import Json
@@ -35,6 +35,18 @@ class Endpoint(Protocol):
         """Return the name of the field in which a chunk has the text that chat has in this one."""
         ...
 
+    def taken_body(self, body: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Return the body of the caller's request in the shape of chat."""
+        ...
+
+    def given_body(self, body: Json, /) -> Json:
+        """Return the body of a request in the shape of this endpoint."""
+        ...
+
+    def reads(self, chunk: Json) -> bool:
+        """Whether this is a chunk of an answer."""
+        ...
+
     def taken(self, chunk: Json) -> Json:
         """Return a chunk in the shape of chat."""
         ...
@@ -45,6 +57,14 @@ class Endpoint(Protocol):
 
     def given(self, chunks: list[Json]) -> list[Json]:
         """Return chunks in the shape of this endpoint."""
+        ...
+
+    def given_text(self, text: str, /) -> None:
+        """Note text that went out as it came, within chunks that nobody has read."""
+        ...
+
+    def left(self) -> list[Json]:
+        """Return the chunks that wait for the next one, which does not come."""
         ...
 
     def given_whole(self, completion: Json) -> Json:

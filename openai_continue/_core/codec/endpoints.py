@@ -1,4 +1,4 @@
-"""The endpoints whose answers are continued: chat completions, whose shape is the core's own, and text completions."""
+"""The endpoints whose answers are continued: chats, whose shape is the core's own, text completions, and responses."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from ..._tables.providers import Provider
 from ..json import Json
 from .completion import CompletionShape, choices_per_prompt, is_completion
 from .endpoint import Endpoint
+from .plain_shape import PlainShape
+from .responses import ResponseShape, is_response
 
 
-class ChatShape:
+class ChatShape(PlainShape):
     """A chat completion: all is as it is."""
 
     prompts = ()
@@ -51,4 +53,6 @@ class ChatShape:
 
 def endpoint_of(body: Mapping[str, Any]) -> Endpoint:
     """Return the endpoint of a call with this body."""
+    if is_response(body):
+        return ResponseShape()
     return CompletionShape(body) if is_completion(body) else ChatShape(body)

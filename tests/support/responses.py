@@ -1,0 +1,67 @@
+"""Calls of the Responses endpoint through clients, and what every stream of events must keep to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from openai.types.responses import Response
+
+from tests.support.ways import listed, settled
+
+Json = dict[str, Any]
+TERMINALS = ("response.completed", "response.incomplete", "response.failed")
+
+
+async def respond(client: Any, body: Json, *, streamed: bool) -> Response:
+    """Ask once; return the response, of a stream its last event's."""
+    answer = await settled(client.responses.create(**body, **({"stream": True} if streamed else {})))
+    if not streamed:
+        assert type(answer) is Response
+        return answer
+    return final([event.to_dict() for event in await listed(answer)])
+
+
+def final(events: Sequence[Json]) -> Response:
+    """Return the response of the last event of a stream that keeps to all rules."""
+    check_events(events)
+    return Response.construct(**events[-1]["response"])
+
+
+def check_events(events: Sequence[Json]) -> None:
+    """Check that events are one stream: one response, items that agree, nothing twice, the end last."""
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert [event["type"] for event in events if event["type"] in TERMINALS] == [events[-1]["type"]]
+    assert events[0]["type"] == "response.created"
+    ids = {event["response"]["id"] for event in events if "response" in event}
+    assert len(ids) == 1
+    response = events[-1]["response"]
+    items = {event["output_index"]: event["item"]["id"] for event in events if event["type"].endswith("item.added")}
+    assert list(items) == list(range(len(items)))
+    assert [item["id"] for item in response["output"]] == list(items.values())
+    texts: Counter[Any] = Counter()
+    written: dict[Any, str] = {}
+    for event in events:
+        place = (event.get("output_index"), event.get("content_index"))
+        if "item_id" in event:
+            assert event["item_id"] == items[event["output_index"]]
+        if event["type"].endswith("item.done"):
+            assert event["item"]["id"] == items[event["output_index"]]
+            assert event["item"] == response["output"][event["output_index"]]
+        if event["type"].endswith(".delta"):
+            written[place] = written.get(place, "") + event["delta"]
+        if event["type"].endswith(".done"):
+            texts[event["type"], place] += 1
+            said = event.get("text", event.get("arguments", (event.get("part") or {}).get("text")))
+            assert said in {None, written.get(place, "")}
+    assert set(texts.values()) <= {1}
+    assert sum(kind.endswith("item.done") for kind, _ in texts) == len(items)
+
+
+def plain(response: Any) -> Json:
+    """Return a response as JSON, without what names it, its counts and our report."""
+    known: Json = response if isinstance(response, dict) else response.to_dict()
+    apart = ("id", "created_at", "usage", "continuation", "max_output_tokens", "completed_at")
+    output = [{name: value for name, value in item.items() if name != "id"} for item in known["output"]]
+    return {**{name: value for name, value in known.items() if name not in apart}, "output": output}
