@@ -35,6 +35,9 @@ class ResponseKind:
     #: Whether ``max_output_tokens`` in the response is the limit that held, and not the number asked for.
     shows_limit: bool = False
 
+    #: ``Habits.overflow`` on this endpoint if the user of the emulator names none.
+    overflow: Literal["clamp"] | None = None
+
     #: Whether ``background`` is a 400.
     refuses_background: bool = False
 
@@ -48,9 +51,9 @@ KINDS: Mapping[ResponseKindName, ResponseKind] = {
     # By its OpenAPI schema. Nobody has run it.
     "deepinfra": ResponseKind("flag", "items", "unknown", frozenset({"stop", "seed"})),
     # Version 0.32, run. It stores responses only if an environment variable says so.
-    "vllm": ResponseKind("status", "response", "unknown", shows_limit=True, refuses_background=True),
+    "vllm": ResponseKind("status", "response", "unknown", shows_limit=True, overflow="clamp", refuses_background=True),
     # llama-server of llama-cpp-python 0.3.36, run.
-    "llama.cpp": ResponseKind("always", None, "refused", frozenset({"text"}), is_llama=True),
+    "llama.cpp": ResponseKind("always", None, "refused", frozenset({"text"}), overflow="clamp", is_llama=True),
     # openai/responses.go.
     "ollama": ResponseKind("always", None, "unknown", frozenset({"stop", "seed"})),
     # Its source, early 2026.

@@ -254,7 +254,8 @@ class ResponseReply:
         if text:
             item.texts.append(text)
             item.logprobs.extend(logprobs)
-            more = {"logprobs": [_bare(one) for one in logprobs]} if kind == "message" else {}
+            has_logprobs = kind == "message" and not self._kind.is_llama
+            more = {"logprobs": [_bare(one) for one in logprobs]} if has_logprobs else {}
             yield self._at(f"{_EVENTS[kind][0]}.delta", item, delta=text, **more)
 
     def _closed(self, item: _Item, *, is_last: bool) -> Iterator[StreamEvent]:
