@@ -273,12 +273,12 @@ class ResponseReply:
                 yield self._at("response.content_part.done", item, part=item.part(item.text))
         yield self._event("response.output_item.done", item, item=item.shown(self._status(is_last=is_last)))
 
-    def _at(self, name: str, item: _Item, **fields: Any) -> StreamEvent:
+    def _at(self, name: str, item: _Item, /, **fields: Any) -> StreamEvent:
         """Return an event about the content of an item."""
         place = {} if self._kind.is_llama or item.kind == "function_call" else {"content_index": 0}
         return self._event(name, item, item_id=item.id, **place, **fields)
 
-    def _event(self, name: str, about: _Item | None = None, **fields: Any) -> StreamEvent:
+    def _event(self, name: str, about: _Item | None = None, /, **fields: Any) -> StreamEvent:
         """Return an event, about one item or about the response."""
         numbers: dict[str, Any] = {}
         if not self._kind.is_llama:
