@@ -49,7 +49,7 @@ def as_chat(body: Body, habits: Habits, stored: Mapping[str, Sequence[Body]]) ->
         "chat_template_kwargs": {**switched, **cast("Body", read.get("chat_template_kwargs") or {})},
         "messages": _messages(read.get("instructions"), items, kind),
         "max_output_tokens": read.get("max_output_tokens"),
-        "tools": _chat_tools(read.get("tools") or [], kind),
+        "tools": _chat_tools(read.get("tools", []), kind),
         "reasoning_effort": effort,
         "response_format": {"type": wanted["type"]} if wanted else None,
         "logprobs": "message.output_text.logprobs" in cast("Sequence[str]", read.get("include") or ()),
