@@ -26,11 +26,15 @@ class ResponseKind:
     tells_cut: Literal["items", "response"] | None
 
     #: What becomes of ``previous_response_id``. ``"found"``: the server stores responses; 404 for an unknown one.
-    #: ``"unknown"``: it stores none, so each one is a 404. ``"refused"``: a 400.
-    previous: Literal["found", "unknown", "refused"]
+    #: ``"unknown"``: it stores none, so each one is a 404. ``"refused"``: a 400. ``"ignored"``: nothing.
+    previous: Literal["found", "unknown", "refused", "ignored"]
 
     #: The fields of a request that have no effect.
     ignores: frozenset[str] = frozenset()
+
+    #: Where thoughts are in a reasoning item. ``"reasoning"``: in its content. ``"summary"``: in its summary, and in
+    #: ``encrypted_content``, the only place that is read of an item that comes back.
+    thoughts: Literal["reasoning", "summary"] = "reasoning"
 
     #: Whether ``max_output_tokens`` in the response is the limit that held, and not the number asked for.
     shows_limit: bool = False
@@ -54,8 +58,8 @@ KINDS: Mapping[ResponseKindName, ResponseKind] = {
     "vllm": ResponseKind("status", "response", "unknown", shows_limit=True, overflow="clamp", refuses_background=True),
     # llama-server of llama-cpp-python 0.3.36, run.
     "llama.cpp": ResponseKind("always", None, "refused", frozenset({"text"}), overflow="clamp", is_llama=True),
-    # openai/responses.go.
-    "ollama": ResponseKind("always", None, "unknown", frozenset({"stop", "seed"})),
+    # Its source, openai/responses.go. Calls come as ``Habits`` says, and not in one piece.
+    "ollama": ResponseKind("always", None, "ignored", frozenset({"stop", "seed", "include"}), "summary"),
     # Its source, early 2026.
     "sglang": ResponseKind(None, None, "found"),
     # Its documentation, and the specification of Open Responses.

@@ -107,7 +107,7 @@ def _check_flags(body: Body) -> None:
 
 def _earlier(name: object, kind: ResponseKind, stored: Mapping[str, Sequence[Body]]) -> Sequence[Body]:
     """Return the items of the response that a request goes on from. Raises ``Refused``."""
-    if not name:
+    if not name or kind.previous == "ignored":
         return ()
     if kind.previous == "refused":
         msg = "llama.cpp does not support 'previous_response_id'."
@@ -168,6 +168,8 @@ def _message(item: Body, kind: ResponseKind) -> dict[str, Any]:
 
 def _thoughts(item: Body, kind: ResponseKind) -> str:
     """Return the thoughts of a reasoning item: its content, else its summary. Raises ``Refused``."""
+    if kind.thoughts == "summary":
+        return str(item.get("encrypted_content") or "")
     if item.get("encrypted_content"):
         msg = "Encrypted content is not supported."
         raise _bad(msg, "input")

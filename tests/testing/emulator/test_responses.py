@@ -71,6 +71,13 @@ MARKS: dict[str, dict[str, Any]] = {
 }
 
 
+def thoughts_of(response: Any) -> str:
+    """Return the text of the first item, which holds thoughts."""
+    item = response.output[0]
+    assert item.type == "reasoning"
+    return str((item.content or item.summary)[0].text)
+
+
 def deltas(events: list[Any], kind: str = "output_text") -> str:
     return "".join(event.delta for event in events if event.type == f"response.{kind}.delta")
 
@@ -101,9 +108,8 @@ def test_the_text_is_that_of_chat(client: Client) -> None:
     response = client.whole()
 
     assert response.output_text == text_of(client.emulator) == client.emulator.uncapped(BODY)
-    thoughts = client.emulator.uncapped_reasoning(BODY)
     assert [item.type for item in response.output] == ["reasoning", "message"]
-    assert response.output[0].content[0].text == thoughts
+    assert thoughts_of(response) == client.emulator.uncapped_reasoning(BODY)
     assert response.status == "completed"
     assert response.incomplete_details is None
     usage = post(client.emulator).json()["usage"]
@@ -122,10 +128,10 @@ def test_streams_equal_whole_answers(client: Client) -> None:
 
         assert fields_of(events[-1].response) == fields_of(whole)
         assert deltas(events) == whole.output_text
-        assert deltas(events, "reasoning_text") == whole.output[0].content[0].text
+        assert deltas(events, "reasoning_text") + deltas(events, "reasoning_summary_text") == thoughts_of(whole)
 
 
-@pytest.mark.parametrize("kind", NUMBERED)
+@pytest.mark.parametrize("kind", [kind for kind in NUMBERED if kind != "ollama"])
 def test_order_of_events(kind: Any) -> None:
     """Events come in vLLM's order, are numbered without a gap, and agree on items and places."""
     with serving(kind, habits={"thinks": "reasoning"}) as client:
@@ -170,6 +176,23 @@ def test_llama_cpp_has_bare_events() -> None:
             *("output_text.done", "content_part.done", "output_item.done"),
             "completed",
         ]
+
+
+def test_ollama_has_thoughts_in_summaries() -> None:
+    """Thoughts are their own summary, without parts, and go back as they came, in ``encrypted_content``."""
+    with serving("ollama", habits={"thinks": "reasoning", "template": "qwen3"}) as client:
+        events = client.events()
+        item = events[-1].response.output[0]
+        assert (item.content, item.encrypted_content) == (None, thoughts_of(events[-1].response))
+        names = [event.type.removeprefix("response.") for event in events if getattr(event, "output_index", 1) == 0]
+        assert names[0] == "output_item.added"
+        assert set(names[1:-2]) == {"reasoning_summary_text.delta"}
+        assert names[-2:] == ["reasoning_summary_text.done", "output_item.done"]
+
+        cut = item.encrypted_content[:60]
+        response = client.whole(input=[ASK, {"type": "reasoning", "summary": [], "encrypted_content": cut}])
+        assert cut + thoughts_of(response) == item.encrypted_content
+        assert response.output_text == client.emulator.uncapped(BODY)
 
 
 @pytest.mark.parametrize("kind", NUMBERED)
@@ -308,7 +331,10 @@ TOOL: dict[str, Any] = {
     "parameters": {"type": "object", "properties": {"path": {"type": "string"}, "content": {"type": "string"}}},
     "strict": False,
 }
-CALLED: dict[str, Any] = {"input": "Write 20 tokens, then call the tool write_file twice with 30 tokens.", "tools": [TOOL]}
+CALLED: dict[str, Any] = {
+    "input": "Write 20 tokens, then call the tool write_file twice with 30 tokens.",
+    "tools": [TOOL],
+}
 
 
 @streamed_or_not
@@ -387,7 +413,7 @@ def test_json_begins_again(stream: bool) -> None:
 
 
 @streamed_or_not
-@pytest.mark.parametrize("kind", NUMBERED)
+@pytest.mark.parametrize("kind", [kind for kind in NUMBERED if kind != "ollama"])
 def test_logprobs(kind: Any, stream: bool) -> None:
     """Logprobs come if they are included, a token each, in the deltas too."""
     with serving(kind) as client:
