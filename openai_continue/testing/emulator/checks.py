@@ -213,6 +213,8 @@ def token_limit(  # noqa: PLR0913 - all are given by name
     numbers are tokens. Raises ``ContextOverflow`` with vLLM's messages.
     """
     room = context - prompt
+    if habits.limit_field == "max_output_tokens":
+        _check_response_room(requested, room, context)
     _check_room(requested, room, context)
     if requested is None:
         return min(default or cap, cap, room)
@@ -227,6 +229,19 @@ def token_limit(  # noqa: PLR0913 - all are given by name
         )
         raise ContextOverflow(msg, param="input_tokens")
     return min(requested, cap, room)
+
+
+def _check_response_room(requested: int | None, room: int, context: int) -> None:
+    """Refuse the same as ``_check_room()``, where vLLM has other words for it on ``/responses``."""
+    if room == 0:
+        msg = f"The engine prompt length {context} exceeds the max_model_len {context}. Please reduce prompt."
+        raise ContextOverflow(msg, kind="invalid_request_error", param="input")
+    if room > 0 and requested is not None and requested > context:
+        msg = (
+            f"max_output_tokens={requested} cannot be greater than max_model_len={context}. "
+            f"Please request fewer output tokens. (parameter=max_output_tokens, value={requested})"
+        )
+        raise ContextOverflow(msg, param="max_output_tokens")
 
 
 def _check_room(requested: int | None, room: int, context: int) -> None:

@@ -92,6 +92,7 @@ class Exchange:
         self._sender = Sender(send, line, self._logged, compresses=compresses)
         self._fault: Fault | None = None
         self._endpoint: Endpoint = endpoint_of(scope["path"])
+        self._habits = response_habits(server.habits) if self._endpoint == "response" else server.habits
 
     @property
     def _kind(self) -> Kind | None:
@@ -132,7 +133,7 @@ class Exchange:
                 return
             completion = self._completion(body)
         except ContextOverflow as overflow:
-            wanted = self._server.habits.overflow or "frame"
+            wanted = self._habits.overflow or "frame"
             if wanted == "frame" and self._logged.body.get("stream"):
                 await self._overflow_frame(overflow)
             else:
@@ -148,12 +149,12 @@ class Exchange:
 
     def _completion(self, request: dict[str, Any]) -> Answer:
         """Have the model answer. Raises ``Refused``."""
-        model, habits, body = self._server.model, self._server.habits, request
+        model, habits, body = self._server.model, self._habits, request
         if self._endpoint == "response":
-            body, habits = as_chat(request, habits, self._ledger.stored), response_habits(habits)
-        prompts = self._prompts(body, habits)
+            body = as_chat(request, habits, self._ledger.stored)
+        prompts = self._prompts(body)
         self._logged.prompt_tokens = sum(prompt.tokens for prompt in prompts)
-        limits = [self._limit(body, prompt, habits) for prompt in prompts]
+        limits = [self._limit(body, prompt) for prompt in prompts]
         if self._kind == "thinks_anew" and any(prompt.is_continued for prompt in prompts):
             habits = replace(habits, thinks=habits.thinks or "reasoning_content")
             model = replace(model, habits=habits)
@@ -175,17 +176,19 @@ class Exchange:
             response.head["model"] = "another/model"
         return response
 
-    def _prompts(self, body: dict[str, Any], habits: Habits) -> list[Prompt]:
+    def _prompts(self, body: dict[str, Any]) -> list[Prompt]:
         """Return the prompts of a request: one of a chat, or those of text completions. Raises ``Refused``."""
         if self._endpoint != "text":
-            return [rendered(body, habits)]
+            return [rendered(body, self._habits)]
         prompts = text_prompts(body, self._server.model, self._ledger.texts)
         self._ledger.began_texts(prompts)
         return prompts
 
-    def _limit(self, body: dict[str, Any], prompt: Prompt, habits: Habits) -> int:
+    def _limit(self, body: dict[str, Any], prompt: Prompt) -> int:
         """Return how many tokens an answer may have. Raises ``Refused``."""
-        limit = granted_tokens(body, prompt.tokens, cap=self._server.cap, context=self._server.context, habits=habits)
+        limit = granted_tokens(
+            body, prompt.tokens, cap=self._server.cap, context=self._server.context, habits=self._habits
+        )
         if self._fault is not None and self._kind == "choice_error" and not body.get("stream"):
             return min(limit, self._fault.after_tokens)
         return limit

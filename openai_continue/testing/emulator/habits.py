@@ -57,8 +57,9 @@ class Habits:
     #: Whether a trailing assistant message is a 400 (Claude 4.6 and later).
     refuses_prefill: bool = False
 
-    #: The name of the token limit that the server reads. It ignores the other name. DeepInfra reads ``max_tokens``.
-    limit_field: Literal["max_tokens", "max_completion_tokens", "both"] = "max_tokens"
+    #: The name of the token limit that the server reads. It ignores the other name. DeepInfra reads ``max_tokens``. On
+    #: ``/responses`` it is ``max_output_tokens``.
+    limit_field: Literal["max_tokens", "max_completion_tokens", "both", "max_output_tokens"] = "max_tokens"
 
     #: What becomes of a request for more tokens than the cap. None: it gets the cap (DeepInfra). Else an error, in the
     #: words of a server: ``"openai"``, ``"deepseek"``, ``"pydantic"`` (422; FastAPI, Mistral), ``"between"`` (Novita,

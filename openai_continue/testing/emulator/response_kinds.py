@@ -26,14 +26,21 @@ class ResponseKind:
     tells_cut: Literal["items", "response"] | None
 
     #: What becomes of ``previous_response_id``. ``"found"``: the server stores responses; 404 for an unknown one.
-    #: ``"unknown"``: it stores none, so each one is a 404. ``"refused"``: a 400.
-    previous: Literal["found", "unknown", "refused"]
+    #: ``"unknown"``: it stores none, so each one is a 404. ``"refused"``: a 400. ``"ignored"``: nothing.
+    previous: Literal["found", "unknown", "refused", "ignored"]
 
     #: The fields of a request that have no effect.
     ignores: frozenset[str] = frozenset()
 
+    #: Where thoughts are in a reasoning item. ``"reasoning"``: in its content. ``"summary"``: in its summary, and in
+    #: ``encrypted_content``, the only place that is read of an item that comes back.
+    thoughts: Literal["reasoning", "summary"] = "reasoning"
+
     #: Whether ``max_output_tokens`` in the response is the limit that held, and not the number asked for.
     shows_limit: bool = False
+
+    #: ``Habits.overflow`` on this endpoint if the user of the emulator names none.
+    overflow: Literal["clamp"] | None = None
 
     #: Whether ``background`` is a 400.
     refuses_background: bool = False
@@ -48,11 +55,11 @@ KINDS: Mapping[ResponseKindName, ResponseKind] = {
     # By its OpenAPI schema. Nobody has run it.
     "deepinfra": ResponseKind("flag", "items", "unknown", frozenset({"stop", "seed"})),
     # Version 0.32, run. It stores responses only if an environment variable says so.
-    "vllm": ResponseKind("status", "response", "unknown", shows_limit=True, refuses_background=True),
+    "vllm": ResponseKind("status", "response", "unknown", shows_limit=True, overflow="clamp", refuses_background=True),
     # llama-server of llama-cpp-python 0.3.36, run.
-    "llama.cpp": ResponseKind("always", None, "refused", frozenset({"text"}), is_llama=True),
-    # openai/responses.go.
-    "ollama": ResponseKind("always", None, "unknown", frozenset({"stop", "seed"})),
+    "llama.cpp": ResponseKind("always", None, "refused", frozenset({"text"}), overflow="clamp", is_llama=True),
+    # Its source, openai/responses.go. Calls come as ``Habits`` says, and not in one piece.
+    "ollama": ResponseKind("always", None, "ignored", frozenset({"stop", "seed", "include"}), "summary"),
     # Its source, early 2026.
     "sglang": ResponseKind(None, None, "found"),
     # Its documentation, and the specification of Open Responses.

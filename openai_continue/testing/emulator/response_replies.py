@@ -8,7 +8,7 @@ import itertools
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from .chat_replies import Completion
 from .checks import Body
@@ -18,15 +18,31 @@ from .replies import StreamEvent, event
 from .response_kinds import ResponseKind
 from .response_requests import input_items
 
-_ItemKind: TypeAlias = Literal["reasoning", "message", "function_call"]
+_ItemKind: TypeAlias = Literal["reasoning", "summary", "message", "function_call"]
 
-# The beginning of the names of an item's events, and the field of what they carry.
-_EVENTS: dict[_ItemKind, tuple[str, str]] = {
-    "reasoning": ("response.reasoning_text", "text"),
-    "message": ("response.output_text", "text"),
-    "function_call": ("response.function_call_arguments", "arguments"),
+
+class _Form(NamedTuple):
+    """How an item of one kind looks."""
+
+    #: Its type, and the beginning of its id.
+    type: str
+    prefix: str
+    #: The beginning of the names of the events about its text, and the field of the last one that has the text.
+    events: str
+    text: str
+    #: Where its text is in it.
+    place: dict[str, int]
+    #: The type of its content.
+    part: str
+
+
+_FORMS: dict[_ItemKind, _Form] = {
+    "message": _Form("message", "msg", "output_text", "text", {"content_index": 0}, "output_text"),
+    "reasoning": _Form("reasoning", "rs", "reasoning_text", "text", {"content_index": 0}, "reasoning_text"),
+    # Thoughts as their own summary.
+    "summary": _Form("reasoning", "rs", "reasoning_summary_text", "text", {"summary_index": 0}, "summary_text"),
+    "function_call": _Form("function_call", "fc", "function_call_arguments", "arguments", {}, ""),
 }
-_PREFIXES: dict[_ItemKind, str] = {"reasoning": "rs", "message": "msg", "function_call": "fc"}
 # What the response says of the request, and what it says if the request has no such field.
 _ASKED: dict[str, Any] = {
     "instructions": None,
@@ -57,8 +73,8 @@ class _Item:
     kind: _ItemKind
     index: int
     id: str
-    #: The name and the id of a call.
-    call: dict[str, Any] = field(default_factory=dict[str, Any])
+    #: What it has besides its text.
+    fields: dict[str, Any]
     texts: list[str] = field(default_factory=list[str])
     logprobs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
@@ -66,21 +82,24 @@ class _Item:
     def text(self) -> str:
         return "".join(self.texts)
 
+    @property
+    def form(self) -> _Form:
+        return _FORMS[self.kind]
+
     def part(self, text: str) -> dict[str, Any]:
         """Return the content with a text."""
-        if self.kind == "reasoning":
-            return {"type": "reasoning_text", "text": text}
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": self.logprobs}
+        more = {"annotations": [], "logprobs": self.logprobs or None} if self.kind == "message" else {}
+        return {"type": self.form.part, "text": text, **more}
 
     def shown(self, status: str) -> dict[str, Any]:
         """Return the item. It is empty while it is in progress."""
-        head = {"id": self.id, "type": self.kind, "status": status}
-        if self.kind == "function_call":
-            return {**head, **self.call, "arguments": self.text}
+        head = {"id": self.id, "type": self.form.type, "status": status, **self.fields}
         content = [] if status == "in_progress" else [self.part(self.text)]
-        if self.kind == "reasoning":
-            return {**head, "summary": [], "content": content}
-        return {**head, "role": "assistant", "content": content}
+        if self.kind == "function_call":
+            return {**head, "arguments": self.text}
+        if self.kind == "summary":
+            return {**head, "summary": content, "encrypted_content": self.text}
+        return {**head, "content": content}
 
 
 class ResponseReply:
@@ -124,7 +143,7 @@ class ResponseReply:
         choice = self._completion.choice(0)
         message = choice["message"]
         if reasoning := message.get(self._reasoning_field):
-            self._open("reasoning").texts.append(reasoning)
+            self._open(self._kind.thoughts).texts.append(reasoning)
         if message["content"]:
             item = self._open("message")
             item.texts.append(message["content"])
@@ -224,16 +243,19 @@ class ResponseReply:
 
     def _open(self, kind: _ItemKind, call: Body | None = None) -> _Item:
         """Begin an item."""
-        item = _Item(kind, len(self._items), f"{_PREFIXES[kind]}_{uuid.uuid4().hex}")
+        fields: dict[str, Any] = {"role": "assistant"} if kind == "message" else {}
+        if kind == "reasoning":
+            fields = {"summary": [], "encrypted_content": ""} if self._kind.is_llama else {"summary": []}
         if call is not None:
-            item.call = {"call_id": call["id"], "name": call["function"]["name"]}
+            fields = {"call_id": call["id"], "name": call["function"]["name"]}
+        item = _Item(kind, len(self._items), f"{_FORMS[kind].prefix}_{uuid.uuid4().hex}", fields)
         self._items.append(item)
         return item
 
     def _told(self, delta: Body, logprobs: list[dict[str, Any]]) -> Iterator[StreamEvent]:
         """Return the events that tell of a delta of a chat completion."""
         if delta.get(self._reasoning_field):
-            yield from self._added("reasoning", delta[self._reasoning_field])
+            yield from self._added(self._kind.thoughts, delta[self._reasoning_field])
         elif delta.get("content"):
             yield from self._added("message", delta["content"], logprobs=logprobs)
         for call in delta.get("tool_calls", ()):
@@ -249,13 +271,14 @@ class ResponseReply:
                 yield from self._closed(item, is_last=False)
             item = self._open(kind, call)
             yield self._event("response.output_item.added", item, item=item.shown("in_progress"))
-            if kind == "message" or (kind == "reasoning" and not self._kind.is_llama):
+            if self._has_parts(item):
                 yield self._at("response.content_part.added", item, part=item.part(""))
         if text:
             item.texts.append(text)
             item.logprobs.extend(logprobs)
-            more = {"logprobs": [_bare(one) for one in logprobs]} if kind == "message" else {}
-            yield self._at(f"{_EVENTS[kind][0]}.delta", item, delta=text, **more)
+            has_logprobs = kind == "message" and not self._kind.is_llama
+            more = {"logprobs": [_bare(one) for one in logprobs]} if has_logprobs else {}
+            yield self._at(f"response.{item.form.events}.delta", item, delta=text, **more)
 
     def _closed(self, item: _Item, *, is_last: bool) -> Iterator[StreamEvent]:
         """Return the events at the end of an item."""
@@ -263,21 +286,24 @@ class ResponseReply:
             # Its parsers have read the beginning of the answer, which the deltas left out.
             item.texts.insert(0, self._completion.prompts[0].prefill)
         if item.kind == "message" or not self._kind.is_llama:
-            name, text = _EVENTS[item.kind]
             more: dict[str, Any] = {"logprobs": []} if item.kind == "message" else {}
             if item.kind == "function_call":
-                more = {"name": item.call["name"]}
-            yield self._at(f"{name}.done", item, **{text: item.text}, **more)
-            if item.kind != "function_call":
-                yield self._at("response.content_part.done", item, part=item.part(item.text))
+                more = {"name": item.fields["name"]}
+            yield self._at(f"response.{item.form.events}.done", item, **{item.form.text: item.text}, **more)
+        if self._has_parts(item):
+            yield self._at("response.content_part.done", item, part=item.part(item.text))
         yield self._event("response.output_item.done", item, item=item.shown(self._status(is_last=is_last)))
 
-    def _at(self, name: str, item: _Item, **fields: Any) -> StreamEvent:
+    def _has_parts(self, item: _Item) -> bool:
+        """Whether events tell of the content of an item as a part of it."""
+        return item.kind == "message" or (item.kind == "reasoning" and not self._kind.is_llama)
+
+    def _at(self, name: str, item: _Item, /, **fields: Any) -> StreamEvent:
         """Return an event about the content of an item."""
-        place = {} if self._kind.is_llama or item.kind == "function_call" else {"content_index": 0}
+        place = {} if self._kind.is_llama else item.form.place
         return self._event(name, item, item_id=item.id, **place, **fields)
 
-    def _event(self, name: str, about: _Item | None = None, **fields: Any) -> StreamEvent:
+    def _event(self, name: str, about: _Item | None = None, /, **fields: Any) -> StreamEvent:
         """Return an event, about one item or about the response."""
         numbers: dict[str, Any] = {}
         if not self._kind.is_llama:

@@ -23,7 +23,8 @@ def response_habits(habits: Habits) -> Habits:
         habits,
         marker=None if kind.continues == "always" else "continue_final_message",
         strict_marker=False,
-        limit_field="max_tokens",
+        limit_field="max_output_tokens",
+        overflow=habits.overflow or kind.overflow,
         echo="unflagged" if kind.is_llama else None,
     )
 
@@ -40,14 +41,16 @@ def as_chat(body: Body, habits: Habits, stored: Mapping[str, Sequence[Body]]) ->
     earlier = _earlier(body.get("previous_response_id"), kind, stored)
     items = [*earlier, *input_items(body)]
     wanted = cast("Body", cast("Body", read.get("text") or {}).get("format") or {})
-    reasoning = cast("Body", read.get("reasoning") or {})
+    effort = cast("Body", read.get("reasoning") or {}).get("effort")
+    switched = {} if effort is None else {"enable_thinking": effort != "none"}
     same = ("model", "stream", "seed", "stop", "temperature", "tool_choice", "parallel_tool_calls")
     chat: dict[str, Any] = {
-        **{name: read[name] for name in (*same, "chat_template_kwargs", *_kept_stop(habits)) if name in read},
+        **{name: read[name] for name in (*same, *_kept_stop(habits)) if name in read},
+        "chat_template_kwargs": {**switched, **cast("Body", read.get("chat_template_kwargs") or {})},
         "messages": _messages(read.get("instructions"), items, kind),
-        "max_tokens": read.get("max_output_tokens"),
-        "tools": [_chat_tool(tool, kind) for tool in cast("Sequence[Body]", read.get("tools") or ())],
-        "reasoning_effort": reasoning.get("effort"),
+        "max_output_tokens": read.get("max_output_tokens"),
+        "tools": _chat_tools(read.get("tools", []), kind),
+        "reasoning_effort": effort,
         "response_format": {"type": wanted["type"]} if wanted else None,
         "logprobs": "message.output_text.logprobs" in cast("Sequence[str]", read.get("include") or ()),
         "top_logprobs": read.get("top_logprobs"),
@@ -75,9 +78,12 @@ def _kept_stop(habits: Habits) -> tuple[str, ...]:
 def _check(body: Body, kind: ResponseKind) -> None:
     """Refuse what no server of this kind takes. Raises ``Refused``."""
     given: object = body.get("input")
-    if not isinstance(given, str) and (not isinstance(given, list) or not given):
-        msg = "'input' must be a string or array of objects" if given is not None else "'input' is required"
-        raise _bad(msg, "input")
+    if not isinstance(given, str):
+        _objects(given or None, "'input' must be a string or array of objects", "input")
+    for name in ("text", "reasoning", "chat_template_kwargs"):
+        if not isinstance(body.get(name) or {}, Mapping):
+            msg = f"Input should be a valid dictionary: {name}"
+            raise _bad(msg, name)
     if kind.refuses_background and body.get("background"):
         msg = "background can only be used when `store` is true"
         if body.get("store", True):
@@ -101,7 +107,7 @@ def _check_flags(body: Body) -> None:
 
 def _earlier(name: object, kind: ResponseKind, stored: Mapping[str, Sequence[Body]]) -> Sequence[Body]:
     """Return the items of the response that a request goes on from. Raises ``Refused``."""
-    if not name:
+    if not name or kind.previous == "ignored":
         return ()
     if kind.previous == "refused":
         msg = "llama.cpp does not support 'previous_response_id'."
@@ -124,9 +130,6 @@ def _messages(instructions: object, items: Sequence[Body], kind: ResponseKind) -
     """Return the messages of a chat. Thoughts, text and calls in a row are one message of the assistant."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
     for item in items:
-        if not isinstance(cast("object", item), Mapping):
-            msg = "Cannot determine type of 'item'"
-            raise _bad(msg, "input")
         message = _message(item, kind)
         last = messages[-1] if messages else {}
         name = next(name for name in ("tool_calls", "reasoning", "content") if name in message)
@@ -165,6 +168,8 @@ def _message(item: Body, kind: ResponseKind) -> dict[str, Any]:
 
 def _thoughts(item: Body, kind: ResponseKind) -> str:
     """Return the thoughts of a reasoning item: its content, else its summary. Raises ``Refused``."""
+    if kind.thoughts == "summary":
+        return str(item.get("encrypted_content") or "")
     if item.get("encrypted_content"):
         msg = "Encrypted content is not supported."
         raise _bad(msg, "input")
@@ -179,31 +184,39 @@ def _text(content: object) -> str:
     """Return the text of a content: a string, or a list of parts. Raises ``Refused``."""
     if isinstance(content, str):
         return content
-    if not isinstance(content, list):
-        msg = "Input should be a valid string or a list of parts: content"
-        raise _bad(msg, "input")
-    parts = cast("Sequence[Body]", content)
+    parts = _objects(content, "Input should be a valid string or a list of parts: content", "input")
     if not all(isinstance(part.get("text"), str) and part.get("type") in _TEXT_PARTS for part in parts):
         msg = "'type' must be one of 'input_text', 'output_text', with a 'text'"
         raise _bad(msg, "input")
     return "".join(str(part["text"]) for part in parts)
 
 
-def _string(item: Body, name: str) -> str:
+def _string(item: Body, name: str, param: str = "input") -> str:
     value = item.get(name)
     if not isinstance(value, str):
         msg = f"Input should be a valid string: {name}"
-        raise _bad(msg, "input")
+        raise _bad(msg, param)
     return value
 
 
-def _chat_tool(tool: Body, kind: ResponseKind) -> Body:
-    """Return a tool in the form of a chat request. Raises ``Refused``."""
-    if tool.get("type") != "function":
-        msg = "'type' of tool must be 'function'" if kind.is_llama else f"Unsupported tool type: {tool.get('type')}"
-        raise _bad(msg, "tools")
-    _string(tool, "name")
-    return {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
+def _chat_tools(tools: object, kind: ResponseKind) -> list[Body]:
+    """Return tools in the form of a chat request. Raises ``Refused``."""
+    functions: list[Body] = []
+    for tool in _objects(tools, "'tools' must be an array of objects", "tools"):
+        if tool.get("type") != "function":
+            msg = "'type' of tool must be 'function'" if kind.is_llama else f"Unsupported tool type: {tool.get('type')}"
+            raise _bad(msg, "tools")
+        _string(tool, "name", "tools")
+        functions.append({name: value for name, value in tool.items() if name != "type"})
+    return [{"type": "function", "function": function} for function in functions]
+
+
+def _objects(value: object, message: str, param: str) -> list[Body]:
+    """Return a list of objects. Raises ``Refused``, with this message, if the value is none."""
+    given = cast("list[object]", value) if isinstance(value, list) else [None]
+    if not all(isinstance(one, Mapping) for one in given):
+        raise _bad(message, param)
+    return cast("list[Body]", given)
 
 
 def _bad(message: str, param: str | None = None) -> Refused:

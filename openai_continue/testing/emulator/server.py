@@ -183,7 +183,7 @@ class Emulator:
     def uncapped(self, body: Mapping[str, Any], choice: int = 0) -> str:
         """
         Return the content that a server without cap and context limit would answer to a request. A body with a
-        ``prompt`` is one for a text completion.
+        ``prompt`` is one for a text completion, and one with an ``input`` is one for a response.
 
         The token limit and the stop strings of the request itself apply. Raises ``Refused`` if the server would refuse
         the request. It works without ``start()``.
@@ -216,16 +216,16 @@ class Emulator:
 
     def raw(self, body: Mapping[str, Any], choice: int = 0) -> str:
         """
-        Return all that the model writes to answer a chat request: thoughts, tags, calls in its own syntax.
+        Return all that the model writes to answer a request: thoughts, tags, calls in its own syntax.
 
         It is what ``uncapped({"prompt": prompt_of(body)})`` returns, but the limits of the request are not looked at.
         """
-        turn = self.model.turn(body, raw_prompt(self.prompt_of(body), self.habits), choice)
+        turn = self.model.turn(self._chat(body)[0], raw_prompt(self.prompt_of(body), self.habits), choice)
         return "".join(segment.text for segment in turn.segments)
 
     def prompt_of(self, body: Mapping[str, Any]) -> str:
-        """Return the prompt that the chat template makes of a chat request. Raises ``Refused``."""
-        return rendered(body, self.habits).text
+        """Return the prompt that the chat template makes of a request. Raises ``Refused``."""
+        return rendered(*self._chat(body)).text
 
     @property
     def chat_template(self) -> str:
@@ -238,10 +238,14 @@ class Emulator:
         """
         return source(self.habits)
 
+    def _chat(self, body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Habits]:
+        """Return the chat request that is made of a request, and the habits of its endpoint."""
+        if "input" not in body:
+            return body, self.habits
+        return as_chat(body, self.habits, self.ledger.stored), response_habits(self.habits)
+
     def _uncapped(self, request: Mapping[str, Any], choice: int) -> Reply:
-        body, habits = request, self.habits
-        if "input" in request:
-            body, habits = as_chat(request, habits, self.ledger.stored), response_habits(habits)
+        body, habits = self._chat(request)
         if "prompt" in body:
             prompts = text_prompts(body, self.model, self.ledger.texts)
             self.ledger.began_texts(prompts)
@@ -270,7 +274,7 @@ class Emulator:
 
 
 class _Completions:
-    """The endpoints of completions. It is a bare ASGI application because it has to break off answers."""
+    """The endpoints of completions and responses. It is a bare ASGI application because it has to break off answers."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
