@@ -117,7 +117,12 @@ class _Item:
     def part(self, text: str) -> Json:
         if self.kind == "reasoning":
             return {"type": "reasoning_text", "text": text}
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": self.entries or (None if text else [])}
+        return {
+            "type": "output_text",
+            "text": text,
+            "annotations": [],
+            "logprobs": self.entries or (None if text else []),
+        }
 
     def events(self, tokens: Sequence[str], step: int) -> Iterator[Json]:
         yield {"type": "response.output_item.added", "item": self.shown("", "in_progress")}
