@@ -44,7 +44,8 @@ class Rounds:
     def __init__(self, setup: Setup, kept: Json | None = None) -> None:
         self._settings = setup.settings
         self._learned = setup.learned
-        self._endpoint = setup.endpoint
+        #: The endpoint of the call.
+        self.endpoint = setup.endpoint
         self._requests = Requests(setup)
         self._choices = self._requests.choices()
         #: The merged answer, with the history of the rounds and the report.
@@ -205,7 +206,7 @@ class Rounds:
 
     def receive(self, request: Request, completion: object, request_id: str | None = None) -> Decision:
         """Take the whole answer of a round, a JSON object. Anything else is a failed round."""
-        running, taken = self._expect(request), as_chunk(self._endpoint.taken_whole(completion))
+        running, taken = self._expect(request), as_chunk(self.endpoint.taken_whole(completion))
         items = choices_of(taken)
         distinct = items is not None and len({index_of(item) for item in items}) == len(items)
         if items is None or not distinct or not (items or running.choice is None):
@@ -234,7 +235,7 @@ class Rounds:
 
     def completion(self) -> Json:
         """Return the merged completion, or the first round's own object if nothing was continued."""
-        return self._endpoint.given_whole(self.so_far()) if self.continued else self._first
+        return self.endpoint.given_whole(self.so_far()) if self.continued else self._first
 
     def so_far(self) -> Json:
         """Return the merged completion as it is now, in the shape of chat."""
@@ -256,7 +257,7 @@ class Rounds:
         if self._is_whole:
             self._chunks += chunks
             return []
-        return self._endpoint.given(chunks)
+        return self.endpoint.given(chunks)
 
     # Streamed rounds.
 
@@ -267,16 +268,7 @@ class Rounds:
         A chunk that needs no change is returned as the object that came.
         """
         running = self._expect(request)
-        return self._give(self._feeding.feed(running, self._endpoint.taken(chunk), request_id))
-
-    def reads(self, chunk: Json) -> bool:
-        """Whether this is a chunk of an answer, in the shape of the call's endpoint."""
-        return self._endpoint.reads(chunk)
-
-    @property
-    def counts_chunks(self) -> bool:
-        """Whether each chunk has a number of its own."""
-        return self._endpoint.counts_chunks
+        return self._give(self._feeding.feed(running, self.endpoint.taken(chunk), request_id))
 
     def flows(self, request: Request) -> str | None:
         """
@@ -287,13 +279,13 @@ class Rounds:
         """
         self._expect(request)
         field = self._feeding.flows()
-        return None if field is None else self._endpoint.field(field)
+        return None if field is None else self.endpoint.field(field)
 
     def feed_text(self, request: Request, text: str, chunks: int) -> None:
         """Add the text of ``chunks`` chunks of the fast path. Raises RuntimeError unless ``flows()`` gave a field."""
         self._expect(request)
         self._feeding.feed_text(text, chunks)
-        self._endpoint.given_text(text, chunks)
+        self.endpoint.given_text(text, chunks)
 
     def end_of_stream(self, request: Request) -> list[Json]:
         """
@@ -318,7 +310,7 @@ class Rounds:
 
     def last_chunks(self) -> list[Json]:
         """Return the end of the merged stream: the ends as they came, or with the sums and the report."""
-        return self._endpoint.given(self.answer.last_chunks(continued=self.continued))
+        return self.endpoint.given(self.answer.last_chunks(continued=self.continued))
 
     # The end of a round.
 
@@ -329,7 +321,7 @@ class Rounds:
         What has arrived stays. If no further round can repair it, it ends in "length".
         """
         decision = self._failed(request, failure)
-        left = self._endpoint.left() if decision.raises and request.number == 1 else []
+        left = self.endpoint.left() if decision.raises and request.number == 1 else []
         return replace(decision, chunks=self._give(decision.chunks) + left)
 
     def _failed(self, request: Request, failure: Failure) -> Decision:
