@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -165,6 +165,23 @@ def test_ends_wait() -> None:
     # The three ends of the thoughts come with the next item, those of the message with the end of the response.
     assert [number for _, number in ends] == [0, 0, 0, 4, 0, 0, 0, 4]
     assert sum(map(len, given)) == len(events)
+
+
+@pytest.mark.parametrize("cuts", [(), (3,)])
+def test_other_events_among_the_ends(cuts: tuple[int, ...]) -> None:
+    """What only keeps the connection open does not show whether an item was the last one."""
+
+    class Pings(ResponseServer):
+        def events(self, body: Json) -> Iterator[Json]:
+            for event in super().events(body):
+                yield event
+                yield {"type": "keepalive"}
+
+    server = Pings(Written(text=TEXT), cuts)
+    events = streamed(server)
+    if not cuts:
+        assert events == list(Pings(server.answer).events(BODY))
+    check_events([event for event in events if event["type"] != "keepalive"])
 
 
 def test_ends_before_a_break() -> None:
