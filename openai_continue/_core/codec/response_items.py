@@ -71,9 +71,15 @@ def usage_as_response(usage: object) -> Json | None:
     return None if known is None else {_USAGE_BACK.get(name, name): value for name, value in known.items()}
 
 
-def finish_reason_of(response: Json) -> str:
-    """Return how a response ended, in the words of chat. Only its body says whether it was cut, and no event."""
-    status = as_string(response.get("status")) or "completed"
+def finish_reason_of(response: Json) -> str | None:
+    """
+    Return how a response ended, in the words of chat; None if it does not say so.
+
+    Only its body says whether it was cut, and no event.
+    """
+    status = as_string(response.get("status"))
+    if status is None:
+        return None
     if status == "completed":
         has_calls = any(item.get("type") == "function_call" for item in listed(response.get("output")))
         return "tool_calls" if has_calls else "stop"
@@ -104,8 +110,9 @@ def ended(response: Json, end: Json) -> Json:
     """Return a response with the status of an answer with this end, a choice of a chat."""
     if is_natural(end.get("finish_reason")):
         return {**response, "status": "completed", "incomplete_details": None}
-    details = {"reason": "max_output_tokens"} if end.get("finish_reason") == "length" else end.get("details")
-    return {**response, "status": end.get("status", "incomplete"), "incomplete_details": details}
+    if end.get("finish_reason") == "length":
+        return {**response, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    return {**response, "status": end.get("status"), "incomplete_details": end.get("details")}
 
 
 def message_of(output: Sequence[Json]) -> tuple[Json, list[Any]]:
