@@ -339,3 +339,57 @@ async def test_journal(how: str, way: Way, tmp_path: Path) -> None:
     assert (again.output_text, again.status) == (emulator.uncapped(BODY), "completed")
     assert (again.id, again.tool_choice) == (first.id, "auto")
     assert list(tmp_path.iterdir()) == []
+
+
+# Raw prompts.
+
+_THINKS: dict[str, Any] = {"thinks": "reasoning", "think_tokens": 50, "think_blanks": "kept", "responses": "vllm"}
+_SERVER: dict[str, Any] = {"usage": "asked", "limit_field": "both", "default_text_tokens": 16}
+MODELS: dict[str, Habits] = {
+    "plain": Habits(**_SERVER, responses="vllm"),
+    "r1": Habits(**_SERVER, **_THINKS),
+    "qwen3": Habits(**_SERVER, **_THINKS, template="qwen3"),
+    "glm": Habits(**_SERVER, **_THINKS, template="glm"),
+}
+FORMS: dict[str, dict[str, Any]] = {
+    "text": {},
+    "instructions": {"instructions": "Be long.", "include": ["reasoning.encrypted_content"]},
+    "limit": {"max_output_tokens": 110},
+    "items": {
+        "input": [
+            {"role": "user", "content": "Look."},
+            {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "call_1", "output": "Nothing."},
+            {"role": "user", "content": [{"type": "input_text", "text": PROMPT}]},
+        ]
+    },
+}
+
+
+def texts_of(response: Response) -> list[tuple[str, str]]:
+    """Return the types and texts of all items."""
+    items = [(item.type, item.content) for item in response.output if item.type in ("message", "reasoning")]
+    return [(kind, "".join(getattr(part, "text", "") for part in content or ())) for kind, content in items]
+
+
+@two_ways
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("model", MODELS)
+async def test_raw_prompts(model: str, form: str, way: Way, streamed: bool, tmp_path: Path) -> None:
+    """With ``template``, thoughts that were cut go on, and the answer is that of a server without a cap."""
+    template = tmp_path / "chat_template.jinja"
+    template.write_text(Emulator(habits=MODELS[model]).chat_template, "utf-8")
+    body = {**BODY, "model": "Qwen/Qwen3-32B", **FORMS[form]}
+    with Emulator(cap=30, habits=MODELS[model]) as emulator:
+        response = await asked(emulator, way, body, streamed=streamed, template=str(template))
+        paths = [request.path.rpartition("/")[2] for request in emulator.requests]
+        assert emulator.derailed == 0
+        tokens = sum(request.completion_tokens for request in emulator.requests)
+    expected = await uncapped(MODELS[model], way, body, streamed=streamed)
+    # No round shows what else the server says of a message.
+    assert texts_of(response) == texts_of(expected)
+    assert response.status == expected.status
+    assert paths == ["responses", *["completions"] * (len(paths) - 1)]
+    assert len(paths) > 3
+    assert response.usage is not None
+    assert response.usage.output_tokens == tokens

@@ -265,9 +265,10 @@ class EventWriter:
         completed = is_natural(choice.get("finish_reason"))
         out = [] if self._open is None else self._closed(self._open, completed=completed)
         output = [self._final(item, completed=completed) for item in sorted(self._items, key=lambda each: each.index)]
-        usage = usage_as_response(chunk.get("usage"))
+        report = as_object(chunk.get("continuation"))
+        # A round that broke off, or that had a raw prompt, has its usage elsewhere.
+        usage = usage_as_response(chunk.get("usage") or (report or {}).get("usage"))
         response = ended({**self._reader.body, "output": output, "usage": usage}, choice)
-        report = chunk.get("continuation")
         response = response if report is None else {**response, "continuation": report}
         kind = "response.completed" if completed else self._reader.end_of_cut
         return [*out, self._numbered({"type": kind, "response": response})]

@@ -23,7 +23,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ..._tables.providers import Provider
+from ..chunks import chunk_choices
 from ..json import Json, as_object
+from .response_chat import chat_of
 from .response_items import THOUGHTS, as_completion, as_response, body_in, holding, id_of, listed
 from .response_reader import Came, EventReader
 from .response_writer import EventWriter
@@ -95,15 +97,19 @@ class ResponseShape:
         item.update({"id": ids[0]} if any(ids) else {})
         return [item, {name: value for name, value in message.items() if name != THOUGHTS}]
 
+    def raw_body(self, body: Json) -> Json | None:
+        """Return the body of the chat that this request is, or None if it is more than one."""
+        return chat_of(body)
+
     # Answers.
 
     def reads(self, chunk: Json) -> bool:
-        """Whether this is an event of a response."""
-        return isinstance(chunk.get("type"), str)
+        """Whether this is an event of a response, or a chunk that answers a raw prompt."""
+        return isinstance(chunk.get("type"), str) or chunk_choices(chunk) is not None
 
     def taken(self, chunk: Json) -> Json:
         """Return an event as a chunk of a chat."""
-        return self._reader.take(chunk)
+        return chunk if "choices" in chunk else self._reader.take(chunk)
 
     def taken_whole(self, answer: object) -> object:
         """Return a whole response in the shape of chat; what is none as it is."""
