@@ -393,3 +393,32 @@ async def test_raw_prompts(model: str, form: str, way: Way, streamed: bool, tmp_
     assert len(paths) > 3
     assert response.usage is not None
     assert response.usage.output_tokens == tokens
+
+
+PROPERTIES = {name: {"type": kind} for name, kind in (("path", "string"), ("count", "integer"), ("content", "string"))}
+TOOLS = [{"type": "function", "name": name, "parameters": {"properties": PROPERTIES}} for name in ("save", "add")]
+
+
+@two_ways
+@pytest.mark.parametrize("has_template", [True, False], ids=["raw", "chat"])
+async def test_cut_calls(has_template: bool, way: Way, streamed: bool, tmp_path: Path) -> None:
+    """A call that was cut goes on by raw prompts; else it comes as the server cut it."""
+    habits = Habits(**_SERVER, responses="vllm", template="qwen3")
+    template = tmp_path / "chat_template.jinja"
+    template.write_text(Emulator(habits=habits).chat_template, "utf-8")
+    asks = "Write 8 tokens, then call the tool save twice with 30 tokens."
+    body = {**BODY, "model": "Qwen/Qwen3-32B", "input": asks, "tools": TOOLS}
+    with Emulator(cap=30, habits=habits) as emulator:
+        settings = {"template": str(template)} if has_template else {}
+        response = await asked(emulator, way, body, streamed=streamed, **settings)
+        expected = [arguments for _, arguments in emulator.uncapped_calls(body)]
+        assert emulator.derailed == 0
+    calls = [item.arguments for item in response.output if item.type == "function_call"]
+    report = report_of(response)
+    assert report is not None
+    if has_template:
+        assert calls == expected
+        assert (response.status, report.stopped_by) == ("completed", "tool_calls")
+        return
+    assert (response.status, report.stopped_by) == ("incomplete", "tool_call")
+    assert all(whole.startswith(part) for whole, part in zip(expected, calls, strict=False))

@@ -1,20 +1,22 @@
 """
 The Responses endpoint (``client.responses``): its requests in the shape of chat, and whether one can be continued.
 
-An answer goes on as a chat does: the same request, with one growing message of the assistant at the end of its input.
-What this endpoint cannot have is left alone, or ends where the server cut it:
+An answer goes on as a chat does: the same request, with one growing message of the assistant at the end of its input,
+or by a raw prompt. What this endpoint cannot have:
 
-======================================  ===============================================================================
-``background``                          The answer is fetched later, by other methods of the SDK.
-``conversation``, ``prompt``            The server has a part of the input, and adds each round to it.
-``previous_response_id`` with ``store``  The next link of the chain would go on from the first round only.
-tools that run on the server            Their results are not in what the caller gets, so they cannot go back.
-custom tools, namespaces                A chat has no place for their calls.
-several texts, refusals, summaries      The same; an answer with one ends in "unsupported".
-tool calls that were cut                No server goes on from one here; such an answer ends in "tool_call".
-thoughts that were cut                  No server goes on from them here; ``on_reasoning_cut`` may be "answer".
-``connect()``, ``retrieve()``           Other paths, which are not asked for an answer.
-======================================  ===============================================================================
+=======================================  ==============================================================================
+``background``                           Left alone: the answer is fetched later, by other methods of the SDK.
+``conversation``, ``prompt``             Left alone: the server holds a part of the input.
+``previous_response_id`` with ``store``  Left alone: the next link of the chain would go on from the first round only.
+tools that are no functions              Left alone: the results of those that run on the server cannot go back, and a
+                                         chat has no place for the calls of others.
+several messages, refusals, summaries    End in "unsupported": a chat has no place for them.
+tool calls that were cut                 End in "tool_call", unless they go on by a raw prompt: a call at the end of the
+                                         input does not go on.
+thoughts that were cut                   End in "reasoning", but for raw prompts, ``on_reasoning_cut="answer"``, and
+                                         models whose template takes an open think tag: servers close the block.
+``connect()``, ``retrieve()``            Other paths of the SDK, which do not ask for an answer.
+=======================================  ==============================================================================
 """
 
 from __future__ import annotations
