@@ -42,8 +42,7 @@ class Rounds:
     """
 
     def __init__(self, setup: Setup, kept: Json | None = None) -> None:
-        self._settings = setup.settings
-        self._learned = setup.learned
+        self._settings, self._learned = setup.settings, setup.learned
         #: The endpoint of the call.
         self.endpoint = setup.endpoint
         self._requests = Requests(setup)
@@ -321,8 +320,8 @@ class Rounds:
         What has arrived stays. If no further round can repair it, it ends in "length".
         """
         decision = self._failed(request, failure)
-        left = self.endpoint.left() if decision.raises and request.number == 1 else []
-        return replace(decision, chunks=self._give(decision.chunks) + left)
+        is_lost = decision.raises and request.number == 1
+        return replace(decision, chunks=self._give(decision.chunks) + (self.endpoint.left() if is_lost else []))
 
     def _failed(self, request: Request, failure: Failure) -> Decision:
         running = self._expect(request)
