@@ -53,8 +53,7 @@ class Rounds:
         self._call = Call(self._requests, self._choices, self._learned, setup.settings)
         self._ending = Ending(self._call, self.answer)
         self._running: OpenRound | None = None
-        self._number = 0
-        self._kept = kept
+        self._number, self._kept = 0, kept
         # Of a whole answer: the first round's own object, and the chunks that are out.
         self._is_whole = not self._requests.streamed
         self._first: Json = {}
