@@ -123,6 +123,7 @@ def _import_failure() -> Exception | None:
     """Import the SDK and what patches it; return what that raised, or None."""
     try:
         import_module("..patching", __package__)
+        import_module(".._sdk.private_parts", __package__)
     except Exception as error:  # "strict" raises here, and so may a version of the SDK that is not supported
         return error
     return None
@@ -228,10 +229,10 @@ def _wrappers() -> Iterator[tuple[str, list[str]]]:
     """Give the methods of the SDK that we wrap, and those that others do, with the modules of their wrappers."""
     from openai.resources.chat.completions import AsyncCompletions, Completions
 
-    from ..patching import WRAPPED
+    from ..patching import methods
 
-    methods = [(owner, name) for owner, name, _ in WRAPPED]
-    for owner, name in [*methods, (Completions, "create"), (AsyncCompletions, "create")]:
+    ours = [(owner, name) for owner, name, _ in methods()]
+    for owner, name in [*ours, (Completions, "create"), (AsyncCompletions, "create")]:
         modules: list[str] = []
         function: Any = owner.__dict__[name]
         while function is not None:
@@ -264,7 +265,8 @@ def _problems(found: Environment, files: list[Path], failure: Exception | None) 
             yield f"{name} is not installed in this environment: pip install {_OURS}"
     if found.packages["openai"] is not None and not _is_supported(found) and not found.patched:
         yield f"openai {found.packages['openai']} is not supported, accepted is {found.supported}."
-    is_said = isinstance(failure, SettingsError) or getattr(failure, "name", None) in ("openai", "wrapt")
+    said = {each.error for each in found.variables}
+    is_said = str(failure) in said or getattr(failure, "name", None) in ("openai", "wrapt")
     if failure is not None and not is_said:
         yield f"openai could not be patched: {type(failure).__name__}: {failure}"
     if asked and not found.patched and not found.line_read:
