@@ -21,7 +21,8 @@ from ...switches import VARIABLE
 from ..console import Console
 from ..server import Server
 from .advice import Case, variable
-from .probes import COST, Doctor, Findings, mark_of
+from .probes import COST, Findings
+from .questions import Doctor, mark_of
 
 #: The exit code if answers cannot be continued.
 CANNOT_CONTINUE = 3
@@ -203,7 +204,6 @@ def _show(console: Console, found: Findings, row: Provider | None) -> None:
     table.add_row("output tokens without max_tokens", by_default)
     table.add_row("context length", f"{found.context_length:,}" if found.context_length else unknown)
     table.add_row("usage in streams without stream_options", found.usage_in_streams)
-    table.add_row("the prompt's beginning is cached", yes_no[found.caches_prefix])
     spent = f"{found.completion_tokens} output tokens" if found.reports_usage else "an unknown number of output tokens"
     table.add_row("a tool call that was cut", found.tool_calls or "not asked")
     table.add_row("spent", f"{spent} in {found.requests} requests")
