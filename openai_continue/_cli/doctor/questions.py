@@ -10,24 +10,9 @@ from ..._core.json import Json
 from ..._core.text.reasoning import CLOSE, OPEN
 from ..._tables import call_syntaxes, overflow
 from ..._tables.providers import PROVIDERS, Provider, named
+from . import judging
 from .endpoint import NO_REPLY, TOKENS, UNMARKED, Continued, Endpoint, Reply, written
-from .judging import (
-    Cut,
-    agree,
-    answer_of,
-    beginning_of,
-    call_in,
-    compare,
-    cut_call,
-    cut_off,
-    hides_cut,
-    is_json,
-    judge,
-    judge_mark,
-    judge_thoughts,
-    opens_call,
-    reasoning_form,
-)
+from .judging import Cut
 from .probes import Findings
 
 #: The answer shows how far it has come, so a continuation and a restart look different.
@@ -97,14 +82,14 @@ class Doctor:
         if not first:
             return self.found
         self.found.reports_usage = any(first.usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
-        self.found.reasoning = reasoning_form(first)
+        self.found.reasoning = judging.reasoning_form(first)
         if self.found.reasoning != "none":
             first = self._ask(THINKING_TOKENS) or first
         cut = self._ask_marks(first)
         if self.found.reasoning == "none" and not self.found.good_marks:
             # If the chat template opens the think block, only the closing tag shows it, further into the answer.
             longer = self._ask(THINKING_TOKENS) or first
-            self.found.reasoning = reasoning_form(longer)
+            self.found.reasoning = judging.reasoning_form(longer)
             cut = self._ask_marks(longer) if self.found.reasoning != "none" else cut
         way = next(iter(self.found.good_marks), "nothing")
         self._ask_whitespace(way)
@@ -116,18 +101,18 @@ class Doctor:
 
     def _ask_marks(self, first: Reply) -> str:
         """Let the beginning of an answer be continued in each way; return that beginning."""
-        whole = answer_of(first)
-        cut = beginning_of(whole)
+        whole = judging.answer_of(first)
+        cut = judging.beginning_of(whole)
         self._first, self._begun = first, self._ask(TOKENS)
         for name, row in MARKS.items():
-            call = self._endpoint.go_on(self._body(), cut_off({"content": cut}), provider=row.name)
+            call = self._endpoint.go_on(self._body(), judging.cut_off({"content": cut}), provider=row.name)
             self._replies[name] = call.last
-            self.found.marks[name] = judge_mark(call, cut, whole, self._begun.text)
+            self.found.marks[name] = judging.judge_mark(call, cut, whole, self._begun.text)
         self._find_new_turns()
         best = self._replies[next(iter(self.found.good_marks), "nothing")]
         if self.found.reasoning != "none" and self.found.good_marks:
             self.found.answer_arrives_in = best.text_in
-        if hides_cut(first, self._begun):
+        if judging.hides_cut(first, self._begun):
             self.found.hides_cuts = "streamed" if self._endpoint.streamed else "whole"
         return cut
 
@@ -165,7 +150,7 @@ class Doctor:
         if self.found.reasoning != "none" and reply.text:
             self.found.stream_arrives_in = reply.text_in
         self.found.echoes_stream = reply.text.startswith(cut)
-        self.found.streamed = compare(cut, answer_of(self._first), self._begun.text, reply.text)
+        self.found.streamed = judging.compare(cut, judging.answer_of(self._first), self._begun.text, reply.text)
         if not whole or self._endpoint.streamed:
             self.found.hides_cuts = self.found.hides_cuts or "none"
             return
@@ -231,7 +216,7 @@ class Doctor:
 
     def ask_thoughts(self, row: Provider, cut: Cut) -> str:
         """Ask whether thoughts that were cut go on by the chat; return a result of "thoughts"."""
-        return judge_thoughts(self._go_on(row, cut.reply.completion), cut, is_raw=False)
+        return judging.judge_thoughts(self._go_on(row, cut.reply.completion), cut, is_raw=False)
 
     def ask_early_answer(self, row: Provider, cut: Cut) -> str:
         """Ask for an answer without more thoughts; return a result of "answer_after_thoughts"."""
@@ -244,7 +229,7 @@ class Doctor:
         # Some servers repeat the thoughts that were sent, some file the answer as thoughts.
         new = call.last.thoughts.strip().removeprefix(before).strip()
         # A parser that has seen no tag takes further thoughts for the answer.
-        thinks = OPEN in content or CLOSE in content or (bool(cut.rest) and agree(cut.rest, content.strip()))
+        thinks = OPEN in content or CLOSE in content or (bool(cut.rest) and judging.agree(cut.rest, content.strip()))
         return "thinks" if thinks or (new and new not in content) else "answers"
 
     def ask_call(self, row: Provider) -> str:
@@ -256,17 +241,17 @@ class Doctor:
         whole = self._endpoint.send({**body, "max_tokens": 4 * TOKENS})
         if not whole:
             return "failed"
-        text, is_call = call_in(whole.completion)
-        if is_call and is_json(text) and whole.finish_reason == "length":
+        text, is_call = judging.call_in(whole.completion)
+        if is_call and judging.is_json(text) and whole.finish_reason == "length":
             return "closed"
-        cut = cut_call(whole.completion)
-        if cut is None or not (is_call or opens_call(text, syntax)):
+        cut = judging.cut_call(whole.completion)
+        if cut is None or not (is_call or judging.opens_call(text, syntax)):
             return "no call"
         call = self._go_on(row, cut, body, continue_tool_calls=True)
         if call.outcome != "sent":
             return "not continued" if call.outcome == "no way" else "failed"
-        joined = call_in(call.reply.completion)[0]
-        if len(joined) <= len(call_in(cut)[0]):
+        joined = judging.call_in(call.reply.completion)[0]
+        if len(joined) <= len(judging.call_in(cut)[0]):
             return "not continued"
         return "continues" if joined.startswith(text) or text.startswith(joined) else "differs"
 
@@ -291,10 +276,10 @@ class Doctor:
             # The library takes nothing of a round whose prompt is another one.
             return "another prompt"
         if cut is not None:
-            return judge_thoughts(call, cut, is_raw=True)
+            return judging.judge_thoughts(call, cut, is_raw=True)
         whole, place = self._first.text, len(begun.text.rstrip())
         rest = whole[place:] if whole.startswith(begun.text.rstrip()) else ""
-        return judge(rest, call.reply.text[place:])
+        return judging.judge(rest, call.reply.text[place:])
 
     def _go_on(self, row: Provider, cut: Json, body: Json | None = None, **settings: Any) -> Continued:
         settings = {"provider": row.name, "trims": self.found.trims, **settings}
