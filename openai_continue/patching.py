@@ -29,11 +29,6 @@ else:
 
     hooks = _Hooks()
 
-
-class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument]
-    """What ``patch()`` puts on a method, so that it is told from the wrappers of others."""
-
-
 _lock = threading.Lock()
 _settings: Continuation | None = None
 # What ``methods()`` returns; nothing before the first ``patch()``.
@@ -131,7 +126,7 @@ def _wrap() -> None:
     _methods = methods()
     for owner, name, wrapper in _methods:
         if not _is_wrapped(owner, name):
-            wrapt.wrap_object(owner, name, _Wrapper, (wrapper,))
+            wrapt.wrap_function_wrapper(owner, name, wrapper)
 
 
 def _mend() -> None:
@@ -149,7 +144,8 @@ def _mend() -> None:
 
 
 def _is_ours(function: Any) -> bool:
-    return type(function) is _Wrapper
+    wrapper = getattr(function, "_self_wrapper", None)
+    return isinstance(function, wrapt.FunctionWrapper) and any(wrapper is ours for _, _, ours in _methods)
 
 
 def _is_wrapped(owner: Any, name: str) -> bool:
