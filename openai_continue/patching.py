@@ -107,18 +107,22 @@ async def _aprocess_response(
     return await hooks.aprocess_response(wrapped, client, *args, **kwargs)
 
 
-def methods() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
-    """Return the methods of the SDK that are wrapped, with what is called in their place. Raise SettingsError."""
-    from ._sdk.private_parts import AsyncAPIClient, BaseClient, SyncAPIClient
+# By class and name: the methods, and what is called in their place.
+_WRAPPED: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+    ("SyncAPIClient", "request", _request),
+    ("AsyncAPIClient", "request", _arequest),
+    ("BaseClient", "_build_request", _build_request),
+    ("BaseClient", "_should_stream_response_body", _should_stream),
+    ("SyncAPIClient", "_process_response", _process_response),
+    ("AsyncAPIClient", "_process_response", _aprocess_response),
+)
+_WRAPPERS = frozenset(wrapper for _, _, wrapper in _WRAPPED)
 
-    return (
-        (SyncAPIClient, "request", _request),
-        (AsyncAPIClient, "request", _arequest),
-        (BaseClient, "_build_request", _build_request),
-        (BaseClient, "_should_stream_response_body", _should_stream),
-        (SyncAPIClient, "_process_response", _process_response),
-        (AsyncAPIClient, "_process_response", _aprocess_response),
-    )
+
+def methods() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
+    """Return the methods that are wrapped: class, name, and what is called in their place. Raise SettingsError."""
+    parts = import_module("._sdk.private_parts", __package__)
+    return tuple((getattr(parts, owner), name, wrapper) for owner, name, wrapper in _WRAPPED)
 
 
 def _wrap() -> None:
@@ -136,7 +140,8 @@ def _mend() -> None:
     Every request is built before its response is processed, so no answer is missed.
     """
     # Asked at every request.
-    if all(_is_wrapped(owner, name) for owner, name, _ in _methods if name == "_process_response"):
+    *_, (sync, name, _), (async_, _, _) = _methods
+    if _is_wrapped(sync, name) and _is_wrapped(async_, name):
         return
     with _lock:
         if _settings is not None:
@@ -145,7 +150,7 @@ def _mend() -> None:
 
 def _is_ours(function: Any) -> bool:
     wrapper = getattr(function, "_self_wrapper", None)
-    return isinstance(function, wrapt.FunctionWrapper) and any(wrapper is ours for _, _, ours in _methods)
+    return isinstance(function, wrapt.FunctionWrapper) and wrapper in _WRAPPERS
 
 
 def _is_wrapped(owner: Any, name: str) -> bool:
