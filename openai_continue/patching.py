@@ -41,7 +41,7 @@ def patch(settings: Continuation | None = None) -> None:
 
     Idempotent and safe from any thread; a second call replaces the settings. ``None`` reads them from the environment.
     Raises SettingsError if a setting is bad, or the SDK lacks a part that is needed, and then leaves everything as it
-    is. ``OPENAI_CONTINUE=0`` makes a bad variable a line on stderr, and nothing is patched.
+    is. ``OPENAI_CONTINUE=0`` makes a bad variable, or such an SDK, a line on stderr, and nothing is patched.
     """
     global _settings  # noqa: PLW0603
     if settings is not None and not isinstance(settings, Continuation):  # pyright: ignore[reportUnnecessaryIsInstance]
