@@ -92,10 +92,6 @@ def _build_request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ..
     return hooks.build_request(wrapped, client, _settings_for(client), *args, **kwargs)
 
 
-def _should_stream(wrapped: Callable[..., bool], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    return hooks.should_stream(wrapped, *args, **kwargs)
-
-
 def _process_response(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return hooks.process_response(wrapped, client, *args, **kwargs)
 
@@ -110,7 +106,6 @@ WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (SyncAPIClient, "request", _request),
     (AsyncAPIClient, "request", _arequest),
     (BaseClient, "_build_request", _build_request),
-    (BaseClient, "_should_stream_response_body", _should_stream),
     (SyncAPIClient, "_process_response", _process_response),
     (AsyncAPIClient, "_process_response", _aprocess_response),
 )
