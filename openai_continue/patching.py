@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable
-from functools import wraps
 from importlib import import_module
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+import wrapt
 from openai._base_client import AsyncAPIClient, BaseClient, SyncAPIClient
 
 from ._sdk.activation import settings_in_force
@@ -75,50 +74,12 @@ def is_patched() -> bool:
     return _settings is not None
 
 
-def _request(original: Any) -> Any:
-    @wraps(original)
-    def request(client: Any, *args: Any, **kwargs: Any) -> Any:
-        return hooks.request(_bound(original, client), client, _settings_for(client), *args, **kwargs)
-
-    return request
+def _request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return hooks.request(wrapped, client, _settings_for(client), *args, **kwargs)
 
 
-def _arequest(original: Any) -> Any:
-    @wraps(original)
-    async def arequest(client: Any, *args: Any, **kwargs: Any) -> Any:
-        return await hooks.arequest(_bound(original, client), client, _settings_for(client), *args, **kwargs)
-
-    return arequest
-
-
-def _build_request(original: Any) -> Any:
-    @wraps(original)
-    def build_request(client: Any, *args: Any, **kwargs: Any) -> Any:
-        _mend(SyncAPIClient if isinstance(client, SyncAPIClient) else AsyncAPIClient)
-        return hooks.build_request(_bound(original, client), client, _settings_for(client), *args, **kwargs)
-
-    return build_request
-
-
-def _process_response(original: Any) -> Any:
-    @wraps(original)
-    def process_response(client: Any, **kwargs: Any) -> Any:
-        return hooks.process_response(_bound(original, client), client, **kwargs)
-
-    return process_response
-
-
-def _aprocess_response(original: Any) -> Any:
-    @wraps(original)
-    async def aprocess_response(client: Any, **kwargs: Any) -> Any:
-        return await hooks.aprocess_response(_bound(original, client), client, **kwargs)
-
-    return aprocess_response
-
-
-def _bound(original: Any, client: Any) -> Any:
-    """Return a method bound to a client, as wrappers of other libraries need it."""
-    return original.__get__(client, type(client))
+async def _arequest(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return await hooks.arequest(wrapped, client, _settings_for(client), *args, **kwargs)
 
 
 def _settings_for(client: Any) -> Continuation | None:
@@ -126,32 +87,45 @@ def _settings_for(client: Any) -> Continuation | None:
     return None if isinstance(client, hooks.ContinuesItself) else _settings
 
 
-#: The methods, and what makes a wrapper of each.
-WRAPPED: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
+def _build_request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    _mend()
+    return hooks.build_request(wrapped, client, _settings_for(client), *args, **kwargs)
+
+
+def _process_response(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return hooks.process_response(wrapped, client, *args, **kwargs)
+
+
+async def _aprocess_response(
+    wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    return await hooks.aprocess_response(wrapped, client, *args, **kwargs)
+
+
+WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (SyncAPIClient, "request", _request),
     (AsyncAPIClient, "request", _arequest),
     (BaseClient, "_build_request", _build_request),
     (SyncAPIClient, "_process_response", _process_response),
     (AsyncAPIClient, "_process_response", _aprocess_response),
 )
+_WRAPPERS = frozenset(wrapper for _, _, wrapper in WRAPPED)
 
 
 def _wrap() -> None:
-    # Plain functions: a wrapper of wrapt takes three times as long, at each request.
     for owner, name, wrapper in WRAPPED:
         if not _is_wrapped(owner, name):
-            setattr(owner, name, wrapper(owner.__dict__[name]))
+            wrapt.wrap_function_wrapper(owner, name, wrapper)
 
 
-def _mend(owner: type) -> None:
+def _mend() -> None:
     """
     Put back what another library took off: ddtrace's unpatch() removes the outermost wrapper, whosever it is.
 
-    ``owner``: the class whose method makes the response of this request. Every request is built before its response is
-    processed, so no answer is missed.
+    Every request is built before its response is processed, so no answer is missed.
     """
     # Asked at every request.
-    if _is_wrapped(owner, "_process_response"):
+    if _is_wrapped(SyncAPIClient, "_process_response") and _is_wrapped(AsyncAPIClient, "_process_response"):
         return
     with _lock:
         if _settings is not None:
@@ -159,8 +133,8 @@ def _mend(owner: type) -> None:
 
 
 def _is_ours(function: Any) -> bool:
-    # The wrappers of wrapt show all of what they wrap but their own type.
-    return type(function) is FunctionType and function.__globals__ is globals()
+    wrapper = getattr(function, "_self_wrapper", None)
+    return isinstance(function, wrapt.FunctionWrapper) and wrapper in _WRAPPERS
 
 
 def _is_wrapped(owner: Any, name: str) -> bool:

@@ -37,7 +37,7 @@ _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 def pytest_report_header() -> str:
-    return f"openai: {version('openai')}, HTTP: {http.__name__} {version(http.__name__)}"
+    return f"openai: {version('openai')}, wrapt: {version('wrapt')}, HTTP: {http.__name__} {version(http.__name__)}"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -50,6 +50,7 @@ IMPURE = {
     "sys",
     "threading",
     "time",
+    "wrapt",
 }
 CORE = sorted((ROOT / "_core").rglob("*.py"))
 ALL = sorted(ROOT.rglob("*.py"))
@@ -147,7 +148,7 @@ print(sorted(name for name in sys.modules if name.startswith("openai_continue.")
 
 
 def test_import_costs_nothing() -> None:
-    """Importing the package imports nothing else, neither the SDK nor a module of its own."""
+    """Importing the package imports nothing else, neither the SDK nor wrapt nor a module of its own."""
     done = subprocess.run([sys.executable, "-c", IMPORT], cwd=ROOT.parent, capture_output=True, text=True, check=True)
 
     assert done.stdout == "['openai_continue']\n[]\n"

@@ -98,7 +98,7 @@ def examined() -> Environment:
     found = Environment(
         python=platform.python_version(),
         executable=sys.executable,
-        packages={name: _version(name) for name in (_OURS, "openai")},
+        packages={name: _version(name) for name in (_OURS, "openai", "wrapt")},
         supported=_supported(),
         flags=[option for name, option in _FLAGS.items() if getattr(sys.flags, name, False)],
         frozen=bool(getattr(sys, "frozen", False)),
@@ -259,11 +259,12 @@ def _problems(found: Environment, files: list[Path], failure: Exception | None) 
         known = ", ".join([*switches.ON, switches.STRICT, *switches.OFF])
         yield f"{switches.VARIABLE}: got {switches.word()!r}, accepted are {known}."
     yield from (each.error for each in found.variables)
-    if found.packages["openai"] is None:
-        yield f"openai is not installed in this environment: pip install {_OURS}"
-    elif not _is_supported(found) and not found.patched:
+    for name in ("openai", "wrapt"):
+        if found.packages[name] is None:
+            yield f"{name} is not installed in this environment: pip install {_OURS}"
+    if found.packages["openai"] is not None and not _is_supported(found) and not found.patched:
         yield f"openai {found.packages['openai']} is not supported, accepted is {found.supported}."
-    is_said = isinstance(failure, SettingsError) or getattr(failure, "name", None) == "openai"
+    is_said = isinstance(failure, SettingsError) or getattr(failure, "name", None) in ("openai", "wrapt")
     if failure is not None and not is_said:
         yield f"openai could not be patched: {type(failure).__name__}: {failure}"
     if asked and not found.patched and not found.line_read:

@@ -337,7 +337,7 @@ def test_when_our_settings_come_first() -> None:
 
 def test_costs_no_import() -> None:
     """Until openai is imported, nothing is loaded but startup and the package's own lazy shell."""
-    code = "print(sorted(name for name in sys.modules if name.split('.')[0] in ('openai_continue', 'openai')))"
+    code = "print(sorted(name for name in sys.modules if name.split('.')[0] in ('openai_continue', 'wrapt', 'openai')))"
     unset, on = (python(f"import sys; {code}", "-S", **wish) for wish in ({}, {"OPENAI_CONTINUE": "1"}))
 
     assert (unset.stdout, unset.stderr) == ("[]\n", "")

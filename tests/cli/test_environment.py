@@ -207,7 +207,7 @@ def test_why_the_line_was_not_read(unread: Path, monkeypatch: pytest.MonkeyPatch
 def test_versions(installed: str, supported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A version of openai out of the supported range is a problem, or a note if it is patched all the same."""
     monkeypatch.setattr(environment, "_version", lambda name: installed)
-    monkeypatch.setattr(environment, "requires", lambda name: ["openai<4,>=1.92"])
+    monkeypatch.setattr(environment, "requires", lambda name: ["openai<4,>=1.92", "wrapt<3,>=1.17"])
     said = f"openai {installed} is not supported, accepted is >=1.92,<4."
 
     assert ([] if supported else [said]) == environment.examined().problems
@@ -218,9 +218,9 @@ def test_versions(installed: str, supported: bool, monkeypatch: pytest.MonkeyPat
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package that is not installed is named, with the command that installs it."""
-    monkeypatch.setattr(environment, "_version", lambda name: None if name == "openai" else "3.0")
+    monkeypatch.setattr(environment, "_version", lambda name: None if name == "wrapt" else "3.0")
 
-    assert "openai is not installed in this environment: pip install openai-continue" in environment.examined().problems
+    assert "wrapt is not installed in this environment: pip install openai-continue" in environment.examined().problems
 
 
 def test_an_sdk_that_cannot_be_patched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,6 @@ def test_cassette_is_absent(project: Run) -> None:
 
 def test_plugin_imports_pytest_alone(pytester: pytest.Pytester) -> None:
     """Every pytest run of the environment imports the plugin, so it imports nothing else."""
-    code = "import sys, pytest, openai_continue.testing.plugin; print({'openai', 'vcr', 'yaml', 'starlette', 'uvicorn'} & set(sys.modules))"
+    code = "import sys, pytest, openai_continue.testing.plugin; print({'openai', 'vcr', 'yaml', 'wrapt', 'starlette', 'uvicorn'} & set(sys.modules))"
 
     assert pytester.run(sys.executable, "-c", code).outlines[0] == "set()"

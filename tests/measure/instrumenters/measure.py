@@ -103,7 +103,7 @@ def python_with(name: str, wheel: Path) -> Path:
     this = INSTRUMENTERS[name]
     home = CACHE / name
     python = home / "bin" / "python"
-    wanted = ["openai>=1.92,<4", this.distribution, *this.more]
+    wanted = ["openai>=1.92,<4", "wrapt>=1.17,<3", this.distribution, *this.more]
     finished = home / "finished"
     mark = hashlib.sha256("\n".join([sys.version, *wanted]).encode()).hexdigest()
     if not finished.exists() or finished.read_text() != mark:
