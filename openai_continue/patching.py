@@ -88,7 +88,7 @@ def _settings_for(client: Any) -> Continuation | None:
 
 
 def _build_request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    _mend()
+    _mend(client)
     return hooks.build_request(wrapped, client, _settings_for(client), *args, **kwargs)
 
 
@@ -118,14 +118,15 @@ def _wrap() -> None:
             wrapt.wrap_function_wrapper(owner, name, wrapper)
 
 
-def _mend() -> None:
+def _mend(client: Any) -> None:
     """
     Put back what another library took off: ddtrace's unpatch() removes the outermost wrapper, whosever it is.
 
     Every request is built before its response is processed, so no answer is missed.
     """
     # Asked at every request.
-    if _is_wrapped(SyncAPIClient, "_process_response") and _is_wrapped(AsyncAPIClient, "_process_response"):
+    owner = SyncAPIClient if isinstance(client, SyncAPIClient) else AsyncAPIClient
+    if _is_wrapped(owner, "_process_response"):
         return
     with _lock:
         if _settings is not None:
