@@ -89,12 +89,8 @@ def _settings_for(client: Any) -> Continuation | None:
 
 
 def _build_request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    _mend()
+    _mend(client)
     return hooks.build_request(wrapped, client, _settings_for(client), *args, **kwargs)
-
-
-def _should_stream(wrapped: Callable[..., bool], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    return hooks.should_stream(wrapped, *args, **kwargs)
 
 
 def _process_response(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -112,7 +108,6 @@ _WRAPPED: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("SyncAPIClient", "request", _request),
     ("AsyncAPIClient", "request", _arequest),
     ("BaseClient", "_build_request", _build_request),
-    ("BaseClient", "_should_stream_response_body", _should_stream),
     ("SyncAPIClient", "_process_response", _process_response),
     ("AsyncAPIClient", "_process_response", _aprocess_response),
 )
@@ -133,15 +128,16 @@ def _wrap() -> None:
             wrapt.wrap_function_wrapper(owner, name, wrapper)
 
 
-def _mend() -> None:
+def _mend(client: Any) -> None:
     """
     Put back what another library took off: ddtrace's unpatch() removes the outermost wrapper, whosever it is.
 
     Every request is built before its response is processed, so no answer is missed.
     """
     # Asked at every request.
-    *_, (sync, name, _), (async_, _, _) = _methods
-    if _is_wrapped(sync, name) and _is_wrapped(async_, name):
+    *_, sync, async_ = _methods
+    owner, name, _ = sync if isinstance(client, sync[0]) else async_
+    if _is_wrapped(owner, name):
         return
     with _lock:
         if _settings is not None:

@@ -20,6 +20,7 @@ from ..errors import SettingsError
 #: By module and class: the parts, each with the parameters that are given to it by name.
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "openai._base_client:BaseClient": {
+        "_base_url": (),
         "_build_request": (),
         "_calculate_retry_timeout": (),
         "_client": (),
