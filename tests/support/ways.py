@@ -45,7 +45,7 @@ class Way:
     def http_client(self, transport: Any = None) -> Any:
         """Return a client of the SDK's HTTP library."""
         kind = http.AsyncClient if self.is_async else http.Client
-        return kind(transport=transport, timeout=20)
+        return kind(transport=transport, timeout=60)
 
 
 SYNC, ASYNC = Way(is_async=False, is_ours=False), Way(is_async=True, is_ours=False)
