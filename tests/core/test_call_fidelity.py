@@ -13,7 +13,7 @@ from openai_continue._tables import providers
 from openai_continue.testing import Habits
 from tests.support.answers import Answer
 from tests.support.bodies import ask
-from tests.support.calls import EMULATED, Writes, dumped, row, tool, written
+from tests.support.calls import EMULATED, CallWritingServer, dumped, row, tool, written
 from tests.support.driving import DRIVES, Drive, streamed
 from tests.support.engine import Engine
 from tests.testing.emulator.test_calls import TOOLS
@@ -146,7 +146,9 @@ def test_any_arguments(
     raw = written(syntax, *expected)
     begun = raw.index("{" if syntax.parameters is None else "\n", raw.index("save")) + 1
     first = min(begun + place % (len(raw) - begun), len(raw) - 1)
-    server = Writes(syntax, tools, raw, [first, *sizes, 10_000], shows_raw=shows_raw and drive is not streamed)
+    server = CallWritingServer(
+        syntax, tools, raw, [first, *sizes, 10_000], shows_raw=shows_raw and drive is not streamed
+    )
     body = ask(model="x", tools=tools)
     answer = drive(server, body, provider=VLLM, continue_tool_calls=name, max_rounds=1000)
     sent_back = server.bodies[-1]["messages"][-1]["content"]
