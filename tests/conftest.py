@@ -8,7 +8,7 @@ import socket
 import ssl
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -123,10 +123,16 @@ async def client(way: Way, emulator: Emulator) -> AsyncIterator[Any]:
     await settled(client.close())
 
 
-def pytest_collection_finish() -> None:
-    """Leave what is there before the first test out of every later garbage collection, for many tests collect."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave what is there before the first test out of every garbage collection, for many tests collect."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
