@@ -130,7 +130,7 @@ def test_the_doctor_asks_nobody(closed: int | None, emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("answer", "code"), [("n\n", 130), ("what?\n", 130), ("\x04", 130), ("\x03", 130), ("\n", 0), ("Yes\n", 0)]
 )
-@pytest.mark.spread(1)
+@pytest.mark.thorough
 def test_the_doctor_asks_at_a_terminal(answer: str, code: int, emulator: Emulator) -> None:
     """At a terminal the doctor asks; the end of the input and Ctrl-C are no. The question is not in what is piped."""
     master, terminal = pty.openpty()

@@ -262,6 +262,7 @@ def test_words(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "problem: OPENAI_CONTINUE switches continuation off, whatever the code says. Unset it." in said
 
 
+@pytest.mark.thorough
 def test_the_command_run_reads_no_line() -> None:
     """It does what the line does, also in a frozen program, which reads none."""
     words = ["run", "-m", "openai_continue", "doctor", "--env", "--json"]

@@ -379,7 +379,7 @@ AT_TEMPERATURES = [(name, temperature) for name, kind in SERVERS.items() for tem
 
 @drives
 @pytest.mark.parametrize(("name", "temperature"), AT_TEMPERATURES)
-@pytest.mark.spread(6)
+@pytest.mark.spread(4)
 def test_every_cut(name: str, temperature: int, drive: Drive) -> None:
     """Whatever a server does at the seam and wherever the seams are, the text comes out as it was."""
     kind = SERVERS[name]

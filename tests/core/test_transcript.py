@@ -16,7 +16,7 @@ from openai_continue._tables import providers
 from openai_continue.testing.emulator.tokens import tokenize
 from tests.support.answers import Answer
 from tests.support.bodies import ask
-from tests.support.calls import Tokens, Writes, dumped, row, tool, written
+from tests.support.calls import CallWritingServer, TokenWritingServer, dumped, row, tool, written
 from tests.support.driving import DRIVES, Drive, drives, rounds_of, streamed, whole
 from tests.support.script import Reply, Script, cut, reply, usage
 
@@ -536,7 +536,7 @@ def test_raw_syntax(model: str, known: Json) -> None:
     raw = written(syntax, *BOTH, text="I save it.")
     for place in range(raw.index("<tool_call>") + 11, len(raw)):
         answer = whole(
-            Writes(syntax, TOOLS, raw, [place, 1000], shows_raw=True), ask(model=model, tools=TOOLS), **known
+            CallWritingServer(syntax, TOOLS, raw, [place, 1000], shows_raw=True), ask(model=model, tools=TOOLS), **known
         )
         assert (answer.text.rstrip(), *answer.ending[1:]) == ("I save it.", "tool_calls", "tool_calls"), raw[:place]
         assert [(one["function"]["name"], one["function"]["arguments"]) for one in answer.tool_calls] == BOTH
@@ -558,7 +558,7 @@ def test_parser_that_keeps_back_a_part_of_a_token(name: str, reads: bool, drive:
     begun = len(tokenize(raw.partition("content")[0]))
     for place in range(begun, len(tokens)):
         # A round that is shorter than what is held back would bring nothing.
-        server = Tokens(row(name), TOOLS, raw, [place, 25, 1000], reads=reads)
+        server = TokenWritingServer(row(name), TOOLS, raw, [place, 25, 1000], reads=reads)
         known = LLAMA_CPP if reads else VLLM
         answer = drive(server, ask(model=HERMES if name == "hermes" else CODER, tools=TOOLS), **known)
         got = [(one["function"]["name"], one["function"]["arguments"]) for one in answer.tool_calls]

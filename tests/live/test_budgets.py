@@ -53,14 +53,14 @@ async def test_max_seconds(how: str, way: Way) -> None:
     """An answer ends when its time is over; that it does so within a round is shown by a clock of its own."""
     with Emulator(cap=CAP, token_delay=0.01, chunk_tokens=1, events_per_write=1) as emulator:
         started = time.monotonic()
-        answer = await asked(way, emulator, how, max_seconds=1.5)
+        answer = await asked(way, emulator, how, max_seconds=0.5)
         taken = time.monotonic() - started
         await check_left(emulator)
 
         assert answer.ending[1:] == ("length", "max_seconds")
         assert is_beginning(emulator, answer)
         assert len(emulator.requests) == len(answer.rounds)
-        assert taken >= 1.5
+        assert taken >= 0.5
 
 
 @sync_and_async
@@ -68,7 +68,7 @@ async def test_max_seconds(how: str, way: Way) -> None:
 async def test_max_seconds_in_the_first_round(how: str, way: Way) -> None:
     """A first round that streams ends, too, and with it the answer."""
     with Emulator(cap=1000, token_delay=0.01, chunk_tokens=1, events_per_write=1) as emulator:
-        answer = await asked(way, emulator, how, max_seconds=1.0)
+        answer = await asked(way, emulator, how, max_seconds=0.3)
         await check_left(emulator)
 
         assert answer.ending[1:] == ("length", "max_seconds")
@@ -230,6 +230,7 @@ async def test_cost_that_is_none(acts: list[Act], requests: int, how: str, way: 
 
 
 @sync_and_async
+@pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("how", WAYS[1:])
 @pytest.mark.parametrize("most", [0.001, 0.002, 0.004])
 async def test_broken_rounds_cost(most: float, how: str, way: Way) -> None:
@@ -243,6 +244,7 @@ async def test_broken_rounds_cost(most: float, how: str, way: Way) -> None:
 
 
 @sync_and_async
+@pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("how", WAYS[1:])
 async def test_usage_of_broken_rounds(how: str, way: Way) -> None:
     """The usage holds what broken rounds have cost, by estimate; the report says of which rounds it is one."""

@@ -189,6 +189,7 @@ async def test_parse_calls(way: Way) -> None:
 
 
 @sync_and_async
+@pytest.mark.spread(1)
 async def test_slow_server(way: Way) -> None:
     """Four rounds, each longer than the read timeout, bring the whole text; asked for whole, the first times out."""
     body = ask("Write 20 tokens.", model=QWEN)

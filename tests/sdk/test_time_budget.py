@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from openai_continue import Continuation
 from openai_continue._core.backoff import wait_before_heal
+from openai_continue._sdk import clock
 from openai_continue._sdk.retries import at_most
 from openai_continue.settings import SettingsError
 from tests.support.answers import Answer, live
 from tests.support.bodies import ask
 from tests.support.fake_time import FakeTime, fake_time
-from tests.support.faulty import FaultyServer, dripping, lingering, right, silent, stalled, words
+from tests.support.faulty import Act, FaultyServer, dripping, lingering, right, silent, stalled, words
 from tests.support.script import DONE, Script, chunk, cut, end
 from tests.support.ways import Way, http, settled, sync_and_async
 
@@ -291,14 +293,43 @@ def test_at_most(own: Any, least: Any) -> None:
 # What httpx cannot do, because its timeouts are those of one read: a real server, and a budget that ends by itself.
 
 
+class LateClock:
+    """A clock that stands still, at half a second before the end of a minute, until a server lets it go."""
+
+    def __init__(self) -> None:
+        self._at, self._since = 0.0, 0.0
+
+    def monotonic(self) -> float:
+        return self._at + (time.monotonic() - self._since if self._since else 0.0)
+
+    def after_a_round(self, _: Any) -> None:
+        self._at = 59.5
+
+    def let_go(self, act: Act) -> Act:
+        """Return a server that lets the clock go with its request."""
+
+        def acting(exchange: Any) -> None:
+            self._at, self._since = 59.6, time.monotonic()
+            act(exchange)
+
+        return acting
+
+
 @sync_and_async
 @how
 @pytest.mark.parametrize("act", [silent, stalled, dripping])
-async def test_by_the_clock(act: Any, how: str, way: Way) -> None:
+async def test_by_the_clock(act: Act, how: str, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """A round that does not end is ended by the clock, in the middle of a read, and its connection is closed."""
-    server = FaultyServer([right, act])
+    late = LateClock()
+    monkeypatch.setattr(clock, "time", late)
+    server = FaultyServer([right, late.let_go(act)])
     with server.running() as url:
-        wanted = Continuation(provider="deepinfra", stream_rounds=how == "streamed rounds", max_seconds=2.0)
+        wanted = Continuation(
+            provider="deepinfra",
+            stream_rounds=how == "streamed rounds",
+            max_seconds=60.0,
+            on_round=late.after_a_round,
+        )
         client = way.client(url, continuation=wanted, timeout=50)
         answer = await live(client, ask(), streamed=how == "streamed")
         await settled(client.close())
@@ -311,6 +342,7 @@ async def test_by_the_clock(act: Any, how: str, way: Way) -> None:
 
 @sync_and_async
 @pytest.mark.parametrize("how", WAYS[1:])
+@pytest.mark.spread(1)
 async def test_first_stream_by_the_clock(how: str, way: Way) -> None:
     """So is the stream of the first round, once something of the answer has come."""
     server = FaultyServer([stalled])

@@ -226,16 +226,18 @@ class Endpoint:
         self.error = None
         self.spent.requests += 1
         came: list[Json] = []
+        texts = 0
         try:
             with closing(self._chunks({**body, "stream": True})) as chunks:
                 for chunk in chunks:
                     came.append(chunk)
-                    if written(came) == most:
+                    texts += written([chunk])
+                    if texts == most:
                         break
         except openai.APIError as error:
             self._note(error)
             return []
-        self.spent.count(Reply.of(came), written(came))
+        self.spent.count(Reply.of(came), texts)
         return came
 
     def _chunks(self, body: Json) -> Generator[Json, None, None]:
