@@ -158,11 +158,10 @@ def lists_of(chunk: Json) -> Json:
 
 def grows(value: object) -> bool:
     """Whether a value grows with the text: a list, or an object with one in it, that is not empty."""
-    # Most values are neither.
-    if not isinstance(value, (list, dict)):
-        return False
     known = as_object(value)
-    return bool(cast("list[Any]", value)) if known is None else any(map(grows, known.values()))
+    if known is not None:
+        return any(map(grows, known.values()))
+    return isinstance(value, list) and bool(cast("list[Any]", value))
 
 
 def joined(so_far: Mapping[str, Any], more: Mapping[str, Any], *, apart: Sequence[str] = ()) -> Json:
