@@ -173,6 +173,9 @@ def test_any_arguments(
     if raw.removeprefix(sent_back).startswith("<tool_call>") and answer.finish_reason == "length":
         # A value that goes on with the mark of a call looks like another call: the answer stops, and says so.
         assert answer.stopped_by == "tool_call"
-        assert all(whole.startswith(part) for whole, part in zip(expected[-1], called(answer)[-1], strict=True))
+        came = called(answer)
+        pairs = [pair for whole, part in zip(expected, came, strict=False) for pair in zip(whole, part, strict=True)]
+        assert all(whole.startswith(part) for whole, part in pairs)
+        assert came or (answer.text and raw.startswith(answer.text))
         return
     assert (answer.finish_reason, called(answer)) == ("tool_calls", expected)
