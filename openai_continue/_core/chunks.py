@@ -158,9 +158,8 @@ def lists_of(chunk: Json) -> Json:
 
 def grows(value: object) -> bool:
     """Whether a value grows with the text: a list, or an object with one in it, that is not empty."""
-    known = as_object(value)
-    if known is not None:
-        return any(map(grows, known.values()))
+    if isinstance(value, dict):
+        return any(map(grows, cast(Json, value).values()))
     return isinstance(value, list) and bool(cast("list[Any]", value))
 
 

@@ -31,7 +31,8 @@ _SHORT = 4096
 
 def as_object(value: object) -> Json | None:
     """Return the value if it is a JSON object, else None."""
-    return cast(Json, value) if isinstance(value, dict) else None
+    # Asked many times a round: cast() would be a call.
+    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType]
 
 
 def as_string(value: object) -> str | None:
