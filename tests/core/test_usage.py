@@ -13,7 +13,7 @@ from openai_continue._tables import providers
 from tests.support.bodies import ask
 from tests.support.driving import DRIVES, Drive, drives, rounds_of, streamed
 from tests.support.engine import Engine
-from tests.support.script import Script, cut, end, usage
+from tests.support.script import Script, cut_round, last_round, usage
 from tests.support.servers import SERVERS
 
 
@@ -191,7 +191,7 @@ def test_usage_of_a_round_that_broke_off(counted: bool, total: Any) -> None:
 @drives
 def test_no_usage(drive: Drive) -> None:
     """Without usage, none is made up."""
-    answer = drive(Script(cut("one ", usage=None), end("two", usage=None)))
+    answer = drive(Script(cut_round("one ", usage=None), last_round("two", usage=None)))
 
     assert answer.ending == ("one two", "stop", "stop")
     assert answer.usage is None
@@ -203,8 +203,8 @@ def test_usage_of_thoughts() -> None:
     details = {"completion_tokens_details": {"reasoning_tokens": 7}}
     for drive in DRIVES:
         server = Script(
-            cut({"reasoning": "well"}, "one ", usage=usage(10, 5, **details)),
-            end("two", usage=usage(12, 3, completion_tokens_details={"reasoning_tokens": 0})),
+            cut_round({"reasoning": "well"}, "one ", usage=usage(10, 5, **details)),
+            last_round("two", usage=usage(12, 3, completion_tokens_details={"reasoning_tokens": 0})),
         )
 
         assert usage(22, 8, **details) == drive(server, ask(model="Qwen/Qwen3-32B")).usage

@@ -14,7 +14,7 @@ from tests.support.answers import Answer, live
 from tests.support.bodies import ask
 from tests.support.faulty import CAP as FAULTY_CAP
 from tests.support.faulty import PRICES, Act, FaultyServer, broken, costing, right, words
-from tests.support.script import DONE, Script, chunk, cut, end, event, usage
+from tests.support.script import DONE, Script, chunk, cut_round, event, last_round, usage
 from tests.support.ways import Way, settled, sync_and_async
 
 BODY = ask("Write 300 tokens.")
@@ -107,7 +107,7 @@ async def test_max_cost(rounds: float, how: str, way: Way) -> None:
 async def test_unknown_cost(counts: Any, how: str, way: Way) -> None:
     """A cost that the server does not name cannot be kept in a budget, so the answer is not continued."""
     numbers: Any = {"never": None, "zero": {"prompt_tokens": 0, "completion_tokens": 0}, "without cost": usage(9, 5)}
-    script = Script(cut("One", usage=numbers[counts]), end(" two.", usage=numbers[counts]))
+    script = Script(cut_round("One", usage=numbers[counts]), last_round(" two.", usage=numbers[counts]))
     streams = how != "whole"
     client = way.client("http://127.0.0.1", transport=Typed(script) if streams else script, continuation=budget(how, max_cost=1))  # fmt: skip
     answer = await live(client, ask(), streamed=how == "streamed")
@@ -122,7 +122,9 @@ async def test_unknown_cost(counts: Any, how: str, way: Way) -> None:
 async def test_other_names(how: str, way: Way) -> None:
     """OpenRouter's ``cost`` counts, too; what costs nothing is never too dear."""
     for cost, expected in ((0.4, ("One", "length", "max_cost")), (0.0, ("One two.", "stop", "stop"))):
-        script = Script(cut("One", usage=usage(9, 5, cost=cost)), end(" two.", usage=usage(9, 5, cost=cost)))
+        script = Script(
+            cut_round("One", usage=usage(9, 5, cost=cost)), last_round(" two.", usage=usage(9, 5, cost=cost))
+        )
         transport = script if how == "whole" else Typed(script)
         client = way.client("http://127.0.0.1", transport=transport, continuation=budget(how, max_cost=0.3))
         answer = await live(client, ask(), streamed=how == "streamed")

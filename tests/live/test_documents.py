@@ -14,7 +14,7 @@ from openai_continue.testing import Emulator, Habits
 from tests.support.answers import live
 from tests.support.bodies import ask
 from tests.support.documents import LISTING, Listing
-from tests.support.script import Script, cut, end
+from tests.support.script import Script, cut_round, last_round
 from tests.support.ways import Way, entered, settled, sync_and_async, two_ways
 
 TEXT = LISTING.model_dump_json(indent=2)
@@ -133,7 +133,7 @@ async def test_schema_that_cannot_be_read(way: Way, streamed: bool, caplog: pyte
     """With the extra, the warning says what is wrong with the schema."""
     call._warn_of_unchecked.cache_clear()
     schema = {"$ref": "https://example.com/listing.json"}
-    transport = Script(cut('{"a": '), end("1}"))
+    transport = Script(cut_round('{"a": '), last_round("1}"))
     client = way.client(BASE_URL, transport=transport, continuation=VLLM)
     answer = await live(client, ask(extra_body={"guided_json": schema}), streamed=streamed)
     await settled(client.close())
@@ -168,7 +168,7 @@ async def test_document_that_the_sdk_checks(settings: dict[str, Any], streamed: 
 async def test_schema_of_nim(way: Way, streamed: bool) -> None:
     """The schema goes out of ``nvext`` in later rounds, and what stands beside it stays."""
     schema = {"type": "object", "required": ["a"]}
-    transport = Script(cut('{"a": '), end("1}"))
+    transport = Script(cut_round('{"a": '), last_round("1}"))
     client = way.client(BASE_URL, transport=transport, continuation=VLLM)
     body = ask(extra_body={"nvext": {"guided_json": schema, "annotations": ["x"]}})
     answer = await live(client, body, streamed=streamed)

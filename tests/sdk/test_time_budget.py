@@ -16,7 +16,7 @@ from tests.support.answers import Answer, live
 from tests.support.bodies import ask
 from tests.support.fake_time import FakeTime, fake_time
 from tests.support.faulty import Act, FaultyServer, dripping, lingering, right, silent, stalled, words
-from tests.support.script import DONE, Script, chunk, cut, end
+from tests.support.script import DONE, Script, chunk, cut_round, last_round
 from tests.support.ways import Way, http, settled, sync_and_async
 
 __all__ = ["fake_time"]
@@ -95,7 +95,7 @@ async def asked(
     return answer
 
 
-ONE = cut("One")
+ONE = cut_round("One")
 
 
 @sync_and_async
@@ -116,7 +116,7 @@ ONE = cut("One")
 )  # fmt: skip
 async def test_timeouts(own: Any, first: Any, second: Any, how: str, way: Way, fake_time: FakeTime) -> None:
     """The first round has the caller's timeout, a later one has no more than what is left."""
-    script = Late(fake_time, (FIRST, ONE), (FIRST, end(" two.")))
+    script = Late(fake_time, (FIRST, ONE), (FIRST, last_round(" two.")))
     answer = await asked(way, script, how, options={"timeout": own})
 
     assert answer.ending == ("One two.", "stop", "stop")
@@ -127,7 +127,7 @@ async def test_timeouts(own: Any, first: Any, second: Any, how: str, way: Way, f
 @how
 async def test_timeout_of_a_request(how: str, way: Way, fake_time: FakeTime) -> None:
     """A timeout of one request is the caller's own, as that of a client is."""
-    script = Late(fake_time, (FIRST, ONE), (FIRST, end(" two.")))
+    script = Late(fake_time, (FIRST, ONE), (FIRST, last_round(" two.")))
     wanted = Continuation(provider="deepinfra", stream_rounds=how == "streamed rounds", max_seconds=MOST)
     client = way.client("http://127.0.0.1", transport=script, continuation=wanted)
     await live(client, {**ask(), "timeout": 4.0}, streamed=how == "streamed")
@@ -140,7 +140,7 @@ async def test_timeout_of_a_request(how: str, way: Way, fake_time: FakeTime) -> 
 @how
 async def test_without_a_budget(how: str, way: Way, fake_time: FakeTime) -> None:
     """Without a budget in time, nothing of the timeouts and of the SDK's retries is ours."""
-    script = Late(fake_time, (FIRST, ONE), [Refusal(503, retry_after="50")], end(" two."))
+    script = Late(fake_time, (FIRST, ONE), [Refusal(503, retry_after="50")], last_round(" two."))
     answer = await asked(way, script, how, max_seconds=None, options={"timeout": 60.0})
 
     assert answer.ending == ("One two.", "stop", "stop")
@@ -166,7 +166,7 @@ async def test_without_a_budget(how: str, way: Way, fake_time: FakeTime) -> None
 )
 async def test_retries(refusals: Any, waits: Any, said: Any, how: str, way: Way, fake_time: FakeTime) -> None:
     """A later round has the SDK's retries, but no wait is begun that passes the budget."""
-    script = Late(fake_time, (FIRST, ONE), *[[each] for each in refusals], end(" two."))
+    script = Late(fake_time, (FIRST, ONE), *[[each] for each in refusals], last_round(" two."))
     answer = await asked(way, script, how)
 
     assert (answer.ending, fake_time.waits) == (said, waits)
@@ -177,7 +177,7 @@ async def test_retries(refusals: Any, waits: Any, said: Any, how: str, way: Way,
 @how
 async def test_backoff(how: str, way: Way, fake_time: FakeTime) -> None:
     """Without a word of the server, the waits between tries are the SDK's: half a second, then one, less a quarter."""
-    script = Late(fake_time, ONE, [Refusal(500)], [Refusal(500)], end(" two."))
+    script = Late(fake_time, ONE, [Refusal(500)], [Refusal(500)], last_round(" two."))
     answer = await asked(way, script, how)
 
     assert answer.ending == ("One two.", "stop", "stop")
@@ -190,7 +190,7 @@ async def test_backoff(how: str, way: Way, fake_time: FakeTime) -> None:
 @how
 async def test_retries_of_the_first_round(how: str, way: Way, fake_time: FakeTime) -> None:
     """The first round is the caller's own, with all waits of the SDK; but they count for what comes after it."""
-    script = Late(fake_time, [Refusal(429, retry_after="12")], ONE, end(" two."))
+    script = Late(fake_time, [Refusal(429, retry_after="12")], ONE, last_round(" two."))
     answer = await asked(way, script, how)
 
     assert fake_time.waits == [12.0]
@@ -274,7 +274,7 @@ async def test_first_try_of_streamed_rounds(way: Way, fake_time: FakeTime) -> No
 @sync_and_async
 async def test_round_of_another_process_needs_no_time(way: Way, fake_time: FakeTime) -> None:
     """A huge budget is no limit that a socket could not take."""
-    script = Late(fake_time, ONE, end(" two."))
+    script = Late(fake_time, ONE, last_round(" two."))
     answer = await asked(way, script, "whole", max_seconds=1e300, options={"timeout": None})
 
     assert answer.ending == ("One two.", "stop", "stop")

@@ -34,12 +34,12 @@ def reply(*pieces: str | Json | Callable[[str], str | Json], finish: str | None 
     return Reply(pieces, finish, counted, fields)
 
 
-def cut(*pieces: str | Json | Callable[[str], str | Json], **fields: Any) -> Reply:
+def cut_round(*pieces: str | Json | Callable[[str], str | Json], **fields: Any) -> Reply:
     """Return a round that the server's cap cuts."""
     return reply(*pieces, finish="length", **fields)
 
 
-def end(*pieces: str | Json, **fields: Any) -> Reply:
+def last_round(*pieces: str | Json, **fields: Any) -> Reply:
     """Return a round that ends by itself."""
     return reply(*pieces, finish="stop", **fields)
 
