@@ -131,7 +131,8 @@ def part_end(chunk: Json) -> tuple[Json, Json]:
     adds.pop("usage", None)
     news: Json = {**chunk_news, "choices": [{**adds, "finish_reason": None}]}
     bare: Json = {name: None if grows(value) else value for name, value in item.items()}
-    bare["delta"] = {}
+    if "delta" in item:
+        bare["delta"] = {}
     if "logprobs" in item:
         bare["logprobs"] = None
     return news, {**chunk, "choices": [bare]}
