@@ -188,6 +188,30 @@ def test_usage_of_a_round_that_broke_off(counted: bool, total: Any) -> None:
     assert total == usages_in(outs)[-1]
 
 
+@pytest.mark.parametrize(("place", "options", "shown"), [
+    ("after the end", {"stream_options": {"include_usage": True}}, [usage(13, 4)]),
+    ("after the end", {}, []),
+])  # fmt: skip
+def test_usage_after_a_first_round_that_broke_off(place: str, options: dict[str, Any], shown: list[Any]) -> None:
+    """
+    A caller who asks for usage gets the sum once, though the first round broke off before its own.
+
+    Nothing tells the prompt of that round.
+    """
+    rounds = rounds_of(ask(stream=True, **options), "vllm")
+    first = rounds.next_request()
+    assert first is not None
+    broken = chunks_with_usage(place, ["one"], "stop", None)[0]
+    outs = [*rounds.feed(first, broken), *rounds.fail(first, Failure("APIConnectionError", broke_off=True)).chunks]
+    second = rounds.next_request()
+    assert second is not None
+    for chunk in chunks_with_usage(place, [" two"], "stop", usage(13, 3)):
+        outs += rounds.feed(second, chunk)
+    outs += rounds.end_of_stream(second) + rounds.last_chunks()
+
+    assert usages_in(outs) == shown
+
+
 @drives
 def test_no_usage(drive: Drive) -> None:
     """Without usage, none is made up."""
