@@ -57,9 +57,6 @@ class OpenAI(hooks.ContinuesItself, openai.OpenAI):
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         return hooks.build_request(super()._build_request, self, self._continuation, options, **kwargs)
 
-    def _should_stream_response_body(self, request: Any) -> bool:
-        return hooks.should_stream(super()._should_stream_response_body, request)
-
     def _process_response(self, **kwargs: Any) -> Any:
         return hooks.process_response(super()._process_response, self, **kwargs)
 
@@ -85,9 +82,6 @@ class AsyncOpenAI(hooks.ContinuesItself, openai.AsyncOpenAI):
 
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         return hooks.build_request(super()._build_request, self, self._continuation, options, **kwargs)
-
-    def _should_stream_response_body(self, request: Any) -> bool:
-        return hooks.should_stream(super()._should_stream_response_body, request)
 
     async def _process_response(self, **kwargs: Any) -> Any:
         return await hooks.aprocess_response(super()._process_response, self, **kwargs)

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import wrapt
-from openai._base_client import AsyncAPIClient, BaseClient, SyncAPIClient
 
 from ._sdk.activation import settings_in_force
 from .errors import SettingsError
@@ -32,6 +31,8 @@ else:
 
 _lock = threading.Lock()
 _settings: Continuation | None = None
+# What ``methods()`` returns; nothing before the first ``patch()``.
+_methods: tuple[tuple[Any, str, Callable[..., Any]], ...] = ()
 
 
 def patch(settings: Continuation | None = None) -> None:
@@ -39,8 +40,8 @@ def patch(settings: Continuation | None = None) -> None:
     Let every client of the SDK in this process continue truncated answers, also clients that exist already.
 
     Idempotent and safe from any thread; a second call replaces the settings. ``None`` reads them from the environment.
-    Raises SettingsError if a setting is bad, and then leaves everything as it is. ``OPENAI_CONTINUE=0`` makes a bad
-    variable a line on stderr, and nothing is patched.
+    Raises SettingsError if a setting is bad, or the SDK lacks a part that is needed, and then leaves everything as it
+    is. ``OPENAI_CONTINUE=0`` makes a bad variable, or such an SDK, a line on stderr, and nothing is patched.
     """
     global _settings  # noqa: PLW0603
     if settings is not None and not isinstance(settings, Continuation):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -63,7 +64,7 @@ def unpatch() -> None:
     global _settings  # noqa: PLW0603
     with _lock:
         _settings = None
-        for owner, name, _ in WRAPPED:
+        for owner, name, _ in _methods:
             outermost = inspect.getattr_static(owner, name)
             if _is_ours(outermost):
                 setattr(owner, name, outermost.__wrapped__)
@@ -88,12 +89,8 @@ def _settings_for(client: Any) -> Continuation | None:
 
 
 def _build_request(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    _mend()
+    _mend(client)
     return hooks.build_request(wrapped, client, _settings_for(client), *args, **kwargs)
-
-
-def _should_stream(wrapped: Callable[..., bool], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    return hooks.should_stream(wrapped, *args, **kwargs)
 
 
 def _process_response(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -106,31 +103,41 @@ async def _aprocess_response(
     return await hooks.aprocess_response(wrapped, client, *args, **kwargs)
 
 
-WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
-    (SyncAPIClient, "request", _request),
-    (AsyncAPIClient, "request", _arequest),
-    (BaseClient, "_build_request", _build_request),
-    (BaseClient, "_should_stream_response_body", _should_stream),
-    (SyncAPIClient, "_process_response", _process_response),
-    (AsyncAPIClient, "_process_response", _aprocess_response),
+# By class and name: the methods, and what is called in their place.
+_WRAPPED: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+    ("SyncAPIClient", "request", _request),
+    ("AsyncAPIClient", "request", _arequest),
+    ("BaseClient", "_build_request", _build_request),
+    ("SyncAPIClient", "_process_response", _process_response),
+    ("AsyncAPIClient", "_process_response", _aprocess_response),
 )
-_WRAPPERS = frozenset(wrapper for _, _, wrapper in WRAPPED)
+_WRAPPERS = frozenset(wrapper for _, _, wrapper in _WRAPPED)
+
+
+def methods() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
+    """Return the methods that are wrapped: class, name, and what is called in their place. Raise SettingsError."""
+    parts = import_module("._sdk.private_parts", __package__)
+    return tuple((getattr(parts, owner), name, wrapper) for owner, name, wrapper in _WRAPPED)
 
 
 def _wrap() -> None:
-    for owner, name, wrapper in WRAPPED:
+    global _methods  # noqa: PLW0603
+    _methods = methods()
+    for owner, name, wrapper in _methods:
         if not _is_wrapped(owner, name):
             wrapt.wrap_function_wrapper(owner, name, wrapper)
 
 
-def _mend() -> None:
+def _mend(client: Any) -> None:
     """
     Put back what another library took off: ddtrace's unpatch() removes the outermost wrapper, whosever it is.
 
     Every request is built before its response is processed, so no answer is missed.
     """
     # Asked at every request.
-    if _is_wrapped(SyncAPIClient, "_process_response") and _is_wrapped(AsyncAPIClient, "_process_response"):
+    *_, sync, async_ = _methods
+    owner, name, _ = sync if isinstance(client, sync[0]) else async_
+    if _is_wrapped(owner, name):
         return
     with _lock:
         if _settings is not None:

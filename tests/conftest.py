@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import ssl
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -31,7 +32,7 @@ hypothesis.settings.load_profile("many" if "CI" in os.environ else "same")
 #: What is deselected unless ``-m`` names it: it takes minutes, or must be installed.
 UNASKED = ("activation", "chaos", "engine", "thorough")
 #: How many cases of a test run by default, by its folder; elsewhere three. The rules, in tests/core, have no such bound.
-MOST_CASES = {"core": None, "live": 2}
+MOST_CASES = {"core": None, "cli": 2, "emulator": 2, "live": 2}
 
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -69,6 +70,8 @@ def _only_loopback(request: pytest.FixtureRequest) -> Iterator[None]:
         for name in ("connect", "connect_ex"):
             monkeypatch.setattr(socket.socket, name, guarded(name))
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        # No test speaks TLS, and reading the certificates for a client takes longer than most tests.
+        monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
         for name in list(os.environ):
             if name.startswith(("OPENAI_", "AZURE_OPENAI_")) or name.lower().endswith("_proxy"):
                 monkeypatch.delenv(name)
@@ -120,10 +123,16 @@ async def client(way: Way, emulator: Emulator) -> AsyncIterator[Any]:
     await settled(client.close())
 
 
-def pytest_collection_finish() -> None:
-    """Leave what is there before the first test out of every later garbage collection, for many tests collect."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave what is there before the first test out of every garbage collection, for many tests collect."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

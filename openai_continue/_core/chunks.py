@@ -131,7 +131,8 @@ def part_end(chunk: Json) -> tuple[Json, Json]:
     adds.pop("usage", None)
     news: Json = {**chunk_news, "choices": [{**adds, "finish_reason": None}]}
     bare: Json = {name: None if grows(value) else value for name, value in item.items()}
-    bare["delta"] = {}
+    if "delta" in item:
+        bare["delta"] = {}
     if "logprobs" in item:
         bare["logprobs"] = None
     return news, {**chunk, "choices": [bare]}
@@ -158,9 +159,8 @@ def lists_of(chunk: Json) -> Json:
 
 def grows(value: object) -> bool:
     """Whether a value grows with the text: a list, or an object with one in it, that is not empty."""
-    known = as_object(value)
-    if known is not None:
-        return any(map(grows, known.values()))
+    if isinstance(value, dict):
+        return any(map(grows, cast(Json, value).values()))
     return isinstance(value, list) and bool(cast("list[Any]", value))
 
 

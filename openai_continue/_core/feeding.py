@@ -64,7 +64,9 @@ class Feeding:
         places = self._answer.usage_places
         if running.choice is not None and not places:
             # The first round broke off before its usage, or only we asked for it.
-            return self._requests.expects_usage and place != "within the text"
+            if not self._requests.expects_usage or place == "within the text":
+                return False
+            places.add(place)
         if running.choice is not None:
             return place in places
         if self._requests.asks_usage and not self._requests.folds:

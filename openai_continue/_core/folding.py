@@ -89,6 +89,8 @@ class _Choice:
         self._fields, self._message = _Fields(), _Fields()
         self._texts: dict[str, list[str]] = {}
         self._logprobs: _Fields | None = None
+        # Some whole answers have no message.
+        self._has_message = False
 
     @property
     def is_open(self) -> bool:
@@ -97,6 +99,7 @@ class _Choice:
 
     def take(self, item: Json) -> None:
         """Take the choice of one chunk."""
+        self._has_message = self._has_message or "delta" in item
         delta, logprobs = delta_of({"choices": [item]}), as_object(item.get("logprobs"))
         self._fields.take(item, apart=("index", "delta", *(() if logprobs is None else ("logprobs",))))
         if logprobs is not None:
@@ -114,8 +117,9 @@ class _Choice:
     def folded(self, index: int) -> Json:
         """Return the choice of the completion."""
         message = {**self._message.all, **{name: "".join(pieces) for name, pieces in self._texts.items()}}
+        shown: Json = {"message": message} if self._has_message else {}
         logprobs: Json = {} if self._logprobs is None else {"logprobs": self._logprobs.all}
-        return {**self._fields.all, "index": index, "message": message, **logprobs}
+        return {**self._fields.all, "index": index, **shown, **logprobs}
 
 
 class _StreamedChoice(_Choice):
@@ -164,7 +168,7 @@ class _StreamedChoice(_Choice):
     def folded(self, index: int) -> Json:
         made = super().folded(index)
         calls = [_call(call, pieces) for call, pieces in zip(self._calls, self._arguments, strict=True)]
-        message: Json = {"role": "assistant", **made["message"]}
+        message: Json = {"role": "assistant", **made.get("message", {})}
         if calls:
             message["tool_calls"] = calls
         if self._old:

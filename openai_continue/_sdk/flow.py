@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from json import decoder
 from typing import cast
 
@@ -69,8 +68,8 @@ class Flow:
         # The same of every event of the flow: as it comes, and if it is changed, as it goes out.
         self._incoming: _Form | None = None
         self._outgoing: _Form | None = None
-        # The text that was taken since the last ``text()``.
-        self._taken = StringIO()
+        # The texts that were taken since the last ``text()``.
+        self._taken: list[str] = []
         #: The number of events that brought it.
         self.events = 0
 
@@ -124,7 +123,7 @@ class Flow:
                 text.encode()
         except ValueError:
             return None
-        self._taken.write(text)
+        self._taken.append(text)
         self.events += count
         out = self._outgoing
         if out is None:
@@ -134,8 +133,8 @@ class Flow:
 
     def text(self) -> tuple[str, int]:
         """Return the text that was taken since the last time, and the number of events that brought it."""
-        taken = self._taken.getvalue(), self.events
-        self._taken, self.events = StringIO(), 0
+        taken = "".join(self._taken), self.events
+        self._taken, self.events = [], 0
         return taken
 
 

@@ -1,9 +1,8 @@
 """
-The four methods under ``create`` through which every call of the SDK goes.
+The three methods under ``create`` through which every call of the SDK goes.
 
-``request`` makes the attempts, ``_build_request`` the HTTP request of each, ``_should_stream_response_body`` says who
-reads the response, ``_process_response`` makes the caller's object: for create, parse, stream, raw and streaming
-responses, Azure, and frameworks that post by themselves.
+``request`` makes the attempts, ``_build_request`` the HTTP request of each, ``_process_response`` the caller's object:
+for create, parse, stream, raw and streaming responses, Azure, and frameworks that post by themselves.
 
 The first argument of each function here is the SDK's own method; ``settings`` are the client's, None if it is not to
 continue.
@@ -23,15 +22,15 @@ from .call import Call
 from .folded import afolded, folded
 from .journal import asave, save
 from .options import (
+    Plan,
     attach,
     body_of,
+    early_plan,
     first_options,
-    folds,
     is_own,
-    journaled,
     may_have_template,
-    options_that_fit,
     plan_of,
+    plan_that_fits,
     planned,
     take_plan,
     without_key,
@@ -56,13 +55,12 @@ def request(
 
     An answer that another process has begun goes on from its journal.
     """
-    plan = journaled(client, options, settings)
-    options = options if plan is None else planned(options, plan)
-    if plan is None or plan.settings.journal is None:
-        return _attempted(wrapped, cast_to, options, **kwargs)
+    attempts = _Attempts(options, kwargs, early_plan(client, options, settings))
+    if not attempts.have_journal:
+        return _attempted(wrapped, cast_to, attempts)
     sender = Sender(client)
     try:
-        return _attempted(sender.method(wrapped), cast_to, options, **kwargs)
+        return _attempted(sender.method(wrapped), cast_to, attempts)
     except BaseException:
         # For the next try of the same request.
         if sender.journal is not None:
@@ -77,13 +75,12 @@ async def arequest(
 ) -> Any:
     """Async twin of ``request``."""
     await _read_template(client, options, settings)
-    plan = journaled(client, options, settings)
-    options = options if plan is None else planned(options, plan)
-    if plan is None or plan.settings.journal is None:
-        return await _aattempted(wrapped, cast_to, options, **kwargs)
+    attempts = _Attempts(options, kwargs, early_plan(client, options, settings))
+    if not attempts.have_journal:
+        return await _aattempted(wrapped, cast_to, attempts)
     sender = AsyncSender(client)
     try:
-        return await _aattempted(sender.method(wrapped), cast_to, options, **kwargs)
+        return await _aattempted(sender.method(wrapped), cast_to, attempts)
     except BaseException:
         # For the next try of the same request.
         if sender.journal is not None:
@@ -100,22 +97,20 @@ async def _read_template(client: Any, options: Any, settings: Continuation | Non
         await to_thread.run_sync(plan_of, client, options, body, settings)
 
 
-def _attempted(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
-    attempts = _Attempts(options)
+def _attempted(wrapped: Callable[..., Any], cast_to: Any, attempts: _Attempts) -> Any:
     while attempts.error is None:
         try:
-            return wrapped(cast_to, attempts.options, **kwargs)
+            return wrapped(cast_to, attempts.options, **attempts.kwargs)
         except openai.APIStatusError as error:  # noqa: PERF203
             if not attempts.take(error):
                 raise
     raise attempts.error
 
 
-async def _aattempted(wrapped: Callable[..., Any], cast_to: Any, options: Any, **kwargs: Any) -> Any:
-    attempts = _Attempts(options)
+async def _aattempted(wrapped: Callable[..., Any], cast_to: Any, attempts: _Attempts) -> Any:
     while attempts.error is None:
         try:
-            return await wrapped(cast_to, attempts.options, **kwargs)
+            return await wrapped(cast_to, attempts.options, **attempts.kwargs)
         except openai.APIStatusError as error:  # noqa: PERF203
             if not attempts.take(error):
                 raise
@@ -140,20 +135,16 @@ def build_request(
     return built
 
 
-def should_stream(wrapped: Callable[..., bool], request: Any) -> bool:
-    """Return whether the body of a response is to be read by whoever takes it, and not at once."""
-    return wrapped(request=request) or folds(request)
-
-
 def process_response(wrapped: Callable[..., Any], client: Any, **kwargs: Any) -> Any:
     """Return the caller's object, made from the whole answer."""
     call = _call(client, **kwargs)
     if call is not None:
         response = kwargs["response"]
-        if kwargs["stream"]:
-            kwargs["response"] = merged_stream(call, response)
-        elif call.plan.folds:
+        if call.plan.folds:
+            kwargs["stream"] = False
             kwargs["response"] = folded(call, response, is_unread=_is_unread(client, response))
+        elif kwargs["stream"]:
+            kwargs["response"] = merged_stream(call, response)
         else:
             kwargs["response"] = merged_whole(call, response, is_unread=_is_unread(client, response))
         # Free the state of the rounds before the SDK parses the merged response.
@@ -166,10 +157,11 @@ async def aprocess_response(wrapped: Callable[..., Any], client: Any, **kwargs: 
     call = _call(client, **kwargs)
     if call is not None:
         response = kwargs["response"]
-        if kwargs["stream"]:
-            kwargs["response"] = amerged_stream(call, response)
-        elif call.plan.folds:
+        if call.plan.folds:
+            kwargs["stream"] = False
             kwargs["response"] = await afolded(call, response, is_unread=_is_unread(client, response))
+        elif kwargs["stream"]:
+            kwargs["response"] = amerged_stream(call, response)
         else:
             kwargs["response"] = await amerged_whole(call, response, is_unread=_is_unread(client, response))
         del call
@@ -192,9 +184,14 @@ def _call(client: Any, *, options: Any, response: Any, stream: bool, **_: Any) -
 class _Attempts:
     """The attempts at a first round that a server refuses for its token limit, or for what we added."""
 
-    def __init__(self, options: Any) -> None:
-        #: The options of the next attempt.
-        self.options = options
+    def __init__(self, options: Any, kwargs: dict[str, Any], plan: Plan | None) -> None:
+        #: The options of the next attempt, and its other arguments.
+        self.options, self.kwargs = options, kwargs
+        self._given = kwargs
+        #: Whether the answer is kept in a journal.
+        self.have_journal = plan is not None and plan.settings.journal is not None
+        if plan is not None:
+            self._go_by(plan)
         #: The error to raise, if there is no next attempt: that of the caller's own request, if it was made.
         self.error: Exception | None = None
         self._own: Exception | None = None
@@ -207,14 +204,20 @@ class _Attempts:
             return False
         if self._own is None and is_own(plan):
             self._own = error
-        again = options_that_fit(self.options, plan, error) if self._left else None
+        again = plan_that_fits(plan, error) if self._left else None
         if again is None:
             self.error = self._own or error
             if plan.limit is not None and error.status_code in REFUSED:
                 plan.forget_most()
         else:
-            self.options, self._left = again, self._left - 1
+            self._go_by(again)
+            self._left -= 1
         return True
+
+    def _go_by(self, plan: Plan) -> None:
+        self.options = planned(self.options, plan)
+        # A stream that is to become a whole answer is not for the SDK to read.
+        self.kwargs = {**self._given, "stream": True} if plan.folds else self._given
 
 
 def _is_unread(client: Any, response: Any) -> bool:

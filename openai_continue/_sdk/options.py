@@ -15,8 +15,7 @@ from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, cast
 
-from openai._compat import model_copy
-from openai._types import NotGiven, Omit
+from openai import NotGiven, Omit
 
 from .. import settings, switches
 from .._core.codec import completion, responses
@@ -40,6 +39,7 @@ from . import clock
 from .chat_template import Template
 from .errors import failure_of
 from .journal import Journal
+from .private_parts import model_copy
 from .template_files import template_of
 
 logger = logging.getLogger("openai_continue")
@@ -52,8 +52,8 @@ _RAW_RESPONSE = "x-stainless-raw-response"
 _CHAT, _TEXT, _RESPONSE = "/chat/completions", "/completions", "/responses"
 # The attribute of an HTTP client that holds what it has learnt of the servers of its models.
 _LEARNED = "_openai_continue_learned"
-# The attributes of a client that hold the function which gives the key of each request. Azure's is the second.
-_KEY_FUNCTIONS = ("_api_key_provider", "_azure_ad_token_provider")
+# The attributes of a client that hold the function which gives the key of each request.
+_KEY_FUNCTION, _AZURE_KEY = "_api_key_provider", "_azure_ad_token_provider"
 # Models of which a client remembers something, at most.
 _MOST_MODELS = 256
 
@@ -134,16 +134,16 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
 
     Raise SettingsError if the caller's ``extra_body["continuation"]`` is bad.
     """
-    if base is None or switches.is_disabled() or switches.killed():
-        return None
     wish = body.get(KEY)
     if isinstance(wish, Plan):
-        # Another try of the first round, which options_that_fit() has planned.
+        # A try of a first round that is planned already.
         return wish
+    if base is None or switches.is_disabled() or switches.killed():
+        return None
     wanted = settings.for_one_call(base, wish)
-    # The SDK imports something each time that it is read.
-    base_url = client.base_url
-    provider = None if wanted is None else _provider_of(client, options, wanted, base_url)
+    # The SDK's getter imports a module at each call.
+    base_url = client._base_url
+    provider = None if wanted is None else _provider_of(options, wanted, base_url)
     if wanted is None or provider is None or not provider.continues:
         return None
     model = str(body.get("model"))
@@ -204,14 +204,17 @@ def may_have_template(options: Any, base: Continuation | None) -> bool:
     return base.template is not None or any(isinstance(wish, (Mapping, Continuation)) for wish in wishes)
 
 
-def journaled(client: Any, options: Any, base: Continuation | None) -> Plan | None:
+def early_plan(client: Any, options: Any, base: Continuation | None) -> Plan | None:
     """
-    Return the plan of a call that is to have a journal, a budget in time, or a key of its own each round, else None.
+    Return the plan of a call if it must be known before the request is built, else None.
 
-    Such a plan holds for all tries of the first round.
+    That is a call with a journal, a budget in time, streamed rounds, or a key of its own each round. Its plan holds for
+    all tries of the first round.
     """
-    is_keyed = base is not None and any(getattr(client, name, None) is not None for name in _KEY_FUNCTIONS)
-    has_one = is_keyed or (base is not None and (base.journal is not None or base.max_seconds is not None))
+    if base is None:
+        return None
+    is_keyed = getattr(client, _KEY_FUNCTION, None) is not None or getattr(client, _AZURE_KEY, None) is not None
+    has_one = is_keyed or _is_early(base)
     if not has_one and KEY not in _mapping(options.extra_json) and KEY not in _mapping(options.json_data):
         # Asked at every request.
         return None
@@ -220,20 +223,18 @@ def journaled(client: Any, options: Any, base: Continuation | None) -> Plan | No
     if body is None or isinstance(wish, Plan) or not (has_one or isinstance(wish, (Mapping, Continuation))):
         return None
     plan = plan_of(client, options, body, base)
-    if plan is None or not (is_keyed or plan.settings.journal is not None or plan.settings.max_seconds is not None):
+    if plan is None or not (is_keyed or _is_early(plan.settings)):
         return None
     return replace(plan, headers=options.headers) if is_keyed else plan
+
+
+def _is_early(wanted: Continuation) -> bool:
+    return wanted.stream_rounds or wanted.journal is not None or wanted.max_seconds is not None
 
 
 def attach(request: Any, plan: Plan) -> None:
     """Let an HTTP request carry the plan."""
     request.extensions[_EXTENSION] = plan
-
-
-def folds(request: Any) -> bool:
-    """Whether an HTTP request asks for a stream that is to become a whole answer."""
-    plan = plan_on(request)
-    return plan is not None and plan.folds
 
 
 def plan_on(request: Any) -> Plan | None:
@@ -286,7 +287,7 @@ def later_options(client: Any, options: Any, body: Json, *, is_raw: bool) -> Any
     given = cast("Mapping[str, Any] | NotGiven", later.headers)
     headers = {} if isinstance(given, NotGiven) else {name: given[name] for name in given if not _is_of_first(name)}
     # An Omit takes out what the client sends with each request: with_options(default_headers=..., default_query=...).
-    headers.update({name: Omit() for name in client._custom_headers if _is_of_first(name)})
+    headers.update({name: Omit() for name in client.default_headers if _is_of_first(name)})
     later.headers = headers or NotGiven()
     later.params = {**later.params, **{name: Omit() for name in _scoped_queries(client, later)}}
     if is_raw:
@@ -304,17 +305,17 @@ def _scoped_queries(client: Any, options: Any) -> list[str]:
     return [name for name in {**client.default_query, **options.params} if is_scoped_query(name)]
 
 
-def options_that_fit(options: Any, plan: Plan, error: Exception) -> Any:
-    """Return options that the server may take, if it refused its token limit or our additions, else None."""
+def plan_that_fits(plan: Plan, error: Exception) -> Plan | None:
+    """Return a plan that the server may take, if it refused its token limit or our additions, else None."""
     rounds = plan.rounds()
     request = rounds.next_request()
     if request is None:
         return None
     failure = failure_of(error)
     if not rounds.fail(request, failure).raises and rounds.next_request() is not None:
-        return planned(options, replace(plan, limit=rounds.limit))
+        return replace(plan, limit=rounds.limit)
     refuses_streams = plan.folds and failure.status in REFUSED
-    return planned(options, replace(plan, settings=plan.unfolded)) if refuses_streams else None
+    return replace(plan, settings=plan.unfolded) if refuses_streams else None
 
 
 def planned(options: Any, plan: Plan) -> Any:
@@ -366,12 +367,12 @@ def _without_ours(body: Json) -> Json:
     return {name: body[name] for name in body if name != KEY}
 
 
-def _provider_of(client: Any, options: Any, wanted: Continuation, base_url: Any) -> Provider | None:
+def _provider_of(options: Any, wanted: Continuation, base_url: Any) -> Provider | None:
     """Return the row of the provider table for a call, or None if the host is in none. Raise SettingsError."""
     if wanted.provider is not None:
         return providers.named(wanted.provider)
     absolute = options.url.startswith(("http://", "https://"))
-    address = client._prepare_url(options.url) if absolute else base_url
+    address = base_url.join(options.url) if absolute else base_url
     provider = providers.at_address(address.host, address.path)
     if provider is None:
         _log_unknown_host(address.host)

@@ -24,6 +24,9 @@ from .flow import Flow
 from .response import request_id_of
 from .sse import DONE, KEEP_ALIVES, Event, EventReader, write_event
 
+# Events of the flow whose text waits for the core: a small part of a long text, and no step for each of them.
+_MOST_WAITING = 256
+
 
 class Chunk(dict[str, Any]):
     """
@@ -80,9 +83,13 @@ class Reading:
 
     def take(self, piece: bytes) -> bytes:
         """Take a piece of the stream; return the bytes that may go out now."""
-        out = self._flow.take(self._events.block(piece))
+        block = self._events.block(piece)
+        out = self._flow.take(block)
         if out is not None:
-            self._events.skip(piece)
+            if block is not piece:
+                self._events.skip(piece)
+            if self._flow.events > _MOST_WAITING:
+                self.feed_text()
             return out
         return piece if self._request is None else self._take_events(self._request, piece)
 

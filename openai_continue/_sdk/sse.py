@@ -48,7 +48,13 @@ class EventReader:
         self.is_overrun = False
 
     def block(self, data: bytes) -> bytes:
-        r"""Return the events up to the last "\n\n" of a piece, without taking the piece; b"" if it has none."""
+        r"""
+        Return the events up to the last "\n\n" of a piece, without taking the piece; b"" if it has none.
+
+        The piece itself is returned if it is all of them, as nearly always. Then there is nothing to ``skip()``.
+        """
+        if not self._buffer and data.endswith(b"\n\n"):
+            return data
         end = data.rfind(b"\n\n") + 2
         return b"" if end < 2 else bytes(self._buffer) + data[:end]
 

@@ -61,6 +61,8 @@ class _Streaming:
         self._is_late = False
         # Whether the time for reading is bound.
         self._is_timed = call.plan.settings.max_seconds is not None
+        # Whether each piece is looked at for the time, or for the progress bar.
+        self._is_watched = self._is_timed or call.progress is not None
         #: Seconds to wait before the next round.
         self._pause = 0.0
         self._over = False
@@ -194,7 +196,8 @@ class _Streaming:
         """Take a piece of the running round; return the bytes that may go out now."""
         if self._left is not None:
             self._left = count_down(self._left, piece, self._running)
-        return self._given(self._reading.take(piece))
+        out = self._reading.take(piece)
+        return out if self._journal is None else self._given(out)
 
     def _end_call(self) -> None:
         """End what is open beside the stream."""
@@ -247,7 +250,7 @@ class Stream(_Streaming):
                         out = self._take(piece)
                         if self._journal is not None and self._journal.is_due:
                             save(self._journal)
-                        if self._reading.is_over or self._is_spent():
+                        if self._reading.is_over or (self._is_watched and self._is_spent()):
                             self._ready.append(out)
                             break
                         if out:
@@ -342,7 +345,7 @@ class AsyncStream(_Streaming):
                         out = self._take(piece)
                         if self._journal is not None and self._journal.is_due:
                             await asave(self._journal)
-                        if self._reading.is_over or self._is_spent():
+                        if self._reading.is_over or (self._is_watched and self._is_spent()):
                             self._ready.append(out)
                             break
                         if out:

@@ -23,6 +23,8 @@ from .response import decoded, elapsed, rate_limits, request_id_of, set_rate_lim
 
 _KEY = b'"finish_reason"'
 _REASON = re.compile(rb'"finish_reason"\s*:\s*(?:"(\w*)"|null)')
+# Fields of a request without which its answer is one choice, and a text.
+_MAY_BE_MORE = frozenset({"n", "prompt", "tools", "functions"})
 # Bytes in which the reason stands if it stands before the text.
 _HEAD = 512
 
@@ -35,7 +37,8 @@ def is_plainly_whole(content: bytes, body: Json) -> bool:
     """
     if is_response(body):
         return b'"incomplete"' not in content and not (body.get("tools") and b'"arguments"' in content)
-    if endpoint_of(body).wanted > 1 or body.get("tools") or body.get("functions"):
+    may_be_more = not _MAY_BE_MORE.isdisjoint(body)
+    if may_be_more and (endpoint_of(body).wanted > 1 or body.get("tools") or body.get("functions")):
         return b'"length"' not in content and b'"arguments"' not in content
     # The key cannot be in a text, where its quotes are escaped. It stands before the text or after it, and the text may
     # be long: to search all of it would cost a tenth of the SDK's own time.

@@ -29,8 +29,10 @@ def started(
     """
 
     def prepare() -> None:
-        # A shell starts background jobs, perhaps this suite, with SIGINT ignored, and children inherit that.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # A shell starts background jobs, perhaps this suite, with SIGINT ignored, and nohup ignores SIGHUP. Children
+        # inherit that.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
         if closed is not None:
             os.close(closed)
         if terminal is not None:

@@ -113,7 +113,7 @@ def test_an_interruption(words: list[str], silent: tuple[str, socket.socket]) ->
 
 # The doctor asks before it spends tokens.
 
-COST = "for up to 1,500 output tokens and about 4,500 input tokens in 14 to 24 requests."
+COST = "for up to 1,500 output tokens and about 2,000 input tokens in 12 to 22 requests."
 
 
 @pytest.mark.parametrize("closed", [None, 0], ids=["no terminal", "closed"])
@@ -130,7 +130,7 @@ def test_the_doctor_asks_nobody(closed: int | None, emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("answer", "code"), [("n\n", 130), ("what?\n", 130), ("\x04", 130), ("\x03", 130), ("\n", 0), ("Yes\n", 0)]
 )
-@pytest.mark.spread(1)
+@pytest.mark.thorough
 def test_the_doctor_asks_at_a_terminal(answer: str, code: int, emulator: Emulator) -> None:
     """At a terminal the doctor asks; the end of the input and Ctrl-C are no. The question is not in what is piped."""
     master, terminal = pty.openpty()

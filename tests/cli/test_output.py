@@ -102,6 +102,7 @@ NOTHING: dict[str, Callable[[Emulator], list[str]]] = {
 }
 
 
+@pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("why", NOTHING)
 def test_a_book_stays_if_nothing_came(
     why: str, emulator: Emulator, book: Path, capsys: pytest.CaptureFixture[str]
@@ -119,6 +120,7 @@ def test_no_file_if_nothing_came(emulator: Emulator, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("no_waiting")
 def test_the_error_names_the_address(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     """An error of the connection names host and port."""
     port = free_port()
@@ -153,6 +155,7 @@ def test_the_text_beside_is_named(
     assert f"{book} is as it was. The text that came is in {partial}." in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("fault", ["reset", "error_event", "early_end", "500"])
 def test_a_later_round_that_fails(fault: str, book: Path) -> None:
     """After the first round the file has all that came."""

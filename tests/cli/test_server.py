@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,8 +11,8 @@ import openai
 import pytest
 
 from openai_continue import SettingsError
+from openai_continue._cli import main
 from openai_continue._cli.server import DEEPINFRA, NO_KEY, server_of
-from tests.cli.commands import ran
 
 #: Distinct, so that each is known wherever it turns up.
 KEYS = {"DEEPINFRA_API_KEY": "di-secret-1", "OPENAI_API_KEY": "sk-secret-2", "MISTRAL_API_KEY": "mi-secret-3"}
@@ -181,15 +180,21 @@ def proxy() -> Iterator[tuple[str, list[tuple[str, str]]]]:
         ("api.mistral.ai", ["--api-key-env", "MISTRAL_API_KEY"], MI),
     ],
 )
-@pytest.mark.spread(1)
+@pytest.mark.usefixtures("keys")
 def test_key_that_is_sent(
-    command: list[str], host: str, more: list[str], key: str, proxy: tuple[str, list[tuple[str, str]]]
+    command: list[str],
+    host: str,
+    more: list[str],
+    key: str,
+    proxy: tuple[str, list[tuple[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The key that reaches a host is its own, for each command that asks one."""
     address, seen = proxy
-    arguments = [*command, "--model", "m", "--base-url", f"http://{host}/v1", *more]
-    code, out, err = ran(*arguments, env={**KEYS, "http_proxy": address, "LANG": os.environ.get("LANG", "C")})
+    monkeypatch.setenv("http_proxy", address)
+    code = main([*command, "--model", "m", "--base-url", f"http://{host}/v1", *more])
 
     assert code == 1
     assert set(seen) == {(host, key)}
-    assert "secret" not in out + err
+    assert "secret" not in "".join(capsys.readouterr())

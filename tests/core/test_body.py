@@ -10,7 +10,7 @@ from typing import Any
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives
 from tests.support.engine import Engine
-from tests.support.script import Script, cut, end
+from tests.support.script import Script, cut_round, last_round
 from tests.support.servers import SERVERS
 
 
@@ -19,7 +19,7 @@ def test_request(drive: Drive) -> None:
     """A later round is the same body with the text so far as its last message; the caller's body stays as it is."""
     body = ask(temperature=0.5, seed=7, prompt_cache_key="key", tools=[{"type": "function"}])
     before = copy.deepcopy(body)
-    server = Script(cut("one "), cut("two "), end("three"))
+    server = Script(cut_round("one "), cut_round("two "), last_round("three"))
     drive(server, body)
 
     first, *later = server.bodies
@@ -35,7 +35,7 @@ def test_request(drive: Drive) -> None:
 @drives
 def test_prefix_stays_the_same(drive: Drive) -> None:
     """claude-code #85983: the beginning of the prompt was written differently, and the prompt cache lost."""
-    server = Script(cut("one two "), cut("three\n"), cut("four."), end("five"))
+    server = Script(cut_round("one two "), cut_round("three\n"), cut_round("four."), last_round("five"))
     drive(server, ask(prompt_cache_key="key"))
 
     prompts = [json.dumps(sent["messages"]).rstrip('"}]') for sent in server.bodies]
@@ -49,7 +49,7 @@ def test_history_is_the_merged_answer(drive: Drive) -> None:
     kind = SERVERS["replaces cut characters"]
     answer = drive(Engine("one  two\n\n three 🦊 four", habits=kind.habits, cap=5), max_rounds=50)
     turn = {"role": "assistant", "content": answer.text}
-    server = Script(cut("five "), end("six"))
+    server = Script(cut_round("five "), last_round("six"))
     drive(server, ask(messages=[{"role": "user", "content": "x"}, turn, {"role": "user", "content": "y"}]))
 
     assert answer.text == "one  two\n\n three 🦊 four"
@@ -62,7 +62,7 @@ def test_assistant_messages_in_a_row(drive: Drive) -> None:
     own = {"role": "assistant", "content": "Once upon "}
     bodies: list[dict[str, Any]] = [ask(), ask(messages=[{"role": "user", "content": "x"}, own])]
     for body in bodies:
-        server = Script(cut("a time "), cut("there "), end("was"))
+        server = Script(cut_round("a time "), cut_round("there "), last_round("was"))
         drive(server, body)
 
         for sent in server.bodies:

@@ -13,7 +13,7 @@ from openai_continue._core.round import Failure
 from openai_continue._core.rounds import Rounds
 from tests.support.bodies import ask
 from tests.support.driving import rounds_of
-from tests.support.script import Script, cut, end, reply, usage
+from tests.support.script import Script, cut_round, last_round, reply, usage
 
 NAN, INF = float("nan"), float("inf")
 
@@ -163,7 +163,7 @@ def test_tokens_of_prompt(body: Any, tokens: int) -> None:
 
 def test_whole_rounds() -> None:
     """Between rounds the sum counts; time is looked at first."""
-    script = Script(*[cut(f"Part {number}. ", usage=usage(10, 5, estimated_cost=0.4)) for number in range(3)])
+    script = Script(*[cut_round(f"Part {number}. ", usage=usage(10, 5, estimated_cost=0.4)) for number in range(3)])
     rounds, seen = rounds_of(ask(), max_cost=1, max_seconds=7), list[Any]()
     for _ in range(3):
         request = rounds.next_request()
@@ -186,7 +186,11 @@ def test_whole_rounds() -> None:
 def test_running_round() -> None:
     """The cost is looked at between two rounds: one that has begun comes to its end, whatever it costs."""
     dear = usage(15, 7, estimated_cost=9)
-    script = Script(cut("One", usage=usage(10, 5, estimated_cost=0.15)), cut(*[" two"] * 7, usage=dear), end(" three"))
+    script = Script(
+        cut_round("One", usage=usage(10, 5, estimated_cost=0.15)),
+        cut_round(*[" two"] * 7, usage=dear),
+        last_round(" three"),
+    )
     rounds = rounds_of({**ask(), "stream": True}, max_cost=0.33)
 
     assert [_stream(rounds, script) for _ in range(2)] == [None, "max_cost"]
@@ -220,7 +224,7 @@ WORDS = [" word"] * 10
 
 def test_broken_rounds_are_billed() -> None:
     """A round that breaks off costs its prompt and what it brought, at the price of the rounds before."""
-    script = Script(cut(*WORDS, usage=COSTS), *[cut(*WORDS, usage=COSTS) for _ in range(9)])
+    script = Script(cut_round(*WORDS, usage=COSTS), *[cut_round(*WORDS, usage=COSTS) for _ in range(9)])
     rounds = rounds_of({**ask(), "stream": True}, max_cost=0.05)
     seen = [_stream(rounds, script)]
     while seen[-1] is None:
@@ -241,7 +245,7 @@ def test_first_round_breaks() -> None:
     """Nobody knows yet what a first round that breaks off has cost, so the budget cannot be kept."""
     rounds = rounds_of({**ask("12345678"), "stream": True}, max_cost=5)
 
-    assert _stream(rounds, Script(cut(*WORDS)), breaks=True) == "max_cost"
+    assert _stream(rounds, Script(cut_round(*WORDS)), breaks=True) == "max_cost"
     rounds.stop("max_cost")
     report = report_of(rounds.last_chunks()[-1])
     assert report is not None
@@ -251,7 +255,7 @@ def test_first_round_breaks() -> None:
 
 def test_usage_of_a_broken_first_round() -> None:
     """Without a budget the answer goes on, and the sum holds the estimate."""
-    script = Script(cut(*WORDS), end(" end.", usage=usage(30, 2)))
+    script = Script(cut_round(*WORDS), last_round(" end.", usage=usage(30, 2)))
     rounds = rounds_of({**ask("12345678"), "stream": True})
 
     assert [_stream(rounds, script, breaks=True), _stream(rounds, script)] == [None, "ended"]
@@ -266,7 +270,7 @@ def test_usage_of_a_broken_first_round() -> None:
 )
 def test_cost_in_the_first_round_only(second: Any, streamed: bool) -> None:
     """A later round without a cost ends the answer, as a first one does."""
-    script = Script(cut("One", usage=COSTS), cut(" two", usage=second), end(" three.", usage=COSTS))
+    script = Script(cut_round("One", usage=COSTS), cut_round(" two", usage=second), last_round(" three.", usage=COSTS))
     rounds = rounds_of({**ask(), "stream": streamed}, max_cost=1)
     seen = [_stream(rounds, script) if streamed else _whole(rounds, script) for _ in range(2)]
 
@@ -292,7 +296,7 @@ def _whole(rounds: Rounds, script: Script) -> str | None:
 def test_rounds_that_cost_nothing(failure: Failure, asks: bool) -> None:
     """A round that the server refused, or that brought no answer, is not billed."""
     rounds = rounds_of(ask(max_tokens=500), max_cost=1)
-    script = Script(cut("One", usage=COSTS), end(" two.", usage=COSTS))
+    script = Script(cut_round("One", usage=COSTS), last_round(" two.", usage=COSTS))
 
     assert _whole(rounds, script) is None
     request = rounds.next_request()
@@ -307,7 +311,9 @@ def test_rounds_that_were_thrown_away() -> None:
     start = " ".join(f"word{number}" for number in range(40))
     totals: list[Any] = []
     for streamed in (False, True):
-        script = Script(cut(start, usage=usage(10, 60, cost=0.07)), end(start, usage=usage(80, 60, cost=0.14)))
+        script = Script(
+            cut_round(start, usage=usage(10, 60, cost=0.07)), last_round(start, usage=usage(80, 60, cost=0.14))
+        )
         rounds = rounds_of({**ask(), "stream": streamed}, max_cost=1)
         seen = [_stream(rounds, script) if streamed else _whole(rounds, script) for _ in range(2)]
         assert seen == [None, "ended"]
@@ -326,7 +332,7 @@ def test_several_choices() -> None:
     first = {
         "choices": [{"index": index, "message": {"content": "One"}, "finish_reason": "length"} for index in (0, 1)]
     }
-    script = Script(*[cut(" two", usage=COSTS) for _ in range(5)])
+    script = Script(*[cut_round(" two", usage=COSTS) for _ in range(5)])
     rounds = rounds_of(ask(n=2), max_cost=0.035)
     request = rounds.next_request()
     assert request is not None
@@ -357,7 +363,7 @@ def test_tool_calls_and_thoughts_are_estimated() -> None:
 
 def test_time_binds_once_an_answer_has_begun() -> None:
     """The first round is the caller's own, until something of its answer is there."""
-    script = Script(cut("One"), end(" two."))
+    script = Script(cut_round("One"), last_round(" two."))
     rounds = rounds_of({**ask(), "stream": True}, max_seconds=3)
     request = rounds.next_request()
     assert request is not None

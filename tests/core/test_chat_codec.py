@@ -11,7 +11,7 @@ from openai_continue.testing import Habits
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives, streamed
 from tests.support.engine import Engine
-from tests.support.script import Script, cut, end
+from tests.support.script import Script, cut_round, last_round
 
 USER = {"role": "user", "content": "x"}
 
@@ -43,7 +43,7 @@ def test_callers_beginning_grows(content: Any, grown: Any, drive: Drive) -> None
     last = {"role": "assistant", "content": content, "name": "poet", "prefix": True, "cache_control": {"type": "x"}}
     body = ask(messages=[USER, last])
     before = copy.deepcopy(body)
-    server = Script(cut("a time "), end("there was"))
+    server = Script(cut_round("a time "), last_round("there was"))
     answer = drive(server, body)
 
     assert before == body
@@ -89,7 +89,7 @@ def test_callers_beginning_by_provider(
 def test_callers_beginning_without_marks(drive: Drive) -> None:
     """If a provider needs marks and the caller set none, the caller's last message is a finished turn."""
     body = ask(messages=[USER, {"role": "assistant", "content": "y"}])
-    server = Script(cut("one "), end("two"))
+    server = Script(cut_round("one "), last_round("two"))
     drive(server, body, provider="vllm")
 
     assert [*body["messages"], {"role": "assistant", "content": "one"}] == server.bodies[1]["messages"]

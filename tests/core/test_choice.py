@@ -10,7 +10,7 @@ import pytest
 from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, drives, streamed
-from tests.support.script import Script, cut, reply, usage
+from tests.support.script import Script, cut_round, reply, usage
 
 CALL = {"index": 0, "id": "call-1", "type": "function", "function": {"name": "save", "arguments": ""}}
 CUT_CALL = {**CALL, "function": {"name": "run", "arguments": '{"code": "pri'}}
@@ -26,7 +26,7 @@ def arguments(text: str) -> dict[str, Any]:
 
 BARS = {
     **{
-        f"cut in {next(iter(delta))}": Case([cut("Well: ", delta)], **length("Well: ", stopped_by))
+        f"cut in {next(iter(delta))}": Case([cut_round("Well: ", delta)], **length("Well: ", stopped_by))
         for delta, stopped_by in (
             ({"tool_calls": [CALL]}, "tool_call"),
             ({"function_call": {"name": "save", "arguments": "{"}}, "tool_call"),
@@ -35,23 +35,26 @@ BARS = {
         )
     },
     "hermes #72329: an endless loop, past the guard": Case(
-        [cut("Let me see.", {"tool_calls": [CUT_CALL]})], **length("Let me see.", "tool_call"), body={"tools": [TOOL]}
+        [cut_round("Let me see.", {"tool_calls": [CUT_CALL]})],
+        **length("Let me see.", "tool_call"),
+        body={"tools": [TOOL]},
     ),
     **{
         f"cc-connect #1444, llama.cpp #27626: a cut call was sent back, {len(messages)} messages": Case(
-            [cut("so", {"tool_calls": [CUT_CALL]})],
+            [cut_round("so", {"tool_calls": [CUT_CALL]})],
             **length("so", "tool_call"),
             body={"messages": messages, "tools": [TOOL]},
         )
         for messages in ([USER], [USER, {"role": "assistant", "content": "Well: ", "tool_calls": [CUT_CALL]}])
     },
     "a last message with tool calls cannot grow": Case(
-        [cut("one ")],
+        [cut_round("one ")],
         **length("one ", "unsupported"),
         body={"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}]},
     ),
     "a call of a server that begins again is none of the first answer's": Case(
-        [cut(START), reply(START, "more", {"tool_calls": [CALL]}, finish="tool_calls")], **length(START, "restart")
+        [cut_round(START), reply(START, "more", {"tool_calls": [CALL]}, finish="tool_calls")],
+        **length(START, "restart"),
     ),
 }
 
@@ -66,14 +69,14 @@ def test_bar(case: Case, drive: Drive) -> None:
 
 CALLS = {
     "a later round is nothing but the call": Case(
-        [cut("I save it."), reply({"tool_calls": [CALL]}, finish="tool_calls")],
+        [cut_round("I save it."), reply({"tool_calls": [CALL]}, finish="tool_calls")],
         "I save it.",
         "tool_calls",
         "tool_calls",
     ),
     "text that is filed under thoughts, before a call": Case(
         [
-            cut({"reasoning": "well"}, "I save "),
+            cut_round({"reasoning": "well"}, "I save "),
             reply({"reasoning": "it."}, {"tool_calls": [CALL]}, finish="tool_calls"),
         ],
         "I save it.",
@@ -96,7 +99,7 @@ def test_call_in_a_later_round(case: Case, drive: Drive) -> None:
 def test_call_after_what_was_held_back() -> None:
     """A call that follows upon the blanks held back comes out after all text, with its deltas as they came."""
     last = reply("  ", {"tool_calls": [CALL]}, arguments("{"), arguments("}"), finish="tool_calls")
-    answer = streamed(Script(cut("I save it.  "), last))
+    answer = streamed(Script(cut_round("I save it.  "), last))
 
     assert answer.ending == ("I save it.  ", "tool_calls", "tool_calls")
     assert answer.tool_calls[0]["function"]["arguments"] == "{}"
@@ -105,7 +108,7 @@ def test_call_after_what_was_held_back() -> None:
 @drives
 def test_cut_call_is_not_stitched(drive: Drive) -> None:
     """open-interpreter #291, cline #2291, #4370: cut arguments were run, or joined to ``{"code":"pri{"language":``."""
-    answer = drive(Script(cut({"tool_calls": [CUT_CALL]})), ask(tools=[TOOL]))
+    answer = drive(Script(cut_round({"tool_calls": [CUT_CALL]})), ask(tools=[TOOL]))
 
     assert (answer.finish_reason, answer.tool_calls[0]["function"]["arguments"]) == ("length", '{"code": "pri')
     with pytest.raises(json.JSONDecodeError):
@@ -160,7 +163,7 @@ def test_call_that_is_called_something_else(name: str, later: bool, drive: Drive
     if len(deltas) > 1:
         deltas = deltas if drive is streamed else [{"tool_calls": [*deltas[0]["tool_calls"], *deltas[1]["tool_calls"]]}]
     rounds = [reply(*deltas, finish=finish, usage=counted)]
-    server = Script(*([cut("Well: "), *rounds] if later else rounds))
+    server = Script(*([cut_round("Well: "), *rounds] if later else rounds))
     answer = drive(server, ask(tools=[TOOL], **body))
 
     stopped_by = "tool_call" if is_cut else finish if later else None

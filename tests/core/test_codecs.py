@@ -20,7 +20,7 @@ from openai_continue._core.rounds import Rounds
 from openai_continue._core.setup import Setup
 from openai_continue._tables.providers import named
 from tests.support.bodies import ask
-from tests.support.script import Script, cut, end
+from tests.support.script import Script, cut_round, last_round
 
 Json = dict[str, Any]
 RENDERED = Rendered("<user>x</user>", "<think>\n", "\n</think>\n\n", shows_thoughts=True, bos="", lacks_bos=False)
@@ -160,7 +160,7 @@ def rounds_of(body: Json, endpoint: Endpoint) -> Rounds:
 
 def test_a_further_endpoint_whole() -> None:
     """An endpoint is a shape that ``Rounds`` is given: its whole answers are joined, and come in its own shape."""
-    server, body = Script(cut("Once upon"), end(" a time")), ask()
+    server, body = Script(cut_round("Once upon"), last_round(" a time")), ask()
     rounds = rounds_of(body, Lines(body))
     while (request := rounds.next_request()) is not None:
         rounds.receive(request, as_line(server.completion(request.body), "message"))
@@ -170,7 +170,7 @@ def test_a_further_endpoint_whole() -> None:
 
 def test_a_further_endpoint_streamed() -> None:
     """Its chunks are joined, too; each is taken once, though the fast path asks of each what it carried."""
-    server, body = Script(cut("Once", " upon"), end(" a", " time")), ask(stream=True)
+    server, body = Script(cut_round("Once", " upon"), last_round(" a", " time")), ask(stream=True)
     endpoint = Lines(body)
     rounds = rounds_of(body, endpoint)
     given, fields, fed = list[Json](), list[str | None](), 0

@@ -68,6 +68,7 @@ def test_every_cut(kind: str, drive: Drive, form: str) -> None:
 
 @each_kind
 @drives
+@pytest.mark.spread(2)
 def test_prompts_and_choices(kind: str, drive: Drive) -> None:
     """Each of several choices of several prompts is the one that the server would have written."""
     body = ask([DOCUMENT, "Write 45 tokens."], n=2)

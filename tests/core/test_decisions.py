@@ -23,7 +23,7 @@ from openai_continue._sdk.chat_template import Template
 from tests.support.bodies import ask
 from tests.support.driving import rounds_of
 from tests.support.overflows import ROOM_LEFT, TOO_LONG
-from tests.support.script import Reply, cut, end, reply, usage
+from tests.support.script import Reply, cut_round, last_round, reply, usage
 
 Json = dict[str, Any]
 
@@ -137,50 +137,59 @@ def _shaped(holder: Json, finish: str | None, name: str, request: Request) -> Js
 
 
 AFTER_FAILURE = {
-    "number_refused": Talk([cut("One two"), refused(TOO_MANY)], known={"round_tokens": 500}),
-    "context_exceeded": Talk([cut("One two", usage=usage(100, 500)), refused(ROOM_LEFT)], known={"round_tokens": 500}),
-    "part_refused": Talk([cut("One two"), refused("no")], known={"provider": "vllm"}, is_streamed=True),
-    "raw_refused": Talk([cut("One two"), refused("no", 404)], known=RAW),
+    "number_refused": Talk([cut_round("One two"), refused(TOO_MANY)], known={"round_tokens": 500}),
+    "context_exceeded": Talk(
+        [cut_round("One two", usage=usage(100, 500)), refused(ROOM_LEFT)], known={"round_tokens": 500}
+    ),
+    "part_refused": Talk([cut_round("One two"), refused("no")], known={"provider": "vllm"}, is_streamed=True),
+    "raw_refused": Talk([cut_round("One two"), refused("no", 404)], known=RAW),
     "broke_off": Talk([Left(["One "], LOST)], is_streamed=True),
-    "overflowed": Talk([cut("One two"), refused(TOO_LONG)]),
-    "failed": Talk([cut("One two"), refused("no", 500)]),
+    "overflowed": Talk([cut_round("One two"), refused(TOO_LONG)]),
+    "failed": Talk([cut_round("One two"), refused("no", 500)]),
 }
 AFTER_ROUND = {
-    "waits": Talk([both(START), cut(START)], body={"n": 2}),
-    "ended": Talk([end("One two.")]),
-    "spent": Talk([cut("One two"), Left([" three"], "max_seconds")], is_streamed=True),
+    "waits": Talk([both(START), cut_round(START)], body={"n": 2}),
+    "ended": Talk([last_round("One two.")]),
+    "spent": Talk([cut_round("One two"), Left([" three"], "max_seconds")], is_streamed=True),
     "call_that_was_hidden": Talk(
         [reply(HALF_CALL, finish="tool_calls", usage=usage(10, 5))],
         body={**CALLS, "max_tokens": 5},
         known={"provider": "vllm"},
     ),
-    "call_that_failed": Talk([cut(HALF_CALL), end("I do not know.")], body=CALLS, known={"provider": "vllm"}),
-    "restarted": Talk([cut(START), cut(START)]),
-    "truncated": Talk([cut("One two", usage=usage(10, 5))], body={"truncate_prompt_tokens": 12}),
+    "call_that_failed": Talk(
+        [cut_round(HALF_CALL), last_round("I do not know.")], body=CALLS, known={"provider": "vllm"}
+    ),
+    "restarted": Talk([cut_round(START), cut_round(START)]),
+    "truncated": Talk([cut_round("One two", usage=usage(10, 5))], body={"truncate_prompt_tokens": 12}),
     "without_thoughts": Talk(
-        [cut(THOUGHT, "One two", usage=usage(20, 100)), cut(" three", usage=usage(24, 5))], known={"provider": "vllm"}
+        [cut_round(THOUGHT, "One two", usage=usage(20, 100)), cut_round(" three", usage=usage(24, 5))],
+        known={"provider": "vllm"},
     ),
     "wrong_prompt_that_is_out": Talk(
-        [cut("One two", usage=usage(30, 2)), cut(" three", usage=usage(90, 1))],
+        [cut_round("One two", usage=usage(30, 2)), cut_round(" three", usage=usage(90, 1))],
         known={**RAW, "round_tokens": 500},
         is_streamed=True,
     ),
-    "total_used": Talk([cut("One two", usage=usage(10, 5))], body={"max_tokens": 5}),
+    "total_used": Talk([cut_round("One two", usage=usage(10, 5))], body={"max_tokens": 5}),
     "context_full": Talk(
-        [cut("One two", usage=usage(100, 500)), refused(ROOM_LEFT), cut(" three", usage=usage(600, 400))],
+        [cut_round("One two", usage=usage(100, 500)), refused(ROOM_LEFT), cut_round(" three", usage=usage(600, 400))],
         known={"round_tokens": 500},
     ),
-    "muted_first": Talk([cut("", usage=usage(10, 1))], body={"stop": ["END"]}),
-    "barred": Talk([cut("One two", {"refusal": "No."})]),
-    "unbound": Talk([cut('{"a": 1}\n{"a": ')], body={"response_format": SCHEMA}),
-    "thinks_again": Talk([cut({"reasoning_content": "I think."}, "One two"), cut({"reasoning_content": "Again."})]),
-    "wrong_prompt": Talk([cut("One two", usage=usage(30, 2)), cut(" three", usage=usage(90, 1))], known=RAW),
-    "muted": Talk([cut("One two"), cut("", usage=usage(10, 1))], body={"stop": ["END"]}),
-    "empty": Talk([cut("One two"), cut("")]),
-    "looping": Talk([cut("one and two, " * 2000)]),
-    "rounds_used": Talk([cut("One two")], known={"max_rounds": 1}),
-    "stuck": Talk([cut("One two.\n"), cut(".\n", usage=usage(12, 2))], body={"model": "m"}),
-    "goes_on": Talk([cut("One two")]),
+    "muted_first": Talk([cut_round("", usage=usage(10, 1))], body={"stop": ["END"]}),
+    "barred": Talk([cut_round("One two", {"refusal": "No."})]),
+    "unbound": Talk([cut_round('{"a": 1}\n{"a": ')], body={"response_format": SCHEMA}),
+    "thinks_again": Talk(
+        [cut_round({"reasoning_content": "I think."}, "One two"), cut_round({"reasoning_content": "Again."})]
+    ),
+    "wrong_prompt": Talk(
+        [cut_round("One two", usage=usage(30, 2)), cut_round(" three", usage=usage(90, 1))], known=RAW
+    ),
+    "muted": Talk([cut_round("One two"), cut_round("", usage=usage(10, 1))], body={"stop": ["END"]}),
+    "empty": Talk([cut_round("One two"), cut_round("")]),
+    "looping": Talk([cut_round("one and two, " * 2000)]),
+    "rounds_used": Talk([cut_round("One two")], known={"max_rounds": 1}),
+    "stuck": Talk([cut_round("One two.\n"), cut_round(".\n", usage=usage(12, 2))], body={"model": "m"}),
+    "goes_on": Talk([cut_round("One two")]),
 }
 TABLES = {"AFTER_FAILURE": AFTER_FAILURE, "AFTER_ROUND": AFTER_ROUND}
 ROWS = [(table, name) for table, talks in TABLES.items() for name in talks]
@@ -258,7 +267,7 @@ def test_table_of_states(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rounds, "_again", asked_again)
     for _, name in ROWS:
         {**AFTER_FAILURE, **AFTER_ROUND}[name].held()
-    Talk([both("One two"), cut(" three")], body={"n": 2}).held()
+    Talk([both("One two"), cut_round(" three")], body={"n": 2}).held()
 
     lines = [re.split(r" {2,}", line) for line in str(state.__doc__).splitlines() if "=" not in line]
     assert seen == {(line[0], line[2], line[3]) for line in lines if len(line) == 4 and line[0] != "State"}

@@ -7,7 +7,7 @@ import pytest
 from openai_continue._core.text.evidence import CERTAIN, ENOUGH, ENOUGH_IF_KNOWN, GOES_ON, Evidence, Weight
 from tests.support.cases import Case, cases, length
 from tests.support.driving import DRIVES, Drive, drives, whole
-from tests.support.script import Script, cut, end, usage
+from tests.support.script import Script, cut_round, last_round, usage
 
 START = "The answer has a beginning that no other part of it resembles: not even this.\n"
 LINES = "It begins here, with a line of its own.\nThen the second line follows it, as lines do.\nAnd the third"
@@ -183,7 +183,7 @@ ROUND = {"request_limit": "round"}
 JUDGED = {
     **{
         f"{row}: {what}": Case(
-            [cut(BEFORE, usage=usage(10, written)), end(new, usage=usage(prompt, 5))],
+            [cut_round(BEFORE, usage=usage(10, written)), last_round(new, usage=usage(prompt, 5))],
             BEFORE + new if goes_on else BEFORE,
             "stop" if goes_on else "length",
             "stop" if goes_on else "restart",
@@ -224,7 +224,7 @@ def test_rounds(case: Case, drive: Drive) -> None:
 @drives
 def test_late_count(drive: Drive) -> None:
     """A count that comes at the end of a stream ends the answer then; what is out stays."""
-    server = Script(cut(BEFORE, usage=usage(10, 20)), end("They are big.", usage=usage(36, 5)))
+    server = Script(cut_round(BEFORE, usage=usage(10, 20)), last_round("They are big.", usage=usage(36, 5)))
     answer = drive(
         server, {"model": "m", "messages": [{"role": "user", "content": "x"}], **ASKED}, provider="ollama", **ROUND
     )
@@ -239,7 +239,7 @@ def test_limits_of_points() -> None:
 
 NOTHING = {
     **{
-        f"{text[-16:]!r} {more}": Case([cut(text), end()], text, body=more)
+        f"{text[-16:]!r} {more}": Case([cut_round(text), last_round()], text, body=more)
         for text, more in (
             ("It ends well.", {}),
             ("It ends well.\n", {}),
@@ -257,7 +257,7 @@ NOTHING = {
         )
     },
     **{
-        f"{text[-16:]!r}": Case([cut(text), end()], **length(text, "empty"))
+        f"{text[-16:]!r}": Case([cut_round(text), last_round()], **length(text, "empty"))
         for text in (
             "The first chapter is about the wha",
             "The first chapter is about a whale and",
@@ -274,7 +274,7 @@ NOTHING = {
         )
     },
     **{
-        f"only {white!r} after {text!r}": Case([cut(text), end(white)], *said)
+        f"only {white!r} after {text!r}": Case([cut_round(text), last_round(white)], *said)
         for white in ("\n", " ", "\n\n")
         for text, said in (
             ("It is about the wha", (f"It is about the wha{white}", "length", "empty")),
@@ -282,18 +282,18 @@ NOTHING = {
         )
     },
     # The server has gone on before, so its end is the model's.
-    "after a round that went on": Case([cut("one "), cut(" two"), end()], "one two"),
+    "after a round that went on": Case([cut_round("one "), cut_round(" two"), last_round()], "one two"),
     "after a count of its own that fits": Case(
-        [cut(BEFORE, usage=usage(10, 20)), end(usage=usage(30, 1))], BEFORE, body=ASKED, known=ROUND
+        [cut_round(BEFORE, usage=usage(10, 20)), last_round(usage=usage(30, 1))], BEFORE, body=ASKED, known=ROUND
     ),
     "after a count of its own that does not": Case(
-        [cut(BEFORE, usage=usage(10, 20)), end(usage=usage(36, 1))],
+        [cut_round(BEFORE, usage=usage(10, 20)), last_round(usage=usage(36, 1))],
         **length(BEFORE, "empty"),
         body=ASKED,
         known=ROUND,
     ),
     "after a document of the format that was asked for": Case(
-        [cut('{"a": 1}'), end()], '{"a": 1}', body={"response_format": {"type": "json_object"}}
+        [cut_round('{"a": 1}'), last_round()], '{"a": 1}', body={"response_format": {"type": "json_object"}}
     ),
 }
 
@@ -310,7 +310,7 @@ LONG = "".join(f" w{number}" for number in range(400))
 SHORT = {
     **{
         f"{row}: {what}": Case(
-            [cut(LONG, usage=usage(*first)), end(" more", usage=second)],
+            [cut_round(LONG, usage=usage(*first)), last_round(" more", usage=second)],
             **(length(LONG, "context") if lost else {"text": LONG + " more"}),
             known={"provider": row},
             drives=[whole],
@@ -347,24 +347,26 @@ def test_short_prompts(case: Case, drive: Drive) -> None:
 @drives
 def test_streams_wait_where_messages_are_dropped(drive: Drive) -> None:
     """On a server that drops messages, no text goes out before the count of its prompt, so none is wrong."""
-    lost = Script(cut(LONG, usage=usage(20, 400)), cut(" astray", usage=usage(300, 200)))
+    lost = Script(cut_round(LONG, usage=usage(20, 400)), cut_round(" astray", usage=usage(300, 200)))
     answer = drive(lost, provider="ollama")
     assert answer.ending == (LONG, "length", "context")
 
     # Also in a later round, and where the first one has no usage.
     later = Script(
-        cut(LONG, usage=usage(20, 400)), cut(LONG, usage=usage(420, 400)), cut(" astray", usage=usage(500, 200))
+        cut_round(LONG, usage=usage(20, 400)),
+        cut_round(LONG, usage=usage(420, 400)),
+        cut_round(" astray", usage=usage(500, 200)),
     )
     answer = drive(later, provider="ollama")
     assert answer.ending == (LONG * 2, "length", "context")
-    answer = drive(Script(cut(LONG, usage=None), cut(" astray", usage=usage(150, 200))), provider="ollama")
+    answer = drive(Script(cut_round(LONG, usage=None), cut_round(" astray", usage=usage(150, 200))), provider="ollama")
     assert answer.ending == (LONG, "length", "context")
 
 
 @drives
 def test_prompt_that_the_caller_has_truncated(drive: Drive) -> None:
     """A caller who asks for prompts to be truncated gets no continuation of a prompt that would be."""
-    server = Script(cut("one", usage=usage(30, 5)), end(" two", usage=usage(32, 2)))
+    server = Script(cut_round("one", usage=usage(30, 5)), last_round(" two", usage=usage(32, 2)))
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "truncate_prompt_tokens": 32}
 
     assert drive(server, body, provider="vllm").ending == ("one", "length", "context")

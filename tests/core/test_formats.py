@@ -18,7 +18,7 @@ from tests.support.cases import Case, cases, length
 from tests.support.documents import LISTING
 from tests.support.driving import Drive, drives, streamed, whole
 from tests.support.engine import Engine
-from tests.support.script import Script, cut, end, reply
+from tests.support.script import Script, cut_round, last_round, reply
 
 JSON = {"type": "json_object"}
 A_JSON = {"response_format": JSON}
@@ -308,7 +308,7 @@ def test_document_begun_again(drive: Drive) -> None:
 )
 def test_engines_fields_are_left_out(fields: dict[str, Any], drive: Drive) -> None:
     """Whatever constrains an answer starts at its root in each request, and is left out of a later round."""
-    server = Script(cut('{"a": '), end("1}", " more"))
+    server = Script(cut_round('{"a": '), last_round("1}", " more"))
     answer = drive(server, ask(**fields), provider="vllm")
 
     assert answer.ending == ('{"a": 1}', "stop", "stop")
@@ -318,39 +318,41 @@ def test_engines_fields_are_left_out(fields: dict[str, Any], drive: Drive) -> No
 REGEX = {"response_format": {"type": "regex", "regex": r"(\d+, )*\d+"}}
 ENDS = {
     **{
-        f"cannot be checked: {body}": Case([cut("on")], **length("on", "unsupported"), body=body)
+        f"cannot be checked: {body}": Case([cut_round("on")], **length("on", "unsupported"), body=body)
         for body in ({"guided_choice": ["one", "two"]}, {"response_format": {"type": "grammar"}})
     },
     # What follows the end of the document is dropped, however the round ended.
     **{
-        f"after the document: {last.pieces} {last.finish}": Case([cut('{"a": '), last], '{"a": 1}', body=A_JSON)
+        f"after the document: {last.pieces} {last.finish}": Case([cut_round('{"a": '), last], '{"a": 1}', body=A_JSON)
         for last in (
-            end("1}"),
-            end("1}\n"),
-            end("1", "}", "\n", " \n"),
-            end("1}", " ", "Hope this helps!"),
-            cut("1} Hope this helps!", " And so on."),
-            end("1", "}", "}"),
-            cut("1}"),
-            cut("1}\n\n"),
+            last_round("1}"),
+            last_round("1}\n"),
+            last_round("1", "}", "\n", " \n"),
+            last_round("1}", " ", "Hope this helps!"),
+            cut_round("1} Hope this helps!", " And so on."),
+            last_round("1", "}", "}"),
+            cut_round("1}"),
+            cut_round("1}\n\n"),
         )
     },
     # The cap fell at its very end.
     **{
-        f"it was whole: {more.pieces} {more.finish}": Case([cut('{"a": 1}'), more], '{"a": 1}', body=A_JSON)
-        for more in (end(), cut("\n\nHope this helps!"), cut("}"))
+        f"it was whole: {more.pieces} {more.finish}": Case([cut_round('{"a": 1}'), more], '{"a": 1}', body=A_JSON)
+        for more in (last_round(), cut_round("\n\nHope this helps!"), cut_round("}"))
     },
     "after thoughts, whose brackets are no part of it": Case(
-        [cut('<think>\nSo {"a": [ it is'), cut('.\n</think>\n\n{"a": '), end("1}", " more")],
+        [cut_round('<think>\nSo {"a": [ it is'), cut_round('.\n</think>\n\n{"a": '), last_round("1}", " more")],
         '<think>\nSo {"a": [ it is.\n</think>\n\n{"a": 1}',
         body={**A_JSON, "model": "deepseek-r1"},
     ),
-    "an expression": Case([cut("1, 2, "), end("3, 4")], "1, 2, 3, 4", body=REGEX),
-    "a first round that ends itself is not judged": Case([end('{"a": ')], '{"a": ', stopped_by=None, body=A_JSON),
+    "an expression": Case([cut_round("1, 2, "), last_round("3, 4")], "1, 2, 3, 4", body=REGEX),
+    "a first round that ends itself is not judged": Case(
+        [last_round('{"a": ')], '{"a": ', stopped_by=None, body=A_JSON
+    ),
 }
 INVALID = {
     **{
-        f"{first}{second}": Case([cut(first), end(second)], **length(first + second, "error"), body=A_JSON)
+        f"{first}{second}": Case([cut_round(first), last_round(second)], **length(first + second, "error"), body=A_JSON)
         for first, second in (
             ('{"a": [1, ', "2, 3]"),
             ('{"a": "b', "c} and so on"),
@@ -359,9 +361,11 @@ INVALID = {
         )
     },
     "cline #4370: half a document passed for one": Case(
-        [cut('{"a": "b'), end('c", "d"')], **length('{"a": "bc", "d"', "error"), body=A_JSON
+        [cut_round('{"a": "b'), last_round('c", "d"')], **length('{"a": "bc", "d"', "error"), body=A_JSON
     ),
-    "an expression": Case([cut("1, 2, "), end("3, 4. Done.")], **length("1, 2, 3, 4. Done.", "error"), body=REGEX),
+    "an expression": Case(
+        [cut_round("1, 2, "), last_round("3, 4. Done.")], **length("1, 2, 3, 4. Done.", "error"), body=REGEX
+    ),
 }
 
 
@@ -392,7 +396,7 @@ UNREAD = {"guided_json": {"$ref": "https://example.com/schema.json"}}
 )
 def test_unchecked_document(body: dict[str, Any], drive: Drive) -> None:
     """A joined document is not called finished if its schema cannot be checked."""
-    answer = drive(Script(cut('{"a": '), end("1}")), ask(**body), provider="vllm")
+    answer = drive(Script(cut_round('{"a": '), last_round("1}")), ask(**body), provider="vllm")
 
     assert answer.ending == ('{"a": 1}', "length", "error")
     assert (answer.report or {})["error"]["type"] == "unchecked_document"
@@ -401,7 +405,7 @@ def test_unchecked_document(body: dict[str, Any], drive: Drive) -> None:
 @drives
 def test_document_of_a_schema_that_cannot_be_read(drive: Drive) -> None:
     """So it is with the extra, if the schema refers to another file."""
-    answer = drive(Script(cut('{"a": '), end("1}")), ask(**UNREAD), provider="vllm")
+    answer = drive(Script(cut_round('{"a": '), last_round("1}")), ask(**UNREAD), provider="vllm")
 
     assert answer.ending == ('{"a": 1}', "length", "error")
     assert (answer.report or {})["error"]["type"] == "unchecked_document"
@@ -413,23 +417,29 @@ def test_document_of_a_schema_that_cannot_be_read(drive: Drive) -> None:
     ("rounds", "body", "provider", "parsed", "fault"),
     [
         # What is no document is invalid without any schema.
-        ((cut('{"a": '), end("1")), SCHEMA_OF_A, "vllm", False, "invalid_document"),
+        ((cut_round('{"a": '), last_round("1")), SCHEMA_OF_A, "vllm", False, "invalid_document"),
         # Any JSON will do.
-        ((cut('{"a": '), end("1}")), A_JSON, "vllm", False, None),
+        ((cut_round('{"a": '), last_round("1}")), A_JSON, "vllm", False, None),
         # The first round is the server's own affair.
-        ((end('{"a": 1}'),), SCHEMA_OF_A, "vllm", False, None),
+        ((last_round('{"a": 1}'),), SCHEMA_OF_A, "vllm", False, None),
         # The server applied the schema to the whole document.
-        ((cut('{"a": '), end("1}")), SCHEMA_OF_A, "llama.cpp", False, None),
+        ((cut_round('{"a": '), last_round("1}")), SCHEMA_OF_A, "llama.cpp", False, None),
         # A server that does not read the place has not.
-        ((cut('{"a": '), end("1}")), {"guided_json": OBJECT}, "llama.cpp", False, "unchecked_document"),
-        ((cut('{"a": '), end("1}")), {**A_JSON, "guided_json": OBJECT}, "llama.cpp", False, "unchecked_document"),
+        ((cut_round('{"a": '), last_round("1}")), {"guided_json": OBJECT}, "llama.cpp", False, "unchecked_document"),
+        (
+            (cut_round('{"a": '), last_round("1}")),
+            {**A_JSON, "guided_json": OBJECT},
+            "llama.cpp",
+            False,
+            "unchecked_document",
+        ),
         # The SDK will check it.
-        ((cut('{"a": '), end("1}")), SCHEMA_OF_A, "vllm", True, None),
-        ((cut('{"a": '), end("1")), SCHEMA_OF_A, "vllm", True, "invalid_document"),
+        ((cut_round('{"a": '), last_round("1}")), SCHEMA_OF_A, "vllm", True, None),
+        ((cut_round('{"a": '), last_round("1")), SCHEMA_OF_A, "vllm", True, "invalid_document"),
         # TGI's names of the end.
-        ((cut('"a te'), reply('xt"', finish="eos_token")), SCHEMA_OF_A, "tgi", False, "unchecked_document"),
-        ((cut("aa"), reply("a", finish="eos_token")), {"regex": "a+"}, "tgi", False, None),
-        ((cut("aa"), reply("b", finish="eos_token")), {"regex": "a+"}, "tgi", False, "invalid_document"),
+        ((cut_round('"a te'), reply('xt"', finish="eos_token")), SCHEMA_OF_A, "tgi", False, "unchecked_document"),
+        ((cut_round("aa"), reply("a", finish="eos_token")), {"regex": "a+"}, "tgi", False, None),
+        ((cut_round("aa"), reply("b", finish="eos_token")), {"regex": "a+"}, "tgi", False, "invalid_document"),
     ],
 )
 def test_document_without_the_extra(
@@ -498,7 +508,7 @@ def test_several_values_instead_of_one_of_a_schema(name: str, drive: Drive) -> N
 def test_blanks_after_a_document(drive: Drive) -> None:
     """Blanks after a document are not another value: the model may have no more to say."""
     for blanks in ("", "\n", " \n\n ", "\n" * 50):
-        server = Script(cut('{"a": 1}' + blanks), end("\n\n", " and so on"))
+        server = Script(cut_round('{"a": 1}' + blanks), last_round("\n\n", " and so on"))
         answer = drive(server, ask(**A_JSON))
 
         assert (answer.text.rstrip(), answer.finish_reason) == ('{"a": 1}', "stop")
@@ -511,7 +521,7 @@ def test_blanks_after_a_document(drive: Drive) -> None:
 )
 def test_scalar_document(first: str, rest: str, text: str, drive: Drive) -> None:
     """A text, a number or a word is a document too; a number that was cut may go on."""
-    answer = drive(Script(cut(first), end(rest)), ask(**A_JSON))
+    answer = drive(Script(cut_round(first), last_round(rest)), ask(**A_JSON))
 
     assert (text, "stop", "stop") == answer.ending
 
@@ -652,6 +662,6 @@ def test_own_beginning(own: str, name: str, format_: Any, drive: Drive) -> None:
 
 def test_usage_of_a_document_that_ends_by_itself() -> None:
     """A stream is read to its end if only white space follows, so that its usage is known."""
-    rounds = [cut('{"a": '), end("1", "}", "\n")]
+    rounds = [cut_round('{"a": '), last_round("1", "}", "\n")]
 
     assert whole(Script(*rounds), ask(**A_JSON)).usage == streamed(Script(*rounds), ask(**A_JSON)).usage

@@ -15,7 +15,7 @@ from openai_continue._tables import providers
 from tests.support.bodies import ask
 from tests.support.calls import tool
 from tests.support.driving import rounds_of
-from tests.support.script import Reply, Script, cut, end, reply
+from tests.support.script import Reply, Script, cut_round, last_round, reply
 
 Json = dict[str, Any]
 FEW, MANY = 1_000, 4_000
@@ -49,21 +49,21 @@ def call(arguments: str, **more: Any) -> Json:
 
 def echo(count: int) -> float:
     text = words(count)
-    return spent(Script(cut(*text, HELD), end(*text, HELD, *words(count, "v"))), ask(), ECHOES)
+    return spent(Script(cut_round(*text, HELD), last_round(*text, HELD, *words(count, "v"))), ask(), ECHOES)
 
 
 def blanks(count: int) -> float:
-    return spent(Script(cut(*words(50), HELD), end(*["\n"] * count, "on")), ask(), "deepinfra")
+    return spent(Script(cut_round(*words(50), HELD), last_round(*["\n"] * count, "on")), ask(), "deepinfra")
 
 
 def blanks_after_an_echo(count: int) -> float:
     text = words(50)
-    return spent(Script(cut(*text, HELD), end(*text, HELD, *["\n"] * count, "on")), ask(), ECHOES)
+    return spent(Script(cut_round(*text, HELD), last_round(*text, HELD, *["\n"] * count, "on")), ask(), ECHOES)
 
 
 def blanks_after_a_document(count: int) -> float:
     body = ask(response_format={"type": "json_object"})
-    return spent(Script(cut('{"a": "', *words(count)), end(' on"}', *["\n"] * count)), body, "deepinfra")
+    return spent(Script(cut_round('{"a": "', *words(count)), last_round(' on"}', *["\n"] * count)), body, "deepinfra")
 
 
 def call_that_comes_again(count: int) -> float:

@@ -8,7 +8,7 @@ from openai_continue._core.learned import RESTART_MEMORY, Learned
 from openai_continue._core.round import Failure
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives, rounds_of
-from tests.support.script import Script, cut, end
+from tests.support.script import Script, cut_round, last_round
 
 START = "The answer has a beginning that no other part of it resembles: not even this.\n"
 
@@ -108,23 +108,31 @@ def test_restarts_of_a_client(drive: Drive) -> None:
     clock = Clock()
     learned = Learned(clock=clock)
     for text in (START, START, "Another " + START):
-        answer = drive(Script(cut(text, "mor"), end(text)), learned=learned)
+        answer = drive(Script(cut_round(text, "mor"), last_round(text)), learned=learned)
         assert (text + "mor", "length", "restart") == answer.ending
-    answer = drive(server := Script(cut(START)), learned=learned)
+    answer = drive(server := Script(cut_round(START)), learned=learned)
     assert (answer.ending, len(server.bodies)) == ((START, "length", "restart"), 1)
 
     clock.now += RESTART_MEMORY
-    assert drive(Script(cut(START, "mor"), end("e")), learned=learned).ending == (START + "more", "stop", "stop")
-    assert drive(Script(cut(START, "mor"), end("e")), learned=learned).ending == (START + "more", "stop", "stop")
+    assert drive(Script(cut_round(START, "mor"), last_round("e")), learned=learned).ending == (
+        START + "more",
+        "stop",
+        "stop",
+    )
+    assert drive(Script(cut_round(START, "mor"), last_round("e")), learned=learned).ending == (
+        START + "more",
+        "stop",
+        "stop",
+    )
 
 
 @drives
 def test_proof_of_a_client(drive: Drive) -> None:
     """On a row that nobody knows, an answer that went on is proof for the next ones."""
     learned = Learned()
-    rounds = [cut("the whale is a"), end("Sure, here it is.")]
+    rounds = [cut_round("the whale is a"), last_round("Sure, here it is.")]
     assert drive(Script(*rounds), provider="ollama", learned=learned).stopped_by == "restart"
-    drive(Script(cut("the whale is a"), end(" mammal.")), provider="ollama", learned=learned)
+    drive(Script(cut_round("the whale is a"), last_round(" mammal.")), provider="ollama", learned=learned)
     answer = drive(Script(*rounds), provider="ollama", learned=learned)
 
     assert answer.ending == ("the whale is aSure, here it is.", "stop", "stop")

@@ -20,7 +20,7 @@ from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, drives
 from tests.support.engine import Engine
-from tests.support.script import Script, cut, end
+from tests.support.script import Script, cut_round, last_round
 
 CAP = 16_384
 PER_ROUND = {"request_limit": "round"}
@@ -70,7 +70,7 @@ LIMITS: dict[str, tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]] =
 @pytest.mark.parametrize(("body", "settings", "sent"), LIMITS.values(), ids=LIMITS)
 def test_limit(body: dict[str, Any], settings: dict[str, Any], sent: list[dict[str, Any]], drive: Drive) -> None:
     """The caller's limit is a total under either name; each round asks for what is left of it, up to the cap."""
-    server = Script(cut("one "), end("two"))
+    server = Script(cut_round("one "), last_round("two"))
     drive(server, ask(**body), **settings)
 
     names = ("max_tokens", "max_completion_tokens")
@@ -80,17 +80,18 @@ def test_limit(body: dict[str, Any], settings: dict[str, Any], sent: list[dict[s
 REACHED = {
     # If only the caller's own round was sent, there is no report.
     **{
-        f"at once: {total}": Case([cut("one ")], **length("one ", None), body={"max_tokens": total}) for total in (3, 5)
+        f"at once: {total}": Case([cut_round("one ")], **length("one ", None), body={"max_tokens": total})
+        for total in (3, 5)
     },
     **{
         f"in the second round: {total}": Case(
-            [cut("one "), cut("two ")], **length("one two ", "max_tokens"), body={"max_tokens": total}
+            [cut_round("one "), cut_round("two ")], **length("one two ", "max_tokens"), body={"max_tokens": total}
         )
         for total in (9, 10)
     },
     **{
         f"no number of tokens: {value!r}": Case(
-            [cut("one ")], **length("one ", "unsupported"), body={"max_tokens": value}
+            [cut_round("one ")], **length("one ", "unsupported"), body={"max_tokens": value}
         )
         for value in (0, -1, 10.5, "10", True, [10], {})
     },
@@ -108,7 +109,7 @@ def test_limit_that_is_reached(case: Case, drive: Drive) -> None:
 @drives
 def test_limit_without_usage(drive: Drive) -> None:
     """Without usage, a cut round is taken to have used what was asked for."""
-    server = Script(cut("one ", usage=None), cut("two ", usage=None), cut("three", usage=None))
+    server = Script(cut_round("one ", usage=None), cut_round("two ", usage=None), cut_round("three", usage=None))
     answer = drive(server, ask(max_tokens=25), round_tokens=10)
 
     assert [body["max_tokens"] for body in server.bodies] == [10, 10, 5]
@@ -164,7 +165,7 @@ def test_limit_by_the_providers_name(row: str, name: str) -> None:
 @drives
 def test_least_tokens_are_for_the_whole_answer(drive: Drive) -> None:
     """vLLM's ``min_tokens`` and ``echo`` are for the whole answer: not counted or repeated again in each round."""
-    server = Script(cut("one "), cut("two "), end("three"))
+    server = Script(cut_round("one "), cut_round("two "), last_round("three"))
     drive(server, ask(min_tokens=7, echo=True), provider="vllm")
 
     assert [body["min_tokens"] for body in server.bodies] == [7, 2, 0]

@@ -13,7 +13,7 @@ from tests.support.answers import Answer
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives
 from tests.support.engine import Engine
-from tests.support.script import Script, cut
+from tests.support.script import Script, cut_round
 from tests.support.servers import SERVERS, Kind
 
 
@@ -109,7 +109,7 @@ def given(answer: Answer) -> list[dict[str, Any]]:
 def test_tokens_named_by_ids(has_bytes: bool, provider: str, drive: Drive) -> None:
     """A chat whose tokens show no text is left as it came: no token comes twice, and none is lost."""
     tokens = [{**token, "bytes": list(token["token"].encode()) if has_bytes else None} for token in NAMED]
-    server = Script(cut("One, ", logprobs={"content": tokens}))
+    server = Script(cut_round("One, ", logprobs={"content": tokens}))
     answer = drive(server, ask(logprobs=True), provider=provider)
 
     assert (answer.text, answer.finish_reason, answer.stopped_by) == ("One, ", "length", "unsupported")

@@ -10,14 +10,14 @@ from openai_continue._tables import providers
 from tests.support.bodies import ask
 from tests.support.driving import DRIVES, Drive, drives, streamed, whole
 from tests.support.engine import Engine
-from tests.support.script import Script, cut, end, usage
+from tests.support.script import Script, cut_round, last_round, usage
 from tests.support.servers import SERVERS
 
 
 @drives
 def test_identity(drive: Drive) -> None:
     """Id, time and model are the first round's; what the last round says of its choice stays."""
-    server = Script(cut("one ", stop_reason=None), end("two", stop_reason="END", matched=7))
+    server = Script(cut_round("one ", stop_reason=None), last_round("two", stop_reason="END", matched=7))
     answer = drive(server)
 
     everything = [answer.raw] if drive is whole else answer.raw
@@ -31,7 +31,7 @@ def test_identity(drive: Drive) -> None:
 @drives
 def test_one_role(drive: Drive) -> None:
     """The role is said once, by the first round, though a later one says it with its text."""
-    answer = drive(Script(cut("one "), cut({"role": "assistant", "content": "two "}), end("three")))
+    answer = drive(Script(cut_round("one "), cut_round({"role": "assistant", "content": "two "}), last_round("three")))
 
     messages = [item.get("message") or item["delta"] for one in listed(answer.raw) for item in one["choices"]]
     assert [message["role"] for message in messages if message.get("role")] == ["assistant"]

@@ -182,7 +182,7 @@ def fox(**fields: Any) -> Json:
 @each_form
 @each_row
 @drives
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 def test_every_cut(form: str, provider: str, drive: Drive) -> None:
     """After each token, once or all the time, it goes on as the model writes; the first tag may be too little."""
     known = FORMS[form]
@@ -241,7 +241,7 @@ def edges(answer: Answer, *, strips: bool) -> tuple[str, str]:
 
 @each_engine
 @drives
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 def test_every_cut_of_awkward_texts(name: str, drive: Drive) -> None:
     """
     Whatever the text, it goes on as the model writes it.

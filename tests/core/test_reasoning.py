@@ -17,7 +17,7 @@ from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, drives, rounds_of, streamed, whole
 from tests.support.engine import Engine
-from tests.support.script import Script, cut, end
+from tests.support.script import Script, cut_round, last_round
 
 #: A model name for each of the emulator's templates.
 MODELS = {"r1": "deepseek-ai/DeepSeek-R1", "qwen3": "Qwen/Qwen3-32B", "raises": "zai-org/GLM-4.5"}
@@ -100,7 +100,7 @@ def test_every_cut(thinks: Any, template: Any, misfiles: Any, drive: Drive) -> N
 
 
 @drives
-@pytest.mark.parametrize("first", [cut(field("well"), "one "), cut("<think>\nwell\n</think>\n\none ")])
+@pytest.mark.parametrize("first", [cut_round(field("well"), "one "), cut_round("<think>\nwell\n</think>\n\none ")])
 @pytest.mark.parametrize(
     ("row", "model", "sent"),
     [
@@ -119,7 +119,7 @@ def test_every_cut(thinks: Any, template: Any, misfiles: Any, drive: Drive) -> N
 )
 def test_cut_answer_goes_back(first: Any, row: str, model: str, sent: dict[str, Any], drive: Drive) -> None:
     """An answer goes back in the form that the provider documents, without its thoughts or with them."""
-    server = Script(first, end(" two"))
+    server = Script(first, last_round(" two"))
     drive(server, ask(model=model), provider=row)
 
     assert [{"role": "assistant", **sent}] == [one["messages"][-1] for one in server.bodies[1:]]
@@ -151,7 +151,7 @@ def test_cut_thoughts_go_back(row: str, model: str, sent: dict[str, Any], marks:
     echo = "well," if row == "llama.cpp" and drive is whole else ""
     # The template of an unknown family is taken to trim, so at temperature 0 the thoughts are cut back to a word.
     tail = ", " if families.trims(model) is None else ""
-    server = Script(cut(field("well, ")), end(field(f"{echo}{tail}well"), "answer", usage=None))
+    server = Script(cut_round(field("well, ")), last_round(field(f"{echo}{tail}well"), "answer", usage=None))
     answer = drive(server, ask(model=model, temperature=0), provider=row)
 
     assert (answer.text, answer.thoughts, answer.finish_reason) == ("answer", "well, well", "stop")
@@ -162,7 +162,7 @@ def test_cut_thoughts_go_back(row: str, model: str, sent: dict[str, Any], marks:
 def test_block_that_the_server_refuses_is_left_out() -> None:
     """After a 400, the block before the answer is left out of this round and of all that follow."""
     rounds = rounds_of(ask(**R1))
-    server = Script(cut(field("well"), "one "), cut("two "), end("three"))
+    server = Script(cut_round(field("well"), "one "), cut_round("two "), last_round("three"))
     sent = []
     while (request := rounds.next_request()) is not None:
         sent.append(request.body["messages"][-1]["content"])
@@ -182,7 +182,7 @@ def test_block_that_the_server_refuses_is_left_out() -> None:
 def test_newlines_beside_the_tags(row: str, drive: Drive) -> None:
     """The newlines beside the tags are the template's to write; the caller gets them as they came."""
     echo = "ans" if row == "llama.cpp" and drive is whole else ""
-    server = Script(cut(field("\nwell\n\n"), "ans"), end(echo + "wer"))
+    server = Script(cut_round(field("\nwell\n\n"), "ans"), last_round(echo + "wer"))
     answer = drive(server, ask(**QWEN3), provider=row)
 
     assert (answer.text, answer.thoughts, answer.finish_reason) == ("answer", "\nwell\n\n", "stop")
@@ -195,7 +195,7 @@ def test_newlines_beside_the_tags(row: str, drive: Drive) -> None:
 def test_cut_between_thoughts_and_answer(gap: str, trims: bool, drive: Drive) -> None:
     """To DeepInfra, R1's thoughts go back closed and empty if no answer is there yet; no newline comes twice."""
     rest = "\n"[: 2 - len(gap)]
-    server = Script(cut("<think>\nwell\n</think>" + gap), end((gap if trims else "") + rest, "answer"))
+    server = Script(cut_round("<think>\nwell\n</think>" + gap), last_round((gap if trims else "") + rest, "answer"))
     answer = drive(server, ask(**R1), trims=trims)
 
     assert "<think>\nwell\n</think>" + gap + rest + "answer" == answer.text
@@ -205,7 +205,10 @@ def test_cut_between_thoughts_and_answer(gap: str, trims: bool, drive: Drive) ->
 STAYS = {
     **{
         f"thoughts, {row}, {model}, {len(text)}": Case(
-            [cut(first)], **length(text, "reasoning", thoughts=thoughts), body={"model": model}, known={"provider": row}
+            [cut_round(first)],
+            **length(text, "reasoning", thoughts=thoughts),
+            body={"model": model},
+            known={"provider": row},
         )
         for row, model in (
             ("deepinfra", MODELS["qwen3"]),
@@ -218,27 +221,27 @@ STAYS = {
     },
     **{
         f"opencode #17471, #42900: thoughts ate the budget, and it passed for success, {model}": Case(
-            [cut(field("well, "))], **length("", "reasoning", thoughts="well, "), body={"model": model}
+            [cut_round(field("well, "))], **length("", "reasoning", thoughts="well, "), body={"model": model}
         )
         for model in ("m", MODELS["qwen3"])
     },
     "half a character is no answer": Case(
-        [cut(field("well"), "\ufffd")], **length("\ufffd", "reasoning", thoughts="well"), body=QWEN3
+        [cut_round(field("well"), "\ufffd")], **length("\ufffd", "reasoning", thoughts="well"), body=QWEN3
     ),
     "complete thoughts": Case(
-        [cut("<think>\nwell\n</think>\n\n")], **length("<think>\nwell\n</think>\n\n", "reasoning"), body=QWEN3
+        [cut_round("<think>\nwell\n</think>\n\n")], **length("<think>\nwell\n</think>\n\n", "reasoning"), body=QWEN3
     ),
     "complete thoughts and half a character": Case(
-        [cut("<think>\nwell\n</think>\ufffd")], **length("<think>\nwell\n</think>\ufffd", "reasoning"), body=QWEN3
+        [cut_round("<think>\nwell\n</think>\ufffd")], **length("<think>\nwell\n</think>\ufffd", "reasoning"), body=QWEN3
     ),
-    "white space that the template trims": Case([cut("\n\n")], **length("\n\n", "empty"), known={"trims": True}),
+    "white space that the template trims": Case([cut_round("\n\n")], **length("\n\n", "empty"), known={"trims": True}),
     "white space that the template trims, after thoughts": Case(
-        [cut(field("well"), "\n\n")], **length("\n\n", "reasoning", thoughts="well"), known={"trims": True}
+        [cut_round(field("well"), "\n\n")], **length("\n\n", "reasoning", thoughts="well"), known={"trims": True}
     ),
     # They are on an unknown side of it.
     **{
         f"thoughts beside a beginning of the caller's, {thoughts}": Case(
-            [cut(*pieces)],
+            [cut_round(*pieces)],
             **length(text, "reasoning", thoughts=thoughts),
             body={**R1, "messages": [USER, {"role": "assistant", "content": "Once "}]},
         )
@@ -260,63 +263,69 @@ def test_cut_thoughts_stay(case: Case, drive: Drive) -> None:
 
 FILED = {
     "text that comes as thoughts, after the thinking was over": Case(
-        [cut(field("well"), "one "), cut(field("two "), field("three ")), end(field("four"))],
+        [cut_round(field("well"), "one "), cut_round(field("two "), field("three ")), last_round(field("four"))],
         "one two three four",
         thoughts="well",
         body=QWEN3,
         known=VLLM,
     ),
     "thoughts that begin again before the answer goes on": Case(
-        [cut(field("well"), "one "), end(field("hm, where was I? "), field("ah!"), "two ", "three")],
+        [cut_round(field("well"), "one "), last_round(field("hm, where was I? "), field("ah!"), "two ", "three")],
         "one two three",
         thoughts="well",
         body=QWEN3,
     ),
     "the cap fell into the answer, not into the thoughts": Case(
-        [cut(field("well \ufffd"), "one "), end(field(""), "two")], "one two", thoughts="well \ufffd", body=R1
+        [cut_round(field("well \ufffd"), "one "), last_round(field(""), "two")],
+        "one two",
+        thoughts="well \ufffd",
+        body=R1,
     ),
     "a cut character in the thoughts": Case(
-        [cut(field("well \ufffd")), end(field("é"), "answer")], "answer", thoughts="well é", body=R1
+        [cut_round(field("well \ufffd")), last_round(field("é"), "answer")], "answer", thoughts="well é", body=R1
     ),
     "over both tags": Case(
-        [cut("<think>\nwell,"), cut(" so\n</think>\n\none "), end("two")],
+        [cut_round("<think>\nwell,"), cut_round(" so\n</think>\n\none "), last_round("two")],
         "<think>\nwell, so\n</think>\n\none two",
         body=R1,
         sent_back=["<think>\nwell,", "<think>\n\n</think>\n\none"],
     ),
     # A tag has no word to go back to.
     "thoughts cut after punctuation, at temperature 0, trimmed": Case(
-        [cut("<think>\nwell.\n"), end("\nso\n</think>\n\none")],
+        [cut_round("<think>\nwell.\n"), last_round("\nso\n</think>\n\none")],
         "<think>\nwell.\nso\n</think>\n\none",
         body={**R1, "temperature": 0},
         known={"trims": True},
         sent_back=["<think>\nwell."],
     ),
     "an open block of the caller's": Case(
-        [cut(field("well ")), end(field("then"), "one")],
+        [cut_round(field("well ")), last_round(field("then"), "one")],
         "one",
         thoughts="well then",
         body={**R1, "messages": [USER, {"role": "assistant", "content": "<think>\nFirst, "}]},
         sent_back=["<think>\nFirst, well"],
     ),
     "a closed block of the caller's": Case(
-        [cut("one "), end("two")],
+        [cut_round("one "), last_round("two")],
         "one two",
         body={**R1, "messages": [USER, {"role": "assistant", "content": "<think>\n\n</think>\n\n"}]},
         sent_back=["<think>\n\n</think>\n\none"],
     ),
     "a tag in an answer whose thoughts came in a field": Case(
-        [cut(field("well"), '["</think>", '), end("or not.")],
+        [cut_round(field("well"), '["</think>", '), last_round("or not.")],
         '["</think>", or not.',
         thoughts="well",
         body=R1,
         sent_back=['<think>\n\n</think>\n\n["</think>",'],
     ),
     "a quoted tag": Case(
-        [cut("Write '</think>' "), end("or not.")], "Write '</think>' or not.", body=R1, sent_back=["Write '</think>'"]
+        [cut_round("Write '</think>' "), last_round("or not.")],
+        "Write '</think>' or not.",
+        body=R1,
+        sent_back=["Write '</think>'"],
     ),
     "hermes #90422: thoughts used up all rounds": Case(
-        [cut(field(f"thought {number} ")) for number in range(5)],
+        [cut_round(field(f"thought {number} ")) for number in range(5)],
         **length("", "max_rounds", thoughts="".join(f"thought {number} " for number in range(5))),
         body=R1,
         known={"max_rounds": 5},
@@ -333,20 +342,22 @@ def test_filed(case: Case, drive: Drive) -> None:
 RESTARTS = {
     **{
         f"{len(second.pieces)} pieces at temperature {temperature}": Case(
-            [cut(field(THOUGHTS), START), second],
+            [cut_round(field(THOUGHTS), START), second],
             **length(START, "restart", thoughts=THOUGHTS),
             body={**QWEN3, "temperature": temperature},
             known=VLLM,
         )
         for temperature in (0, 1)
         for second in (
-            cut(field(THOUGHTS), field("more")),
-            cut(field("Other thoughts."), START, "more"),
-            end(field(THOUGHTS), "", START, "more"),
+            cut_round(field(THOUGHTS), field("more")),
+            cut_round(field("Other thoughts."), START, "more"),
+            last_round(field(THOUGHTS), "", START, "more"),
         )
     },
     "of cut thoughts": Case(
-        [cut(field(THOUGHTS)), cut(field(THOUGHTS), "answer")], **length("", "restart", thoughts=THOUGHTS), body=R1
+        [cut_round(field(THOUGHTS)), cut_round(field(THOUGHTS), "answer")],
+        **length("", "restart", thoughts=THOUGHTS),
+        body=R1,
     ),
 }
 
@@ -359,18 +370,20 @@ def test_restart(case: Case, drive: Drive) -> None:
 
 #: What the model writes instead of going on: in a field, inline, and how it ends.
 ANEW = {
-    "in a field, cut": cut(field("Okay, the user wants a book.")),
-    "in a field, and stops": end(field("I think the task is done.")),
-    "under the other name": cut(field("Let me see.", "reasoning")),
-    "as a list too": cut({"reasoning_content": "Hm", "reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]}),
-    "inline": cut("<think>", "\nOkay, a book.\n</think>\n\nAnother book"),
-    "inline, never closed": cut("<thi", "nk>\nOkay, a"),
+    "in a field, cut": cut_round(field("Okay, the user wants a book.")),
+    "in a field, and stops": last_round(field("I think the task is done.")),
+    "under the other name": cut_round(field("Let me see.", "reasoning")),
+    "as a list too": cut_round(
+        {"reasoning_content": "Hm", "reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]}
+    ),
+    "inline": cut_round("<think>", "\nOkay, a book.\n</think>\n\nAnother book"),
+    "inline, never closed": cut_round("<thi", "nk>\nOkay, a"),
 }
 INLINE, FIELD = "<think>\nwell\n</think>\n\n", "one"
 
 
 @drives
-@pytest.mark.parametrize("first", [cut(field("well"), "one"), cut(INLINE + "one")], ids=["field", "inline"])
+@pytest.mark.parametrize("first", [cut_round(field("well"), "one"), cut_round(INLINE + "one")], ids=["field", "inline"])
 @pytest.mark.parametrize("anew", ANEW.values(), ids=ANEW)
 @pytest.mark.parametrize("model", ["qwen/qwen3-235b-a22b-thinking-2507", MODELS["r1"], "moonshotai/Kimi-K2"])
 def test_thoughts_anew(first: Any, anew: Any, model: str, drive: Drive) -> None:
@@ -387,7 +400,7 @@ def test_thoughts_anew(first: Any, anew: Any, model: str, drive: Drive) -> None:
     assert (answer.stopped_by, len(server.bodies)) == ("restart", 1)
 
     learned = Learned()
-    for rounds in ([first, anew, end(" two")], [first, end(" two")]):
+    for rounds in ([first, anew, last_round(" two")], [first, last_round(" two")]):
         answer = drive(server := Script(*rounds), ask(model=model), learned=learned)
         assert (text + " two", "stop", "stop") == answer.ending
         assert learned.closes_block == (model != MODELS["r1"])
@@ -398,7 +411,7 @@ def test_thoughts_anew(first: Any, anew: Any, model: str, drive: Drive) -> None:
 @pytest.mark.parametrize("row", ["openrouter", "deepseek", "moonshot", "groq"])
 def test_thoughts_anew_without_another_form(row: str, drive: Drive) -> None:
     """Without another form, an answer ends where a model thinks again."""
-    server = Script(cut(field("well"), "one"), cut(field("Okay, the user")))
+    server = Script(cut_round(field("well"), "one"), cut_round(field("Okay, the user")))
     answer = drive(server, ask(model="m"), provider=row)
 
     assert answer.ending == ("one", "length", "restart")
@@ -406,7 +419,11 @@ def test_thoughts_anew_without_another_form(row: str, drive: Drive) -> None:
 
 def test_misfiled_answer_flows() -> None:
     """A stream waits one round to learn that a server misfiles; the rounds after that flow."""
-    server = Script(cut(field("well"), "one "), cut(field("two "), field("three ")), end(field("four "), field("five")))
+    server = Script(
+        cut_round(field("well"), "one "),
+        cut_round(field("two "), field("three ")),
+        last_round(field("four "), field("five")),
+    )
     rounds = rounds_of(ask(stream=True, **QWEN3), **VLLM)
     texts: list[list[str]] = []
     while (request := rounds.next_request()) is not None:
@@ -420,7 +437,7 @@ def test_misfiled_answer_flows() -> None:
 
 def test_order_of_thoughts_and_answer() -> None:
     """The answer comes after all thoughts, though half a character of them had to wait."""
-    server = Script(cut(field("well \ufffd")), end(field("é"), field(" \ufffd"), "answer"))
+    server = Script(cut_round(field("well \ufffd")), last_round(field("é"), field(" \ufffd"), "answer"))
     answer = streamed(server, ask(**R1))
 
     assert (answer.text, answer.thoughts) == ("answer", "well é \ufffd")
@@ -434,7 +451,7 @@ def test_fields_of_both_names(drive: Drive) -> None:
     """A server that gives thoughts under both names gets them whole under both in a whole answer."""
     both = {"reasoning": "well, ", "reasoning_content": "well, "}
     more = {"reasoning": "well", "reasoning_content": "well"}
-    answer = drive(Script(cut(both), end(more, "answer")), ask(**R1))
+    answer = drive(Script(cut_round(both), last_round(more, "answer")), ask(**R1))
 
     assert (answer.text, answer.thoughts) == ("answer", "well, well")
     if drive is whole:

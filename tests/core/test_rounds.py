@@ -12,7 +12,7 @@ from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, drives, rounds_of, streamed
 from tests.support.engine import Engine
-from tests.support.script import Script, cut, end, reply
+from tests.support.script import Script, cut_round, last_round, reply
 
 START = "The answer has a beginning that no other part of it resembles: not even this.\n"
 
@@ -93,33 +93,37 @@ ENDS = {
         for finish in (None, "unknown", "eos_token")
     },
     **{
-        f"as the last round: {finish}": Case([cut("one "), reply("two", finish=finish)], "one two", finish, finish)
+        f"as the last round: {finish}": Case(
+            [cut_round("one "), reply("two", finish=finish)], "one two", finish, finish
+        )
         for finish in ("stop", "content_filter", "tool_calls", "eos")
     },
-    "the cap fell just before the end token": Case([cut("All."), end()], "All."),
+    "the cap fell just before the end token": Case([cut_round("All."), last_round()], "All."),
     "no text and no end; RAGFlow #889: no notice of it in the text": Case(
-        [cut("all"), cut()], **length("all", "empty")
+        [cut_round("all"), cut_round()], **length("all", "empty")
     ),
     "hermes #58087: length of an answer that was complete": Case(
-        [cut("All done."), cut("")], **length("All done.", "empty")
+        [cut_round("All done."), cut_round("")], **length("All done.", "empty")
     ),
-    "hermes #112421: nothing to go on from": Case([cut("")], **length("", "empty")),
+    "hermes #112421: nothing to go on from": Case([cut_round("")], **length("", "empty")),
     "max_rounds": Case(
-        [cut("one "), cut("two "), cut("three")], **length("one two three", "max_rounds"), known={"max_rounds": 3}
+        [cut_round("one "), cut_round("two "), cut_round("three")],
+        **length("one two three", "max_rounds"),
+        known={"max_rounds": 3},
     ),
     "max_rounds of one; opencode #42900, #40146, CLIProxyAPI #5439: truncation is no success": Case(
-        [cut("one ")], **length("one ", "max_rounds"), known={"max_rounds": 1}
+        [cut_round("one ")], **length("one ", "max_rounds"), known={"max_rounds": 1}
     ),
     "bolt.diy #2187: sixteen rounds at most": Case(
-        [cut(f"{number} ") for number in range(16)],
+        [cut_round(f"{number} ") for number in range(16)],
         **length("".join(f"{number} " for number in range(16)), "max_rounds"),
     ),
     "RustyClaw #13: a loop of one sentence": Case(
-        [cut("Let me check... " * 1200)], **length("Let me check... " * 1200, "repetition")
+        [cut_round("Let me check... " * 1200)], **length("Let me check... " * 1200, "repetition")
     ),
     **{
         f"messages that are none: {messages!r}": Case(
-            [cut("one ")], **length("one ", "unsupported"), body={"messages": messages}
+            [cut_round("one ")], **length("one ", "unsupported"), body={"messages": messages}
         )
         for messages in (None, [], "text", [None], ["text"])
     },

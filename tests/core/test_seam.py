@@ -14,7 +14,7 @@ from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import DRIVES, Drive, drives, streamed, whole
 from tests.support.engine import AWKWARD, Engine
-from tests.support.script import Script, cut, end, usage
+from tests.support.script import Script, cut_round, last_round, usage
 from tests.support.servers import SERVERS
 
 LINES = "The first line of all, which no other line repeats, not even in part.\n"
@@ -164,51 +164,61 @@ def test_restart(held: str, size: int) -> None:
 
 
 RESTARTS = {
-    "directly": Case([cut(START, "more "), end(START[:40], START[40:], "else")], **length(START + "more ", "restart")),
+    "directly": Case(
+        [cut_round(START, "more "), last_round(START[:40], START[40:], "else")], **length(START + "more ", "restart")
+    ),
     # No new turn begins with whitespace.
     **{
         f"none: after {gap!r}": Case(
-            [cut(START, "more "), end(gap, START[:40], START[40:], "else")],
+            [cut_round(START, "more "), last_round(gap, START[:40], START[40:], "else")],
             START + "more " + gap.strip(" ") + START + "else",
         )
         for gap in ("\n\n", " ")
     },
     # No round is paid to find out.
     "punctuation held back": Case(
-        [cut(START + "more.\n"), end(START)],
+        [cut_round(START + "more.\n"), last_round(START)],
         **length(START + "more.\n", "restart"),
         body={"temperature": 0},
         known=TRIMS,
     ),
     # A round that brought nothing proves nothing.
     "after a round without text": Case(
-        [cut(START + "more\n"), cut("? "), end(START)],
+        [cut_round(START + "more\n"), cut_round("? "), last_round(START)],
         **length(START + "more\n", "restart"),
         body={"temperature": 0},
         known=TRIMS,
         drives=[streamed],
     ),
-    "known beforehand: nothing is sent": Case([cut("all")], **length("all", "restart"), known={"restarts": True}),
+    "known beforehand: nothing is sent": Case([cut_round("all")], **length("all", "restart"), known={"restarts": True}),
     "qwen-code #13319, open-interpreter #291: glued behind what was there": Case(
-        [cut(START, "more"), end(START, "other")], **length(START + "more", "restart")
+        [cut_round(START, "more"), last_round(START, "other")], **length(START + "more", "restart")
     ),
-    "hermes #58087: the same line again and again": Case([cut(LINES), cut(LINES)], **length(LINES, "restart")),
+    "hermes #58087: the same line again and again": Case(
+        [cut_round(LINES), cut_round(LINES)], **length(LINES, "restart")
+    ),
     "a document, known by less": Case(
-        [cut('{"title": "abcdef", "items": ["one", "tw'), end('{"title": "abcdef", "items')],
+        [cut_round('{"title": "abcdef", "items": ["one", "tw'), last_round('{"title": "abcdef", "items')],
         **length('{"title": "abcdef", "items": ["one", "tw', "restart"),
         body=JSON,
     ),
     # Weak evidence is none.
-    "none: too short": Case([cut(START[: ENOUGH - 1]), end(START)], START[: ENOUGH - 1] + START),
-    "none: it recurs": Case([cut(START + "more, then: " + START), end(START)], START + "more, then: " + START * 2),
-    "none: lines": Case([cut("line\n" * 40), end("line\n" * 40)], "line\n" * 80),
-    "none: brackets": Case([cut("}\n}\n}\n"), end("}\n}\n}\n")], "}\n" * 6),
-    "none: almost": Case([cut(START), end(START[: ENOUGH - 1] + "but")], START + START[: ENOUGH - 1] + "but"),
-    "none: it ends before": Case([cut(START), end(START[: ENOUGH - 1])], START + START[: ENOUGH - 1]),
-    "none: a server that went on once goes on": Case([cut(START), cut("more\n"), end(START)], START + "more\n" + START),
+    "none: too short": Case([cut_round(START[: ENOUGH - 1]), last_round(START)], START[: ENOUGH - 1] + START),
+    "none: it recurs": Case(
+        [cut_round(START + "more, then: " + START), last_round(START)], START + "more, then: " + START * 2
+    ),
+    "none: lines": Case([cut_round("line\n" * 40), last_round("line\n" * 40)], "line\n" * 80),
+    "none: brackets": Case([cut_round("}\n}\n}\n"), last_round("}\n}\n}\n")], "}\n" * 6),
+    "none: almost": Case(
+        [cut_round(START), last_round(START[: ENOUGH - 1] + "but")], START + START[: ENOUGH - 1] + "but"
+    ),
+    "none: it ends before": Case([cut_round(START), last_round(START[: ENOUGH - 1])], START + START[: ENOUGH - 1]),
+    "none: a server that went on once goes on": Case(
+        [cut_round(START), cut_round("more\n"), last_round(START)], START + "more\n" + START
+    ),
     **{
         f"none: a value like the document itself may begin here: {first[-1:]}": Case(
-            [cut(first), end(second)], first + second, body=JSON
+            [cut_round(first), last_round(second)], first + second, body=JSON
         )
         for first, second in (
             ('{"title": "abcdef", "child": ', '{"title": "abcdef"}}'),
@@ -217,7 +227,7 @@ RESTARTS = {
         )
     },
     "opencrabs #859: a short continuation replaced the answer": Case(
-        [cut(START), end("I'm sorry, but I cannot go on with this.")],
+        [cut_round(START), last_round("I'm sorry, but I cannot go on with this.")],
         START + "I'm sorry, but I cannot go on with this.",
     ),
 }
@@ -231,7 +241,7 @@ def test_restarts(case: Case, drive: Drive) -> None:
 
 def test_usage_of_a_restart() -> None:
     """A whole answer says what the lost round cost; a stream is left before it does, and its usage is estimated."""
-    rounds = [cut(START), end(START)]
+    rounds = [cut_round(START), last_round(START)]
     in_stream = streamed(Script(*rounds))
 
     assert whole(Script(*rounds)).usage == usage(20, 10)
@@ -243,15 +253,19 @@ def test_usage_of_a_restart() -> None:
 # White space and punctuation, round for round.
 
 SEAMS = {
-    "blanks come again": Case([cut("one  "), end("  two")], "one  two", sent_back=["one"]),
+    "blanks come again": Case([cut_round("one  "), last_round("  two")], "one  two", sent_back=["one"]),
     "no room but for the blanks held back": Case(
-        [cut("one  "), cut("  "), end("two")], "one  two", sent_back=["one", "one  "]
+        [cut_round("one  "), cut_round("  "), last_round("two")], "one  two", sent_back=["one", "one  "]
     ),
     "a tail is gone back from, to a word": Case(
-        [cut('one",\n  '), end('",\n  two')], 'one",\n  two', body={"temperature": 0.0}, known=TRIMS, sent_back=["one"]
+        [cut_round('one",\n  '), last_round('",\n  two')],
+        'one",\n  two',
+        body={"temperature": 0.0},
+        known=TRIMS,
+        sent_back=["one"],
     ),
     "other punctuation: less is held back in all of this call": Case(
-        [cut("one.\n"), cut("! two"), cut("\ntwo.\n"), end("\nthree")],
+        [cut_round("one.\n"), cut_round("! two"), cut_round("\ntwo.\n"), last_round("\nthree")],
         "one.\ntwo.\nthree",
         body={"temperature": 0},
         known=TRIMS,
@@ -260,68 +274,70 @@ SEAMS = {
     ),
     **{
         f"punctuation at temperature {body.get('temperature')}": Case(
-            [cut("one,\n"), end(",\ntwo")], "one,\ntwo", body=body, known=TRIMS, sent_back=["one"]
+            [cut_round("one,\n"), last_round(",\ntwo")], "one,\ntwo", body=body, known=TRIMS, sent_back=["one"]
         )
         for body in ({}, {"temperature": 1}, {"temperature": 0})
     },
     "another tail, which the caller of a whole answer has not seen": Case(
-        [cut("one,\n"), end(". Two")], "one. Two", known=TRIMS, sent_back=["one"], drives=[whole]
+        [cut_round("one,\n"), last_round(". Two")], "one. Two", known=TRIMS, sent_back=["one"], drives=[whole]
     ),
     "another tail, which the caller of a stream has seen": Case(
-        [cut("one,\n"), cut(". Two"), end("two")],
+        [cut_round("one,\n"), cut_round(". Two"), last_round("two")],
         "one,\ntwo",
         known=TRIMS,
         sent_back=["one", "one,"],
         drives=[streamed],
     ),
     "another tail of a document, whose end is counted": Case(
-        [cut('{"a": {"b": 1},\n'), cut('}, "x": 1}, "c": 2}'), end('\n "c": 2}')],
+        [cut_round('{"a": {"b": 1},\n'), cut_round('}, "x": 1}, "c": 2}'), last_round('\n "c": 2}')],
         '{"a": {"b": 1},\n "c": 2}',
         body={"response_format": {"type": "json_object"}},
         known=TRIMS,
         drives=[whole],
     ),
     "another tail, and a stop string that ends over the old one": Case(
-        [cut("one.\n"), cut(". Two"), end("\ntwo")],
+        [cut_round("one.\n"), cut_round(". Two"), last_round("\ntwo")],
         "one.\ntwo",
         body={"stop": ["\n. T"]},
         known=TRIMS,
         drives=[whole],
     ),
     "another tail of the caller's own beginning": Case(
-        [cut("Own.\n"), cut("! More"), end("\nmore")],
+        [cut_round("Own.\n"), cut_round("! More"), last_round("\nmore")],
         "Own.\nmore",
         body={"messages": [USER, {"role": "assistant", "content": "Own.\n", "prefix": True}]},
         known={**TRIMS, "provider": "mistral"},
         drives=[whole],
     ),
     "a tail that is as long as a round: the next one is shorter, to end before the newline": Case(
-        [cut('one"},\n'), cut('"},\n'), cut('"},'), end("\ntwo")],
+        [cut_round('one"},\n'), cut_round('"},\n'), cut_round('"},'), last_round("\ntwo")],
         'one"},\ntwo',
         known=TRIMS,
         sent_back=["one", "one", 'one"},'],
     ),
     "a tail that is longer than a round": Case(
-        [cut('one"},\n'), cut('"'), cut("},"), end("\ntwo")],
+        [cut_round('one"},\n'), cut_round('"'), cut_round("},"), last_round("\ntwo")],
         'one"},\ntwo',
         known=TRIMS,
         sent_back=["one", 'one"', 'one"},'],
     ),
     "vercel/ai #3466: white space from the third round on": Case(
-        [cut("one "), cut(" two\n"), cut("\n  "), cut("  three ", "\n"), end("four")],
+        [cut_round("one "), cut_round(" two\n"), cut_round("\n  "), cut_round("  three ", "\n"), last_round("four")],
         "one two\n\n  three \nfour",
         sent_back=["one", "one two\n", "one two\n\n", "one two\n\n  three \n"],
     ),
     "transformers #34253: newlines that mean something": Case(
-        [cut("def f():\n\n"), end("    return 1")], "def f():\n\n    return 1", sent_back=["def f():\n\n"]
+        [cut_round("def f():\n\n"), last_round("    return 1")], "def f():\n\n    return 1", sent_back=["def f():\n\n"]
     ),
     **{
         f"vllm #9547, transformers #34214, autogen #6168, langchain #35073: refused for blanks, {row}": Case(
-            [cut("one \t "), end(echo + " two")], "one \t two", known={"provider": row}, sent_back=["one"]
+            [cut_round("one \t "), last_round(echo + " two")], "one \t two", known={"provider": row}, sent_back=["one"]
         )
         for row, echo in (("deepinfra", ""), ("vllm", ""), ("mistral", "one"))
     },
-    "opencrabs #1737: a continuation of one character": Case([cut("```\ncode\n``"), end("`")], "```\ncode\n```"),
+    "opencrabs #1737: a continuation of one character": Case(
+        [cut_round("```\ncode\n``"), last_round("`")], "```\ncode\n```"
+    ),
 }
 
 
@@ -334,7 +350,7 @@ def test_seams(case: Case, drive: Drive) -> None:
 def test_what_the_seams_report_says() -> None:
     """What was held back, cut and dropped is in the report, and none of it in the text."""
     for drive in DRIVES:
-        answer = drive(Script(cut("one  "), cut("  two\ufffd"), end("é")))
+        answer = drive(Script(cut_round("one  "), cut_round("  two\ufffd"), last_round("é")))
 
         assert answer.ending == ("one  twoé", "stop", "stop")
         assert [round_["seam"] for round_ in answer.rounds] == [
@@ -364,7 +380,7 @@ def test_what_the_seams_report_says() -> None:
 def test_trimming_families(model: str | None, trims: bool) -> None:
     """Which templates keep the message is known by model family; an unknown one may trim it. ``True`` wins."""
     for setting, expected in ((None, trims), (True, True), (False, trims)):
-        server = Script(cut("one\n"), end("\ntwo" if expected else "two"))
+        server = Script(cut_round("one\n"), last_round("\ntwo" if expected else "two"))
         answer = whole(server, ask(model=model), trims=setting)
 
         assert ("one\ntwo", ["one" if expected else "one\n"]) == (answer.text, server.sent_back)
@@ -379,7 +395,7 @@ AT_TEMPERATURES = [(name, temperature) for name, kind in SERVERS.items() for tem
 
 @drives
 @pytest.mark.parametrize(("name", "temperature"), AT_TEMPERATURES)
-@pytest.mark.spread(6)
+@pytest.mark.spread(4)
 def test_every_cut(name: str, temperature: int, drive: Drive) -> None:
     """Whatever a server does at the seam and wherever the seams are, the text comes out as it was."""
     kind = SERVERS[name]

@@ -55,7 +55,7 @@ TEXTS = st.text(st.sampled_from("ab \n\t\ufffdé"), max_size=10)
     places=st.tuples(*[st.lists(st.integers(0, 20), max_size=5)] * 2),
     stop=st.sampled_from([{}, {"stop": "ab"}, {"stop": "a b"}, {"stop": "\n"}]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=settings.default.max_examples * 4)
 def test_texts(texts: tuple[str, str], places: tuple[list[int], list[int]], stop: Json) -> None:
     """Text, end and reason are the same however each round was split."""
     ends = ("length", "stop")
@@ -67,7 +67,7 @@ def test_texts(texts: tuple[str, str], places: tuple[list[int], list[int]], stop
 
 
 @given(order=st.permutations([0] * 4 + [1] * 4 + [2] * 4), together=st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=settings.default.max_examples * 2)
 def test_choices(order: list[int], together: bool) -> None:
     """The chunks of several choices may come in any order, or several in a chunk; each has its text and end."""
     words = {index: iter([f"{index}-a ", f"{index}-b ", f"{index}-c", ""]) for index in range(3)}

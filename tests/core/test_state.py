@@ -15,7 +15,7 @@ from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, drives, rounds_of, streamed, whole
 from tests.support.overflows import ROOM_LEFT, TOO_LONG
-from tests.support.script import Script, cut, end, reply, usage
+from tests.support.script import Script, cut_round, last_round, reply, usage
 
 Json = dict[str, Any]
 
@@ -84,7 +84,7 @@ def test_first_stream_that_cannot_be_healed(known: Json) -> None:
 )
 def test_server_that_is_known(known: Json, stopped_by: str, drive: Drive) -> None:
     """A server that is known not to continue is not asked to."""
-    answer = drive(Script(cut("One two")), fox(), learned=Learned(**known))
+    answer = drive(Script(cut_round("One two")), fox(), learned=Learned(**known))
 
     assert answer.ending == ("One two", "length", stopped_by)
 
@@ -118,7 +118,7 @@ def test_refusal_after_text_is_not_learnt() -> None:
 def test_restart_that_is_out_is_no_continuation() -> None:
     """A restart whose text is out has not shown that the server takes a prefill."""
     learned = Learned()
-    server = Script(cut("The whale is a", usage=usage(10, 20)), end("They are big.", usage=usage(36, 5)))
+    server = Script(cut_round("The whale is a", usage=usage(10, 20)), last_round("They are big.", usage=usage(36, 5)))
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream_options": {"include_usage": True}}
     answer = streamed(server, body, provider="ollama", round_tokens=20, learned=learned)
     learned.take_refusal(NO_PREFILL)
@@ -164,7 +164,7 @@ def test_number_is_refused_after_text() -> None:
 def test_context_that_is_full(drive: Drive) -> None:
     """Once a server has named its context, an answer that has filled it ends without a further request."""
     rounds = rounds_of({**fox(), "stream": drive is streamed}, round_tokens=500)
-    script = Script(cut("One two", usage=usage(100, 500)), cut(" three", usage=usage(600, 400)))
+    script = Script(cut_round("One two", usage=usage(100, 500)), cut_round(" three", usage=usage(600, 400)))
     for number in range(2):
         request = rounds.next_request()
         assert request is not None
@@ -187,11 +187,11 @@ def test_context_that_is_full(drive: Drive) -> None:
 
 SPLIT = "One \ud83d and two"
 _ROWS: dict[str, Case] = {
-    "half of a character that JSON cannot carry": Case([cut(SPLIT)], **length(SPLIT, "unsupported")),
+    "half of a character that JSON cannot carry": Case([cut_round(SPLIT)], **length(SPLIT, "unsupported")),
     "the template left out the thoughts that were sent": Case(
         [
-            cut({"reasoning_content": "I think. " * 40}, "One two", usage=usage(20, 100)),
-            end(" three", usage=usage(24, 5)),
+            cut_round({"reasoning_content": "I think. " * 40}, "One two", usage=usage(20, 100)),
+            last_round(" three", usage=usage(24, 5)),
         ],
         **length("One two", "reasoning"),
         thoughts="I think. " * 40,
@@ -200,9 +200,9 @@ _ROWS: dict[str, Case] = {
     ),
     "an early answer that thinks again": Case(
         [
-            cut({"reasoning_content": "I think."}),
-            cut("One two"),
-            cut({"reasoning_content": "I think again."}),
+            cut_round({"reasoning_content": "I think."}),
+            cut_round("One two"),
+            cut_round({"reasoning_content": "I think again."}),
         ],
         **length("One two", "reasoning"),
         thoughts="I think.",
@@ -307,7 +307,7 @@ def test_half_character_at_a_budget_between_rounds(drive: Drive) -> None:
     else:
         request = rounds.next_request()
         assert request is not None
-        rounds.receive(request, Script(cut(HALF)).completion(request.body))
+        rounds.receive(request, Script(cut_round(HALF)).completion(request.body))
         rounds.stop("max_cost")
         answer = Answer.of_completion(rounds.completion())
 
@@ -320,7 +320,7 @@ def test_half_character_before_a_round_that_never_began() -> None:
     rounds = rounds_of(fox())
     request = rounds.next_request()
     assert request is not None
-    rounds.receive(request, Script(cut(HALF)).completion(request.body))
+    rounds.receive(request, Script(cut_round(HALF)).completion(request.body))
     rounds.fail(begin(rounds)[0], Failure("InternalServerError", 500, "req"))
 
     assert Answer.of_completion(rounds.completion()).ending == ("One two ", "length", "error")

@@ -14,7 +14,7 @@ from tests.support.answers import Answer
 from tests.support.bodies import ask
 from tests.support.driving import Drive, drives
 from tests.support.engine import Engine
-from tests.support.script import Reply, Script, cut, end, usage
+from tests.support.script import Reply, Script, cut_round, last_round, usage
 
 A_JSON = {"response_format": {"type": "json_object"}}
 
@@ -153,7 +153,9 @@ def test_stop_string_of_a_text_completion(cap: int, drive: Drive) -> None:
 @drives
 def test_stop_strings_are_left_out_of_one_round(drive: Drive) -> None:
     """The server is not told the stop strings in the round after one that showed nothing, and in no other."""
-    server = Script(cut("one "), cut("two "), cut(""), cut("STO", "P "), end("HERE and more"))
+    server = Script(
+        cut_round("one "), cut_round("two "), cut_round(""), cut_round("STO", "P "), last_round("HERE and more")
+    )
     answer = drive(server, ask(stop=["STOP HERE"]), provider="vllm")
 
     assert answer.ending == ("one two ", "stop", "stop")
@@ -164,16 +166,16 @@ def test_stop_strings_are_left_out_of_one_round(drive: Drive) -> None:
 @pytest.mark.parametrize(
     ("last", "text"),
     [
-        (end(" of the STOP and more"), "one of the "),
-        (end(" o", "f the ST", "O", "P and more"), "one of the "),
-        (end(" of the", " end"), "one of the end"),
-        (end(" of ", "x" * 50, " ST"), "one of " + "x" * 50 + " ST"),
-        (end(" of ", "x" * 50, " STO", "P"), "one of " + "x" * 50 + " "),
+        (last_round(" of the STOP and more"), "one of the "),
+        (last_round(" o", "f the ST", "O", "P and more"), "one of the "),
+        (last_round(" of the", " end"), "one of the end"),
+        (last_round(" of ", "x" * 50, " ST"), "one of " + "x" * 50 + " ST"),
+        (last_round(" of ", "x" * 50, " STO", "P"), "one of " + "x" * 50 + " "),
     ],
 )
 def test_round_without_stop_strings(last: Reply, text: str, drive: Drive) -> None:
     """A stop string ends such a round wherever it is."""
-    server = Script(cut("one"), cut("", usage=usage(11, 3)), last)
+    server = Script(cut_round("one"), cut_round("", usage=usage(11, 3)), last)
     answer = drive(server, ask(stop=["STOP"]))
 
     assert (text, "stop", "stop") == answer.ending
@@ -182,7 +184,7 @@ def test_round_without_stop_strings(last: Reply, text: str, drive: Drive) -> Non
 @drives
 def test_round_that_showed_a_blank(drive: Drive) -> None:
     """A server shows the blank that was held back, and keeps back what may be a stop string after it."""
-    server = Script(cut("one "), cut(" ", usage=usage(11, 3)), end(" of the STOP and more"))
+    server = Script(cut_round("one "), cut_round(" ", usage=usage(11, 3)), last_round(" of the STOP and more"))
     answer = drive(server, ask(stop=["STOP"]))
 
     assert answer.ending == ("one of the ", "stop", "stop")
@@ -193,7 +195,7 @@ def test_round_that_showed_a_blank(drive: Drive) -> None:
 @pytest.mark.parametrize("used", [5, 40])
 def test_round_that_showed_nothing(used: int, drive: Drive) -> None:
     """More tokens than a stop string has were not kept back for it."""
-    server = Script(cut("one"), cut("", usage=usage(11, used)), cut("", usage=usage(11, used)))
+    server = Script(cut_round("one"), cut_round("", usage=usage(11, used)), cut_round("", usage=usage(11, used)))
     answer = drive(server, ask(stop=["a long one"]), provider="vllm")
 
     assert answer.ending == ("one", "length", "empty")
@@ -237,19 +239,19 @@ BEGINNING = "Let me begin with the history of the lighthouse, and go on to its k
     ("rounds", "body", "expected"),
     [
         # The server had gone on, and ended elsewhere.
-        ([cut("a ST", stop_reason=None), end("OP b", stop_reason="b")], {"stop": ["STOP", "b"]}, "STOP"),
-        ([cut("a ST", stop_reason=None), end("OP b", stop_reason=7)], {"stop": ["STOP"]}, "STOP"),
+        ([cut_round("a ST", stop_reason=None), last_round("OP b", stop_reason="b")], {"stop": ["STOP", "b"]}, "STOP"),
+        ([cut_round("a ST", stop_reason=None), last_round("OP b", stop_reason=7)], {"stop": ["STOP"]}, "STOP"),
         # The end of a document is the end token's.
-        ([cut('{"a": ', stop_reason=None), end("1} END", stop_reason="END")], A_JSON, None),
+        ([cut_round('{"a": ', stop_reason=None), last_round("1} END", stop_reason="END")], A_JSON, None),
         # A refused round is no part of the answer.
-        ([cut(BEGINNING, stop_reason=None), end("", BEGINNING, stop_reason="x")], {}, ...),
+        ([cut_round(BEGINNING, stop_reason=None), last_round("", BEGINNING, stop_reason="x")], {}, ...),
         # Null after an end that was not null.
-        ([cut("a ", stop_reason="max_tokens"), end("b", stop_reason=None)], {}, None),
-        ([cut("a ", stop_reason=None), end("b", stop_reason="c")], {"stop": ["c"]}, "c"),
+        ([cut_round("a ", stop_reason="max_tokens"), last_round("b", stop_reason=None)], {}, None),
+        ([cut_round("a ", stop_reason=None), last_round("b", stop_reason="c")], {"stop": ["c"]}, "c"),
         # What is no document is "length".
-        ([cut('{"a": ', stop_reason=None), end("x", stop_reason="c")], {**A_JSON, "stop": ["c"]}, None),
+        ([cut_round('{"a": ', stop_reason=None), last_round("x", stop_reason="c")], {**A_JSON, "stop": ["c"]}, None),
         # A server that has no such field gets none.
-        ([cut("a ST"), end("OP b")], {"stop": ["STOP"]}, ...),
+        ([cut_round("a ST"), last_round("OP b")], {"stop": ["STOP"]}, ...),
     ],
 )
 def test_end_that_is_ours(rounds: list[Reply], body: dict[str, Any], expected: Any, drive: Drive) -> None:

@@ -13,7 +13,7 @@ from openai_continue._core.text.text import Text
 from tests.support.bodies import ask
 from tests.support.cases import Case, cases, length
 from tests.support.driving import Drive, rounds_of
-from tests.support.script import Reply, cut, end
+from tests.support.script import Reply, cut_round, last_round
 
 
 def content(text: str, **more: Any) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def test_half_a_stop_string_waits() -> None:
 
 
 def stop_case(rounds: list[str], stop: Any, text: str) -> Case:
-    script: list[Reply] = [*(cut(*part) for part in rounds[:-1]), end(*rounds[-1])]
+    script: list[Reply] = [*(cut_round(*part) for part in rounds[:-1]), last_round(*rounds[-1])]
     return Case(script, text, body={"stop": stop})
 
 
@@ -122,7 +122,7 @@ STOPS = {
     "null": stop_case(["text", " more"], None, "text more"),
     "empty": stop_case(["text", " more"], "", "text more"),
     # The server has cut the blanks off with the round's text.
-    "begun in the blanks held back": Case([cut("text", "  "), end()], "text", body={"stop": ["  b"]}),
+    "begun in the blanks held back": Case([cut_round("text", "  "), last_round()], "text", body={"stop": ["  b"]}),
 }
 
 
@@ -135,10 +135,10 @@ def test_stop_string_over_the_seam(case: Case, drive: Drive) -> None:
 # Cut characters.
 
 CUT_CHARACTERS = {
-    "one, in pieces": Case([cut("a", *["\ufffd"] * 4), cut()], **length("a\ufffd", "empty")),
-    "one, at once": Case([cut("a" + "\ufffd" * 4), cut()], **length("a\ufffd", "empty")),
-    "in a later round": Case([cut("a"), cut("b", "\ufffd" * 5), end("c")], "ab\ufffd\ufffdc"),
-    "in each": Case([cut("a"), cut("b", *["\ufffd"] * 2), cut("c\ufffd"), end("d")], "abcd"),
+    "one, in pieces": Case([cut_round("a", *["\ufffd"] * 4), cut_round()], **length("a\ufffd", "empty")),
+    "one, at once": Case([cut_round("a" + "\ufffd" * 4), cut_round()], **length("a\ufffd", "empty")),
+    "in a later round": Case([cut_round("a"), cut_round("b", "\ufffd" * 5), last_round("c")], "ab\ufffd\ufffdc"),
+    "in each": Case([cut_round("a"), cut_round("b", *["\ufffd"] * 2), cut_round("c\ufffd"), last_round("d")], "abcd"),
 }
 
 

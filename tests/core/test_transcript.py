@@ -16,9 +16,9 @@ from openai_continue._tables import providers
 from openai_continue.testing.emulator.tokens import tokenize
 from tests.support.answers import Answer
 from tests.support.bodies import ask
-from tests.support.calls import Tokens, Writes, dumped, row, tool, written
+from tests.support.calls import CallWritingServer, TokenWritingServer, dumped, row, tool, written
 from tests.support.driving import DRIVES, Drive, drives, rounds_of, streamed, whole
-from tests.support.script import Reply, Script, cut, reply, usage
+from tests.support.script import Reply, Script, cut_round, reply, usage
 
 Json = dict[str, Any]
 Called = tuple[str, str]
@@ -148,7 +148,7 @@ def cases(table: Mapping[str, Case]) -> Any:
     return pytest.mark.parametrize(("case", "drive"), rows)
 
 
-CUT = cut(call(HALF))
+CUT = cut_round(call(HALF))
 #: A whole new call of the same tool, and one that has the same beginning as the cut one.
 ANEW, ALIKE = (
     dumped({"path": path, "content": "Another text, which is a good deal longer."}) for path in ("b.txt", "a.txt")
@@ -160,39 +160,39 @@ BRACES = dumped({"path": "c", "content": 'if (x) {"y"} else {", z"} {'})
 GOES_ON: dict[str, Case] = {
     "the rest as text": Case([CUT, end(REST + TAIL)]),
     "the rest as text, in pieces": Case([CUT, end(*pieces(REST + TAIL))], drives=[streamed]),
-    "in three rounds": Case([CUT, cut(REST[:6]), end(REST[6:] + TAIL)]),
-    "cut before the first character": Case([cut(call("")), end(on())]),
-    "cut before it, and the prompt has more tokens": Case([cut(call("")), end(on(), usage=usage(20, 9))]),
+    "in three rounds": Case([CUT, cut_round(REST[:6]), end(REST[6:] + TAIL)]),
+    "cut before the first character": Case([cut_round(call("")), end(on())]),
+    "cut before it, and the prompt has more tokens": Case([cut_round(call("")), end(on(), usage=usage(20, 9))]),
     "cut before it, and the quotes before it are not written again": Case(
-        [cut(call("")), cut(SAVE + TAIL), end(SAVE + TAIL)]
+        [cut_round(call("")), cut_round(SAVE + TAIL), end(SAVE + TAIL)]
     ),
-    "cut after the arguments": Case([cut(call(SAVE)), end(on())]),
-    "cut after the arguments, a further call": Case([cut(call(SAVE)), end(on() , SECOND)], BOTH),
-    "cut after the arguments, and the mark never comes": Case([cut(call(SAVE)), end(on(end=-len(TAIL) + 1))]),
-    "cut in an escape": Case([cut(call(SAVE[: SAVE.index("n  Four")])), end(on())]),
-    "cut in an escape that the server keeps back": Case([cut(call(SAVE[: SAVE.index("\\n  Four")])), end(on())]),
+    "cut after the arguments": Case([cut_round(call(SAVE)), end(on())]),
+    "cut after the arguments, a further call": Case([cut_round(call(SAVE)), end(on() , SECOND)], BOTH),
+    "cut after the arguments, and the mark never comes": Case([cut_round(call(SAVE)), end(on(end=-len(TAIL) + 1))]),
+    "cut in an escape": Case([cut_round(call(SAVE[: SAVE.index("n  Four")])), end(on())]),
+    "cut in an escape that the server keeps back": Case([cut_round(call(SAVE[: SAVE.index("\\n  Four")])), end(on())]),
     "cut in punctuation, then again": Case(
-        [cut(call(SAVE[: SAVE.index(' "content"')])), cut(on(end=-len('.\\n  Four"' + TAIL))), end(on())]
+        [cut_round(call(SAVE[: SAVE.index(' "content"')])), cut_round(on(end=-len('.\\n  Four"' + TAIL))), end(on())]
     ),
     "the mark after it never comes": Case([CUT, end(REST + "}")]),
     "half of the mark after it": Case([CUT, end(REST + TAIL[:-3])]),
     "a further call of no tool": Case([CUT, end(REST + TAIL + SECOND.replace("run", "rm"))], [*ONE, ("rm", RUN)]),
     "the server calls it calls": Case([CUT, end(REST + TAIL, finish="tool_calls")]),
     "a further call in the text": Case([CUT, end(REST + TAIL + SECOND)], BOTH),
-    "a further call in a round of its own": Case([CUT, cut(REST + TAIL + SECOND[:20]), end(SECOND[20:])], BOTH),
+    "a further call in a round of its own": Case([CUT, cut_round(REST + TAIL + SECOND[:20]), end(SECOND[20:])], BOTH),
     "a further call as a call": Case(
         [CUT, end(REST + TAIL + "\n", call(RUN, "run", id_="call-9"), finish="tool_calls")],
         BOTH,
         ids=["call-1", "call-9"],
     ),
     "a further call as a call, after what parts the two": Case(
-        [CUT, cut(REST + TAIL + "\n"), cut(call(RUN[:9], "run", id_="call-9")), end(RUN[9:] + TAIL)], BOTH
+        [CUT, cut_round(REST + TAIL + "\n"), cut_round(call(RUN[:9], "run", id_="call-9")), end(RUN[9:] + TAIL)], BOTH
     ),
     "a further call as a call, cut before it": Case(
-        [CUT, cut(REST + TAIL), end(call(RUN, "run", id_="call-9"), finish="tool_calls")], BOTH
+        [CUT, cut_round(REST + TAIL), end(call(RUN, "run", id_="call-9"), finish="tool_calls")], BOTH
     ),
     "a further call as a call, cut before its arguments": Case(
-        [CUT, cut(REST + TAIL + "\n", call("", "run", id_="call-9")), end(on(written(row("hermes"), *BOTH)))],
+        [CUT, cut_round(REST + TAIL + "\n", call("", "run", id_="call-9")), end(on(written(row("hermes"), *BOTH)))],
         BOTH,
         ids=["call-1", "call-9"],
     ),
@@ -215,12 +215,12 @@ GOES_ON: dict[str, Case] = {
         known={**VLLM, "continue_tool_calls": "glm-4.7"},
     ),
     "a further call is cut too": Case(
-        [CUT, cut(REST + TAIL + "\n", call(RUN[:9], "run", id_="call-9")), end(RUN[9:] + TAIL)],
+        [CUT, cut_round(REST + TAIL + "\n", call(RUN[:9], "run", id_="call-9")), end(RUN[9:] + TAIL)],
         BOTH,
         ids=["call-1", "call-9"],
     ),
     "the cut call is the second": Case(
-        [cut(calls(call(SAVE), call(RUN[:9], "run", 1, "call-2"))), end(RUN[9:] + TAIL)], BOTH, ids=["call-1", "call-2"]
+        [cut_round(calls(call(SAVE), call(RUN[:9], "run", 1, "call-2"))), end(RUN[9:] + TAIL)], BOTH, ids=["call-1", "call-2"]
     ),
     # A server that reads the prefill.
     **{
@@ -240,10 +240,10 @@ GOES_ON: dict[str, Case] = {
     "what is new, without a beginning": Case(
         [CUT, end(*map(more, pieces(REST)), finish="tool_calls")], known=LLAMA_CPP, drives=[streamed]
     ),
-    "what is new, cut again": Case([CUT, cut(more(REST[:7])), end(more(REST[7:]), finish="tool_calls")], known=LLAMA_CPP),
+    "what is new, cut again": Case([CUT, cut_round(more(REST[:7])), end(more(REST[7:]), finish="tool_calls")], known=LLAMA_CPP),
     "all calls of the turn": Case(
         [
-            cut(calls(call(SAVE), call(RUN[:9], "run", 1, "call-2"))),
+            cut_round(calls(call(SAVE), call(RUN[:9], "run", 1, "call-2"))),
             end(calls(call(SAVE, id_="x"), call(RUN, "run", 1, "y")), finish="tool_calls"),
         ],
         BOTH,
@@ -252,7 +252,7 @@ GOES_ON: dict[str, Case] = {
     ),
     **{
         f"cut after the arguments, {name}, {syntax}": Case(
-            [cut(call(SAVE)), end(*deltas, finish="tool_calls")],
+            [cut_round(call(SAVE)), end(*deltas, finish="tool_calls")],
             BOTH if "further" in name else ONE,
             known={"provider": READS, "continue_tool_calls": syntax},
             ids=["call-1", "y"] if "further" in name else ["call-1"],
@@ -271,7 +271,7 @@ GOES_ON: dict[str, Case] = {
     },
     "cut after the arguments of the second call, all calls": Case(
         [
-            cut(calls(call(SAVE), call(RUN, "run", 1, "call-2"))),
+            cut_round(calls(call(SAVE), call(RUN, "run", 1, "call-2"))),
             end(calls(call(SAVE, id_="x"), call(RUN, "run", 1, "y")), finish="tool_calls"),
         ],
         BOTH,
@@ -279,10 +279,10 @@ GOES_ON: dict[str, Case] = {
         ids=["call-1", "call-2"],
     ),
     "cut after the arguments, twice": Case(
-        [cut(call(SAVE)), cut(new(SAVE)), end(call(SAVE, id_="z"), finish="tool_calls")], known=LLAMA_CPP
+        [cut_round(call(SAVE)), cut_round(new(SAVE)), end(call(SAVE, id_="z"), finish="tool_calls")], known=LLAMA_CPP
     ),
     "the second call, with the index 0": Case(
-        [cut(calls(call(SAVE), call(RUN[:9], "run", 1, "call-2"))), end(call(RUN, "run", 0, "y"), finish="tool_calls")],
+        [cut_round(calls(call(SAVE), call(RUN[:9], "run", 1, "call-2"))), end(call(RUN, "run", 0, "y"), finish="tool_calls")],
         BOTH,
         known=LLAMA_CPP,
         ids=["call-1", "call-2"],
@@ -302,7 +302,7 @@ GOES_ON: dict[str, Case] = {
     # What goes on may look like the beginning of a call.
     **{
         f"an object within the arguments, cut at {place}": Case(
-            [cut(call(DEEP[:place])), end(call("", id_="call-7"), *piecewise(DEEP, 3), finish="tool_calls")],
+            [cut_round(call(DEEP[:place])), end(call("", id_="call-7"), *piecewise(DEEP, 3), finish="tool_calls")],
             [("save", DEEP)],
             known=LLAMA_CPP,
             ids=["call-1"],
@@ -313,7 +313,7 @@ GOES_ON: dict[str, Case] = {
     },
     **{
         f"brackets in a string, cut at {place}": Case(
-            [cut(call(BRACES[:place])), end(call("", id_="x"), *piecewise(BRACES, 2), finish="tool_calls")],
+            [cut_round(call(BRACES[:place])), end(call("", id_="x"), *piecewise(BRACES, 2), finish="tool_calls")],
             [("save", BRACES)],
             known=LLAMA_CPP,
             ids=["call-1"],
@@ -323,17 +323,17 @@ GOES_ON: dict[str, Case] = {
         if BRACES[place - 1] != "\\"
     },
     "halves of characters": Case(
-        [cut(call(HALF), more("\ud83d"), more("\ude00x")), end(REST + TAIL)], [("save", f"{HALF}😀x{REST}")], drives=[streamed]
+        [cut_round(call(HALF), more("\ud83d"), more("\ude00x")), end(REST + TAIL)], [("save", f"{HALF}😀x{REST}")], drives=[streamed]
     ),
     # Other syntaxes.
     "parameters": Case([CUT, end(after("qwen3-coder", 'two "thr', *ONE))], model=CODER),
     "parameters, what is new": Case(
         [CUT, end(call(REST, id_="call-7"), finish="tool_calls")], model=CODER, known=LLAMA_CPP, ids=["call-1"]
     ),
-    "parameters, cut in a name": Case([cut(call('{"path": "a.txt", "cont')), end(on(written(row("qwen3-coder"), *ONE)))], model=CODER),
-    "parameters, cut before them": Case([cut(call("")), end(on(written(row("qwen3-coder"), *ONE)))], model=CODER),
+    "parameters, cut in a name": Case([cut_round(call('{"path": "a.txt", "cont')), end(on(written(row("qwen3-coder"), *ONE)))], model=CODER),
+    "parameters, cut before them": Case([cut_round(call("")), end(on(written(row("qwen3-coder"), *ONE)))], model=CODER),
     "parameters that only the server knows": Case(
-        [cut(call('{"path": "12", "content": "on')), end("e\n</parameter>\n</function>\n</tool_call>")],
+        [cut_round(call('{"path": "12", "content": "on')), end("e\n</parameter>\n</function>\n</tool_call>")],
         [("save", '{"path": "12", "content": "one"}')],
         model=CODER,
         body={"tools": [{"type": "function", "function": {"name": "save"}}]},
@@ -409,7 +409,7 @@ FAILS: dict[str, Case] = {
     },
     "a new call after the first one again": Case(
         [
-            cut(calls(call(RUN, "run"), call(HALF, "save", 1, "call-2"))),
+            cut_round(calls(call(RUN, "run"), call(HALF, "save", 1, "call-2"))),
             end(call(RUN, "run"), call("", "save", 1, "x"), *(more(one, 1) for one in pieces(ANEW)), finish="tool_calls"),
         ],
         [("run", RUN), ("save", HALF)],
@@ -437,19 +437,19 @@ FAILS: dict[str, Case] = {
     "not of the schema": Case([CUT, end(REST[:-1] + ', "path": 12}' + TAIL)], **AS_IT_WAS),
     "a half further call": Case([CUT, end(REST + TAIL + SECOND[:-20])], **AS_IT_WAS),
     "thoughts": Case([CUT, end({"reasoning_content": "Well"})], **AS_IT_WAS),
-    "the third round fails": Case([CUT, cut(REST[:6]), end("Sorry.")], [("save", HALF + REST[:6])], **ENDS),
+    "the third round fails": Case([CUT, cut_round(REST[:6]), end("Sorry.")], [("save", HALF + REST[:6])], **ENDS),
     # Never asked.
-    "half of a name": Case([cut(call("", "sav"))], [("sav", "")], **ENDS),
-    "of the old interface": Case([cut(OLD)], [], **ENDS),
-    "half of a character": Case([cut(call(HALF + "\ufffd"))], [("save", HALF + "\ufffd")], **ENDS),
-    "half of a surrogate pair": Case([cut(call(HALF + "\ud83d"))], [("save", HALF + "\ud83d")], **ENDS),
+    "half of a name": Case([cut_round(call("", "sav"))], [("sav", "")], **ENDS),
+    "of the old interface": Case([cut_round(OLD)], [], **ENDS),
+    "half of a character": Case([cut_round(call(HALF + "\ufffd"))], [("save", HALF + "\ufffd")], **ENDS),
+    "half of a surrogate pair": Case([cut_round(call(HALF + "\ud83d"))], [("save", HALF + "\ud83d")], **ENDS),
     "switched off": Case([CUT], known={**VLLM, "continue_tool_calls": False}, **AS_IT_WAS),
     "an unknown model": Case([CUT], model="unknown", known=SURE, **AS_IT_WAS),
     "a row that does not know": Case([CUT], known=DEEPINFRA, **AS_IT_WAS),
     "a syntax that the row does not know": Case([CUT], model=KIMI, **AS_IT_WAS),
     "logprobs": Case([CUT], body={"logprobs": True}, **AS_IT_WAS),
     "no tools": Case([CUT], body={"tools": None}, **AS_IT_WAS),
-    "closed by a server that nobody knows": Case([cut(call(HALF + '"}'))], [("save", HALF + '"}')], known=SURE, **ENDS),
+    "closed by a server that nobody knows": Case([cut_round(call(HALF + '"}'))], [("save", HALF + '"}')], known=SURE, **ENDS),
     "the caller's own beginning has calls": Case(
         [CUT],
         [("save", HALF)],
@@ -458,7 +458,7 @@ FAILS: dict[str, Case] = {
         body={"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]}]},
         known=LLAMA_CPP,
     ),
-    "the last round": Case([CUT, cut(REST[:6])], [("save", HALF + REST[:6])], finish_reason="length", stopped_by="max_rounds", known={**VLLM, "max_rounds": 2}),
+    "the last round": Case([CUT, cut_round(REST[:6])], [("save", HALF + REST[:6])], finish_reason="length", stopped_by="max_rounds", known={**VLLM, "max_rounds": 2}),
 }  # fmt: skip
 
 
@@ -471,10 +471,12 @@ def test_fails(case: Case, drive: Drive) -> None:
 # What comes before the calls, and where they begin.
 
 BEFORE: dict[str, Case] = {
-    "a text": Case([cut("I save it.", call(HALF)), end(REST + TAIL)], text="I save it."),
-    "a text that ends in newlines": Case([cut("I save it.\n\n", call(HALF)), end(REST + TAIL)], text="I save it.\n\n"),
+    "a text": Case([cut_round("I save it.", call(HALF)), end(REST + TAIL)], text="I save it."),
+    "a text that ends in newlines": Case(
+        [cut_round("I save it.\n\n", call(HALF)), end(REST + TAIL)], text="I save it.\n\n"
+    ),
     "a text, which comes again": Case(
-        [cut("I save it.", call(HALF)), end("I save it.", call(SAVE, id_="x"), finish="tool_calls")],
+        [cut_round("I save it.", call(HALF)), end("I save it.", call(SAVE, id_="x"), finish="tool_calls")],
         text="I save it.",
         known=LLAMA_CPP,
         ids=["call-1"],
@@ -482,7 +484,7 @@ BEFORE: dict[str, Case] = {
     ),
     **{
         f"thoughts, {known['provider']}": Case(
-            [cut({"reasoning_content": "Well."}, "I do.", call(HALF)), end(REST + TAIL)],
+            [cut_round({"reasoning_content": "Well."}, "I do.", call(HALF)), end(REST + TAIL)],
             text="I do.",
             thoughts="Well.",
             known={**known, "continue_tool_calls": True},
@@ -491,23 +493,26 @@ BEFORE: dict[str, Case] = {
     },
     **{
         f"only thoughts, {known['provider']}": Case(
-            [cut({"reasoning_content": "Well."}, call(HALF)), end(REST + TAIL)],
+            [cut_round({"reasoning_content": "Well."}, call(HALF)), end(REST + TAIL)],
             thoughts="Well.",
             known={**known, "continue_tool_calls": True},
         )
         for known in (VLLM, LLAMA_CPP, DEEPINFRA)
     },
     "the rest is filed as thoughts": Case(
-        [cut({"reasoning_content": "Well."}, call(HALF)), end({"reasoning_content": REST + TAIL})], thoughts="Well."
+        [cut_round({"reasoning_content": "Well."}, call(HALF)), end({"reasoning_content": REST + TAIL})],
+        thoughts="Well.",
     ),
     "a text that was continued": Case(
-        [cut("I sa"), cut("ve it.", call(HALF)), end(REST + TAIL)], text="I save it.", ids=["call-1"]
+        [cut_round("I sa"), cut_round("ve it.", call(HALF)), end(REST + TAIL)], text="I save it.", ids=["call-1"]
     ),
     "a text that was continued, the call came alone": Case(
-        [cut("I save it."), cut(call(HALF)), cut(REST[:5]), end(REST[5:] + TAIL)], text="I save it.", ids=["call-1"]
+        [cut_round("I save it."), cut_round(call(HALF)), cut_round(REST[:5]), end(REST[5:] + TAIL)],
+        text="I save it.",
+        ids=["call-1"],
     ),
     "thoughts that were continued": Case(
-        [cut({"reasoning_content": "We"}), cut({"reasoning_content": "ll."}, call(HALF)), end(REST + TAIL)],
+        [cut_round({"reasoning_content": "We"}), cut_round({"reasoning_content": "ll."}, call(HALF)), end(REST + TAIL)],
         thoughts="Well.",
         known=LLAMA_CPP,
     ),
@@ -536,7 +541,7 @@ def test_raw_syntax(model: str, known: Json) -> None:
     raw = written(syntax, *BOTH, text="I save it.")
     for place in range(raw.index("<tool_call>") + 11, len(raw)):
         answer = whole(
-            Writes(syntax, TOOLS, raw, [place, 1000], shows_raw=True), ask(model=model, tools=TOOLS), **known
+            CallWritingServer(syntax, TOOLS, raw, [place, 1000], shows_raw=True), ask(model=model, tools=TOOLS), **known
         )
         assert (answer.text.rstrip(), *answer.ending[1:]) == ("I save it.", "tool_calls", "tool_calls"), raw[:place]
         assert [(one["function"]["name"], one["function"]["arguments"]) for one in answer.tool_calls] == BOTH
@@ -558,7 +563,7 @@ def test_parser_that_keeps_back_a_part_of_a_token(name: str, reads: bool, drive:
     begun = len(tokenize(raw.partition("content")[0]))
     for place in range(begun, len(tokens)):
         # A round that is shorter than what is held back would bring nothing.
-        server = Tokens(row(name), TOOLS, raw, [place, 25, 1000], reads=reads)
+        server = TokenWritingServer(row(name), TOOLS, raw, [place, 25, 1000], reads=reads)
         known = LLAMA_CPP if reads else VLLM
         answer = drive(server, ask(model=HERMES if name == "hermes" else CODER, tools=TOOLS), **known)
         got = [(one["function"]["name"], one["function"]["arguments"]) for one in answer.tool_calls]
@@ -571,7 +576,7 @@ def test_half_of_an_escape_that_was_kept_back(drive: Drive) -> None:
     arguments = dumped({"path": "a", "content": "x = 'one'\ny"})
     raw = written(row("hermes"), ("save", arguments))
     shown = arguments[: arguments.index("\\ny")]
-    server = Script(cut(call(shown)), end(on(raw)))
+    server = Script(cut_round(call(shown)), end(on(raw)))
     answer = drive(server, ask(model=HERMES, tools=TOOLS), **VLLM)
 
     assert shown.endswith("one'")
@@ -586,12 +591,14 @@ def test_half_of_an_escape_that_was_kept_back(drive: Drive) -> None:
 def test_raw_syntax_that_does_not_go_on(rest: str) -> None:
     """Then the answer is the text that the server gave."""
     raw = written(row("hermes"), *ONE, text="I save it.").partition("ree")[0]
-    answer = whole(Script(cut(raw), end(rest)), ask(model=HERMES, tools=TOOLS), **VLLM)
+    answer = whole(Script(cut_round(raw), end(rest)), ask(model=HERMES, tools=TOOLS), **VLLM)
 
     assert (raw, "length", "tool_call") == answer.ending
     assert answer.tool_calls == []
     # In a stream, it is out as text.
-    assert (raw, "length", "tool_call") == streamed(Script(cut(raw)), ask(model=HERMES, tools=TOOLS), **VLLM).ending
+    assert (raw, "length", "tool_call") == streamed(
+        Script(cut_round(raw)), ask(model=HERMES, tools=TOOLS), **VLLM
+    ).ending
 
 
 # How the server calls the end of a cut call.
@@ -639,7 +646,7 @@ LIES: dict[str, Case] = {
         [CUT, reply(REST + "}", finish="tool_calls", usage=usage(10, 5)), end("\n</tool_call>")], known=ROUND
     ),
     "whole at the limit, called stop": Case([CUT, end(REST + TAIL, usage=usage(10, 5))], known=ROUND),
-    "whole at the limit, called length": Case([CUT, cut(REST + TAIL), end("")], known=ROUND),
+    "whole at the limit, called length": Case([CUT, cut_round(REST + TAIL), end("")], known=ROUND),
     "whole at the limit, read": Case(
         [CUT, reply(call(SAVE, id_="x"), finish="tool_calls", usage=usage(10, 5)), end(on())], known=ROUND
     ),
@@ -679,7 +686,7 @@ def test_server_that_calls_a_cut_something_else(case: Case, drive: Drive) -> Non
 LIMITED: dict[str, tuple[Case, list[int | None]]] = {
     "a total": (
         Case(
-            [cut(call(HALF), usage=usage(10, 5)), cut(REST[:6], usage=usage(15, 5))],
+            [cut_round(call(HALF), usage=usage(10, 5)), cut_round(REST[:6], usage=usage(15, 5))],
             [("save", HALF + REST[:6])],
             finish_reason="length",
             stopped_by="max_tokens",
@@ -689,7 +696,7 @@ LIMITED: dict[str, tuple[Case, list[int | None]]] = {
     ),
     "a total, after an end that hid the cut": (
         Case(
-            [reply(call(HALF), finish="tool_calls", usage=usage(10, 5)), cut(REST[:6], usage=usage(15, 5))],
+            [reply(call(HALF), finish="tool_calls", usage=usage(10, 5)), cut_round(REST[:6], usage=usage(15, 5))],
             [("save", HALF + REST[:6])],
             finish_reason="length",
             stopped_by="max_tokens",
@@ -698,11 +705,11 @@ LIMITED: dict[str, tuple[Case, list[int | None]]] = {
         [10, 5],
     ),
     "a total that is not reached": (
-        Case([cut(call(HALF), usage=usage(10, 5)), end(REST + TAIL, usage=usage(15, 4))], body={"max_tokens": 10}),
+        Case([cut_round(call(HALF), usage=usage(10, 5)), end(REST + TAIL, usage=usage(15, 4))], body={"max_tokens": 10}),
         [10, 5],
     ),
     "a total reached at once": (
-        Case([cut(call(HALF), usage=usage(10, 5))], [("save", HALF)], finish_reason="length", stopped_by=None, body={"max_tokens": 5}),
+        Case([cut_round(call(HALF), usage=usage(10, 5))], [("save", HALF)], finish_reason="length", stopped_by=None, body={"max_tokens": 5}),
         [5],
     ),
     "tokens of a round": (Case([CUT, end(REST + TAIL)], known=ROUND), [5, 5]),
@@ -742,7 +749,7 @@ def test_bodies(name: str, drive: Drive) -> None:
     """Later rounds offer the tools, so that the prompt stays as it was, and ask for text where it is not read."""
     known, model, fields, expected = BODIES[name]
     rest = REST + TAIL if model == HERMES else after("qwen3-coder", 'two "thr', *ONE)
-    _, server = Case([CUT, cut(rest[:5]), end(rest[5:])], model=model, known=known, body=fields).check(drive)
+    _, server = Case([CUT, cut_round(rest[:5]), end(rest[5:])], model=model, known=known, body=fields).check(drive)
 
     seen = [{key: body[key] for key in {**OWN, **FORCED} if key in body} for body in server.bodies]
     assert [fields, expected, expected] == seen
@@ -756,7 +763,11 @@ def test_report(drive: Drive) -> None:
     # What follows the word is held back.
     so_far = SAVE[: SAVE.index('"content"')]
     raw = written(row("hermes"), *ONE)
-    rounds = [cut(call(so_far)), cut(on(end=raw.index(" two")), usage=usage(15, 5)), end(on(), usage=usage(20, 3))]
+    rounds = [
+        cut_round(call(so_far)),
+        cut_round(on(end=raw.index(" two")), usage=usage(15, 5)),
+        end(on(), usage=usage(20, 3)),
+    ]
     answer, server = Case(rounds).check(drive)
 
     assert usage(45, 13) == answer.usage

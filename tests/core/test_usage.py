@@ -13,7 +13,7 @@ from openai_continue._tables import providers
 from tests.support.bodies import ask
 from tests.support.driving import DRIVES, Drive, drives, rounds_of, streamed
 from tests.support.engine import Engine
-from tests.support.script import Script, cut, end, usage
+from tests.support.script import Script, cut_round, last_round, usage
 from tests.support.servers import SERVERS
 
 
@@ -188,10 +188,34 @@ def test_usage_of_a_round_that_broke_off(counted: bool, total: Any) -> None:
     assert total == usages_in(outs)[-1]
 
 
+@pytest.mark.parametrize(("place", "options", "shown"), [
+    ("after the end", {"stream_options": {"include_usage": True}}, [usage(13, 4)]),
+    ("after the end", {}, []),
+])  # fmt: skip
+def test_usage_after_a_first_round_that_broke_off(place: str, options: dict[str, Any], shown: list[Any]) -> None:
+    """
+    A caller who asks for usage gets the sum once, though the first round broke off before its own.
+
+    Nothing tells the prompt of that round.
+    """
+    rounds = rounds_of(ask(stream=True, **options), "vllm")
+    first = rounds.next_request()
+    assert first is not None
+    broken = chunks_with_usage(place, ["one"], "stop", None)[0]
+    outs = [*rounds.feed(first, broken), *rounds.fail(first, Failure("APIConnectionError", broke_off=True)).chunks]
+    second = rounds.next_request()
+    assert second is not None
+    for chunk in chunks_with_usage(place, [" two"], "stop", usage(13, 3)):
+        outs += rounds.feed(second, chunk)
+    outs += rounds.end_of_stream(second) + rounds.last_chunks()
+
+    assert usages_in(outs) == shown
+
+
 @drives
 def test_no_usage(drive: Drive) -> None:
     """Without usage, none is made up."""
-    answer = drive(Script(cut("one ", usage=None), end("two", usage=None)))
+    answer = drive(Script(cut_round("one ", usage=None), last_round("two", usage=None)))
 
     assert answer.ending == ("one two", "stop", "stop")
     assert answer.usage is None
@@ -203,8 +227,8 @@ def test_usage_of_thoughts() -> None:
     details = {"completion_tokens_details": {"reasoning_tokens": 7}}
     for drive in DRIVES:
         server = Script(
-            cut({"reasoning": "well"}, "one ", usage=usage(10, 5, **details)),
-            end("two", usage=usage(12, 3, completion_tokens_details={"reasoning_tokens": 0})),
+            cut_round({"reasoning": "well"}, "one ", usage=usage(10, 5, **details)),
+            last_round("two", usage=usage(12, 3, completion_tokens_details={"reasoning_tokens": 0})),
         )
 
         assert usage(22, 8, **details) == drive(server, ask(model="Qwen/Qwen3-32B")).usage

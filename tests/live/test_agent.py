@@ -74,6 +74,7 @@ def files(folder: Path) -> dict[str, bytes]:
 @kinds
 @sync_and_async
 @streamed_or_not
+@pytest.mark.spread(1)
 async def test_writes_the_whole_file(provider: str, way: Way, streamed: bool, tmp_path: Path) -> None:
     """The file is the one of an uncapped server to the byte, and the model goes on from the result of its call."""
     with Emulator(cap=CAP, habits=SERVERS[provider]) as emulator:

@@ -14,7 +14,7 @@ from tests.support.answers import Answer, live
 from tests.support.bodies import ask
 from tests.support.faulty import CAP as FAULTY_CAP
 from tests.support.faulty import PRICES, Act, FaultyServer, broken, costing, right, words
-from tests.support.script import DONE, Script, chunk, cut, end, event, usage
+from tests.support.script import DONE, Script, chunk, cut_round, event, last_round, usage
 from tests.support.ways import Way, settled, sync_and_async
 
 BODY = ask("Write 300 tokens.")
@@ -53,14 +53,14 @@ async def test_max_seconds(how: str, way: Way) -> None:
     """An answer ends when its time is over; that it does so within a round is shown by a clock of its own."""
     with Emulator(cap=CAP, token_delay=0.01, chunk_tokens=1, events_per_write=1) as emulator:
         started = time.monotonic()
-        answer = await asked(way, emulator, how, max_seconds=1.5)
+        answer = await asked(way, emulator, how, max_seconds=0.5)
         taken = time.monotonic() - started
         await check_left(emulator)
 
         assert answer.ending[1:] == ("length", "max_seconds")
         assert is_beginning(emulator, answer)
         assert len(emulator.requests) == len(answer.rounds)
-        assert taken >= 1.5
+        assert taken >= 0.5
 
 
 @sync_and_async
@@ -68,7 +68,7 @@ async def test_max_seconds(how: str, way: Way) -> None:
 async def test_max_seconds_in_the_first_round(how: str, way: Way) -> None:
     """A first round that streams ends, too, and with it the answer."""
     with Emulator(cap=1000, token_delay=0.01, chunk_tokens=1, events_per_write=1) as emulator:
-        answer = await asked(way, emulator, how, max_seconds=1.0)
+        answer = await asked(way, emulator, how, max_seconds=0.3)
         await check_left(emulator)
 
         assert answer.ending[1:] == ("length", "max_seconds")
@@ -107,7 +107,7 @@ async def test_max_cost(rounds: float, how: str, way: Way) -> None:
 async def test_unknown_cost(counts: Any, how: str, way: Way) -> None:
     """A cost that the server does not name cannot be kept in a budget, so the answer is not continued."""
     numbers: Any = {"never": None, "zero": {"prompt_tokens": 0, "completion_tokens": 0}, "without cost": usage(9, 5)}
-    script = Script(cut("One", usage=numbers[counts]), end(" two.", usage=numbers[counts]))
+    script = Script(cut_round("One", usage=numbers[counts]), last_round(" two.", usage=numbers[counts]))
     streams = how != "whole"
     client = way.client("http://127.0.0.1", transport=Typed(script) if streams else script, continuation=budget(how, max_cost=1))  # fmt: skip
     answer = await live(client, ask(), streamed=how == "streamed")
@@ -122,7 +122,9 @@ async def test_unknown_cost(counts: Any, how: str, way: Way) -> None:
 async def test_other_names(how: str, way: Way) -> None:
     """OpenRouter's ``cost`` counts, too; what costs nothing is never too dear."""
     for cost, expected in ((0.4, ("One", "length", "max_cost")), (0.0, ("One two.", "stop", "stop"))):
-        script = Script(cut("One", usage=usage(9, 5, cost=cost)), end(" two.", usage=usage(9, 5, cost=cost)))
+        script = Script(
+            cut_round("One", usage=usage(9, 5, cost=cost)), last_round(" two.", usage=usage(9, 5, cost=cost))
+        )
         transport = script if how == "whole" else Typed(script)
         client = way.client("http://127.0.0.1", transport=transport, continuation=budget(how, max_cost=0.3))
         answer = await live(client, ask(), streamed=how == "streamed")
@@ -230,6 +232,7 @@ async def test_cost_that_is_none(acts: list[Act], requests: int, how: str, way: 
 
 
 @sync_and_async
+@pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("how", WAYS[1:])
 @pytest.mark.parametrize("most", [0.001, 0.002, 0.004])
 async def test_broken_rounds_cost(most: float, how: str, way: Way) -> None:
@@ -243,6 +246,7 @@ async def test_broken_rounds_cost(most: float, how: str, way: Way) -> None:
 
 
 @sync_and_async
+@pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("how", WAYS[1:])
 async def test_usage_of_broken_rounds(how: str, way: Way) -> None:
     """The usage holds what broken rounds have cost, by estimate; the report says of which rounds it is one."""

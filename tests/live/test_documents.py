@@ -14,7 +14,7 @@ from openai_continue.testing import Emulator, Habits
 from tests.support.answers import live
 from tests.support.bodies import ask
 from tests.support.documents import LISTING, Listing
-from tests.support.script import Script, cut, end
+from tests.support.script import Script, cut_round, last_round
 from tests.support.ways import Way, entered, settled, sync_and_async, two_ways
 
 TEXT = LISTING.model_dump_json(indent=2)
@@ -92,6 +92,7 @@ async def test_document(habits: Habits, way: Way, streamed: bool) -> None:
 
 
 @two_ways
+@pytest.mark.thorough
 async def test_regular_expression(way: Way, streamed: bool) -> None:
     """DeepInfra's regular expressions are continued."""
     text = ", ".join(map(str, range(100, 180)))
@@ -109,6 +110,7 @@ async def test_regular_expression(way: Way, streamed: bool) -> None:
 
 @two_ways
 @pytest.mark.usefixtures("without_jsonschema")
+@pytest.mark.thorough
 async def test_document_that_nobody_checked(way: Way, streamed: bool, caplog: pytest.LogCaptureFixture) -> None:
     """Without the extra, a joined document of a schema is not called finished, and one warning names the extra."""
     call._warn_of_unchecked.cache_clear()
@@ -126,11 +128,12 @@ async def test_document_that_nobody_checked(way: Way, streamed: bool, caplog: py
 
 
 @two_ways
+@pytest.mark.thorough
 async def test_schema_that_cannot_be_read(way: Way, streamed: bool, caplog: pytest.LogCaptureFixture) -> None:
     """With the extra, the warning says what is wrong with the schema."""
     call._warn_of_unchecked.cache_clear()
     schema = {"$ref": "https://example.com/listing.json"}
-    transport = Script(cut('{"a": '), end("1}"))
+    transport = Script(cut_round('{"a": '), last_round("1}"))
     client = way.client(BASE_URL, transport=transport, continuation=VLLM)
     answer = await live(client, ask(extra_body={"guided_json": schema}), streamed=streamed)
     await settled(client.close())
@@ -161,10 +164,11 @@ async def test_document_that_the_sdk_checks(settings: dict[str, Any], streamed: 
 
 
 @two_ways
+@pytest.mark.thorough
 async def test_schema_of_nim(way: Way, streamed: bool) -> None:
     """The schema goes out of ``nvext`` in later rounds, and what stands beside it stays."""
     schema = {"type": "object", "required": ["a"]}
-    transport = Script(cut('{"a": '), end("1}"))
+    transport = Script(cut_round('{"a": '), last_round("1}"))
     client = way.client(BASE_URL, transport=transport, continuation=VLLM)
     body = ask(extra_body={"nvext": {"guided_json": schema, "annotations": ["x"]}})
     answer = await live(client, body, streamed=streamed)
@@ -177,6 +181,7 @@ async def test_schema_of_nim(way: Way, streamed: bool) -> None:
 
 
 @two_ways
+@pytest.mark.thorough
 async def test_lines_of_json(way: Way, streamed: bool) -> None:
     """Where the server lets several values follow each other, all of them come."""
     text = "\n".join(json.dumps({"name": f"item {number}", "price": number}) for number in range(60))
@@ -191,6 +196,7 @@ async def test_lines_of_json(way: Way, streamed: bool) -> None:
 
 @two_ways
 @pytest.mark.parametrize("settings", [{}, {"stream_rounds": True}])
+@pytest.mark.thorough
 async def test_stop_string_longer_than_a_round(way: Way, streamed: bool, settings: dict[str, Any]) -> None:
     """A server that hides what may be a stop string is asked once without it, and ``stop_reason`` names the string."""
     text, stop = "Let me look. <call>search(whales)</call> and then ### --- ###", "</call> and then ### ---"

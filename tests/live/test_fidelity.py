@@ -74,6 +74,7 @@ def bench() -> Iterator[Bench]:
         yield Bench(stack)
 
 
+@pytest.mark.thorough
 @settings(max_examples=settings.default.max_examples * 3)
 @given(data=st.data(), name=st.sampled_from(sorted(SERVERS)), is_async=st.booleans(), streamed=st.booleans())
 def test_fidelity(bench: Bench, data: Any, name: str, is_async: bool, streamed: bool) -> None:

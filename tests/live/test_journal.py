@@ -24,11 +24,11 @@ from openai_continue.switches import is_disabled
 from openai_continue.testing import Emulator, Fault, Habits
 from tests.support.answers import Answer, joined, live, outcome
 from tests.support.bodies import ask
-from tests.support.engine import Engine, Lossy
+from tests.support.engine import Engine, UnreliableServer
 from tests.support.journals import (
     TEXT,
     WAYS,
-    Tiny,
+    EightCharacterServer,
     asked,
     broken,
     changed,
@@ -89,9 +89,9 @@ async def test_after_an_error(kind: str, how: str, way: Way, folder: Path) -> No
     """The same request goes on after the rounds that came; none of them is asked for again, and usage counts them."""
     habits, body = KINDS[kind]
     settings = keeping(folder, how)
-    undisturbed = Lossy(Engine(habits=habits, cap=CAP))
+    undisturbed = UnreliableServer(Engine(habits=habits, cap=CAP))
     expected = await asked(way, undisturbed, how, body, Continuation(provider="deepinfra", stream_rounds=settings.stream_rounds))  # fmt: skip
-    server = Lossy(Engine(habits=habits, cap=CAP), 3)
+    server = UnreliableServer(Engine(habits=habits, cap=CAP), 3)
     first = await asked(way, server, how, body, settings)
     left = kept(folder)
     again = await asked(way, server, how, body, settings)
@@ -115,7 +115,7 @@ async def test_after_an_error(kind: str, how: str, way: Way, folder: Path) -> No
 @how
 async def test_again_and_again(how: str, way: Way, folder: Path) -> None:
     """Each try adds its rounds."""
-    server = Lossy(Engine(cap=20), 2, 4, 5, 7)
+    server = UnreliableServer(Engine(cap=20), 2, 4, 5, 7)
     answers = [await asked(way, server, how, BODY, keeping(folder, how)) for _ in range(5)]
 
     assert list(map(resumed, answers)) == [0, 1, 2, 2, 3]
@@ -129,7 +129,7 @@ async def test_again_and_again(how: str, way: Way, folder: Path) -> None:
 async def test_raised_error(how: str, way: Way, folder: Path) -> None:
     """After an error that was raised, the same call goes on, too."""
     settings = keeping(folder, how, on_error="raise")
-    server = Lossy(Engine(cap=CAP), 3)
+    server = UnreliableServer(Engine(cap=CAP), 3)
     client = way.client("http://127.0.0.1", transport=server, continuation=settings, max_retries=0)
     first = await outcome(client, streamed=how == "streamed", **BODY)
     again = await live(client, BODY, streamed=how == "streamed")
@@ -239,7 +239,7 @@ async def test_method_that_others_wrap(
     for _ in range(patched_first):
         openai_continue.patch(settings)
     wrapt.wrap_function_wrapper(owner, "request", noting)
-    server = Lossy(Engine(cap=CAP), 3)
+    server = UnreliableServer(Engine(cap=CAP), 3)
     answers = [await asked(way, server, "whole", BODY, settings) for _ in range(2)]
 
     assert [0, 2] == [resumed(answer) for answer in answers]
@@ -264,7 +264,7 @@ async def test_method_that_others_wrap(
 )
 async def test_another_request(fields: dict[str, Any], how: str, folder: Path) -> None:
     """Any other request is begun anew."""
-    server = Lossy(Engine(cap=CAP), 3)
+    server = UnreliableServer(Engine(cap=CAP), 3)
     await asked(SYNC, server, how, BODY, keeping(folder, how))
     body = {**BODY, **fields}
     answer = await asked(SYNC, server, how, body, keeping(folder, how))
@@ -276,7 +276,7 @@ async def test_another_request(fields: dict[str, Any], how: str, folder: Path) -
 @how
 async def test_settings_of_one_call(how: str, folder: Path) -> None:
     """One call may have a journal, another none; a wish about anything else is no other request."""
-    server = Lossy(Engine(cap=CAP), 3, 6)
+    server = UnreliableServer(Engine(cap=CAP), 3, 6)
     plain = Continuation(provider="deepinfra", stream_rounds=how == "streamed rounds")
     await asked(SYNC, server, how, BODY, plain)
     assert not folder.exists()
@@ -293,7 +293,7 @@ async def test_settings_of_one_call(how: str, folder: Path) -> None:
 @how
 async def test_answer_of_one_round(how: str, way: Way, folder: Path) -> None:
     """An answer that needs no further round leaves nothing, and comes as ever."""
-    server = Lossy(Engine())
+    server = UnreliableServer(Engine())
     answer = await asked(way, server, how, BODY, keeping(folder, how))
 
     assert (Engine().uncapped(BODY).text, "stop", None) == answer.ending
@@ -304,7 +304,7 @@ async def test_answer_of_one_round(how: str, way: Way, folder: Path) -> None:
 @how
 async def test_first_round_fails(how: str, way: Way, folder: Path) -> None:
     """An answer that never began has nothing to keep."""
-    server = Lossy(Engine(cap=CAP), *range(1, 9))
+    server = UnreliableServer(Engine(cap=CAP), *range(1, 9))
     client = way.client("http://127.0.0.1", transport=server, continuation=keeping(folder, how), max_retries=0)
     answer = await outcome(client, streamed=how == "streamed", **BODY)
     assert list(folder.iterdir()) == []
@@ -325,7 +325,7 @@ async def test_file_cut_anywhere(how: str, folder: Path) -> None:
     """Cut at any byte, a file is set aside, and the answer is right."""
     path = await broken(folder, how)
     whole = path.read_bytes()
-    server = Tiny()
+    server = EightCharacterServer()
     client = SYNC.client("http://127.0.0.1", transport=server, continuation=keeping(folder, how), max_retries=0)
     lengths = [*range(0, len(whole), len(whole) // 18), len(whole) - 1, len(whole)]
     for length in lengths:
@@ -371,7 +371,7 @@ async def test_damaged_file(name: str, how: str, folder: Path, warnings: Callabl
     path = await broken(folder, how)
     bad = GARBAGE[name](path.read_bytes()) if name in GARBAGE else changed(path, STRANGE[name])
     path.write_bytes(bad)
-    answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
+    answer = await asked(SYNC, EightCharacterServer(), how, ask(), keeping(folder, how))
 
     assert (*answer.ending, resumed(answer)) == (TEXT, "stop", "stop", 0)
     (warning,) = warnings()
@@ -385,7 +385,7 @@ async def test_empty_file(how: str, folder: Path, warnings: Callable[[], list[st
     """A file without a whole line is that of a process that has just begun."""
     path = await broken(folder, how)
     path.write_bytes(b"")
-    answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
+    answer = await asked(SYNC, EightCharacterServer(), how, ask(), keeping(folder, how))
 
     assert (*answer.ending, resumed(answer), warnings()) == (TEXT, "stop", "stop", 0, [])
 
@@ -395,7 +395,7 @@ async def test_answer_that_cannot_go_on_here(how: str, folder: Path, warnings: C
     """What this request may not go on from is no reason to end: the answer is begun from its beginning."""
     path = await broken(folder, how)
     path.write_bytes(changed(path, lambda entry: {**entry, "state": {**entry["state"], "queue": []}}))
-    answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
+    answer = await asked(SYNC, EightCharacterServer(), how, ask(), keeping(folder, how))
 
     assert (*answer.ending, resumed(answer), warnings()) == (TEXT, "stop", "stop", 0, [])
 
@@ -484,7 +484,7 @@ async def test_trouble(
     """Without a folder, a disk or a lock the call goes on without its journal, and one warning says so."""
     folder.parent.parent.mkdir(exist_ok=True)
     TROUBLES[trouble](folder, monkeypatch)
-    server = Lossy(Engine(cap=CAP))
+    server = UnreliableServer(Engine(cap=CAP))
     answers = [await asked(way, server, how, BODY, keeping(folder, how)) for _ in range(2)]
 
     assert [(Engine().uncapped(BODY).text, "stop", "stop")] * 2 == [answer.ending for answer in answers]
@@ -498,8 +498,8 @@ async def test_trouble(
 @sync_and_async
 async def test_streams_at_the_same_time(way: Way, folder: Path) -> None:
     """While one call has the journal, another one of the same request is begun anew; both are right."""
-    await asked(way, Lossy(Engine(cap=CAP), 3), "streamed", BODY, keeping(folder, "streamed"))
-    server = Lossy(Engine(cap=CAP))
+    await asked(way, UnreliableServer(Engine(cap=CAP), 3), "streamed", BODY, keeping(folder, "streamed"))
+    server = UnreliableServer(Engine(cap=CAP))
     client = way.client("http://127.0.0.1", transport=server, continuation=keeping(folder, "streamed"), max_retries=0)
     one, other = [await settled(client.chat.completions.create(**BODY, stream=True)) for _ in range(2)]
     other, one = await listed(other), await listed(one)
@@ -548,7 +548,7 @@ async def test_secrets(how: str, folder: Path, caplog: pytest.LogCaptureFixture)
     caplog.set_level(logging.DEBUG)
     body = {**ask("canary of a prompt"), "extra_headers": {"X-Secret": "canary of a header"}}
     for lost in ((3,), ()):
-        await asked(SYNC, Tiny(*lost), how, body, keeping(folder, how), api_key="sk-canary")
+        await asked(SYNC, EightCharacterServer(*lost), how, body, keeping(folder, how), api_key="sk-canary")
         for path in folder.iterdir():
             assert "canary" not in path.name
             assert "canary" not in path.read_text()

@@ -18,7 +18,7 @@ from openai_continue._sdk import journal
 from openai_continue.testing import Emulator, Fault
 from tests.support.answers import Answer, joined
 from tests.support.bodies import ask
-from tests.support.engine import Engine, Lossy
+from tests.support.engine import Engine, UnreliableServer
 from tests.support.journals import asked, folder, how, keeping, kept, resumed, warnings
 from tests.support.ways import OUR_ASYNC, listed
 
@@ -86,10 +86,10 @@ async def test_all_files_are_for_threads(how: str, folder: Path, watch: Watch, m
     """Opened, locked, read, written, synced, removed: in an answer that breaks off, goes on, and ends, never on the loop."""
     monkeypatch.setattr(journal, "_INTERVAL", 0.0)
     # What is imported and found out once is not watched.
-    await asked(OUR_ASYNC, Lossy(Engine(cap=CAP), 3), how, BODY, keeping(folder / "before", how))
+    await asked(OUR_ASYNC, UnreliableServer(Engine(cap=CAP), 3), how, BODY, keeping(folder / "before", how))
     answers = []
     for lost in ((3,), (2,), ()):
-        server, settings = Lossy(Engine(cap=CAP), *lost), keeping(folder, how)
+        server, settings = UnreliableServer(Engine(cap=CAP), *lost), keeping(folder, how)
         watch.is_on = True
         answers.append(await asked(OUR_ASYNC, server, how, BODY, settings))
         watch.is_on = False
@@ -104,11 +104,11 @@ async def test_all_files_are_for_threads(how: str, folder: Path, watch: Watch, m
 @how
 async def test_an_answer_of_one_round(how: str, folder: Path, watch: Watch) -> None:
     """So it is if there is nothing to continue, or the first request fails."""
-    await asked(OUR_ASYNC, Lossy(Engine(cap=CAP), 3), how, BODY, keeping(folder / "before", how))
+    await asked(OUR_ASYNC, UnreliableServer(Engine(cap=CAP), 3), how, BODY, keeping(folder / "before", how))
     watch.is_on = True
-    answer = await asked(OUR_ASYNC, Lossy(Engine()), how, BODY, keeping(folder, how))
+    answer = await asked(OUR_ASYNC, UnreliableServer(Engine()), how, BODY, keeping(folder, how))
     with pytest.raises(Exception, match="Connection error"):
-        await asked(OUR_ASYNC, Lossy(Engine(), *range(1, 9)), how, BODY, keeping(folder, how))
+        await asked(OUR_ASYNC, UnreliableServer(Engine(), *range(1, 9)), how, BODY, keeping(folder, how))
     watch.is_on = False
 
     assert answer.text == TEXT
@@ -118,8 +118,10 @@ async def test_an_answer_of_one_round(how: str, folder: Path, watch: Watch) -> N
 
 async def test_a_stream_that_is_closed(folder: Path, watch: Watch) -> None:
     """So it is with a stream that its caller closes, at once or within a round."""
-    await asked(OUR_ASYNC, Lossy(Engine(cap=CAP), 3), "streamed", BODY, keeping(folder / "before", "streamed"))
-    client = OUR_ASYNC.client("http://127.0.0.1", transport=Lossy(Engine(cap=CAP)), continuation=keeping(folder, "streamed"))  # fmt: skip
+    await asked(
+        OUR_ASYNC, UnreliableServer(Engine(cap=CAP), 3), "streamed", BODY, keeping(folder / "before", "streamed")
+    )
+    client = OUR_ASYNC.client("http://127.0.0.1", transport=UnreliableServer(Engine(cap=CAP)), continuation=keeping(folder, "streamed"))  # fmt: skip
     watch.is_on = True
     for size in (0, 30, 300, 300):
         stream = await client.chat.completions.create(**BODY, stream=True)
@@ -178,7 +180,7 @@ async def test_the_loop_goes_on(how: str, folder: Path, monkeypatch: pytest.Monk
                 disk.may_end.set()
 
     ticking = asyncio.create_task(tick())
-    answer = await asked(OUR_ASYNC, Lossy(Engine(cap=CAP)), how, BODY, keeping(folder, how))
+    answer = await asked(OUR_ASYNC, UnreliableServer(Engine(cap=CAP)), how, BODY, keeping(folder, how))
     await ticking
 
     assert (*answer.ending, ticks, disk.was_let) == (TEXT, "stop", "stop", 50, True)
@@ -198,7 +200,7 @@ async def test_cancelled_while_a_file_is_written(
     """The file is whole and free when its thread is done; the same request goes on from it."""
     with monkeypatch.context() as patch:
         disk = SlowDisk(patch)
-        server = Lossy(Engine(cap=CAP))
+        server = UnreliableServer(Engine(cap=CAP))
         task = asyncio.create_task(asked(OUR_ASYNC, server, how, BODY, keeping(folder, how)))
         await began(disk)
         for _ in range(times):
@@ -234,7 +236,9 @@ async def test_cancelled_while_the_lock_is_taken(folder: Path, monkeypatch: pyte
 
     with monkeypatch.context() as patch:
         patch.setattr(journal.Journal, "_acquire", slow)
-        task = asyncio.create_task(asked(OUR_ASYNC, Lossy(Engine(cap=CAP)), "whole", BODY, keeping(folder, "whole")))
+        task = asyncio.create_task(
+            asked(OUR_ASYNC, UnreliableServer(Engine(cap=CAP)), "whole", BODY, keeping(folder, "whole"))
+        )
         while not begun.is_set():
             await asyncio.sleep(0.001)
         task.cancel()
@@ -298,7 +302,7 @@ async def test_streams_of_many_tasks(folder: Path) -> None:
     """Answers of many tasks at once are right, though requests are lost, and no file is left."""
     bodies = [ask(f"Write {100 + number} tokens.", model="Qwen/Qwen3-32B") for number in range(6)]
     truths = [Engine().uncapped(body).text for body in bodies]
-    server = Lossy(Engine(cap=CAP), 13, 15, 21, 22, 30, 35)
+    server = UnreliableServer(Engine(cap=CAP), 13, 15, 21, 22, 30, 35)
     texts: list[str] = []
     for _ in range(4):
         asking = [asked(OUR_ASYNC, server, "streamed", body, keeping(folder, "streamed")) for body in bodies]

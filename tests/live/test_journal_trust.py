@@ -18,15 +18,15 @@ from tests.support.bodies import ask
 from tests.support.journals import (
     TEXT,
     WAYS,
-    Tiny,
+    EightCharacterServer,
     asked,
+    beginning_with_six,
     broken,
     changed,
     folder,
     how,
     keeping,
     kept,
-    of_six,
     resumed,
     warnings,
 )
@@ -105,7 +105,7 @@ async def planted(plant: str, folder: Path, how: str, monkeypatch: pytest.Monkey
     """Put another's file with a text of its own in the place of ours; return both files and the victim's bytes."""
     path = await broken(folder, how)
     victim = folder.parent / "victim"
-    victim.write_bytes(changed(path, of_six))
+    victim.write_bytes(changed(path, beginning_with_six))
     victim.chmod(0o600)
     path.unlink()
     PLANTS[plant](path, victim, monkeypatch)
@@ -120,9 +120,9 @@ async def test_planted_answer(
     """What another user has put in the place of the file is set aside as it is; the text is ours, and goes to ours."""
     path, victim, before = await planted(plant, folder, how, monkeypatch)
     file = path.lstat()
-    await asked(SYNC, Tiny(3), how, ask(), keeping(folder, how))
+    await asked(SYNC, EightCharacterServer(3), how, ask(), keeping(folder, how))
     ours = path.lstat()
-    again = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
+    again = await asked(SYNC, EightCharacterServer(), how, ask(), keeping(folder, how))
 
     assert (*again.ending, resumed(again)) == (TEXT, "stop", "stop", 2)
     assert (stat.S_ISREG(ours.st_mode), stat.S_IMODE(ours.st_mode), ours.st_nlink) == (True, 0o600, 1)
@@ -143,7 +143,7 @@ async def test_planted_lock(plant: str, folder: Path, warnings: Warnings, monkey
     victim.write_bytes(VICTIM)
     lock.unlink()
     PLANTS[plant](lock, victim, monkeypatch)
-    answer = await asked(SYNC, Tiny(), "whole", ask(), keeping(folder, "whole"))
+    answer = await asked(SYNC, EightCharacterServer(), "whole", ask(), keeping(folder, "whole"))
 
     assert (*answer.ending, resumed(answer)) == (TEXT, "stop", "stop", 2)
     assert victim.read_bytes() == VICTIM
@@ -165,7 +165,7 @@ async def test_what_cannot_be_set_aside(
     path, victim, before = await planted(plant, folder, how, monkeypatch)
     file = path.lstat()
     monkeypatch.setattr(Path, "rename", refuse)
-    answers = [await asked(SYNC, Tiny(), how, ask(), keeping(folder, how)) for _ in range(2)]
+    answers = [await asked(SYNC, EightCharacterServer(), how, ask(), keeping(folder, how)) for _ in range(2)]
 
     assert [(*answer.ending, resumed(answer)) for answer in answers] == [(TEXT, "stop", "stop", 0)] * 2
     assert kept(folder) == [path.name]
@@ -181,7 +181,7 @@ async def test_nothing_that_was_set_aside_is_lost(folder: Path) -> None:
     path = await broken(folder, "whole")
     for text in (b"first\n", b"second\n", b"third\n"):
         path.write_bytes(text)
-        await asked(SYNC, Tiny(), "whole", ask(), keeping(folder, "whole"))
+        await asked(SYNC, EightCharacterServer(), "whole", ask(), keeping(folder, "whole"))
 
     assert {each.read_bytes() for each in folder.iterdir()} == {b"first\n", b"second\n", b"third\n"}
 
@@ -202,8 +202,8 @@ async def test_link_that_comes_while_we_write(suffix: str, folder: Path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", exchange)
-        first = await asked(SYNC, Tiny(2), "whole", ask(), keeping(folder, "whole"))
-    answer = await asked(SYNC, Tiny(), "whole", ask(), keeping(folder, "whole"))
+        first = await asked(SYNC, EightCharacterServer(2), "whole", ask(), keeping(folder, "whole"))
+    answer = await asked(SYNC, EightCharacterServer(), "whole", ask(), keeping(folder, "whole"))
 
     assert first.stopped_by == "error"
     assert (*answer.ending, resumed(answer) >= 2) == (TEXT, "stop", "stop", True)
@@ -216,9 +216,9 @@ async def test_file_that_others_can_read(how: str, folder: Path, warnings: Warni
     """A file of ours that was copied back with a wider mode goes on, and is closed to others again."""
     path = await broken(folder, how)
     path.chmod(0o644)
-    await asked(SYNC, Tiny(2), how, ask(), keeping(folder, how))
+    await asked(SYNC, EightCharacterServer(2), how, ask(), keeping(folder, how))
     mode = stat.S_IMODE(path.stat().st_mode)
-    answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
+    answer = await asked(SYNC, EightCharacterServer(), how, ask(), keeping(folder, how))
 
     assert (*answer.ending, warnings()) == (TEXT, "stop", "stop", [])
     assert mode == 0o600
@@ -235,9 +235,9 @@ async def test_mode_of_the_folder(mode: int, is_used: bool, folder: Path, warnin
     """A folder in which others can exchange our files is not used; with the sticky bit they cannot."""
     folder.mkdir(parents=True)
     folder.chmod(mode)
-    first = await asked(SYNC, Tiny(3), "whole", ask(), keeping(folder, "whole"))
+    first = await asked(SYNC, EightCharacterServer(3), "whole", ask(), keeping(folder, "whole"))
     left = list(folder.iterdir())
-    again = await asked(SYNC, Tiny(), "whole", ask(), keeping(folder, "whole"))
+    again = await asked(SYNC, EightCharacterServer(), "whole", ask(), keeping(folder, "whole"))
 
     assert first.stopped_by == "error"
     assert again.ending == (TEXT, "stop", "stop")
@@ -255,7 +255,7 @@ async def test_folder_of_another_user(
     if is_link:
         folder.symlink_to(real)
     give_away(folder, monkeypatch)
-    answer = await asked(SYNC, Tiny(3), "whole", ask(), keeping(folder, "whole"))
+    answer = await asked(SYNC, EightCharacterServer(3), "whole", ask(), keeping(folder, "whole"))
 
     assert answer.stopped_by == "error"
     assert list(real.iterdir()) == []
@@ -268,8 +268,8 @@ async def test_link_of_ours_to_a_folder(folder: Path, warnings: Warnings) -> Non
     real = folder.parent / "real"
     real.mkdir(parents=True)
     folder.symlink_to(real)
-    await asked(SYNC, Tiny(3), "whole", ask(), keeping(folder, "whole"))
-    answer = await asked(SYNC, Tiny(), "whole", ask(), keeping(folder, "whole"))
+    await asked(SYNC, EightCharacterServer(3), "whole", ask(), keeping(folder, "whole"))
+    answer = await asked(SYNC, EightCharacterServer(), "whole", ask(), keeping(folder, "whole"))
 
     assert (*answer.ending, resumed(answer), warnings()) == (TEXT, "stop", "stop", 2, [])
 
@@ -284,13 +284,13 @@ async def test_system_without_owners(
     path = await broken(folder, how)
     path.chmod(0o666)
     folder.chmod(0o777)
-    again = await asked(SYNC, Tiny(2), how, ask(), keeping(folder, how))
+    again = await asked(SYNC, EightCharacterServer(2), how, ask(), keeping(folder, how))
     assert (resumed(again), warnings()) == (2, [])
     victim = folder.parent / "victim"
     victim.write_bytes(VICTIM)
     path.unlink()
     path.symlink_to(victim)
-    answer = await asked(SYNC, Tiny(), how, ask(), keeping(folder, how))
+    answer = await asked(SYNC, EightCharacterServer(), how, ask(), keeping(folder, how))
 
     assert (*answer.ending, resumed(answer)) == (TEXT, "stop", "stop", 0)
     assert victim.read_bytes() == VICTIM
@@ -333,7 +333,7 @@ TENANTS = {
 async def test_tenants(tenants: str, folder: Path) -> None:
     """Who asks the same thing by another account gets nothing of the other's text; who asks again goes on."""
     one, two = TENANTS[tenants]
-    lost, server, later = Tiny(3), Tiny(), Tiny()
+    lost, server, later = EightCharacterServer(3), EightCharacterServer(), EightCharacterServer()
     await asked(SYNC, lost, "whole", ask(), keeping(folder, "whole"), **one(lost))
     other = await asked(SYNC, server, "whole", ask(), keeping(folder, "whole"), **two(server))
     same = await asked(SYNC, later, "whole", ask(), keeping(folder, "whole"), **one(later))
@@ -363,7 +363,7 @@ async def test_names_that_differ_each_time(name: str, folder: Path) -> None:
     """Ids of requests, traces, versions and cookies of a load balancer are no other account, and no other request."""
     for number, lost in enumerate((3, 0)):
         body = {**ask(), **PASSING[name](str(number))}
-        answer = await asked(SYNC, Tiny(lost), "whole", body, keeping(folder, "whole"))
+        answer = await asked(SYNC, EightCharacterServer(lost), "whole", body, keeping(folder, "whole"))
 
     assert (*answer.ending, resumed(answer)) == (TEXT, "stop", "stop", 2)
 
@@ -372,7 +372,7 @@ async def test_header_of_one_call(folder: Path) -> None:
     """A tenant that is named by a header of the call is another one, too."""
     for tenant, lost in (("one", 3), ("two", 0)):
         body = {**ask(), "extra_headers": {"X-Tenant": tenant}}
-        answer = await asked(SYNC, Tiny(lost), "whole", body, keeping(folder, "whole"))
+        answer = await asked(SYNC, EightCharacterServer(lost), "whole", body, keeping(folder, "whole"))
 
     assert (*answer.ending, resumed(answer)) == (TEXT, "stop", "stop", 0)
 
@@ -381,7 +381,7 @@ async def test_header_of_one_call(folder: Path) -> None:
 async def test_account_that_shows_only_later(how: str, folder: Path, warnings: Warnings) -> None:
     """Without a known account there is no journal, and one warning says so."""
     for lost in (3, 0):
-        server = Tiny(lost)
+        server = EightCharacterServer(lost)
         client = http.Client(transport=server, auth=lambda request: request)
         answer = await asked(SYNC, server, how, ask(), keeping(folder, how), http_client=client)
 
@@ -414,18 +414,25 @@ async def test_tenants_of_an_async_client(folder: Path) -> None:
     answers = []
     for text, lost in (("one", 3), ("two", 0), ("one", 0)):
         answers.append(
-            await asked(OUR_ASYNC, AsyncTiny(lost), "streamed", ask(), keeping(folder, "streamed"), api_key=key(text))
+            await asked(
+                OUR_ASYNC,
+                AsyncEightCharacterServer(lost),
+                "streamed",
+                ask(),
+                keeping(folder, "streamed"),
+                api_key=key(text),
+            )
         )
 
     assert [resumed(answer) for answer in answers] == [0, 0, 2]
     assert [answer.text for answer in answers[1:]] == [TEXT, TEXT]
 
 
-class AsyncTiny(http.AsyncBaseTransport):  # type: ignore[misc, name-defined]
-    """``Tiny`` for async clients."""
+class AsyncEightCharacterServer(http.AsyncBaseTransport):  # type: ignore[misc, name-defined]
+    """``EightCharacterServer`` for async clients."""
 
     def __init__(self, *lost: int) -> None:
-        self._tiny = Tiny(*lost)
+        self._tiny = EightCharacterServer(*lost)
 
     async def handle_async_request(self, request: Any) -> Any:
         return self._tiny.handle_request(request)

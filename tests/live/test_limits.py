@@ -34,7 +34,7 @@ CAPS: dict[str, tuple[dict[str, Any], tuple[int, int], tuple[int, int]]] = {
 @sync_and_async
 @streamed_or_not
 @pytest.mark.parametrize(("server", "whole", "stream"), CAPS.values(), ids=CAPS)
-@pytest.mark.spread(3)
+@pytest.mark.spread(1)
 async def test_fifty_thousand(server: Any, whole: Any, stream: Any, way: Way, streamed: bool) -> None:
     """``max_tokens=50_000`` gives 50,000 tokens in the fewest requests, whatever the server makes of the number."""
     body = ask("Write 52000 tokens.", max_tokens=WANTED)
@@ -97,6 +97,7 @@ async def test_limit_of_whole_answers(way: Way) -> None:
 
 
 @two_ways
+@pytest.mark.thorough
 async def test_limit_that_nothing_helps(way: Way, streamed: bool) -> None:
     """If the server refuses the smaller number too, its first error is raised, and the number is not remembered."""
     with Emulator(cap=10, habits=Habits(over_cap="nameless")) as emulator:
@@ -111,6 +112,7 @@ async def test_limit_that_nothing_helps(way: Way, streamed: bool) -> None:
 
 @two_ways
 @pytest.mark.parametrize("fields", [{}, {"stream_options": {"include_usage": True}}])
+@pytest.mark.thorough
 async def test_limit_under_a_name_that_is_ignored(fields: Any, way: Way, streamed: bool) -> None:
     """``ChatOpenAI(max_tokens=100)`` sends ``max_completion_tokens``: a server that ignores it gives what it gave before."""
     body = ask("Write 1000 tokens.", max_completion_tokens=100, **(fields if streamed else {}))
@@ -126,6 +128,7 @@ async def test_limit_under_a_name_that_is_ignored(fields: Any, way: Way, streame
 
 @two_ways
 @pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.thorough
 async def test_stream_options_that_are_refused(status: Any, way: Way, streamed: bool) -> None:
     """Usage that is asked for to count a total is left out if the server refuses that, and it is remembered."""
     settings = replace(DEEPINFRA, provider="vllm", trims=False)

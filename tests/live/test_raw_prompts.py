@@ -17,7 +17,7 @@ from openai.types.chat import ChatCompletion
 from openai_continue import Continuation, SettingsError, report_of
 from openai_continue._sdk import template_files
 from openai_continue.testing import Emulator, Fault, Habits
-from tests.live.test_text_completions import Lossy, check_killed, how, settings_for
+from tests.live.test_text_completions import UnreliableServer, check_killed, how, settings_for
 from tests.support.answers import Answer, live, outcome
 from tests.support.bodies import ask
 from tests.support.engine import Engine
@@ -261,7 +261,7 @@ async def test_journal(how: str, way: Way, path: Path) -> None:
     """The same request goes on after its raw rounds."""
     provider, habits = KINDS["qwen3"]
     engine = Engine(habits=habits, cap=CAP)
-    server = Lossy(engine, 4)
+    server = UnreliableServer(engine, 4)
     settings = settings_for(how, provider=provider, template=written(path, habits), journal=path.parent / "journal")
     answers: list[Answer] = []
     for _ in range(2):

@@ -14,7 +14,7 @@ from openai_continue.testing import Emulator, Fault, Habits
 from tests.support.answers import Answer, live, outcome
 from tests.support.bodies import ask
 from tests.support.documents import LISTING, Listing
-from tests.support.script import DONE, LOST, Pieces, Script, cut, end, event
+from tests.support.script import DONE, LOST, Pieces, Script, cut_round, event, last_round
 from tests.support.ways import Way, entered, http, settled, sync_and_async
 
 QWEN = "Qwen/Qwen3-32B"
@@ -189,6 +189,7 @@ async def test_parse_calls(way: Way) -> None:
 
 
 @sync_and_async
+@pytest.mark.spread(1)
 async def test_slow_server(way: Way) -> None:
     """Four rounds, each longer than the read timeout, bring the whole text; asked for whole, the first times out."""
     body = ask("Write 20 tokens.", model=QWEN)
@@ -254,7 +255,7 @@ async def test_error_in_place_of_a_chunk(kind: Any, number: int, way: Way) -> No
 @pytest.mark.parametrize("field", ["stream", "stream_options"])
 async def test_server_that_refuses_streams(field: str, status: int, way: Way) -> None:
     """A server that refuses what the setting adds is asked for whole answers, in this call."""
-    script = Refusing(field, status, cut("One"), end(" two."))
+    script = Refusing(field, status, cut_round("One"), last_round(" two."))
     client = way.client("http://127.0.0.1", transport=script, continuation=folding(), max_retries=0)
     completion = await settled(client.chat.completions.create(**ask()))
     await settled(client.close())
@@ -280,7 +281,7 @@ async def test_error_of_the_callers_own(way: Way) -> None:
 @pytest.mark.parametrize("is_read", [False, True])
 async def test_server_that_ignores_stream(is_read: bool, way: Way) -> None:
     """JSON for an answer to a request for a stream is taken as what it is, also if a hook has read it."""
-    rounds = cut("One"), cut(" two"), end(" three.")
+    rounds = cut_round("One"), cut_round(" two"), last_round(" three.")
     script = Whole(*rounds * 2, is_read=is_read)
     client = way.client("http://127.0.0.1", transport=script, continuation=folding(), max_retries=0)
     completion = await settled(client.chat.completions.create(**ask()))

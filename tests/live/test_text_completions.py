@@ -20,7 +20,7 @@ from openai_continue.testing import Emulator, Fault, Habits
 from openai_continue.testing.emulator.tokens import tokenize
 from openai_continue.testing.emulator.vocabulary import ids_of
 from tests.support.answers import Answer, joined, live, outcome
-from tests.support.engine import Engine, Lossy
+from tests.support.engine import Engine, UnreliableServer
 from tests.support.ways import (
     OUR_ASYNC,
     OUR_SYNC,
@@ -323,7 +323,7 @@ async def test_on_round(way: Way, streamed: bool) -> None:
 async def test_journal(body: dict[str, Any], how: str, way: Way, tmp_path: Path) -> None:
     """The same request goes on after the rounds that came, and ends as it would have."""
     engine = Engine(cap=CAP)
-    server = Lossy(engine, 3)
+    server = UnreliableServer(engine, 3)
     answers: list[Answer] = []
     for _ in range(2):
         client = way.client("http://127.0.0.1", transport=server, continuation=settings_for(how, journal=tmp_path), max_retries=0)  # fmt: skip

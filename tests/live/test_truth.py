@@ -148,6 +148,7 @@ LIMITS: dict[str, tuple[int, int, dict[str, int], dict[str, Any], list[int | Non
 
 @two_ways
 @pytest.mark.parametrize(("cap", "tokens", "fields", "settings", "numbers", "end"), LIMITS.values(), ids=LIMITS)
+@pytest.mark.thorough
 async def test_limit(
     cap: int, tokens: int, fields: Any, settings: Any, numbers: Any, end: Any, way: Way, streamed: bool
 ) -> None:
@@ -170,6 +171,7 @@ async def test_limit(
 
 @two_ways
 @pytest.mark.parametrize("rounds", [1, 2, 5, None])
+@pytest.mark.thorough
 async def test_max_rounds(way: Way, streamed: bool, rounds: int | None) -> None:
     """bolt.diy #2187: after ``max_rounds`` requests, 16 by default, the answer so far comes with "length"."""
     body = ask("Write 2000 tokens.")
@@ -183,6 +185,7 @@ async def test_max_rounds(way: Way, streamed: bool, rounds: int | None) -> None:
 
 
 @two_ways
+@pytest.mark.thorough
 async def test_loop(way: Way, streamed: bool) -> None:
     """hermes #86581, #100716: degenerate repetition was continued and delivered as more than thirty messages."""
     text = document("before", 3000) + "I will now write the file.\n" * 20_000

@@ -4,8 +4,8 @@ Which tests notice a mistake: mutants of the core and of the SDK's side, and wha
     python -m tests.measure.mutants                       # --count 20 --seed 25 --whole
 
 A mutant is the package with one mistake: a comparison, an ``and``, an ``or``, or the branches of a conditional
-expression are turned round. The seed picks the places. Each mutant is met by the quick run of tests/core, then by
-``pytest``, and with ``--whole`` by what ``pytest`` leaves out. Prints a table. The exit code is 1 if a mutant is killed
+expression are turned round. The seed picks the places. Each mutant is met by the tests of its side, tests/core or
+tests/sdk, then by ``pytest``, and with ``--whole`` by what ``pytest`` leaves out. Prints a table. The exit code is 1 if a mutant is killed
 only by what ``pytest`` leaves out.
 """
 
@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("openai_continue/_core", "openai_continue/_sdk")
+#: Folders, and the tests that meet a mutant of theirs first.
+FOLDERS = {"openai_continue/_core": "tests/core", "openai_continue/_sdk": "tests/sdk"}
 TURNED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq,
@@ -38,8 +39,8 @@ TURNED: dict[type[ast.AST], type[ast.AST]] = {
     ast.And: ast.Or,
     ast.Or: ast.And,
 }
-#: What meets a mutant, one after the other.
-RUNS = {"tests/core": ["tests/core"], "pytest": ["tests"]}
+#: What meets a mutant then, one after the other.
+RUNS = {"pytest": ["tests"]}
 WHOLE = {"pytest -m thorough": ["tests", "-m", "thorough"]}
 
 
@@ -48,6 +49,8 @@ class Mutant:
     """One mistake in one file."""
 
     path: Path
+    #: The tests that meet it first.
+    tests: str
     line: int
     before: str
     after: str
@@ -55,8 +58,8 @@ class Mutant:
     source: bytes
 
 
-def mutants_of(path: Path) -> Iterator[Mutant]:
-    """Yield each mutant of a file."""
+def mutants_of(path: Path, tests: str) -> Iterator[Mutant]:
+    """Yield each mutant of a file; ``tests`` meet it first."""
     source = path.read_bytes()
     starts = [0]
     for line in source.splitlines(keepends=True):
@@ -68,7 +71,7 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
         after = ast.unparse(node)
         begin = starts[node.lineno - 1] + node.col_offset
         end = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
-        yield Mutant(path, node.lineno, before, after, source[:begin] + f"({after})".encode() + source[end:])
+        yield Mutant(path, tests, node.lineno, before, after, source[:begin] + f"({after})".encode() + source[end:])
         _turn(node)
 
 
@@ -108,8 +111,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=25)
     parser.add_argument("--whole", action="store_true", help="ask what pytest leaves out, too")
     chosen = parser.parse_args()
-    paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
-    every = [mutant for path in paths for mutant in mutants_of(path)]
+    paths = [(path, tests) for folder, tests in FOLDERS.items() for path in sorted((ROOT / folder).rglob("*.py"))]
+    every = [mutant for path, tests in paths for mutant in mutants_of(path, tests)]
     runs = {**RUNS, **(WHOLE if chosen.whole else {})}
     killers = []
     print(f"{chosen.count} of {len(every)} mutants\n\n| Place | Was | Became | Killed by |\n|---|---|---|---|")
@@ -117,10 +120,10 @@ def main() -> int:
         copy = Path(folder) / "copy"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__"))
         for mutant in random.Random(chosen.seed).sample(every, chosen.count):
-            killers.append(killer(mutant, copy, runs))
+            killers.append(killer(mutant, copy, {mutant.tests: [mutant.tests], **runs}))
             place = f"{mutant.path.relative_to(ROOT / 'openai_continue')}:{mutant.line}"
             print(f"| {place} | `{mutant.before}` | `{mutant.after}` | {killers[-1] or '-'} |", flush=True)
-    print(", ".join(f"{name or 'nothing'}: {killers.count(name)}" for name in (*runs, "")))
+    print(", ".join(f"{name or 'nothing'}: {killers.count(name)}" for name in (*FOLDERS.values(), *runs, "")))
     return 1 if set(killers) & set(WHOLE) else 0
 
 

@@ -12,7 +12,7 @@ from tests.core.test_choice import BROKEN, CAP, GOOD, TOOL
 from tests.core.test_fields import CHOICE, MESSAGE, PLACES, TOP, Server, folded
 from tests.core.test_formats import FENCED
 from tests.support.asking import play, play_plain
-from tests.support.script import DONE, Script, cut, event, reply, usage
+from tests.support.script import DONE, Script, cut_round, event, reply, usage
 from tests.support.ways import DEEPINFRA, Way, two_ways
 
 #: An answer with every field, cut in its thoughts and in its text.
@@ -68,7 +68,7 @@ async def test_document(way: Way, streamed: bool, name: str) -> None:
     """A document in a fence comes whole, and without what follows it."""
     text = FENCED[name].rstrip()
     for place in (len(text) // 2, len(text) - 4, len(text) - 2):
-        script = Script(cut(text[:place]), reply(text[place:], finish="stop"))
+        script = Script(cut_round(text[:place]), reply(text[place:], finish="stop"))
         seen = await play(way, script, streamed=streamed, response_format={"type": "json_object"})
 
         assert (None, text, "stop", "stop") == (seen.error, *seen.ending)

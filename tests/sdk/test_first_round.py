@@ -22,7 +22,7 @@ from tests.support.overflows import (
     TOO_LONG_AT_LEAST,
     WITHOUT_NUMBERS,
 )
-from tests.support.script import DONE, LOST, Pieces, Script, chunk, cut, event, reply, usage
+from tests.support.script import DONE, LOST, Pieces, Script, chunk, cut_round, event, reply, usage
 from tests.support.ways import DEEPINFRA, OUR_ASYNC, SYNC, Way, entered, http, listed, settled, two_ways
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -260,7 +260,7 @@ async def test_requests_for_too_large_a_number(way: Way, streamed: bool) -> None
             refused = self.bodies[-1]["max_tokens"] > 16_384
             return refusing(400, "max_tokens: at most 16384 completion tokens")() if refused else response
 
-    script = Capped(reply("x"), cut("One ", usage=usage(10, 16_384)), reply("two", finish="stop"))
+    script = Capped(reply("x"), cut_round("One ", usage=usage(10, 16_384)), reply("two", finish="stop"))
     client = way.client("http://x/v1", transport=script, max_retries=0)
     seen = await outcome(client, streamed=streamed, **ask(max_tokens=_LARGE))
 

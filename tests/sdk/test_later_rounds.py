@@ -20,7 +20,7 @@ from openai_continue.testing import Fault
 from tests.support.answers import joined, outcome
 from tests.support.asking import BREAKS, CAP, ERRORS, ROUNDS, ask_it, play, play_plain, server, truth
 from tests.support.bodies import KNOWN, ask
-from tests.support.script import DONE, LOST, Pieces, Script, chunk, cut, event, reply, usage
+from tests.support.script import DONE, LOST, Pieces, Script, chunk, cut_round, event, reply, usage
 from tests.support.ways import DEEPINFRA, Way, http, listed, settled, sync_and_async, two_ways
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -272,7 +272,7 @@ async def test_error_on_a_choice_of_a_whole_round(way: Way, code: Any, text: str
     """OpenRouter answers 200 with ``finish_reason`` "error": its text stays, the error is in the report."""
     fault = {"error": {"code": code, "message": "died"}} if code is not None else {}
     last = reply(text or "", finish="error", native_finish_reason="error", **fault)
-    seen = await play(way, Script(cut("One "), last), streamed=False)
+    seen = await play(way, Script(cut_round("One "), last), streamed=False)
 
     assert (None, f"One {text or ''}", "length", "error") == (seen.error, *seen.ending)
     assert (seen.report or {})["error"]["status"] == (code if isinstance(code, int) else None)
@@ -424,7 +424,7 @@ class _Noting(Script):
 async def test_header_of_one_request(way: Way, streamed: bool, name: str, place: str) -> None:
     """The caller's name for a request goes with the first one only, wherever it was set; other headers go with all."""
     headers = {name: "key-1", **OF_THE_CALL}
-    script = _Noting(cut("One "), cut("two "), reply("three", finish="stop"))
+    script = _Noting(cut_round("One "), cut_round("two "), reply("three", finish="stop"))
     options = {"default_headers": headers} if place == "client" else {}
     client = way.client("http://x/v1", transport=script, max_retries=0, **options)
     asked = client.with_options(default_headers=headers) if place == "copy" else client
@@ -444,7 +444,7 @@ FIELDS_OF_REQUESTS = ["request_id", "requestId", "rid", "client_request_id", "id
 @pytest.mark.parametrize("name", FIELDS_OF_REQUESTS)
 async def test_field_of_one_request(way: Way, streamed: bool, name: str) -> None:
     """A field of the body that names one request goes with the first one only; others, and nested ones, go with all."""
-    script = _Noting(cut("One "), cut("two "), reply("three", finish="stop"))
+    script = _Noting(cut_round("One "), cut_round("two "), reply("three", finish="stop"))
     client = way.client("http://x/v1", transport=script, max_retries=0)
     kept = {"user": "u", "prompt_cache_key": "k", "metadata": {name: "nested"}}
     seen = await outcome(client, streamed=streamed, **ask(extra_body={name: "job-7", **kept}))
@@ -461,7 +461,7 @@ async def test_field_of_one_request(way: Way, streamed: bool, name: str) -> None
 async def test_query_of_one_request(way: Way, streamed: bool, name: str, place: str) -> None:
     """A parameter of the query that names one request goes with the first one only; others go with all."""
     query = {name: "job-7", "api-version": "1"}
-    script = _Noting(cut("One "), cut("two "), reply("three", finish="stop"))
+    script = _Noting(cut_round("One "), cut_round("two "), reply("three", finish="stop"))
     options = {"default_query": query} if place == "client" else {}
     client = way.client("http://x/v1", transport=script, max_retries=0, **options)
     seen = await outcome(client, streamed=streamed, **ask(**({"extra_query": query} if place == "call" else {})))
@@ -550,7 +550,7 @@ def _completion(text: str, finish: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 async def test_limit_that_is_a_float(way: Way, streamed: bool, number: Any, sent: int, name: str) -> None:
     """``max_tokens=50000.0`` is 50,000."""
-    script = Script(cut("One ", usage=usage(10, 5)), reply("two", finish="stop"))
+    script = Script(cut_round("One ", usage=usage(10, 5)), reply("two", finish="stop"))
     seen = await play(way, script, streamed=streamed, **{name: number})
 
     assert (seen.error, *seen.ending) == (None, "One two", "stop", "stop")
@@ -562,7 +562,7 @@ async def test_limit_that_is_a_float(way: Way, streamed: bool, number: Any, sent
 @two_ways
 async def test_fallback_models(way: Way, streamed: bool) -> None:
     """Later rounds go to the model that answered, and the report says which model each round had."""
-    script = Script(cut("One "), reply("two", finish="stop"))
+    script = Script(cut_round("One "), reply("two", finish="stop"))
     seen = await play(way, script, streamed=streamed, extra_body={"models": ["other/a", "other/b"]})
 
     assert (seen.error, *seen.ending) == (None, "One two", "stop", "stop")
@@ -608,7 +608,7 @@ async def test_halves_of_a_character(way: Way, place: int, field: str, round_: i
 @pytest.mark.parametrize("before", ["One", "One ", "🦊"])
 async def test_half_a_character_at_the_seam(way: Way, streamed: bool, before: str) -> None:
     """Half a character at a cut is dropped, and the model writes the character again."""
-    script = Script(cut(f"{before}{HIGH}"), reply("🦊 two", finish="stop"))
+    script = Script(cut_round(f"{before}{HIGH}"), reply("🦊 two", finish="stop"))
     seen = await play(way, script, streamed=streamed)
 
     assert (None, f"{before}🦊 two", "stop", "stop") == (seen.error, *seen.ending)
@@ -642,7 +642,7 @@ async def test_key_from_a_function(way: Way, streamed: bool, name: str) -> None:
     async def later() -> str:
         return key()
 
-    script = Server(cut("One "), cut("two "), reply("three", finish="stop"))
+    script = Server(cut_round("One "), cut_round("two "), reply("three", finish="stop"))
     http_client = (http.AsyncClient if way.is_async else http.Client)(transport=script)
     kind: Any = openai.AsyncAzureOpenAI if way.is_async else openai.AzureOpenAI
     given = {"azure_endpoint": "http://x", "api_version": "2024-10-21", "http_client": http_client}

@@ -20,7 +20,7 @@ from tests.support.answers import Answer, outcome
 from tests.support.asking import play
 from tests.support.bodies import ask
 from tests.support.fake_time import FakeTime, fake_time
-from tests.support.script import LOST, Pieces, Script, chunk, cut, reply
+from tests.support.script import LOST, Pieces, Script, chunk, cut_round, reply
 from tests.support.ways import DEEPINFRA, Way, http, settled, sync_and_async, two_ways
 
 __all__ = ["fake_time"]
@@ -93,7 +93,7 @@ async def flooded(
                 response.status_code = status
             return response
 
-    script = Server(cut("One "), pieces)
+    script = Server(cut_round("One "), pieces)
     client = way.client("http://x/v1", transport=script, max_retries=2, **options)
     seen = await outcome(client, streamed=streamed, **ask(max_tokens=FEW))
     await settled(client.close())
@@ -108,27 +108,17 @@ def check(seen: Answer, text: str) -> None:
 
 
 @sync_and_async
-@pytest.mark.parametrize("name", WHOLE)
-async def test_whole_round(way: Way, name: str) -> None:
-    """A whole round that is too long is a failed round: the answer is what was there, and nothing is asked again."""
-    packed, pieces = WHOLE[name]
+@pytest.mark.parametrize(
+    ("name", "streamed"), [*((name, False) for name in WHOLE), *((name, True) for name in STREAMS)]
+)
+@pytest.mark.spread(6)
+async def test_round(way: Way, name: str, streamed: bool) -> None:
+    """A round that is too long is a failed round: what came before it stays, and nothing is asked again or healed."""
+    packed, pieces = (STREAMS if streamed else WHOLE)[name]
     flood = Flood(pieces())
-    seen, body = await flooded(way, flood, streamed=False, encoding="gzip" if packed else None)
+    seen, body = await flooded(way, flood, streamed=streamed, encoding="gzip" if packed else None)
 
-    check(seen, "One ")
-    assert flood.taken <= LEAST + 2 * MIB
-    assert body.closed
-
-
-@sync_and_async
-@pytest.mark.parametrize("name", STREAMS)
-async def test_streamed_round(way: Way, name: str) -> None:
-    """Of a stream the text that came before stays; it is not healed."""
-    packed, pieces = STREAMS[name]
-    flood = Flood(pieces())
-    seen, body = await flooded(way, flood, streamed=True, encoding="gzip" if packed else None)
-
-    check(seen, "One two ")
+    check(seen, "One two " if streamed else "One ")
     assert flood.taken <= LEAST + 2 * MIB
     assert body.closed
 
@@ -235,7 +225,7 @@ async def test_error_that_drips(way: Way, streamed: bool, fake_time: FakeTime) -
 async def test_long_round_that_is_none_too_long(way: Way, streamed: bool) -> None:
     """A round of a megabyte of text comes whole."""
     text = "".join(f"{number} " for number in range(150_000))
-    script = Script(cut("One "), reply(text, finish="stop"))
+    script = Script(cut_round("One "), reply(text, finish="stop"))
     seen = await play(way, script, streamed=streamed)
 
     assert ("One " + text, "stop", "stop") == seen.ending
@@ -252,7 +242,7 @@ BREAKS = {"lost": (LOST, "APIConnectionError"), "late": (http.ReadTimeout("late"
 async def test_whole_round_that_breaks_while_it_is_read(way: Way, name: str, retries: int) -> None:
     """The request of a whole round is made again as often as the client's retries allow."""
     error, kind = BREAKS[name]
-    script = Script(cut("One "), [b'{"id"', error], [b"", error], reply("two", finish="stop"))
+    script = Script(cut_round("One "), [b'{"id"', error], [b"", error], reply("two", finish="stop"))
     client = way.client("http://x/v1", transport=script, max_retries=retries)
     seen = await outcome(client, streamed=False, **ask())
     await settled(client.close())

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.support.bodies import ask
-from tests.support.script import Script, cut, reply
+from tests.support.script import Script, cut_round, reply
 from tests.support.ways import DEEPINFRA, Way, entered, http, listed, settled
 
-ROUNDS = (cut("One "), cut("two "), reply("three", finish="stop"))
+ROUNDS = (cut_round("One "), cut_round("two "), reply("three", finish="stop"))
 
 
 class Limited(Script):

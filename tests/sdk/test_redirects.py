@@ -13,7 +13,7 @@ from openai_continue import report_of
 from openai_continue._sdk.errors import RedirectError
 from tests.support.answers import Answer, outcome
 from tests.support.bodies import ask
-from tests.support.script import Script, cut, reply
+from tests.support.script import Script, cut_round, reply
 from tests.support.ways import DEEPINFRA, Way, http, settled, streamed_or_not, two_ways
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -35,7 +35,7 @@ class Hosts:
 
     def __init__(self, moved: Callable[[int, Any], tuple[int, str] | None], *rounds: Any) -> None:
         self._moved = moved
-        self._script = Script(*(rounds or (cut("One "), cut("two "), reply("three", finish="stop"))))
+        self._script = Script(*(rounds or (cut_round("One "), cut_round("two "), reply("three", finish="stop"))))
         self.requests: list[Any] = []
 
     def __call__(self, request: Any) -> Any:

@@ -111,6 +111,7 @@ def test_a_thousand_answers(row: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("row", ["ollama", "llama.cpp"])
+@pytest.mark.spread(1)
 def test_a_template_with_an_empty_think_block(row: str) -> None:
     """A template that puts four tokens before an answer without thoughts opens no new turn: every answer is whole."""
     chosen, server = random.Random(7), Server()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from openai_continue import Continuation
 from openai_continue._core.backoff import wait_before_heal
+from openai_continue._sdk import clock
 from openai_continue._sdk.retries import at_most
 from openai_continue.settings import SettingsError
 from tests.support.answers import Answer, live
 from tests.support.bodies import ask
 from tests.support.fake_time import FakeTime, fake_time
-from tests.support.faulty import FaultyServer, dripping, lingering, right, silent, stalled, words
-from tests.support.script import DONE, Script, chunk, cut, end
+from tests.support.faulty import Act, FaultyServer, dripping, lingering, right, silent, stalled, words
+from tests.support.script import DONE, Script, chunk, cut_round, last_round
 from tests.support.ways import Way, http, settled, sync_and_async
 
 __all__ = ["fake_time"]
@@ -93,7 +95,7 @@ async def asked(
     return answer
 
 
-ONE = cut("One")
+ONE = cut_round("One")
 
 
 @sync_and_async
@@ -114,7 +116,7 @@ ONE = cut("One")
 )  # fmt: skip
 async def test_timeouts(own: Any, first: Any, second: Any, how: str, way: Way, fake_time: FakeTime) -> None:
     """The first round has the caller's timeout, a later one has no more than what is left."""
-    script = Late(fake_time, (FIRST, ONE), (FIRST, end(" two.")))
+    script = Late(fake_time, (FIRST, ONE), (FIRST, last_round(" two.")))
     answer = await asked(way, script, how, options={"timeout": own})
 
     assert answer.ending == ("One two.", "stop", "stop")
@@ -125,7 +127,7 @@ async def test_timeouts(own: Any, first: Any, second: Any, how: str, way: Way, f
 @how
 async def test_timeout_of_a_request(how: str, way: Way, fake_time: FakeTime) -> None:
     """A timeout of one request is the caller's own, as that of a client is."""
-    script = Late(fake_time, (FIRST, ONE), (FIRST, end(" two.")))
+    script = Late(fake_time, (FIRST, ONE), (FIRST, last_round(" two.")))
     wanted = Continuation(provider="deepinfra", stream_rounds=how == "streamed rounds", max_seconds=MOST)
     client = way.client("http://127.0.0.1", transport=script, continuation=wanted)
     await live(client, {**ask(), "timeout": 4.0}, streamed=how == "streamed")
@@ -138,7 +140,7 @@ async def test_timeout_of_a_request(how: str, way: Way, fake_time: FakeTime) -> 
 @how
 async def test_without_a_budget(how: str, way: Way, fake_time: FakeTime) -> None:
     """Without a budget in time, nothing of the timeouts and of the SDK's retries is ours."""
-    script = Late(fake_time, (FIRST, ONE), [Refusal(503, retry_after="50")], end(" two."))
+    script = Late(fake_time, (FIRST, ONE), [Refusal(503, retry_after="50")], last_round(" two."))
     answer = await asked(way, script, how, max_seconds=None, options={"timeout": 60.0})
 
     assert answer.ending == ("One two.", "stop", "stop")
@@ -164,7 +166,7 @@ async def test_without_a_budget(how: str, way: Way, fake_time: FakeTime) -> None
 )
 async def test_retries(refusals: Any, waits: Any, said: Any, how: str, way: Way, fake_time: FakeTime) -> None:
     """A later round has the SDK's retries, but no wait is begun that passes the budget."""
-    script = Late(fake_time, (FIRST, ONE), *[[each] for each in refusals], end(" two."))
+    script = Late(fake_time, (FIRST, ONE), *[[each] for each in refusals], last_round(" two."))
     answer = await asked(way, script, how)
 
     assert (answer.ending, fake_time.waits) == (said, waits)
@@ -175,7 +177,7 @@ async def test_retries(refusals: Any, waits: Any, said: Any, how: str, way: Way,
 @how
 async def test_backoff(how: str, way: Way, fake_time: FakeTime) -> None:
     """Without a word of the server, the waits between tries are the SDK's: half a second, then one, less a quarter."""
-    script = Late(fake_time, ONE, [Refusal(500)], [Refusal(500)], end(" two."))
+    script = Late(fake_time, ONE, [Refusal(500)], [Refusal(500)], last_round(" two."))
     answer = await asked(way, script, how)
 
     assert answer.ending == ("One two.", "stop", "stop")
@@ -188,7 +190,7 @@ async def test_backoff(how: str, way: Way, fake_time: FakeTime) -> None:
 @how
 async def test_retries_of_the_first_round(how: str, way: Way, fake_time: FakeTime) -> None:
     """The first round is the caller's own, with all waits of the SDK; but they count for what comes after it."""
-    script = Late(fake_time, [Refusal(429, retry_after="12")], ONE, end(" two."))
+    script = Late(fake_time, [Refusal(429, retry_after="12")], ONE, last_round(" two."))
     answer = await asked(way, script, how)
 
     assert fake_time.waits == [12.0]
@@ -272,7 +274,7 @@ async def test_first_try_of_streamed_rounds(way: Way, fake_time: FakeTime) -> No
 @sync_and_async
 async def test_round_of_another_process_needs_no_time(way: Way, fake_time: FakeTime) -> None:
     """A huge budget is no limit that a socket could not take."""
-    script = Late(fake_time, ONE, end(" two."))
+    script = Late(fake_time, ONE, last_round(" two."))
     answer = await asked(way, script, "whole", max_seconds=1e300, options={"timeout": None})
 
     assert answer.ending == ("One two.", "stop", "stop")
@@ -291,14 +293,43 @@ def test_at_most(own: Any, least: Any) -> None:
 # What httpx cannot do, because its timeouts are those of one read: a real server, and a budget that ends by itself.
 
 
+class LateClock:
+    """A clock that stands still, at half a second before the end of a minute, until a server lets it go."""
+
+    def __init__(self) -> None:
+        self._at, self._since = 0.0, 0.0
+
+    def monotonic(self) -> float:
+        return self._at + (time.monotonic() - self._since if self._since else 0.0)
+
+    def after_a_round(self, _: Any) -> None:
+        self._at = 59.5
+
+    def let_go(self, act: Act) -> Act:
+        """Return a server that lets the clock go with its request."""
+
+        def acting(exchange: Any) -> None:
+            self._at, self._since = 59.6, time.monotonic()
+            act(exchange)
+
+        return acting
+
+
 @sync_and_async
 @how
 @pytest.mark.parametrize("act", [silent, stalled, dripping])
-async def test_by_the_clock(act: Any, how: str, way: Way) -> None:
+async def test_by_the_clock(act: Act, how: str, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """A round that does not end is ended by the clock, in the middle of a read, and its connection is closed."""
-    server = FaultyServer([right, act])
+    late = LateClock()
+    monkeypatch.setattr(clock, "time", late)
+    server = FaultyServer([right, late.let_go(act)])
     with server.running() as url:
-        wanted = Continuation(provider="deepinfra", stream_rounds=how == "streamed rounds", max_seconds=2.0)
+        wanted = Continuation(
+            provider="deepinfra",
+            stream_rounds=how == "streamed rounds",
+            max_seconds=60.0,
+            on_round=late.after_a_round,
+        )
         client = way.client(url, continuation=wanted, timeout=50)
         answer = await live(client, ask(), streamed=how == "streamed")
         await settled(client.close())
@@ -311,6 +342,7 @@ async def test_by_the_clock(act: Any, how: str, way: Way) -> None:
 
 @sync_and_async
 @pytest.mark.parametrize("how", WAYS[1:])
+@pytest.mark.spread(1)
 async def test_first_stream_by_the_clock(how: str, way: Way) -> None:
     """So is the stream of the first round, once something of the answer has come."""
     server = FaultyServer([stalled])

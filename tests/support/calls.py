@@ -84,7 +84,7 @@ def split(text: str, seed: int) -> list[str]:
     return [text[start:end] for start, end in zip([0, *edges], [*edges, len(text)], strict=True)]
 
 
-class Writes:
+class CallWritingServer:
     """
     A server whose model writes a text with calls, so many characters a round; the last number holds for all that follow.
 
@@ -140,7 +140,7 @@ class Writes:
         return [{"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in ends]
 
 
-class Tokens(Writes):
+class TokenWritingServer(CallWritingServer):
     """
     The same with a model that writes tokens, so many a round, and derails after half of one.
 

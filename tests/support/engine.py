@@ -135,7 +135,7 @@ class Wire(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc, n
         return self.handle_request(request)
 
 
-class Lossy(Wire):
+class UnreliableServer(Wire):
     """A server, and the numbers of the requests that do not reach it; each request is kept."""
 
     def __init__(self, engine: Engine, *lost: int) -> None:

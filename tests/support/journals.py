@@ -61,11 +61,11 @@ def kept(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.suffix != ".lock"]
 
 
-#: What ``Tiny`` says.
+#: What ``EightCharacterServer`` says.
 TEXT = "One  two\n\nthree 日本 🦊 and four."
 
 
-class Tiny(http.BaseTransport):  # type: ignore[misc, name-defined]
+class EightCharacterServer(http.BaseTransport):  # type: ignore[misc, name-defined]
     """The least that is a server: eight characters of one text in each response."""
 
     def __init__(self, *lost: int) -> None:
@@ -94,7 +94,7 @@ class Tiny(http.BaseTransport):  # type: ignore[misc, name-defined]
 
 async def broken(folder: Path, how: str) -> Path:
     """Return the file that a call has left after its second round."""
-    await asked(SYNC, Tiny(3), how, ask(), keeping(folder, how))
+    await asked(SYNC, EightCharacterServer(3), how, ask(), keeping(folder, how))
     (name,) = kept(folder)
     return folder / name
 
@@ -110,7 +110,7 @@ def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> bytes:
     return sealed(path.name, json.dumps(change(entry)).encode() + b"\n")
 
 
-def of_six(entry: dict[str, Any]) -> dict[str, Any]:
+def beginning_with_six(entry: dict[str, Any]) -> dict[str, Any]:
     """Return the record of an answer that begins with "Six", and not with "One"."""
     six: dict[str, Any] = json.loads(json.dumps(entry).replace("One", "Six"))
     return six

@@ -25,27 +25,27 @@ class Reply:
     finish: str | None = "length"
     usage: Json | None = field(default_factory=lambda: usage(10, 5))
     #: Fields of the choice, next to message and finish_reason.
-    more: Json = field(default_factory=dict[str, Any])
+    fields: Json = field(default_factory=dict[str, Any])
 
 
-def reply(*pieces: str | Json | Callable[[str], str | Json], finish: str | None = "length", **more: Any) -> Reply:
+def reply(*pieces: str | Json | Callable[[str], str | Json], finish: str | None = "length", **fields: Any) -> Reply:
     """Return a round: strings are content, dicts are whole deltas."""
-    counted = more.pop("usage", usage(10, 5))
-    return Reply(pieces, finish, counted, more)
+    counted = fields.pop("usage", usage(10, 5))
+    return Reply(pieces, finish, counted, fields)
 
 
-def cut(*pieces: str | Json | Callable[[str], str | Json], **more: Any) -> Reply:
+def cut_round(*pieces: str | Json | Callable[[str], str | Json], **fields: Any) -> Reply:
     """Return a round that the server's cap cuts."""
-    return reply(*pieces, finish="length", **more)
+    return reply(*pieces, finish="length", **fields)
 
 
-def end(*pieces: str | Json, **more: Any) -> Reply:
+def last_round(*pieces: str | Json, **fields: Any) -> Reply:
     """Return a round that ends by itself."""
-    return reply(*pieces, finish="stop", **more)
+    return reply(*pieces, finish="stop", **fields)
 
 
-def usage(prompt: int, completion: int, **more: Any) -> Json:
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion, **more}
+def usage(prompt: int, completion: int, **fields: Any) -> Json:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion, **fields}
 
 
 class Script(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc, name-defined]
@@ -97,14 +97,14 @@ class Script(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc,
                     continue
                 joins = isinstance(value, str) and isinstance(message.get(name), str)
                 message[name] = message[name] + value if joins else value
-        item = {"index": 0, "message": message, "finish_reason": this.finish, **this.more}
+        item = {"index": 0, "message": message, "finish_reason": this.finish, **this.fields}
         return {**self._head("chat.completion"), "choices": [item], **_usage_of(this)}
 
     def _chunks(self, this: Reply) -> list[Json]:
         head = self._head("chat.completion.chunk")
         deltas = [{"role": "assistant", "content": ""}, *map(_delta, this.pieces)]
         chunks = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
-        end = {"index": 0, "delta": {}, "finish_reason": this.finish, **this.more}
+        end = {"index": 0, "delta": {}, "finish_reason": this.finish, **this.fields}
         return [*chunks, {**head, "choices": [end], **_usage_of(this)}]
 
     def _head(self, kind: str) -> Json:
@@ -188,10 +188,10 @@ def event(value: Any) -> bytes:
     return b"data: " + written + b"\n\n"
 
 
-def chunk(content: str | None = None, finish_reason: str | None = None, *, index: int = 0, **more: Any) -> bytes:
+def chunk(content: str | None = None, finish_reason: str | None = None, *, index: int = 0, **fields: Any) -> bytes:
     """Return a chunk as it comes over the wire; further arguments are fields of the delta."""
     delta = {} if content is None else {"content": content}
-    choice = {"index": index, "delta": {**delta, **more}, "finish_reason": finish_reason}
+    choice = {"index": index, "delta": {**delta, **fields}, "finish_reason": finish_reason}
     return event({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]})
 
 

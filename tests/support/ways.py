@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,9 +18,6 @@ import openai_continue
 http: Any = import_module("httpx" if openai.VERSION < "3" else "httpx2")
 #: The provider must be named for the emulator, whose host is in no row of the provider table.
 DEEPINFRA = openai_continue.Continuation(provider="deepinfra")
-
-# Reading the certificates takes longer than most tests.
-_TLS = ssl.create_default_context()
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Way:
     def http_client(self, transport: Any = None) -> Any:
         """Return a client of the SDK's HTTP library."""
         kind = http.AsyncClient if self.is_async else http.Client
-        return kind(transport=transport, verify=_TLS, timeout=20)
+        return kind(transport=transport, timeout=60)
 
 
 SYNC, ASYNC = Way(is_async=False, is_ours=False), Way(is_async=True, is_ours=False)

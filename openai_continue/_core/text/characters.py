@@ -8,14 +8,14 @@ CUT_CHARACTER = "\ufffd"
 
 def paired(text: str) -> str:
     """Return the text with the halves of a character outside the basic plane, which came apart, made one."""
-    if _is_plain(text):
+    if not has_surrogates(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def has_lone_surrogates(text: str) -> bool:
     """Whether the text has halves of characters that no other half follows."""
-    return not _is_plain(text) and not _is_plain(paired(text))
+    return has_surrogates(text) and has_surrogates(paired(text))
 
 
 def ends_in_surrogate(text: str) -> bool:
@@ -23,14 +23,15 @@ def ends_in_surrogate(text: str) -> bool:
     return "\ud800" <= text[-1:] <= "\udbff"
 
 
-def _is_plain(text: str) -> bool:
+def has_surrogates(text: str) -> bool:
+    """Whether the text has halves of characters, which may belong together."""
     if text.isascii():
-        return True
+        return False
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return True
+    return False
 
 
 def half_character(written: bytes) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..chunks import merged, text_of, token_bytes_of, without_end, without_start
 from ..json import Json
-from .characters import CUT_CHARACTER, ends_in_surrogate, half_character, paired, without_cut_character
+from .characters import CUT_CHARACTER, ends_in_surrogate, half_character, has_surrogates, paired, without_cut_character
 from .document import Document
 from .evidence import CERTAIN, Weight
 from .marks import ends_in_half
@@ -147,7 +147,8 @@ class Text:
         if not goes_on or not (self._is_whole or self._ends_in_half_stop()):
             out += self._release()
         self._half = b""
-        self._parts = [paired(self.text)]
+        if any(map(has_surrogates, self._parts)):
+            self._parts = [paired(self.text)]
         return out
 
     def settle(self, *, by_itself: bool = False) -> list[Json]:

@@ -14,9 +14,9 @@ from typing import Any
 Messages = list[dict[str, Any]]
 
 
-def one_call(client: Any, model: str, messages: Messages) -> str:
-    """Return the text of one whole answer."""
-    content: str = client.chat.completions.create(model=model, messages=messages).choices[0].message.content
+def one_call(client: Any, model: str, messages: Messages, **fields: Any) -> str:
+    """Return the text of one whole answer to a request with these fields."""
+    content: str = client.chat.completions.create(model=model, messages=messages, **fields).choices[0].message.content
     return content
 
 

@@ -15,7 +15,7 @@ from tests.support.ways import http
 ASK = {"role": "user", "content": "Write."}
 BODY = {"model": "m", "messages": [ASK]}
 # One for all, because making a client takes longer than most of these tests.
-CLIENT = http.Client(trust_env=False, timeout=20)
+CLIENT = http.Client(trust_env=False, timeout=60)
 
 streamed_or_not = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 

@@ -93,7 +93,7 @@ def test_form_of_prompts() -> None:
 
 
 @thinking
-@pytest.mark.spread(2)
+@pytest.mark.thorough
 def test_every_cut(habits: Habits) -> None:
     """The model goes on after every beginning of its turn, and what it writes has the parts of the chat answer."""
     with Emulator(habits=habits) as emulator:
@@ -115,7 +115,7 @@ def test_every_cut(habits: Habits) -> None:
 
 
 @pytest.mark.parametrize("calls", ["hermes", "qwen3_coder", "deepseek_v31", "kimi_k2"])
-@pytest.mark.spread(1)
+@pytest.mark.thorough
 def test_every_cut_of_calls(calls: CallSyntax) -> None:
     """Tool calls come in the model's own syntax, and go on after every cut."""
     with Emulator(habits=Habits(calls=calls, thinks="reasoning", think_tokens=10, template="qwen3")) as emulator:

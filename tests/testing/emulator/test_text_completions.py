@@ -33,7 +33,7 @@ def completed(
 
 
 @streamed_or_not
-@pytest.mark.spread(1)
+@pytest.mark.thorough
 def test_every_cut(stream: bool) -> None:
     """A text goes on after every beginning of it, and the caller's prompt decides on it."""
     with Emulator() as emulator:

@@ -92,7 +92,7 @@ def test_not_asked(plain: Emulator) -> None:
 
 @kinds
 @pytest.mark.parametrize("body", [SHORT, CALL], ids=["short", "call"])
-@pytest.mark.spread(1)
+@pytest.mark.thorough
 def test_every_cut_of_ids(habits: Habits, body: dict[str, Any]) -> None:
     """The model writes the same tokens after every cut; ids that end within a character are no text."""
     with Emulator(habits=habits) as emulator:
@@ -110,7 +110,7 @@ def test_every_cut_of_ids(habits: Habits, body: dict[str, Any]) -> None:
 
 
 @streamed_or_not
-@pytest.mark.spread(1)
+@pytest.mark.thorough
 def test_every_cut_of_the_callers_prompt(stream: bool) -> None:
     """The same for a prompt of the caller's own, in rounds of one to nine tokens."""
     with Emulator(tokens=150) as emulator:
