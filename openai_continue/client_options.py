@@ -8,10 +8,12 @@ installed SDK, and type checkers compare the types, since ``clients.py`` hands t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import openai
-from openai._base_client import URL  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateImportUsage]
+
+if TYPE_CHECKING:
+    from openai._base_client import URL  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateImportUsage]
 
 
 class _Options(TypedDict, total=False):

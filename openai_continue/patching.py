@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import wrapt
-from openai._base_client import AsyncAPIClient, BaseClient, SyncAPIClient
 
 from ._sdk.activation import settings_in_force
 from .errors import SettingsError
@@ -30,8 +29,15 @@ else:
 
     hooks = _Hooks()
 
+
+class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument]
+    """What ``patch()`` puts on a method, so that it is told from the wrappers of others."""
+
+
 _lock = threading.Lock()
 _settings: Continuation | None = None
+# What ``methods()`` returns; nothing before the first ``patch()``.
+_methods: tuple[tuple[Any, str, Callable[..., Any]], ...] = ()
 
 
 def patch(settings: Continuation | None = None) -> None:
@@ -39,8 +45,8 @@ def patch(settings: Continuation | None = None) -> None:
     Let every client of the SDK in this process continue truncated answers, also clients that exist already.
 
     Idempotent and safe from any thread; a second call replaces the settings. ``None`` reads them from the environment.
-    Raises SettingsError if a setting is bad, and then leaves everything as it is. ``OPENAI_CONTINUE=0`` makes a bad
-    variable a line on stderr, and nothing is patched.
+    Raises SettingsError if a setting is bad, or the SDK lacks a part that is needed, and then leaves everything as it
+    is. ``OPENAI_CONTINUE=0`` makes a bad variable a line on stderr, and nothing is patched.
     """
     global _settings  # noqa: PLW0603
     if settings is not None and not isinstance(settings, Continuation):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -63,7 +69,7 @@ def unpatch() -> None:
     global _settings  # noqa: PLW0603
     with _lock:
         _settings = None
-        for owner, name, _ in WRAPPED:
+        for owner, name, _ in _methods:
             outermost = inspect.getattr_static(owner, name)
             if _is_ours(outermost):
                 setattr(owner, name, outermost.__wrapped__)
@@ -106,21 +112,26 @@ async def _aprocess_response(
     return await hooks.aprocess_response(wrapped, client, *args, **kwargs)
 
 
-WRAPPED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
-    (SyncAPIClient, "request", _request),
-    (AsyncAPIClient, "request", _arequest),
-    (BaseClient, "_build_request", _build_request),
-    (BaseClient, "_should_stream_response_body", _should_stream),
-    (SyncAPIClient, "_process_response", _process_response),
-    (AsyncAPIClient, "_process_response", _aprocess_response),
-)
-_WRAPPERS = frozenset(wrapper for _, _, wrapper in WRAPPED)
+def methods() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
+    """Return the methods of the SDK that are wrapped, with what is called in their place. Raise SettingsError."""
+    from ._sdk.private_parts import AsyncAPIClient, BaseClient, SyncAPIClient
+
+    return (
+        (SyncAPIClient, "request", _request),
+        (AsyncAPIClient, "request", _arequest),
+        (BaseClient, "_build_request", _build_request),
+        (BaseClient, "_should_stream_response_body", _should_stream),
+        (SyncAPIClient, "_process_response", _process_response),
+        (AsyncAPIClient, "_process_response", _aprocess_response),
+    )
 
 
 def _wrap() -> None:
-    for owner, name, wrapper in WRAPPED:
+    global _methods  # noqa: PLW0603
+    _methods = methods()
+    for owner, name, wrapper in _methods:
         if not _is_wrapped(owner, name):
-            wrapt.wrap_function_wrapper(owner, name, wrapper)
+            wrapt.wrap_object(owner, name, _Wrapper, (wrapper,))
 
 
 def _mend() -> None:
@@ -130,7 +141,7 @@ def _mend() -> None:
     Every request is built before its response is processed, so no answer is missed.
     """
     # Asked at every request.
-    if _is_wrapped(SyncAPIClient, "_process_response") and _is_wrapped(AsyncAPIClient, "_process_response"):
+    if all(_is_wrapped(owner, name) for owner, name, _ in _methods if name == "_process_response"):
         return
     with _lock:
         if _settings is not None:
@@ -138,8 +149,7 @@ def _mend() -> None:
 
 
 def _is_ours(function: Any) -> bool:
-    wrapper = getattr(function, "_self_wrapper", None)
-    return isinstance(function, wrapt.FunctionWrapper) and wrapper in _WRAPPERS
+    return type(function) is _Wrapper
 
 
 def _is_wrapped(owner: Any, name: str) -> bool:

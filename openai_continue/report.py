@@ -133,17 +133,15 @@ def _field(answer: object, name: str) -> object:
     )
 
 
-def report(  # noqa: PLR0913
-    rounds: Sequence[Round],
-    stopped_by: str,
-    error: dict[str, Any] | None,
-    usage: dict[str, Any] | None,
-    *,
-    resumed: int = 0,
-    answered_early: bool = False,
-) -> dict[str, Any]:
+def prompt_tokens_of(rounds: Sequence[Round]) -> PromptTokens:
+    """Return the prompt tokens of the first and of the last round. Those of an estimate are not the server's."""
+    counts = [None if each.estimated else (each.usage or {}).get("prompt_tokens") for each in rounds]
+    return PromptTokens(first=counts[0], last=counts[-1]) if counts else PromptTokens()
+
+
+def as_json(report: Report) -> dict[str, Any]:
     """
-    Return the JSON object that the merged answer carries as ``continuation``.
+    Return a report as the JSON object that the merged answer carries as ``continuation``.
 
     Its shape, with one entry of "rounds" for each request::
 
@@ -159,31 +157,32 @@ def report(  # noqa: PLR0913
             "prompt_tokens": {"first": 20, "last": 16404},
         }
 
-    ``error``: ``{"type": ..., "status": ..., "request_id": ...}`` of the failure that ended the answer, or None; with
-    ``"message"`` if this library refused a round itself.
-    ``usage``: the sum over all rounds, which was billed, or None. ``prompt_tokens``: those of the first and of the last
-    round, in tokens; None if the server did not count them. ``resumed``: how many rounds came from the journal.
-    ``answered_early``: whether the answer was asked for before the thoughts had ended. The object has these two only if
-    there is something to say. A round has ``"estimated": True`` only if its usage is estimated; then the sum is, too.
+    The object has "resumed" and "answered_early", a round has "estimated", and an error has "message" only if there is
+    something to say.
     """
-    listed = [_shown_round(each) for each in rounds]
-    prompts = [None if each.estimated else (each.usage or {}).get("prompt_tokens") for each in rounds]
-    ends = {"first": prompts[0], "last": prompts[-1]} if prompts else {"first": None, "last": None}
-    shown = {"rounds": listed, "stopped_by": stopped_by, "error": error, "usage": usage, "prompt_tokens": ends}
-    more = {"resumed": resumed, "answered_early": answered_early}
-    return {**shown, **{name: value for name, value in more.items() if value}}
+    error, rare = report.error, ("resumed", "answered_early")
+    return {
+        "rounds": [_shown_round(each) for each in report.rounds],
+        "stopped_by": report.stopped_by,
+        "error": None if error is None else _without(_shown(error), "message"),
+        "usage": report.usage,
+        "prompt_tokens": _shown(report.prompt_tokens),
+        **{name: getattr(report, name) for name in rare if getattr(report, name)},
+    }
 
 
 def _shown_round(each: Round) -> dict[str, Any]:
-    shown = {**_shown(each), "seam": None if each.seam is None else _shown(each.seam)}
-    if not each.estimated:
-        del shown["estimated"]
-    return shown
+    return _without({**_shown(each), "seam": None if each.seam is None else _shown(each.seam)}, "estimated")
 
 
-def _shown(value: Round | SeamReport) -> dict[str, Any]:
+def _shown(value: Round | SeamReport | ErrorReport | PromptTokens) -> dict[str, Any]:
     # asdict() would copy each usage object deeply.
     return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _without(shown: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an object without a key that says nothing."""
+    return {key: value for key, value in shown.items() if key != name or value}
 
 
 def _round(value: object) -> Round:

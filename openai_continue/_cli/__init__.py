@@ -327,7 +327,7 @@ def _doctor(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
     except SettingsError as error:
         print(f"openai-continue doctor: {error}", file=sys.stderr)
         return 1
-    return command.run(
+    task = command.Task(
         server=server,
         model=chosen.model,
         as_json=chosen.as_json,
@@ -335,6 +335,7 @@ def _doctor(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
         streamed=chosen.stream,
         template=chosen.template,
     )
+    return command.run(task)
 
 
 def _missing(command: str, error: ImportError) -> int:

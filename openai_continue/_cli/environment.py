@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import openai_continue
+
 from .. import switches
 from .._sdk.activation import from_environment
 from .._tables import providers
@@ -81,6 +83,16 @@ class Environment:
         """Whether answers are continued in this process."""
         return self.patched and self.wish != "off"
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether the variable asks for continuation."""
+        return self.wish in ("on", "strict")
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether ``OPENAI_BASE_URL`` names a host that is in no row."""
+        return self.host is not None and self.provider is None
+
 
 def run(*, as_json: bool) -> int:
     """Print what is switched on; return 0 if continuation is on or ``patch()`` would switch it on, else 1."""
@@ -92,8 +104,7 @@ def run(*, as_json: bool) -> int:
 def examined() -> Environment:
     """Look at this process. Imports openai, as a program does, so that what waits for that import is done."""
     failure = _import_failure()
-    files = list(_lines())
-    variables = list(_variables())
+    files, variables = list(_lines()), list(_variables())
     host, row = _at_base_url(variables)
     found = Environment(
         python=platform.python_version(),
@@ -106,14 +117,14 @@ def examined() -> Environment:
         lines=[str(path) for path in files],
         line_read=_is_read(files),
         variables=variables,
-        patched=failure is None and _is_patched(),
+        patched=failure is None and openai_continue.is_patched(),
         wrappers={} if failure is not None else dict(_wrappers()),
         host=host,
         provider=None if row is None else row.name,
         continues=row is not None and row.continues,
     )
-    found.problems = [problem for problem in _problems(found, files, failure) if problem]
-    if found.wish in ("on", "strict") and not found.patched and not found.problems:
+    found.problems = list(_problems(found, files, failure))
+    if found.is_asked and not found.patched and not found.problems:
         found.problems.append("openai is not patched. Was unpatch() called?")
     found.notes = list(_notes(found, files))
     return found
@@ -123,15 +134,10 @@ def _import_failure() -> Exception | None:
     """Import the SDK and what patches it; return what that raised, or None."""
     try:
         import_module("..patching", __package__)
+        import_module(".._sdk.private_parts", __package__)
     except Exception as error:  # "strict" raises here, and so may a version of the SDK that is not supported
         return error
     return None
-
-
-def _is_patched() -> bool:
-    from .. import is_patched
-
-    return is_patched()
 
 
 def _wish() -> str:
@@ -183,13 +189,12 @@ def _supported() -> str:
     return ",".join(sorted(next((each[1] for each in ranges if each), "").split(","), reverse=True))
 
 
-def _is_supported(found: Environment) -> bool:
-    installed = found.packages["openai"]
-    if installed is None:
-        return False
-    checks = {">=": operator.ge, "<": operator.lt}
+def _unsupported(found: Environment) -> Iterator[str]:
+    """Yield a sentence if the installed openai is not of a supported version."""
+    installed, checks = found.packages["openai"], {">=": operator.ge, "<": operator.lt}
     limits = re.findall(r"(>=|<)\s*([\d.]+)", found.supported)
-    return all(checks[sign](_numbers(installed), _numbers(limit)) for sign, limit in limits)
+    if installed is None or not all(checks[sign](_numbers(installed), _numbers(limit)) for sign, limit in limits):
+        yield f"openai {installed} is not supported, accepted is {found.supported or 'unknown'}."
 
 
 def _numbers(release: str) -> list[int]:
@@ -228,10 +233,10 @@ def _wrappers() -> Iterator[tuple[str, list[str]]]:
     """Give the methods of the SDK that we wrap, and those that others do, with the modules of their wrappers."""
     from openai.resources.chat.completions import AsyncCompletions, Completions
 
-    from ..patching import WRAPPED
+    from ..patching import methods
 
-    methods = [(owner, name) for owner, name, _ in WRAPPED]
-    for owner, name in [*methods, (Completions, "create"), (AsyncCompletions, "create")]:
+    ours = [(owner, name) for owner, name, _ in methods()]
+    for owner, name in [*ours, (Completions, "create"), (AsyncCompletions, "create")]:
         modules: list[str] = []
         function: Any = owner.__dict__[name]
         while function is not None:
@@ -251,30 +256,25 @@ def _module_of(function: Any) -> str:
     return str(names.get("__name__") or type(code).__module__)
 
 
-def _problems(found: Environment, files: list[Path], failure: Exception | None) -> Iterator[str | None]:
-    asked = found.wish in ("on", "strict")
+def _problems(found: Environment, files: list[Path], failure: Exception | None) -> Iterator[str]:
     if found.wish == "off":
         yield f"{switches.VARIABLE} switches continuation off, whatever the code says. Unset it."
     elif found.wish == "unknown":
         known = ", ".join([*switches.ON, switches.STRICT, *switches.OFF])
         yield f"{switches.VARIABLE}: got {switches.word()!r}, accepted are {known}."
-    yield from (each.error for each in found.variables)
+    errors = [each.error for each in found.variables if each.error is not None]
+    yield from errors
     for name in ("openai", "wrapt"):
         if found.packages[name] is None:
             yield f"{name} is not installed in this environment: pip install {_OURS}"
-    if found.packages["openai"] is not None and not _is_supported(found) and not found.patched:
-        yield f"openai {found.packages['openai']} is not supported, accepted is {found.supported}."
-    is_said = isinstance(failure, SettingsError) or getattr(failure, "name", None) in ("openai", "wrapt")
-    if failure is not None and not is_said:
+    if found.packages["openai"] is not None and not found.patched:
+        yield from _unsupported(found)
+    if failure is not None and str(failure) not in errors and getattr(failure, "name", None) not in ("openai", "wrapt"):
         yield f"openai could not be patched: {type(failure).__name__}: {failure}"
-    if asked and not found.patched and not found.line_read:
+    if found.is_asked and not found.patched and not found.line_read:
         yield f"{switches.VARIABLE} is set, but {_why_unread(found, files)}. {_ELSE}"
-    if asked and _is_unknown(found):
+    if found.is_asked and found.is_unknown:
         yield _unknown_host(found)
-
-
-def _is_unknown(found: Environment) -> bool:
-    return found.host is not None and found.provider is None
 
 
 def _unknown_host(found: Environment) -> str:
@@ -298,8 +298,8 @@ def _why_unread(found: Environment, files: list[Path]) -> str:
 
 
 def _notes(found: Environment, files: list[Path]) -> Iterator[str]:
-    if found.patched and not _is_supported(found):
-        yield f"openai {found.packages['openai']} is not supported, accepted is {found.supported or 'unknown'}."
+    if found.patched:
+        yield from _unsupported(found)
     ours = [modules for modules in found.wrappers.values() if "openai_continue" in modules]
     if found.patched and any(modules[0] != "openai_continue" for modules in ours):
         yield "Another library has wrapped our wrapper. That works; unpatch() leaves ours in place, without effect."
@@ -307,7 +307,7 @@ def _notes(found: Environment, files: list[Path]) -> Iterator[str]:
         yield f"{switches.VARIABLE}=1 would do nothing, for {_why_unread(found, files)}. {_ELSE}"
     if found.host is None and found.provider is None:
         yield "OPENAI_BASE_URL is not set. Each client's base_url decides; answers of api.openai.com are not continued."
-    elif _is_unknown(found) and found.wish == "not set":
+    elif found.is_unknown and found.wish == "not set":
         yield _unknown_host(found)
     elif found.host is not None and found.provider is not None and not found.continues:
         yield f"Answers of {found.host} cannot be continued; they are left as they are."
@@ -316,25 +316,28 @@ def _notes(found: Environment, files: list[Path]) -> Iterator[str]:
 def _shown(found: Environment) -> Iterator[str]:
     """Give the lines that are printed."""
     packages = ", ".join(f"{name} {installed or 'is missing'}" for name, installed in found.packages.items())
-    yield f"Python              {' '.join([found.python, *found.flags])}, {found.executable}"
-    yield f"packages            {packages} (openai {found.supported or 'of any version'} is supported)"
-    yield f"{switches.VARIABLE:19} {found.wish}"
+    yield _row("Python", f"{' '.join([found.python, *found.flags])}, {found.executable}")
+    yield _row("packages", f"{packages} (openai {found.supported or 'of any version'} is supported)")
+    yield _row(switches.VARIABLE, found.wish)
     for each in found.variables:
         value = "" if each.value is None else f" = {each.value}"
         yield f"{each.name}{value}: {'good' if each.error is None else 'bad'}"
     read = {True: "read", False: "not read", None: "unknown whether it is read"}[found.line_read]
-    yield f"{_LINE:19} {', '.join(found.lines) or 'missing'}: {read}"
-    yield f"patch()             {'in force' if found.patched else 'not in force'}"
-    chains = {tuple(modules): None for modules in found.wrappers.values() if modules}
-    for chain in chains:
+    yield _row(_LINE, f"{', '.join(found.lines) or 'missing'}: {read}")
+    yield _row("patch()", "in force" if found.patched else "not in force")
+    for chain in dict.fromkeys(tuple(modules) for modules in found.wrappers.values() if modules):
         methods = ", ".join(method for method, modules in found.wrappers.items() if tuple(modules) == chain)
-        yield f"wrapped by          {', then '.join(chain)}: {methods}"
-    row = f"{found.provider} ({'continues' if found.continues else 'does not continue'})" if found.provider else "none"
-    yield f"OPENAI_BASE_URL     {found.host or 'not set'}"
-    yield f"provider row        {row}"
+        yield _row("wrapped by", f"{', then '.join(chain)}: {methods}")
+    yield _row("OPENAI_BASE_URL", found.host or "not set")
+    continues = "continues" if found.continues else "does not continue"
+    yield _row("provider row", f"{found.provider} ({continues})" if found.provider else "none")
     yield from (f"problem: {each}" for each in found.problems)
     yield from (f"note: {each}" for each in found.notes)
     if found.problems:
         yield "Continuation does not work here."
     else:
         yield "Continuation is on." if found.active else "Continuation is not on; patch() would switch it on."
+
+
+def _row(name: str, text: str) -> str:
+    return f"{name:19} {text}"

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 #: The exit code if the reader of stdout has gone, as that of a Unix tool that SIGPIPE ends.
 READER_GONE = 141
@@ -18,16 +17,19 @@ class NotWrittenError(Exception):
     """The text could not be written; ``__cause__`` is the OSError."""
 
 
-class Output(Protocol):
+class Output:
     """Takes an answer piece by piece; nothing that it has taken is lost with the process."""
 
     #: Whether a line on the terminal cannot run into the text.
-    is_apart: bool
-    #: What the user has to know about the text, in sentences.
-    notes: list[str]
+    is_apart = True
+
+    def __init__(self) -> None:
+        #: What the user has to know about the text, in sentences.
+        self.notes: list[str] = []
 
     def write(self, text: str) -> None:
         """Write at once. Raises NotWrittenError."""
+        raise NotImplementedError
 
     def accept(self) -> None:
         """Take the answer for one: its first round has ended. Raises NotWrittenError."""
@@ -36,31 +38,23 @@ class Output(Protocol):
         """End the output."""
 
 
-class Kept:
+class Kept(Output):
     """The text is kept, to be printed within the JSON summary."""
 
-    is_apart = True
-
     def __init__(self) -> None:
-        self.notes: list[str] = []
+        super().__init__()
         self.texts: list[str] = []
 
     def write(self, text: str) -> None:
         """See Output."""
         self.texts.append(text)
 
-    def accept(self) -> None:
-        """See Output."""
 
-    def close(self) -> None:
-        """See Output."""
-
-
-class Printed:
+class Printed(Output):
     """The text goes to stdout. A character that its encoding does not have becomes a "?"."""
 
     def __init__(self) -> None:
-        self.notes: list[str] = []
+        super().__init__()
         self.is_apart = False
         with suppress(OSError, ValueError):
             # A pipe may lead to the terminal, as with tee.
@@ -81,9 +75,6 @@ class Printed:
             msg = f"The text could not be written to stdout: {error.strerror}."
             raise NotWrittenError(msg) from error
 
-    def accept(self) -> None:
-        """See Output."""
-
     def close(self) -> None:
         """See Output."""
         if self._replaced:
@@ -95,7 +86,7 @@ class Printed:
             print(file=sys.stderr)
 
 
-class Filed:
+class Filed(Output):
     """
     The text goes to a file.
 
@@ -105,7 +96,7 @@ class Filed:
 
     def __init__(self, path: Path) -> None:
         """Raise OSError if the file cannot be written."""
-        self.notes: list[str] = []
+        super().__init__()
         self._beside: Path | None = None
         self._accepted = self._has_text = False
         try:

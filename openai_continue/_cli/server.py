@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import openai
-from openai._base_client import URL  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateImportUsage]
 
+from .._sdk.private_parts import http
 from .._tables.providers import Provider, at_address
 from ..errors import SettingsError
 
@@ -63,11 +64,11 @@ def server_of(base_url: str | None, key_variable: str | None = None) -> Server:
     return Server(given or DEEPINFRA, address, url.host, row, key)
 
 
-def _url(text: str, source: str) -> URL:
+def _url(text: str, source: str) -> Any:
     try:
-        url = URL(text)
-    except Exception:  # InvalidURL, of httpx or of httpx2
-        url = URL("")
+        url = http.URL(text)
+    except Exception:  # InvalidURL, or what else a bad address makes it raise
+        url = http.URL("")
     if url.scheme in ("http", "https") and url.host and (url.port is None or url.port in _PORTS):
         return url
     # It may hold a password.

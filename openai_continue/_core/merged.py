@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from ..report import Round, SeamReport, report
+from ..report import ErrorReport, Report, Round, SeamReport, as_json, prompt_tokens_of
 from .budget import Bill
 from .calls.transcript import CallTranscript
 from .choice import Choice
@@ -58,9 +58,16 @@ class MergedAnswer:
     @property
     def report(self) -> Json:
         """The JSON object that the merged answer carries as ``continuation``."""
-        early = any(choice.answers for choice in self._choices)
-        stopped = self.stopped_by or "length"
-        return report(self.history, stopped, self.error, self.usage, resumed=self.resumed, answered_early=early)
+        report = Report(
+            rounds=tuple(self.history),
+            stopped_by=self.stopped_by or "length",
+            error=None if self.error is None else ErrorReport(**self.error),
+            usage=self.usage,
+            prompt_tokens=prompt_tokens_of(self.history),
+            resumed=self.resumed,
+            answered_early=any(choice.answers for choice in self._choices),
+        )
+        return as_json(report)
 
     @property
     def usage(self) -> Json | None:

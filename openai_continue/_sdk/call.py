@@ -12,8 +12,6 @@ import logging
 from functools import cache
 from typing import Any
 
-from openai._compat import model_copy
-
 from .._core.json import Json
 from .._core.round import Request
 from .._core.round_size import most_bytes
@@ -21,6 +19,7 @@ from .._core.schema import is_installed
 from ..report import Round
 from . import clock
 from .options import Plan, later_options
+from .private_parts import model_copy
 from .progress import Progress
 
 logger = logging.getLogger("openai_continue")

@@ -16,8 +16,6 @@ from typing import Any
 
 import anyio
 import openai
-from openai import _base_client  # pyright: ignore[reportPrivateUsage]
-from openai._base_client import AsyncAPIClient, SyncAPIClient
 
 from .._core.round import Request
 from ..switches import disabled
@@ -26,6 +24,7 @@ from .call import Call
 from .error_bodies import with_short_errors, with_short_errors_async
 from .errors import reading_errors, transport_error
 from .journal import asave, save
+from .private_parts import AsyncAPIClient, SyncAPIClient, http
 from .redirects import Redirects
 from .response import elapsed, with_content
 from .retries import Tries
@@ -108,7 +107,7 @@ def _request(call: Call, options: Any) -> Any:
     redirects, client = Redirects(call, options), with_short_errors(call)
     while True:
         with redirects:
-            return SyncAPIClient.request(client, _response_type(), redirects.options, stream=True)
+            return SyncAPIClient.request(client, http.Response, redirects.options, stream=True)
 
 
 async def _arequest(call: Call, options: Any) -> Any:
@@ -116,7 +115,7 @@ async def _arequest(call: Call, options: Any) -> Any:
     redirects, client = Redirects(call, options), with_short_errors_async(call)
     while True:
         with redirects:
-            return await AsyncAPIClient.request(client, _response_type(), redirects.options, stream=True)
+            return await AsyncAPIClient.request(client, http.Response, redirects.options, stream=True)
 
 
 def _read(call: Call, request: Request, response: Any) -> Any:
@@ -250,13 +249,6 @@ async def adrain(call: Call, response: Any) -> None:
 def _patience(call: Call) -> float:
     left = call.left()
     return PATIENCE if left is None else min(PATIENCE, left)
-
-
-def _response_type() -> Any:
-    """Return the type that makes the SDK give its bare HTTP response."""
-    base: Any = _base_client
-    # openai 3.0 replaced httpx by httpx2; it knows its own module's class whatever the client's module is.
-    return (getattr(base, "httpx", None) or base.httpx2).Response
 
 
 def _socket_of(response: Any) -> socket.socket | None:

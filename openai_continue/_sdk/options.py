@@ -15,8 +15,7 @@ from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, cast
 
-from openai._compat import model_copy
-from openai._types import NotGiven, Omit
+from openai import NotGiven, Omit
 
 from .. import settings, switches
 from .._core.codec import completion, responses
@@ -40,6 +39,7 @@ from . import clock
 from .chat_template import Template
 from .errors import failure_of
 from .journal import Journal
+from .private_parts import model_copy
 from .template_files import template_of
 
 logger = logging.getLogger("openai_continue")
@@ -143,7 +143,7 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     wanted = settings.for_one_call(base, wish)
     # The SDK imports something each time that it is read.
     base_url = client.base_url
-    provider = None if wanted is None else _provider_of(client, options, wanted, base_url)
+    provider = None if wanted is None else _provider_of(options, wanted, base_url)
     if wanted is None or provider is None or not provider.continues:
         return None
     model = str(body.get("model"))
@@ -283,7 +283,7 @@ def later_options(client: Any, options: Any, body: Json, *, is_raw: bool) -> Any
     given = cast("Mapping[str, Any] | NotGiven", later.headers)
     headers = {} if isinstance(given, NotGiven) else {name: given[name] for name in given if not _is_of_first(name)}
     # An Omit takes out what the client sends with each request: with_options(default_headers=..., default_query=...).
-    headers.update({name: Omit() for name in client._custom_headers if _is_of_first(name)})
+    headers.update({name: Omit() for name in client.default_headers if _is_of_first(name)})
     later.headers = headers or NotGiven()
     later.params = {**later.params, **{name: Omit() for name in _scoped_queries(client, later)}}
     if is_raw:
@@ -363,12 +363,12 @@ def _without_ours(body: Json) -> Json:
     return {name: body[name] for name in body if name != KEY}
 
 
-def _provider_of(client: Any, options: Any, wanted: Continuation, base_url: Any) -> Provider | None:
+def _provider_of(options: Any, wanted: Continuation, base_url: Any) -> Provider | None:
     """Return the row of the provider table for a call, or None if the host is in none. Raise SettingsError."""
     if wanted.provider is not None:
         return providers.named(wanted.provider)
     absolute = options.url.startswith(("http://", "https://"))
-    address = client._prepare_url(options.url) if absolute else base_url
+    address = base_url.join(options.url) if absolute else base_url
     provider = providers.at_address(address.host, address.path)
     if provider is None:
         _log_unknown_host(address.host)

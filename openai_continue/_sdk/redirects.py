@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import openai
-from openai._compat import model_copy
-from openai._types import NotGiven, Omit
+from openai import NotGiven, Omit
 
 from .call import Call
 from .errors import RedirectError
+from .private_parts import model_copy
 
 # Most redirects of a request: the HTTP client's own number.
 _MAX_REDIRECTS = 20

@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import openai
-from openai._compat import model_copy
-from openai._types import NotGiven
 
 from .._core.round import Request
 from .call import Call
 from .errors import OverlongRoundError, got_nothing
+from .private_parts import model_copy
 
 
 class Tries:
@@ -36,7 +35,7 @@ class Tries:
             # The SDK uses one for all tries.
             self._options.idempotency_key = self._call.client._idempotency_key()
         options = model_copy(self._options)
-        own = self._call.client.timeout if isinstance(options.timeout, NotGiven) else options.timeout
+        own = self._call.client.timeout if isinstance(options.timeout, openai.NotGiven) else options.timeout
         options.max_retries, options.timeout = 0, at_most(own, left)
         return options
 

@@ -362,5 +362,5 @@ except openai.APIConnectionError:
 
     done = python(code, OPENAI_CONTINUE="1")
 
-    loaded = ["_sdk", "_sdk.activation", "errors", "patching", "settings", "startup", "switches"]
+    loaded = ["_sdk", "_sdk.activation", "_sdk.private_parts", "errors", "patching", "settings", "startup", "switches"]
     assert (f"True {loaded}\nTrue\n", "") == (done.stdout, done.stderr)

@@ -12,7 +12,8 @@ import pytest
 
 from openai_continue._cli import main
 from openai_continue._cli.doctor.command import matching_row
-from openai_continue._cli.doctor.probes import MARKS, MOST_BY_DEFAULT, PROBES, Doctor, Findings
+from openai_continue._cli.doctor.probes import PROBES, Findings
+from openai_continue._cli.doctor.questions import MARKS, MOST_BY_DEFAULT, Doctor
 from openai_continue.testing import Emulator, Habits
 from tests.support.ways import SYNC, http
 
@@ -106,17 +107,11 @@ def test_doctor_does_not_judge_a_text_that_shows_nothing(text: str) -> None:
 
 
 def test_doctor_takes_usage_of_zeros_for_none() -> None:
-    """Usage that is all zero shows neither that the template trims, nor that nothing is cached."""
+    """Usage that is all zero does not show that the template trims."""
     found = examined(usage="zero")
 
     assert (found.reports_usage, found.usage_in_streams) == (False, "all zero")
-    assert (found.trims, found.caches_prefix) == (None, None)
-
-
-@pytest.mark.parametrize(("context", "cached"), [(4096, True), (600, None)])
-def test_doctor_asks_for_the_cache_with_a_long_prompt(context: int, cached: bool | None) -> None:
-    """A prompt shorter than a block of the cache shows nothing. Here the context has no room for a longer one."""
-    assert examined(context=context).caches_prefix is cached
+    assert found.trims is None
 
 
 @pytest.mark.parametrize(

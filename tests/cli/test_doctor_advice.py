@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from openai_continue._cli.doctor.advice import Case
-from openai_continue._cli.doctor.probes import COST, MARKS, PROBES, Findings
+from openai_continue._cli.doctor.probes import COST, PROBES, Findings
+from openai_continue._cli.doctor.questions import MARKS
 from openai_continue._tables.providers import named
 from tests.cli.doctoring import TEMPLATE, Changed, told, use
 

@@ -53,7 +53,7 @@ class DeepInfra:
         counted = self._post(f"{self._engine.removesuffix('/v1')}/tokenize", prompt).json()["count"]
         context = CONTEXTS.get(body["model"], 163_840)
         asked = requested_tokens(body, DEEPINFRA)
-        return token_limit(asked, counted, cap=CAP, context=context, habits=DEEPINFRA, default=None)
+        return token_limit(asked, counted, cap=CAP, context=context, habits=DEEPINFRA)
 
     def _post(self, url: str, body: dict[str, Any]) -> Any:
         with SYNC.http_client() as client:

@@ -7,7 +7,7 @@ import logging
 import os
 import shlex
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import openai
@@ -21,7 +21,8 @@ from ...switches import VARIABLE
 from ..console import Console
 from ..server import Server
 from .advice import Case, variable
-from .probes import COST, Doctor, Findings, mark_of
+from .probes import COST, Findings
+from .questions import Doctor, mark_of
 
 #: The exit code if answers cannot be continued.
 CANNOT_CONTINUE = 3
@@ -58,38 +59,51 @@ def matching_row(found: Findings, host: str, path: str) -> Provider | None:
     return fit[0]
 
 
-def run(  # noqa: PLR0913 - each is an option of the command
-    *, server: Server, model: str, as_json: bool, yes: bool, streamed: bool = False, template: str | None = None
-) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What to examine and how: the command's arguments."""
+
+    server: Server
+    model: str
+    as_json: bool
+    #: Whether tokens are spent without asking first.
+    yes: bool
+    #: Whether every answer is asked for as a stream.
+    streamed: bool
+    #: The chat template to try, or None.
+    template: str | None
+
+
+def run(task: Task) -> int:
     """
     Examine an endpoint and print the findings.
 
-    ``streamed``: whether every answer is asked for as a stream. ``template``: the chat template to try, or None.
     Returns 0 if answers are continued, 3 if they cannot be, 1 if the endpoint gives no answer, if it is unknown whether
     they can be, or if there is no such template, 2 if nobody can be asked whether to spend tokens, or 130 if the user
     says no.
     """
-    console = Console(stderr=as_json)
+    server, model = task.server, task.model
+    console = Console(stderr=task.as_json)
     try:
-        read = None if template is None else template_of(template, model)
+        read = None if task.template is None else template_of(task.template, model)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
-    if template is not None and read is None:
+    if task.template is not None and read is None:
         print(f"template: the Hugging Face Hub has none for {model}; name a file", file=sys.stderr)
         return 1
     console.print(f"This asks {model} at {server.address} for {COST}.", markup=False, soft_wrap=True)
-    if not yes and not _may_ask():
+    if not task.yes and not _may_ask():
         print("Nothing was asked: stdin is no terminal, so add --yes to spend these tokens.", file=sys.stderr)
         return NOBODY
-    if not yes and not _is_wanted():
+    if not task.yes and not _is_wanted():
         return DECLINED
     client = openai.OpenAI(base_url=server.base_url, api_key=server.key, max_retries=1)
     try:
         _prepare()
-        doctor = Doctor(client, model, streamed=streamed)
+        doctor = Doctor(client, model, streamed=task.streamed)
         found = doctor.examine()
-        case = Case(found, None, client.base_url.host, False, model, template, streamed)
+        case = Case(found, None, client.base_url.host, False, model, task.template, task.streamed)
         case = _examined_further(doctor, case, client.base_url)
     except openai.OpenAIError as error:
         print(server.said(error), file=sys.stderr)
@@ -100,7 +114,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
         print(f"The endpoint gave no answer: {', '.join(found.errors)} ({server.address})", file=sys.stderr)
         return 1
     row = case.row
-    if as_json:
+    if task.as_json:
         known = {"continues": None if row is None else case.continues, "provider": None if row is None else row.name}
         print(json.dumps({**asdict(found), **known, "settings": case.settings, "advice": case.advice}))
     else:
@@ -203,7 +217,6 @@ def _show(console: Console, found: Findings, row: Provider | None) -> None:
     table.add_row("output tokens without max_tokens", by_default)
     table.add_row("context length", f"{found.context_length:,}" if found.context_length else unknown)
     table.add_row("usage in streams without stream_options", found.usage_in_streams)
-    table.add_row("the prompt's beginning is cached", yes_no[found.caches_prefix])
     spent = f"{found.completion_tokens} output tokens" if found.reports_usage else "an unknown number of output tokens"
     table.add_row("a tool call that was cut", found.tool_calls or "not asked")
     table.add_row("spent", f"{spent} in {found.requests} requests")

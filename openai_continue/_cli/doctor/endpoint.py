@@ -29,7 +29,7 @@ _Answer: TypeAlias = tuple[int, str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer as the server gave it."""
+    """An answer as the server gave it. It is false if there was none."""
 
     content: str
     thoughts: str
@@ -55,6 +55,10 @@ class Reply:
                 finish = choice.get("finish_reason") or finish
         return cls("".join(content), "".join(thoughts), name, usage, finish, last)
 
+    def __bool__(self) -> bool:
+        """Return whether the server gave an answer."""
+        return bool(self.completion)
+
     @property
     def text(self) -> str:
         """The content, or the thoughts if there is none."""
@@ -71,6 +75,10 @@ class Reply:
         return self.usage.get("prompt_tokens") or 0
 
 
+#: That of a server that gave none.
+NO_REPLY = Reply.of([])
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A request that was sent, and what came."""
@@ -78,8 +86,8 @@ class Exchange:
     path: str
     #: None if the server did not answer.
     status: int | None
-    #: None after an error, and if there were no choices.
-    reply: Reply | None
+    #: Nothing after an error, and if there were no choices.
+    reply: Reply
 
     @property
     def is_raw(self) -> bool:
@@ -89,7 +97,7 @@ class Exchange:
     @property
     def outcome(self) -> str:
         """What came of the request: "sent", "refused" or "failed"."""
-        if self.reply is not None:
+        if self.reply:
             return "sent"
         return "refused" if self.status in range(400, 500) and self.status not in PASSING else "failed"
 
@@ -117,9 +125,9 @@ class Continued:
         return bool(self.sent) and self.sent[-1].is_raw
 
     @property
-    def last(self) -> Reply | None:
+    def last(self) -> Reply:
         """What the server gave last."""
-        return self.sent[-1].reply if self.sent else None
+        return self.sent[-1].reply if self.sent else NO_REPLY
 
 
 @dataclass(slots=True)
@@ -159,10 +167,10 @@ class Endpoint:
     @property
     def outcome(self) -> str:
         """What the last request that brought no answer came to: "refused" or "failed"."""
-        return Exchange(_CHAT, getattr(self.error, "status_code", None), None).outcome
+        return Exchange(_CHAT, getattr(self.error, "status_code", None), NO_REPLY).outcome
 
-    def send(self, body: Json) -> Reply | None:
-        """Send a request as it is; return the answer, or None if the server refused or gave no choices."""
+    def send(self, body: Json) -> Reply:
+        """Send a request as it is; return the answer, or nothing if the server refused or gave no choices."""
         self.error, self._wire.refused = None, []
         try:
             reply = _asked(self._plain, body)
@@ -170,9 +178,9 @@ class Endpoint:
             raise
         except openai.APIError as error:
             self._note(error)
-            return None
+            return NO_REPLY
         self._refused = self._refused or self._wire.refused
-        return reply if reply.completion.get("choices") else None
+        return reply if reply.completion.get("choices") else NO_REPLY
 
     def go_on(self, body: Json, cut: Json, **settings: Any) -> Continued:
         """
@@ -245,7 +253,7 @@ class Endpoint:
 
 def _asked(client: OpenAI, body: Json) -> Reply:
     answer = as_object(client.post(_CHAT, body=body, cast_to=object))
-    return Reply.of([] if answer is None else [answer])
+    return NO_REPLY if answer is None else Reply.of([answer])
 
 
 class _Wire:
@@ -270,14 +278,14 @@ class _Wire:
             prepared, kind, content = self._first.pop(0)
             return make(prepared, headers={"content-type": kind}, content=content)
         self._spent.requests += 1
-        path, status, reply = request.url.path, None, None
+        path, status, reply = request.url.path, None, NO_REPLY
         try:
             came = self._http.send(request)
             status = came.status_code
             if came.is_success:
                 objects = _objects(came.content)
                 self._spent.count(Reply.of(objects), written(objects))
-                reply = Reply.of(objects) if any(one.get("choices") for one in objects) else None
+                reply = Reply.of(objects) if any(one.get("choices") for one in objects) else NO_REPLY
         finally:
             self.sent.append(Exchange(path, status, reply))
         if self.sent[-1].outcome == "refused":

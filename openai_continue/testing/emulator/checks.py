@@ -179,8 +179,11 @@ def granted_tokens(body: Body, prompt: int, *, cap: int, context: int, habits: H
     _check_cap(body, requested, cap=cap, habits=habits)
     if habits.over_cap == "stream" and body.get("stream"):
         cap = context
+    limit = token_limit(requested, prompt, cap=cap, context=context, habits=habits)
+    if requested is not None:
+        return limit
     default = (habits.default_text_tokens if "prompt" in body else None) or habits.default_tokens
-    return token_limit(requested, prompt, cap=cap, context=context, habits=habits, default=default)
+    return min(limit, default or limit)
 
 
 def _check_options(body: Body, habits: Habits) -> None:
@@ -203,21 +206,19 @@ def _check_cap(body: Body, requested: int | None, *, cap: int, habits: Habits) -
         raise Refused(_OVER_CAP[habits.over_cap].format(asked=requested, cap=cap), kind="invalid_request_error")
 
 
-def token_limit(  # noqa: PLR0913 - all are given by name
-    requested: int | None, prompt: int, *, cap: int, context: int, habits: Habits, default: int | None
-) -> int:
+def token_limit(requested: int | None, prompt: int, *, cap: int, context: int, habits: Habits) -> int:
     """
     Return how many tokens the answer may have.
 
-    The cap is silent: a request for more tokens gets ``cap`` tokens. ``default`` is for a request without a limit. All
-    numbers are tokens. Raises ``ContextOverflow`` with vLLM's messages.
+    The cap is silent: a request for more tokens, or for no number of them, gets ``cap`` tokens. All numbers are tokens.
+    Raises ``ContextOverflow`` with vLLM's messages.
     """
     room = context - prompt
     if habits.limit_field == "max_output_tokens":
         _check_response_room(requested, room, context)
     _check_room(requested, room, context)
     if requested is None:
-        return min(default or cap, cap, room)
+        return min(cap, room)
     if requested > room and habits.overflow != "clamp":
         # vLLM stops reading a prompt that is one token too long, so it can only say "at least".
         least = context - requested + 1

@@ -15,7 +15,7 @@ import servers
 import sweep
 
 from openai_continue._cli.doctor.command import matching_row
-from openai_continue._cli.doctor.probes import Doctor
+from openai_continue._cli.doctor.questions import Doctor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,4 +104,3 @@ if install_llama.installed():
         assert found.marks["nothing"] in (["echoes"] if prefills else ["restarts", "new turn"])
         assert row is not None
         assert row.name == "llama.cpp"
-        assert found.caches_prefix is True
