@@ -112,7 +112,8 @@ def report_of(answer: object) -> Report | None:
     report; or one of them as a dict. Keys that this version does not know are ignored, and those that are missing have
     their defaults.
     """
-    shown = _object(_field(answer, "continuation")) or _object(_field(_field(answer, "response"), "continuation"))
+    found = _field(answer, "continuation")
+    shown = _object(_field(_field(answer, "response"), "continuation") if found is None else found)
     if shown is None:
         return None
     rounds, error, prompts = shown.get("rounds"), _object(shown.get("error")), _object(shown.get("prompt_tokens"))

@@ -17,8 +17,9 @@ from ..json import Json, as_object, as_string
 THOUGHTS = "reasoning_content"
 #: The type of a part of text, by that of the item that it is in.
 PARTS: Mapping[str, str] = {"message": "output_text", "reasoning": "reasoning_text"}
-#: The field of a response in the shape of chat that holds the response without its output.
-BODY = "response"
+# The field of an answer in the shape of chat that holds the response as it came. The core joins lists of the rounds, so
+# it is in a tuple.
+_BODY = "response"
 # The names of usage here and in chats.
 _USAGE = {
     "input_tokens": "prompt_tokens",
@@ -39,6 +40,18 @@ def listed(value: object) -> list[Json]:
 
 #: The fields of a message or delta which say that chat has no place for what came.
 BARRED: Mapping[str, Any] = {"refusal": "unsupported"}
+
+
+def body_in(answer: Json) -> Json:
+    """Return the response that an answer in the shape of chat holds, or {} if it holds none."""
+    held = answer.get(_BODY)
+    # JSON has no tuples.
+    return held[0] if isinstance(held, (tuple, list)) and held else {}
+
+
+def holding(response: Json) -> Json:
+    """Return the field of an answer in the shape of chat that holds a response."""
+    return {_BODY: (response,)}
 
 
 def names_of(response: Json) -> Json:
@@ -210,13 +223,9 @@ def as_completion(response: Json) -> Json:
     return {**names_of(response), "choices": [choice], **({} if usage is None else {"usage": usage})}
 
 
-def as_response(completion: Json, body: Json, output: Sequence[Json]) -> Json:
-    """
-    Return a completion as a whole response.
-
-    ``body``, ``output``: the first round's response and its items, which grow.
-    """
-    choice = listed(completion["choices"])[0]
+def as_response(completion: Json, body: Json) -> Json:
+    """Return a completion as a whole response. ``body``: the first round's response, whose items grow."""
+    choice, output = listed(completion["choices"])[0], listed(body.get("output"))
     message = as_object(choice.get("message")) or {}
     known, _ = message_of(output)
     logprobs = (as_object(choice.get("logprobs")) or {}).get("content") or ()

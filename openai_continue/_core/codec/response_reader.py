@@ -11,7 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..json import Json, as_object, as_string
-from .response_items import BARRED, BODY, PARTS, THOUGHTS, call_of, end_of, id_of, listed, names_of, usage_as_chat
+from .response_items import (
+    BARRED,
+    PARTS,
+    THOUGHTS,
+    call_of,
+    end_of,
+    holding,
+    id_of,
+    listed,
+    names_of,
+    usage_as_chat,
+)
 
 #: The events that add to an item, by its type.
 DELTAS: Mapping[str, str] = {
@@ -42,7 +53,7 @@ class EventReader:
     """Makes chunks of the events of each round, and knows what the server has sent of items and responses."""
 
     def __init__(self) -> None:
-        #: The first round's response, without its output; from its end if that has come.
+        #: The first round's response, as it came last.
         self.body: Json = {}
         #: By the id of an item: its ``*.done`` events, and the item as the response has it at its end.
         self.dones: dict[str, list[Json]] = {}
@@ -90,11 +101,14 @@ class EventReader:
     def _begin(self, event: Json) -> Json:
         response = as_object(event.get("response")) or {}
         self._held, self._order, self._calls = [], [], {}
-        chunk: Json = {**names_of(response), "choices": []}
-        if not self.body:
-            self.body = {name: value for name, value in response.items() if name != "output"}
-            chunk[BODY] = self.body
-        return chunk
+        return {**names_of(response), "choices": [], **self._held_body(response)}
+
+    def _held_body(self, response: Json) -> Json:
+        """Return the field that holds a response, if it is the first round's."""
+        if self.body and self.body.get("id") != response.get("id"):
+            return {}
+        self.body = response
+        return holding(response)
 
     def _add_item(self, event: Json) -> Json:
         item = as_object(event.get("item")) or {}
@@ -136,11 +150,10 @@ class EventReader:
         self.finals.update({id_of(item): item for item in listed(response.get("output"))})
         if end["finish_reason"] == "length":
             self.end_of_cut = event["type"]
-        if self.body.get("id") == response.get("id"):
-            self.body = {name: value for name, value in response.items() if name != "output"}
+        body = self._held_body(response)
         usage = usage_as_chat(response.get("usage"))
         chunk = _delta({}, **end)
-        return {**names_of(response), **chunk, **({} if usage is None else {"usage": usage})}
+        return {**names_of(response), **body, **chunk, **({} if usage is None else {"usage": usage})}
 
 
 def _delta(delta: Mapping[str, Any], **beside: Any) -> Json:

@@ -14,9 +14,9 @@ from ..calls.calls import calls_in
 from ..chunks import choices_of
 from ..json import Json, as_object, as_string
 from .response_items import (
-    BODY,
     PARTS,
     THOUGHTS,
+    body_in,
     ended,
     grown_item,
     grown_part,
@@ -178,8 +178,7 @@ class EventWriter:
         if self._began:
             return []
         self._began = True
-        body = self._reader.body or as_object(chunk.get(BODY)) or {}
-        self._reader.body = body
+        self._reader.body = body = self._reader.body or body_in(chunk)
         begins: Json = {**body, "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
         return [self._numbered({"type": kind, "response": begins}) for kind in (CREATED, IN_PROGRESS)]
 

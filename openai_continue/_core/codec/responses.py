@@ -24,7 +24,7 @@ from typing import Any, cast
 
 from ..._tables.providers import Provider
 from ..json import Json, as_object
-from .response_items import BODY, THOUGHTS, as_completion, as_response, id_of, listed
+from .response_items import THOUGHTS, as_completion, as_response, body_in, holding, id_of, listed
 from .response_reader import Came, EventReader
 from .response_writer import EventWriter
 
@@ -42,9 +42,8 @@ class ResponseShape:
     def __init__(self) -> None:
         self._reader = EventReader()
         self._writer = EventWriter(self._reader)
-        # The first round's whole response without its output, and that.
+        # The first round's whole response.
         self._body: Json = {}
-        self._output: list[Json] = []
         # The messages that were made of the caller's input.
         self._messages: list[Any] = []
 
@@ -90,7 +89,7 @@ class ResponseShape:
         if not thoughts:
             return [message]
         item: Json = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": thoughts}]}
-        known = [*self._output, *self._reader.items.values()]
+        known = [*listed(self._body.get("output")), *self._reader.items.values()]
         ids = [id_of(each) for each in known if each.get("type") == "reasoning"]
         item.update({"id": ids[0]} if any(ids) else {})
         return [item, {name: value for name, value in message.items() if name != THOUGHTS}]
@@ -112,9 +111,8 @@ class ResponseShape:
             return answer
         completion = as_completion(response)
         if not self._body:
-            self._body = {name: value for name, value in response.items() if name != "output"}
-            self._output = listed(response["output"])
-            completion[BODY] = self._body
+            self._body = response
+            completion.update(holding(response))
         return Came(completion, [response])
 
     def given(self, chunks: list[Json]) -> list[Json]:
@@ -135,8 +133,7 @@ class ResponseShape:
         """Return a completion as a whole response."""
         if isinstance(completion, Came):
             return completion.events[0]
-        body = self._body or self._reader.body or as_object(completion.get(BODY)) or {}
-        return as_response(completion, body, self._output)
+        return as_response(completion, self._body or self._reader.body or body_in(completion))
 
     def left(self) -> list[Json]:
         """Return the events that wait for the next one: there is none."""
