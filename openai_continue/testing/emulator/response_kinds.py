@@ -42,6 +42,9 @@ class ResponseKind:
     #: ``Habits.overflow`` on this endpoint if the user of the emulator names none.
     overflow: Literal["clamp"] | None = None
 
+    #: Whether logprobs that were not asked for are null, and not an empty list.
+    null_logprobs: bool = False
+
     #: Whether ``background`` is a 400.
     refuses_background: bool = False
 
@@ -55,7 +58,9 @@ KINDS: Mapping[ResponseKindName, ResponseKind] = {
     # By its OpenAPI schema. Nobody has run it.
     "deepinfra": ResponseKind("flag", "items", "unknown", frozenset({"stop", "seed"})),
     # Version 0.32, run. It stores responses only if an environment variable says so.
-    "vllm": ResponseKind("status", "response", "unknown", shows_limit=True, overflow="clamp", refuses_background=True),
+    "vllm": ResponseKind(
+        "status", "response", "unknown", shows_limit=True, overflow="clamp", null_logprobs=True, refuses_background=True
+    ),
     # llama-server of llama-cpp-python 0.3.36, run.
     "llama.cpp": ResponseKind("always", None, "refused", frozenset({"text"}), overflow="clamp", is_llama=True),
     # Its source, openai/responses.go. Calls come as ``Habits`` says, and not in one piece.
