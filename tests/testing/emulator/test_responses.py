@@ -467,6 +467,11 @@ def test_input() -> None:
     with serving("vllm") as client:
         parts = [{"type": "input_text", "text": "Wri"}, {"type": "input_text", "text": "te."}]
         assert client.whole(input=[{"role": "user", "content": parts}]).output_text == client.whole().output_text
+        text = client.emulator.uncapped(BODY)
+        said = [{"type": "output_text", "text": part} for part in (text[:40], text[40:60])]
+        # Of an answer that goes on, vLLM reads the first part.
+        response = client.whole(input=[ASK, {"role": "assistant", "content": said, "status": "in_progress"}])
+        assert response.output_text == text[40:]
         told = client.whole(instructions="Be brief.")
         assert told.instructions == "Be brief."
         chat = {"messages": [{"role": "system", "content": "Be brief."}, ASK]}
@@ -545,13 +550,17 @@ def test_bad_requests(kind: Any, fields: dict[str, Any], status: int, words: str
 
 @streamed_or_not
 def test_full_context(stream: bool) -> None:
-    """vLLM gives what fits, and has words for a context that the prompt fills. DeepInfra refuses what does not fit."""
+    """vLLM and llama.cpp give what fits, and have words of their own for a full context. DeepInfra refuses the rest."""
     with serving("vllm", context=40) as client:
         response = client.ask(stream=stream, max_output_tokens=39)
         assert (response.status, response.usage.total_tokens, response.max_output_tokens) == ("incomplete", 40, 29)
     filled = serving("vllm", context=11)
     with filled as client, pytest.raises(BadRequestError, match="prompt length 11 exceeds the max_model_len 11"):
         client.ask(stream=stream)
+    with serving("llama.cpp", context=40) as client:
+        assert client.ask(stream=stream, max_output_tokens=99).usage.total_tokens == 40
+        with pytest.raises(BadRequestError, match=r"exceeds the available context size \(40 tokens\)"):
+            client.ask(stream=stream, input="word " * 40)
     refuses = serving("deepinfra", context=40, habits={"overflow": "400"})
     with refuses as client, pytest.raises(BadRequestError, match="maximum context length is 40 tokens"):
         client.ask(stream=stream, max_output_tokens=39)
