@@ -73,7 +73,8 @@ def usage_as_response(usage: object) -> Json | None:
 
 def finish_reason_of(response: Json) -> str:
     """Return how a response ended, in the words of chat. Only its body says whether it was cut, and no event."""
-    status = as_string(response.get("status")) or "completed"
+    # A server that says neither how its answer ended nor anything else has not answered.
+    status = as_string(response.get("status")) or ("completed" if response.get("output") else "failed")
     if status == "completed":
         has_calls = any(item.get("type") == "function_call" for item in listed(response.get("output")))
         return "tool_calls" if has_calls else "stop"

@@ -34,7 +34,8 @@ ITEM_ADDED, ITEM_DONE = "response.output_item.added", "response.output_item.done
 PARTS_ADDED = ("response.content_part.added", "response.reasoning_part.added")
 ANNOTATION_ADDED = "response.output_text.annotation.added"
 CREATED, IN_PROGRESS = "response.created", "response.in_progress"
-_ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled", "error")
+#: The events that end a stream.
+ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled", "error")
 # Events with a text that chat has no place for.
 _UNKNOWN = ("response.refusal.delta", "response.reasoning_summary_text.delta", "response.reasoning_summary_part.added")
 
@@ -76,7 +77,7 @@ class EventReader:
             DELTAS["function_call"]: self._add_arguments,
             ANNOTATION_ADDED: self._add_annotation,
             **dict.fromkeys(_UNKNOWN, self._bar),
-            **dict.fromkeys(_ENDS, self._end),
+            **dict.fromkeys(ENDS, self._end),
         }
 
     def left(self) -> list[Json]:

@@ -24,8 +24,17 @@ from typing import Any, cast
 
 from ..._tables.providers import Provider
 from ..json import Json, as_object
-from .response_items import THOUGHTS, as_completion, as_response, body_in, holding, id_of, listed
-from .response_reader import Came, EventReader
+from .response_items import (
+    THOUGHTS,
+    as_completion,
+    as_response,
+    body_in,
+    finish_reason_of,
+    holding,
+    id_of,
+    listed,
+)
+from .response_reader import ENDS, Came, EventReader
 from .response_writer import EventWriter
 
 # The status of a message that is not finished, as servers take it. The second one is OpenAI's for an answer that was
@@ -163,8 +172,10 @@ def left_alone(body: Mapping[str, Any]) -> str | None:
 
 def fault_in(event: Json) -> Json | None:
     """Return the error that an event of a later round stands for, or None if it is no error."""
-    if event.get("type") == "error":
+    kind = event.get("type")
+    if kind == "error":
         return {name: value for name, value in event.items() if name not in ("type", "sequence_number")}
-    if event.get("type") == "response.failed":
-        return as_object((as_object(event.get("response")) or {}).get("error")) or {}
-    return None
+    if kind not in ENDS:
+        return None
+    response = as_object(event.get("response")) or {}
+    return (as_object(response.get("error")) or {}) if finish_reason_of(response) == "error" else None
