@@ -95,7 +95,8 @@ class EventReader:
             return Came({}, ())
         make = self._chunks.get(kind)
         chunk = {} if make is None else make(event)
-        if not self._held:
+        if not kind or not self._held:
+            # What keeps the connection open releases nothing.
             return Came(chunk, (event,))
         return Came(chunk, [*self.left(), event])
 
