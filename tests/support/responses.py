@@ -8,6 +8,7 @@ from typing import Any
 
 from openai.types.responses import Response
 
+from tests.support.answers import Answer, asked
 from tests.support.ways import listed, settled
 
 Json = dict[str, Any]
@@ -21,6 +22,53 @@ async def respond(client: Any, body: Json, *, streamed: bool) -> Response:
         assert type(answer) is Response
         return answer
     return final([event.to_dict() for event in await listed(answer)])
+
+
+async def response_outcome(client: Any, *, streamed: bool, **body: Any) -> Answer:
+    """
+    Ask through a client, whatever comes of it: an error is noted with the text that came before it.
+
+    The finish reason is in the words of chat. ``raw`` is what came as JSON: the response, or the events of the stream.
+    """
+    seen = Answer(raw=[])
+
+    def take(event: Any) -> None:
+        kind = getattr(event, "type", None)
+        # A server may say something between its events.
+        if kind is None:
+            return
+        seen.raw.append(event.to_dict())
+        if kind == "response.output_text.delta":
+            seen.text += event.delta
+        elif kind == "response.reasoning_text.delta":
+            seen.thoughts += event.delta
+        elif kind == "error":
+            seen.finish_reason = "error"
+        elif kind in TERMINALS:
+            _end(seen, event.response)
+
+    try:
+        response = await asked(client, body, take, streamed=streamed)
+        if not streamed:
+            seen.raw = response.to_dict()
+            seen.text, seen.thoughts = response.output_text, _thoughts_in(response)
+            _end(seen, response)
+    except Exception as error:
+        seen.error = error
+    return seen
+
+
+def _end(seen: Answer, response: Any) -> None:
+    """Note how a response ended, and its report."""
+    details = response.incomplete_details
+    is_cut = details is not None and details.reason == "max_output_tokens"
+    ends = {"completed": "stop", "incomplete": "length" if is_cut else "incomplete", "failed": "error"}
+    seen.finish_reason = ends.get(response.status)
+    seen.report = getattr(response, "continuation", None)
+
+
+def _thoughts_in(response: Any) -> str:
+    return "".join(part.text for item in response.output if item.type == "reasoning" for part in item.content or ())
 
 
 def final(events: Sequence[Json]) -> Response:
