@@ -29,11 +29,6 @@ else:
 
     hooks = _Hooks()
 
-
-class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument]
-    """What ``patch()`` puts on a method, so that it is told from the wrappers of others."""
-
-
 _lock = threading.Lock()
 _settings: Continuation | None = None
 # What ``methods()`` returns; nothing before the first ``patch()``.
@@ -46,7 +41,7 @@ def patch(settings: Continuation | None = None) -> None:
 
     Idempotent and safe from any thread; a second call replaces the settings. ``None`` reads them from the environment.
     Raises SettingsError if a setting is bad, or the SDK lacks a part that is needed, and then leaves everything as it
-    is. ``OPENAI_CONTINUE=0`` makes a bad variable a line on stderr, and nothing is patched.
+    is. ``OPENAI_CONTINUE=0`` makes a bad variable, or such an SDK, a line on stderr, and nothing is patched.
     """
     global _settings  # noqa: PLW0603
     if settings is not None and not isinstance(settings, Continuation):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -112,18 +107,22 @@ async def _aprocess_response(
     return await hooks.aprocess_response(wrapped, client, *args, **kwargs)
 
 
-def methods() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
-    """Return the methods of the SDK that are wrapped, with what is called in their place. Raise SettingsError."""
-    from ._sdk.private_parts import AsyncAPIClient, BaseClient, SyncAPIClient
+# By class and name: the methods, and what is called in their place.
+_WRAPPED: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+    ("SyncAPIClient", "request", _request),
+    ("AsyncAPIClient", "request", _arequest),
+    ("BaseClient", "_build_request", _build_request),
+    ("BaseClient", "_should_stream_response_body", _should_stream),
+    ("SyncAPIClient", "_process_response", _process_response),
+    ("AsyncAPIClient", "_process_response", _aprocess_response),
+)
+_WRAPPERS = frozenset(wrapper for _, _, wrapper in _WRAPPED)
 
-    return (
-        (SyncAPIClient, "request", _request),
-        (AsyncAPIClient, "request", _arequest),
-        (BaseClient, "_build_request", _build_request),
-        (BaseClient, "_should_stream_response_body", _should_stream),
-        (SyncAPIClient, "_process_response", _process_response),
-        (AsyncAPIClient, "_process_response", _aprocess_response),
-    )
+
+def methods() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
+    """Return the methods that are wrapped: class, name, and what is called in their place. Raise SettingsError."""
+    parts = import_module("._sdk.private_parts", __package__)
+    return tuple((getattr(parts, owner), name, wrapper) for owner, name, wrapper in _WRAPPED)
 
 
 def _wrap() -> None:
@@ -131,7 +130,7 @@ def _wrap() -> None:
     _methods = methods()
     for owner, name, wrapper in _methods:
         if not _is_wrapped(owner, name):
-            wrapt.wrap_object(owner, name, _Wrapper, (wrapper,))
+            wrapt.wrap_function_wrapper(owner, name, wrapper)
 
 
 def _mend() -> None:
@@ -141,7 +140,8 @@ def _mend() -> None:
     Every request is built before its response is processed, so no answer is missed.
     """
     # Asked at every request.
-    if all(_is_wrapped(owner, name) for owner, name, _ in _methods if name == "_process_response"):
+    *_, (sync, name, _), (async_, _, _) = _methods
+    if _is_wrapped(sync, name) and _is_wrapped(async_, name):
         return
     with _lock:
         if _settings is not None:
@@ -149,7 +149,8 @@ def _mend() -> None:
 
 
 def _is_ours(function: Any) -> bool:
-    return type(function) is _Wrapper
+    wrapper = getattr(function, "_self_wrapper", None)
+    return isinstance(function, wrapt.FunctionWrapper) and wrapper in _WRAPPERS
 
 
 def _is_wrapped(owner: Any, name: str) -> bool:

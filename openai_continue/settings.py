@@ -106,39 +106,18 @@ class Continuation:
         return object.__new__(cls)
 
     def __post_init__(self) -> None:
-        for name in ("round_tokens", "max_tokens"):
-            value = getattr(self, name)
-            _accept(name, value, value is None or _is_count(value), f"{_COUNT}, or None")
-        for name in ("max_seconds", "max_cost"):
-            value = getattr(self, name)
-            _accept(name, value, value is None or _is_amount(value), "a number above 0, or None")
-        _accept("max_rounds", self.max_rounds, _is_count(self.max_rounds), _COUNT)
-        for name in ("heal_streams", "stream_rounds"):
-            _accept(name, getattr(self, name), isinstance(getattr(self, name), bool), "True or False")
-        _accept("request_limit", self.request_limit, self.request_limit in ("answer", "round"), "'answer' or 'round'")
-        _accept("usage", self.usage, self.usage in ("billed", "one_call"), "'billed' or 'one_call'")
-        trims = getattr(self, "trims")  # noqa: B009 (type checkers say that the check below always holds)
-        _accept("trims", trims, trims is None or isinstance(trims, bool), "True, False or None")
-        cut = self.on_reasoning_cut
-        _accept("on_reasoning_cut", cut, cut in ("continue", "answer", "stop"), "'continue', 'answer' or 'stop'")
-        template = self.template
-        _accept("template", template, template is None or _is_path(template), "'auto', the path of a file, or None")
-        folder = self.journal
-        _accept("journal", folder, folder is None or _is_path(folder), "the path of a folder, or None")
-        shown = isinstance(self.progress, bool) or self.progress == "always"
-        _accept("progress", self.progress, shown, "True, False or 'always'")
+        for names, accepted, is_good in _RULES:
+            for name in names:
+                if not is_good(getattr(self, name)):
+                    raise _refusal(name, getattr(self, name), accepted)
+        # The tables are imported only where a setting names a row: most programs start without one.
         calls = self.continue_tool_calls
         if calls is not None and not isinstance(calls, bool):
-            # The tables are imported only where a setting names a row: most programs start without one.
             from ._tables import call_syntaxes
 
-            names = ", ".join(repr(row.name) for row in call_syntaxes.SYNTAXES)
-            known = call_syntaxes.named(calls) is not None
-            _accept("continue_tool_calls", calls, known, f"True, False, None or one of {names}")
-        _accept("on_error", self.on_error, self.on_error in ("partial", "raise"), "'partial' or 'raise'")
-        called = self.on_round
-        good = called is None or (callable(called) and not _is_async(called))
-        _accept("on_round", called, good, "a function that is not async, or None")
+            if call_syntaxes.named(calls) is None:
+                rows = ", ".join(repr(row.name) for row in call_syntaxes.SYNTAXES)
+                raise _refusal("continue_tool_calls", calls, f"True, False, None or one of {rows}")
         if self.provider is not None:
             from ._tables import providers
 
@@ -209,16 +188,13 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST
 
 
-def _is_async(function: object) -> bool:
-    """Return whether a call of ``function`` only makes a coroutine, which nobody would await."""
+def _is_callback(function: object) -> bool:
+    """Return whether ``function`` can be called, and a call makes more than a coroutine, which nobody would await."""
     while isinstance(function, partial):
         function = function.func
     call: object = getattr(type(function), "__call__", None)  # noqa: B004
-    return any(
-        is_async(each)
-        for each in (function, call)
-        for is_async in (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
-    )
+    asyncs = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    return callable(function) and not any(is_async(each) for each in (function, call) for is_async in asyncs)
 
 
 def _is_path(value: object) -> bool:
@@ -229,10 +205,8 @@ def _is_amount(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
 
 
-def _accept(name: str, value: object, good: bool, accepted: str) -> None:
-    if not good:
-        msg = f"{name}: got {_shown(value)}, accepted is {accepted}"
-        raise SettingsError(msg)
+def _refusal(name: str, value: object, accepted: str) -> SettingsError:
+    return SettingsError(f"{name}: got {_shown(value)}, accepted is {accepted}")
 
 
 def _shown(value: object) -> str:
@@ -250,6 +224,24 @@ def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:
     if unknown:
         msg = f"{where}: got unknown {', '.join(map(repr, unknown))}, accepted are {', '.join(known)}"
         raise SettingsError(msg)
+
+
+#: What each field accepts, but for those that name the row of a table: the fields, the words for it, and the check.
+_RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
+    (("round_tokens", "max_tokens"), f"{_COUNT}, or None", lambda value: value is None or _is_count(value)),
+    (("max_seconds", "max_cost"), "a number above 0, or None", lambda value: value is None or _is_amount(value)),
+    (("max_rounds",), _COUNT, _is_count),
+    (("heal_streams", "stream_rounds"), "True or False", lambda value: isinstance(value, bool)),
+    (("request_limit",), "'answer' or 'round'", lambda value: value in ("answer", "round")),
+    (("usage",), "'billed' or 'one_call'", lambda value: value in ("billed", "one_call")),
+    (("trims",), "True, False or None", lambda value: value is None or isinstance(value, bool)),
+    (("on_reasoning_cut",), "'continue', 'answer' or 'stop'", lambda value: value in ("continue", "answer", "stop")),
+    (("template",), "'auto', the path of a file, or None", lambda value: value is None or _is_path(value)),
+    (("journal",), "the path of a folder, or None", lambda value: value is None or _is_path(value)),
+    (("progress",), "True, False or 'always'", lambda value: isinstance(value, bool) or value == "always"),
+    (("on_error",), "'partial' or 'raise'", lambda value: value in ("partial", "raise")),
+    (("on_round",), "a function that is not async, or None", lambda value: value is None or _is_callback(value)),
+)
 
 
 def _read_count(text: str) -> int:

@@ -49,9 +49,9 @@ def run(folder: Path, *, older_than: float | None, as_json: bool) -> int:
     if not folder.is_dir():
         print(f"openai-continue journal: there is no folder {folder}", file=sys.stderr)
         return 1
-    # glob() passes over a folder that cannot be read. It may have answers.
+    # glob() gives nothing for a folder that cannot be read, which may have answers.
     os.listdir(folder)
-    # Nobody could tell whether a running call has a file.
+    # Without its locks, nothing shows whether a running call has a file.
     if older_than is not None and lacks_filelock("journal"):
         return 2
     if older_than is not None:

@@ -32,7 +32,7 @@ class Output:
         raise NotImplementedError
 
     def accept(self) -> None:
-        """Take the answer for one: its first round has ended. Raises NotWrittenError."""
+        """Accept the answer, since its first round has ended. Raises NotWrittenError."""
 
     def close(self) -> None:
         """End the output."""
@@ -104,14 +104,14 @@ class Filed(Output):
         except FileNotFoundError:
             before = None
         self._is_new = before is None
-        # What is no regular file, such as /dev/stdout, has nothing to keep and no place to take.
+        # Only a regular file has content to keep, and can be replaced; /dev/stdout cannot.
         self.is_apart = before is None or stat.S_ISREG(before.st_mode)
         # A link stays a link. That of a pipe (/dev/stdout, /dev/fd/3) leads to a name that cannot be opened.
         self._path = Path(os.path.realpath(path)) if self.is_apart else path
         if before is None or not self.is_apart or not before.st_size:
             self._file = self._path.open("xb" if before is None else "ab", buffering=0)
         else:
-            # Refused to whom it would be refused without a file beside it.
+            # Raises the error that writing to the file itself would raise.
             self._path.open("ab").close()
             self._open_beside(before)
 

@@ -24,7 +24,7 @@ _PORTS = range(1, 65536)
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server, and what it gets."""
+    """A server, and the key that it gets."""
 
     #: It may hold a name and a password.
     base_url: str = field(repr=False)

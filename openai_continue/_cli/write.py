@@ -196,7 +196,7 @@ def _texts(client: openai.OpenAI, task: Task, end: _End) -> Generator[str, None,
 
 
 def _chunks(stream: openai.Stream[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:
-    """Yield the chunks of a stream. What breaks it is raised as the SDK's error, by whatever it was noticed."""
+    """Yield the chunks of a stream. Whatever breaks it is raised as the SDK's error."""
     try:
         yield from stream
     except openai.OpenAIError:

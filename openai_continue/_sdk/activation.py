@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 
 from .. import switches
 from ..errors import SettingsError
@@ -14,18 +15,20 @@ def settings_in_force(given: Continuation | None) -> Continuation | None:
     """
     Return the settings that code switches on: ``given``, else those of the environment. Raise SettingsError.
 
-    Under the kill switch, a bad variable is one line on stderr, and None is returned: nothing is switched on.
+    Under the kill switch, a bad variable, or an SDK that lacks a part, is one line on stderr, and None is returned:
+    nothing is switched on.
     """
-    if given is not None:
-        _check_template(given)
-        return given
     try:
-        return from_environment()
+        import_module(".private_parts", __package__)
+        if given is None:
+            return from_environment()
     except SettingsError as error:
         if not switches.killed():
             raise
         switches.complain(f"{error}; openai is NOT patched (openai-continue doctor --env says more)")
         return None
+    _check_template(given)
+    return given
 
 
 def from_environment(variables: Mapping[str, str] | None = None) -> Continuation:

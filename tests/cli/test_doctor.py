@@ -14,6 +14,7 @@ from openai_continue._cli import main
 from openai_continue._cli.doctor.command import matching_row
 from openai_continue._cli.doctor.probes import PROBES, Findings
 from openai_continue._cli.doctor.questions import MARKS, MOST_BY_DEFAULT, Doctor
+from openai_continue._tables.providers import named
 from openai_continue.testing import Emulator, Habits
 from tests.support.ways import SYNC, http
 
@@ -61,7 +62,7 @@ def test_doctor_names_the_row_of_a_server_by_its_habits(name: str) -> None:
     row, habits = HABITS[name]
     found = examined(**habits)
 
-    matched = matching_row(found, "127.0.0.1", "/v1/openai")
+    matched = matching_row(found, None)
     assert matched is not None
     assert row == matched.name
     assert found.cannot_continue is (row == "openai")
@@ -103,7 +104,7 @@ def test_doctor_does_not_judge_a_text_that_shows_nothing(text: str) -> None:
 
     assert dict.fromkeys(MARKS, "unknown") == found.marks
     assert found.cannot_continue is False
-    assert matching_row(found, "127.0.0.1", "/v1") is None
+    assert matching_row(found, None) is None
 
 
 def test_doctor_takes_usage_of_zeros_for_none() -> None:
@@ -156,9 +157,9 @@ def test_matching_row(marks: dict[str, str], trims: bool, usage: str, row: str) 
     """Findings lead to one row; a host that is in the table has the row of its own."""
     judged = {name: marks.get(name, "new turn") for name in MARKS}
     found = Findings(marks=judged, trims=trims, usage_in_streams=usage)
-    named = [matching_row(found, *address) for address in (("example.org", "/v1"), ("api.mistral.ai", "/v1"))]
+    matched = [matching_row(found, known) for known in (None, named("mistral"))]
 
-    assert [row, "mistral"] == [one and one.name for one in named]
+    assert [one and one.name for one in matched] == [row, "mistral"]
 
 
 # Servers that cannot continue.
@@ -197,7 +198,7 @@ def test_a_server_that_answers_in_new_turns(refuses: str) -> None:
     with SYNC.plain_client("http://127.0.0.1:9/v1", transport=server, max_retries=0) as client:
         found = Doctor(client, "m").examine()
 
-    matched = matching_row(found, "127.0.0.1", "/v1")
+    matched = matching_row(found, None)
     assert matched is not None
     assert (matched.name, matched.continues, found.cannot_continue) == ("openai", False, True)
     assert found.marks["nothing"] == "new turn"
@@ -230,7 +231,7 @@ def test_doctor_tells_a_new_turn_by_the_tokens_of_the_prompt() -> None:
         found = Doctor(client, "m").examine()
 
     assert found.marks == {**dict.fromkeys(MARKS, "new turn"), "continue_final_message": "continues"}
-    matched = matching_row(found, "127.0.0.1", "/v1")
+    matched = matching_row(found, None)
     assert matched is not None
     assert matched.name == "vllm"
 

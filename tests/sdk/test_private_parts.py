@@ -14,7 +14,7 @@ import openai
 import pytest
 
 import openai_continue
-from openai_continue import SettingsError, _sdk, startup
+from openai_continue import Continuation, SettingsError, _sdk, startup
 from openai_continue._cli import environment
 from openai_continue._sdk.private_parts import PARTS
 from openai_continue.testing import Emulator
@@ -129,6 +129,19 @@ async def test_the_variable_with_a_part_missing(
     sdk.setenv("OPENAI_CONTINUE", "strict")
     with pytest.raises(SettingsError, match="_should_retry"):
         startup.init()
+
+
+def test_the_kill_switch_with_a_part_missing(sdk: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under ``OPENAI_CONTINUE=0``, code that calls ``patch()`` gets one line, and goes on."""
+    expected = remove("openai._base_client:BaseClient", "_make_status_error_from_response", sdk)
+    sdk.setenv("OPENAI_CONTINUE", "0")
+
+    for settings in (None, Continuation(max_rounds=3)):
+        openai_continue.patch(settings)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"openai_continue: {expected}")
+    assert not openai_continue.is_patched()
 
 
 def test_the_doctor_with_a_part_missing(sdk: pytest.MonkeyPatch) -> None:

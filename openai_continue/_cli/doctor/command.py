@@ -7,15 +7,14 @@ import logging
 import os
 import shlex
 import sys
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import openai
 from rich.table import Table
 
 from ..._sdk.template_files import template_of
 from ..._tables import providers
-from ..._tables.providers import PROVIDERS, Provider, at_address
+from ..._tables.providers import PROVIDERS, Provider
 from ...errors import SettingsError
 from ...switches import VARIABLE
 from ..console import Console
@@ -31,16 +30,15 @@ NOBODY, DECLINED = 2, 130
 NOT_CONTINUED = " (does not continue; calls are left alone)"
 
 
-def matching_row(found: Findings, host: str, path: str) -> Provider | None:
+def matching_row(found: Findings, known: Provider | None) -> Provider | None:
     """
-    Return the row of the provider table that fits: the row of the host, else a row with the habits that were found.
+    Return the row of the provider table that fits: ``known``, the row of the host, else one with the habits found.
 
     Of rows that mark the message alike, the first one in the table is taken. None if it is unknown whether the server
     continues.
     """
-    row = providers.at_address(host, path)
-    if row is not None:
-        return row
+    if known is not None:
+        return known
     if not found.good_marks:
         # Any row that does not continue leaves calls alone.
         return providers.named("openai") if found.cannot_continue else None
@@ -103,14 +101,13 @@ def run(task: Task) -> int:
         _prepare()
         doctor = Doctor(client, model, streamed=task.streamed)
         found = doctor.examine()
-        case = Case(found, None, client.base_url.host, False, model, task.template, task.streamed)
-        case = _examined_further(doctor, case, client.base_url)
+        case = _examined_further(doctor, task) if found.marks else None
     except openai.OpenAIError as error:
         print(server.said(error), file=sys.stderr)
         return 1
     finally:
         client.close()
-    if not found.marks:
+    if case is None:
         print(f"The endpoint gave no answer: {', '.join(found.errors)} ({server.address})", file=sys.stderr)
         return 1
     row = case.row
@@ -147,28 +144,34 @@ def _is_wanted() -> bool:
     return answer.endswith("\n") and answer.strip().lower() in ("", "y", "yes")
 
 
-def _examined_further(doctor: Doctor, case: Case, address: Any) -> Case:
+def _examined_further(doctor: Doctor, task: Task) -> Case:
     """Ask about tool calls, thoughts and the template, as far as the row that fits allows; return what follows."""
-    found = doctor.found
-    if not found.marks:
-        return case
-    row = matching_row(found, address.host, address.path)
-    host_known = at_address(address.host, address.path) is not None
+    found, server = doctor.found, task.server
+    row = matching_row(found, server.row)
     cut = doctor.cut_thoughts() if found.thinks_apart else None
     if row is not None and row.continues and not found.cannot_continue:
         found.tool_calls = doctor.ask_call(row)
         if cut is not None:
             found.thoughts = doctor.ask_thoughts(row, cut)
             found.answer_after_thoughts = doctor.ask_early_answer(row, cut)
-    rows = _rows_for_template(found, row, host_known=host_known)
-    if case.template is not None:
+    rows = _rows_for_template(found, row, host_known=server.row is not None)
+    if task.template is not None:
         found.template = "no way"
         for one in rows:
-            found.template = doctor.ask_template(one, case.template, cut)
+            found.template = doctor.ask_template(one, task.template, cut)
             row = one if found.template == "continues" else row
             if found.template in ("continues", "not there"):
                 break
-    return replace(case, row=row, host_known=host_known, has_completions=bool(rows))
+    return Case(
+        found,
+        row,
+        host=server.host,
+        host_known=server.row is not None,
+        model=task.model,
+        template=task.template,
+        streamed=task.streamed,
+        has_completions=bool(rows),
+    )
 
 
 def _rows_for_template(found: Findings, row: Provider | None, *, host_known: bool) -> list[Provider]:

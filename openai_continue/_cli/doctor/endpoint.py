@@ -161,7 +161,7 @@ class Endpoint:
         plain = Continuation(provider=UNMARKED, max_rounds=1, stream_rounds=streamed, heal_streams=False)
         self._wire = _Wire(client, spent, [])
         self._plain = self._client(plain, self._wire)
-        # What the server refused, and the library could do without: as it refuses stream_options.
+        # How the server refused what the library can leave out, such as stream_options.
         self._refused: list[_Answer] = []
 
     @property
@@ -198,7 +198,7 @@ class Endpoint:
             stream_rounds=self.streamed,
             **settings,
         )
-        # What one call has learnt of the server is not to change what another one asks.
+        # What one call learns of the server must not change what the next one asks.
         with self._client(asks, wire) as client:
             reply = _asked(client, {**body, "max_tokens": TOKENS})
         report = report_of(reply.completion)

@@ -21,7 +21,7 @@ class Cut:
 
     @classmethod
     def of(cls, reply: Reply, whole: str) -> Cut | None:
-        """Return an answer as one, or None if it is none. ``whole``: the thoughts of a longer answer."""
+        """Return an answer that was cut in its thoughts, else None. ``whole``: the thoughts of a longer answer."""
         if reply.finish_reason != "length" or reply.content.strip() or not reply.thoughts.strip():
             return None
         begun = reply.thoughts.strip()
@@ -40,7 +40,7 @@ def answer_of(reply: Reply) -> str:
 
 
 def hides_cut(longer: Reply, shorter: Reply) -> bool:
-    """Whether the shorter one of two answers was cut, since the other goes on after it, and does not say so."""
+    """Whether the shorter of two answers was cut and does not say so: the longer one goes on after it."""
     long, short = ((one.thoughts + one.content).strip() for one in (longer, shorter))
     is_cut = bool(short) and long.startswith(short) and len(long) > len(short)
     return is_cut and shorter.finish_reason != "length"
@@ -92,7 +92,11 @@ def judge_thoughts(call: Continued, cut: Cut, *, is_raw: bool) -> str:
 
 
 def judge(rest: str, fresh: str) -> str:
-    """Return what came of a cut. ``rest``: what a longer answer has after it, "" if unknown; ``fresh``: what came."""
+    """
+    Return whether a cut answer went on: a result of PROBES.
+
+    ``rest``: the text that a longer answer has after the cut, or "" if unknown. ``fresh``: the text that came.
+    """
     if not fresh.strip():
         return "not continued"
     if not rest.strip():

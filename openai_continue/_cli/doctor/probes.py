@@ -28,8 +28,8 @@ ASKS_TEMPLATE = "openai-continue doctor --template auto (or a file) asks that"
 _IS_OWN = "The chat template makes the server's own prompt"
 _UNSET = f"Leave {VARIABLE}_TEMPLATE unset."
 _CUT_END = "Thoughts that are cut end the answer:"
-#: What is asked, by the field of Findings that has the result, or that the result is made from; and what each result
-#: means. The order is that of the advice.
+#: By the field of Findings that has a result, or that it is made from: what each result means, in the order of the
+#: advice. The comments say what is asked.
 PROBES: dict[str, dict[str, Meaning]] = {
     # An answer that max_tokens has cut, whole and streamed.
     "hides_cuts": {

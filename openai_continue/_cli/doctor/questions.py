@@ -24,7 +24,7 @@ FIRST_TOKENS = 3 * TOKENS
 THINKING_TOKENS = 400
 #: Chunks of text after which an answer without a limit is read no further.
 MOST_BY_DEFAULT = 300
-#: The answer to it ends by itself.
+#: Its answer ends by itself.
 SHORT_PROMPT = "Reply with OK and nothing else, in no more than 5 tokens."
 #: The arguments of the call are long, and the same each time.
 CALL_PROMPT = (
