@@ -60,7 +60,7 @@ class ResponseServer:
 
     def events(self, body: Json) -> Iterator[Json]:
         """Give the events of a round."""
-        round_ = len(self.bodies)
+        round_ = max(len(self.bodies), 1)
         most = self.cuts[round_ - 1] if round_ <= len(self.cuts) else 10**9
         numbers = itertools.count()
         rest, used = self._rest(body), 0
@@ -117,7 +117,12 @@ class _Item:
     def part(self, text: str) -> Json:
         if self.kind == "reasoning":
             return {"type": "reasoning_text", "text": text}
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": self.entries or (None if text else [])}
+        return {
+            "type": "output_text",
+            "text": text,
+            "annotations": [],
+            "logprobs": self.entries or (None if text else []),
+        }
 
     def events(self, tokens: Sequence[str], step: int) -> Iterator[Json]:
         yield {"type": "response.output_item.added", "item": self.shown("", "in_progress")}
