@@ -96,6 +96,8 @@ class Provider:
     #: Fields of the body that mark a continuation of a response (``/responses``), besides the status of the message
     #: that is sent back. None: responses are left alone.
     response_marks: Mapping[str, Any] | None = None
+    #: Whether those are by the server's schema, and nobody has run them.
+    responses_by_schema: bool = False
     #: Whether it puts the token that begins a text before every prompt.
     adds_bos: bool = False
     #: Whether the server's parser strips the whitespace around thoughts and answer. None: it is seen from what came.
@@ -168,6 +170,7 @@ PROVIDERS: tuple[Provider, ...] = (
         continues_completions=True,
         # By schema, not measured: ResponsesIn has continue_final_message, and its items a status.
         response_marks={"continue_final_message": True},
+        responses_by_schema=True,
     ),
     # vLLM 0.32, measured: without both fields the server takes the trailing message as a finished turn and begins a new
     # one. Thoughts sent with an answer reach the chat template, which would close thoughts that were cut.
