@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -167,6 +167,23 @@ def test_ends_wait() -> None:
     assert sum(map(len, given)) == len(events)
 
 
+@pytest.mark.parametrize("cuts", [(), (3,)])
+def test_other_events_among_the_ends(cuts: tuple[int, ...]) -> None:
+    """What only keeps the connection open does not show whether an item was the last one."""
+
+    class Pings(ResponseServer):
+        def events(self, body: Json) -> Iterator[Json]:
+            for event in super().events(body):
+                yield event
+                yield {"type": "keepalive"}
+
+    server = Pings(Written(text=TEXT), cuts)
+    events = streamed(server)
+    if not cuts:
+        assert events == list(Pings(server.answer).events(BODY))
+    check_events([event for event in events if event["type"] != "keepalive"])
+
+
 def test_ends_before_a_break() -> None:
     """If a stream breaks off after them and is not healed, the caller has them."""
     rounds = rounds_of({**BODY, "stream": True}, "vllm", heal_streams=False)
@@ -179,9 +196,9 @@ def test_ends_before_a_break() -> None:
     assert given + decision.chunks == events
 
 
-STATUSES: dict[str, tuple[Json, str]] = {
+STATUSES: dict[str, tuple[Json, str | None]] = {
     "completed": ({"status": "completed"}, "stop"),
-    "no status": ({}, "stop"),
+    "no status": ({}, None),
     "cut": ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, "length"),
     "filtered": ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, "content_filter"),
     "nobody says why": ({"status": "incomplete", "incomplete_details": None}, "incomplete"),

@@ -34,8 +34,7 @@ ITEM_ADDED, ITEM_DONE = "response.output_item.added", "response.output_item.done
 PARTS_ADDED = ("response.content_part.added", "response.reasoning_part.added")
 ANNOTATION_ADDED = "response.output_text.annotation.added"
 CREATED, IN_PROGRESS = "response.created", "response.in_progress"
-#: The events that end a stream.
-ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled", "error")
+_ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled", "error")
 # Events with a text that chat has no place for.
 _UNKNOWN = ("response.refusal.delta", "response.reasoning_summary_text.delta", "response.reasoning_summary_part.added")
 
@@ -77,7 +76,7 @@ class EventReader:
             DELTAS["function_call"]: self._add_arguments,
             ANNOTATION_ADDED: self._add_annotation,
             **dict.fromkeys(_UNKNOWN, self._bar),
-            **dict.fromkeys(ENDS, self._end),
+            **dict.fromkeys(_ENDS, self._end),
         }
 
     def left(self) -> list[Json]:
@@ -88,17 +87,16 @@ class EventReader:
     def take(self, event: Json) -> Came:
         """Return an event as a chunk. Each is taken once."""
         kind = as_string(event.get("type")) or ""
+        make = self._chunks.get(kind)
         if kind.endswith(".done"):
-            self._held.append(event)
             id_ = as_string(event.get("item_id")) or id_of(as_object(event.get("item")))
             self.dones.setdefault(id_, []).append(event)
-            return Came({}, ())
-        make = self._chunks.get(kind)
-        chunk = {} if make is None else make(event)
-        if not kind or not self._held:
-            # What keeps the connection open releases nothing.
-            return Came(chunk, (event,))
-        return Came(chunk, [*self.left(), event])
+        elif make is not None or not self._held:
+            chunk = {} if make is None else make(event)
+            return Came(chunk, [*self.left(), event] if self._held else (event,))
+        # What only keeps the connection open tells nothing of them either.
+        self._held.append(event)
+        return Came({}, ())
 
     def _begin(self, event: Json) -> Json:
         response = as_object(event.get("response")) or {}
