@@ -179,7 +179,7 @@ def _at_base_url(variables: list[Variable]) -> tuple[str | None, providers.Provi
 
 
 def _name_at_responses(row: providers.Provider) -> str:
-    return f"{row.name} (by schema)" if row.responses_by_schema else row.name
+    return row.name if row.measured_responses else f"{row.name} (by schema)"
 
 
 def _version(name: str) -> str | None:

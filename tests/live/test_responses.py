@@ -341,6 +341,20 @@ async def test_journal(how: str, way: Way, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@two_ways
+async def test_new_turn(way: Way, streamed: bool) -> None:
+    """A server that opens a new turn, on a row that nobody has measured, is found out by its count of the prompt."""
+    body = {**BODY, "max_output_tokens": CAP}
+    with Emulator(habits=Habits(responses="openai")) as emulator:
+        settings = {"kind": "deepinfra", "request_limit": "round"}
+        response = await asked(emulator, way, body, streamed=streamed, **settings)
+        assert len(emulator.requests) == 2
+        # In a stream the count comes after the text.
+        truth = emulator.uncapped({**body, "max_output_tokens": 1000})
+        assert streamed or truth.startswith(response.output_text)
+    assert (response.status, getattr(report_of(response), "stopped_by", None)) == ("incomplete", "restart")
+
+
 # Raw prompts.
 
 _THINKS: dict[str, Any] = {"thinks": "reasoning", "think_tokens": 50, "think_blanks": "kept", "responses": "vllm"}

@@ -125,7 +125,7 @@ class Case:
             yield "tool_calls", "to be set" if is_new else found.tool_calls
         if found.responses is not None and self.continues:
             yield "responses", found.responses
-            if row.responses_by_schema and self.host_known:
+            if row.response_marks is not None and not row.measured_responses and self.host_known:
                 yield "responses", "by schema"
 
     def _of_text(self, row: Provider) -> Iterator[tuple[str, str]]:
