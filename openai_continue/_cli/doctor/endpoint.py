@@ -10,7 +10,6 @@ from typing import Any, TypeAlias, cast
 import openai
 
 from ... import disabled, report_of
-from ..._core.codec.responses import ResponseShape, is_response
 from ..._core.json import Json, as_object, dump, load
 from ..._core.text.reasoning import field_of
 from ..._sdk.response import module_of
@@ -29,8 +28,19 @@ _Answer: TypeAlias = tuple[int, str, bytes]
 
 
 def _as_chat(answer: Json) -> Json:
-    """Return a response in the shape of chat; anything else as it is."""
-    return cast(Json, ResponseShape().taken_whole(answer))
+    """Return what a response says in the shape of chat; anything else as it is."""
+    if not isinstance(answer.get("output"), list):
+        return answer
+    texts = {"message": "", "reasoning": ""}
+    for item in cast("list[Json]", answer["output"]):
+        if item.get("type") in texts:
+            texts[item["type"]] += "".join(part.get("text") or "" for part in item.get("content") or ())
+    message = {"content": texts["message"], **({"reasoning": texts["reasoning"]} if texts["reasoning"] else {})}
+    is_cut = (as_object(answer.get("incomplete_details")) or {}).get("reason") == "max_output_tokens"
+    counts = as_object(answer.get("usage")) or {}
+    usage = {"prompt_tokens": counts.get("input_tokens"), "completion_tokens": counts.get("output_tokens")}
+    choice = {"message": message, "finish_reason": "length" if is_cut else "stop"}
+    return {"choices": [choice] if texts["message"] or texts["reasoning"] else [], "usage": usage}
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,12 +288,12 @@ def _asked(client: OpenAI, body: Json) -> Json:
 
 
 def _path_of(body: Json) -> str:
-    return _RESPONSES if is_response(body) else _CHAT
+    return _RESPONSES if "input" in body else _CHAT
 
 
 def limited(body: Json, tokens: int) -> Json:
     """Return the body of a request for this many output tokens."""
-    return {**body, "max_output_tokens" if is_response(body) else "max_tokens": tokens}
+    return {**body, "max_output_tokens" if "input" in body else "max_tokens": tokens}
 
 
 class _Wire:
