@@ -124,13 +124,16 @@ async def by_parse(client: Any) -> Any:
 
 async def by_events(client: Any) -> Any:
     return final(
-        [event.to_dict() for event in await listed(await settled(client.responses.create(**BODY, stream=True)))]
+        [
+            event.to_dict(warnings=False)
+            for event in await listed(await settled(client.responses.create(**BODY, stream=True)))
+        ]
     )
 
 
 async def by_raw_stream(client: Any) -> Any:
     raw = await settled(client.responses.with_raw_response.create(**BODY, stream=True))
-    return final([event.to_dict() for event in await listed(await settled(raw.parse()))])
+    return final([event.to_dict(warnings=False) for event in await listed(await settled(raw.parse()))])
 
 
 async def by_lines(client: Any) -> Any:
@@ -285,7 +288,7 @@ async def test_error_in_a_stream(kind: Any, number: int, way: Way) -> None:
     if number == 1:
         assert events[-1].type == ("error" if kind == "error_event" else "response.failed")
         return
-    response = final([event.to_dict() for event in events])
+    response = final([event.to_dict(warnings=False) for event in events])
     assert (response.status, getattr(report_of(response), "stopped_by", None)) == ("incomplete", "error")
     assert whole.startswith(response.output_text)
 
