@@ -74,6 +74,9 @@ class Environment:
     provider: str | None
     #: Whether answers of that host are continued.
     continues: bool
+    #: Whether its answers at ``/responses`` are, too; and the rows of the provider table whose answers there are.
+    continues_responses: bool
+    response_rows: list[str]
     #: What keeps continuation from working, and what to do.
     problems: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
@@ -122,6 +125,8 @@ def examined() -> Environment:
         host=host,
         provider=None if row is None else row.name,
         continues=row is not None and row.continues,
+        continues_responses=row is not None and row.response_marks is not None,
+        response_rows=[_name_at_responses(each) for each in providers.PROVIDERS if each.response_marks is not None],
     )
     found.problems = list(_problems(found, files, failure))
     if found.is_asked and not found.patched and not found.problems:
@@ -171,6 +176,10 @@ def _at_base_url(variables: list[Variable]) -> tuple[str | None, providers.Provi
     if not address.hostname:
         return None, None if named is None else providers.named(named)
     return address.hostname, providers.chosen(named, address.hostname, address.path)
+
+
+def _name_at_responses(row: providers.Provider) -> str:
+    return row.name if row.measured_responses else f"{row.name} (by schema)"
 
 
 def _version(name: str) -> str | None:
@@ -311,6 +320,11 @@ def _notes(found: Environment, files: list[Path]) -> Iterator[str]:
         yield _unknown_host(found)
     elif found.host is not None and found.provider is not None and not found.continues:
         yield f"Answers of {found.host} cannot be continued; they are left as they are."
+    if found.continues and not found.continues_responses:
+        yield (
+            f"Answers at /responses, where openai-agents and others ask by default, are left as they are on the row "
+            f"{found.provider}. Let your framework ask for chat completions."
+        )
 
 
 def _shown(found: Environment) -> Iterator[str]:
@@ -329,8 +343,10 @@ def _shown(found: Environment) -> Iterator[str]:
         methods = ", ".join(method for method, modules in found.wrappers.items() if tuple(modules) == chain)
         yield _row("wrapped by", f"{', then '.join(chain)}: {methods}")
     yield _row("OPENAI_BASE_URL", found.host or "not set")
-    continues = "continues" if found.continues else "does not continue"
-    yield _row("provider row", f"{found.provider} ({continues})" if found.provider else "none")
+    continues = {True: "continues", False: "does not continue"}
+    yield _row("provider row", f"{found.provider} ({continues[found.continues]})" if found.provider else "none")
+    here = f"; {found.provider} {continues[found.continues_responses]} there" if found.provider else ""
+    yield _row("/responses", f"continued on the rows {', '.join(found.response_rows)}{here}")
     yield from (f"problem: {each}" for each in found.problems)
     yield from (f"note: {each}" for each in found.notes)
     if found.problems:

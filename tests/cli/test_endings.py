@@ -113,7 +113,7 @@ def test_an_interruption(words: list[str], silent: tuple[str, socket.socket]) ->
 
 # The doctor asks before it spends tokens.
 
-COST = "for up to 1,500 output tokens and about 2,000 input tokens in 12 to 22 requests."
+COST = "for up to 1,600 output tokens and about 2,500 input tokens in 12 to 28 requests."
 
 
 @pytest.mark.parametrize("closed", [None, 0], ids=["no terminal", "closed"])

@@ -131,6 +131,35 @@ def test_host(
         assert "openai-continue doctor --base-url" in found.problems[0]
 
 
+@pytest.mark.parametrize(
+    ("provider", "shown", "is_noted"),
+    [
+        ("vllm", "; vllm continues there", False),
+        ("deepinfra", "; deepinfra continues there", False),
+        ("llama.cpp", "; llama.cpp does not continue there", True),
+        ("openai", "; openai does not continue there", False),
+        (None, "", False),
+    ],
+)
+@pytest.mark.spread(5)
+def test_responses(
+    provider: str | None,
+    shown: str,
+    is_noted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The rows whose answers at ``/responses`` are continued are named, and what holds for the row that is set."""
+    if provider is not None:
+        monkeypatch.setenv("OPENAI_CONTINUE_PROVIDER", provider)
+    main(["doctor", "--env"])
+    said = capsys.readouterr().out.splitlines()
+
+    assert f"/responses          continued on the rows deepinfra (by schema), vllm{shown}" in said
+    assert any("Let your framework ask for chat completions." in line for line in said) is is_noted
+    assert environment.examined().continues_responses is (shown.endswith("continues there") and "not" not in shown)
+
+
 def test_other_wrappers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrappers of others are named by the module of their code, the outermost first."""
     openai_continue.patch()

@@ -340,7 +340,7 @@ async def test_journal(how: str, way: Way, tmp_path: Path) -> None:
     assert report is not None
     assert (report.stopped_by, report.resumed) == ("stop", 2)
     assert (again.output_text, again.status) == (emulator.uncapped(BODY), "completed")
-    assert (again.id, again.tool_choice) == (first.id, "auto")
+    assert (again.id, again.tool_choice) == (first.id, "none")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,11 +15,24 @@ import pytest
 import openai_continue
 from openai_continue import Continuation, switches
 from openai_continue._sdk import options
-from openai_continue.testing import Emulator
+from openai_continue.testing import Emulator, Habits
+from tests.support.answers import endpoint
 from tests.support.asking import create
 from tests.support.bodies import ask
 from tests.support.script import Pieces
-from tests.support.ways import DEEPINFRA, OUR_ASYNC, OUR_SYNC, Way, entered, http, listed, settled, two_ways
+from tests.support.ways import (
+    DEEPINFRA,
+    OUR_ASYNC,
+    OUR_SYNC,
+    Way,
+    entered,
+    http,
+    listed,
+    settled,
+    streamed_or_not,
+    sync_and_async,
+    two_ways,
+)
 
 HOST = "https://api.deepinfra.com/v1/openai"
 HEADERS = [
@@ -69,7 +82,7 @@ class Server:
 
     def __call__(self, request: Any) -> Any:
         self.requests.append(request)
-        kind = SSE if self._body.startswith((b":", b"data:")) else "application/json"
+        kind = SSE if self._body.startswith((b":", b"data:", b"event:")) else "application/json"
         cut = [self._body[at : at + self._size] for at in range(0, len(self._body), self._size or len(self._body) + 1)]
         body = {"stream": Pieces(cut)} if self._size else {"content": self._body}
         return http.Response(200, headers=[("content-type", kind), *HEADERS[1:]], request=request, **body)
@@ -97,15 +110,21 @@ TRUNCATED_STREAM = stream_of("length")
 # Answers that are whole.
 
 
+def body_of(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of a chat with these fields; or of a response, if they have an input."""
+    return fields if "input" in fields else {**ask("Hello."), **fields}
+
+
 async def raw_of(client: Any, **fields: Any) -> Any:
     """Ask for a raw response."""
-    return await settled(client.chat.completions.with_raw_response.create(**ask("Hello."), **fields))
+    body = body_of(fields)
+    return await settled(endpoint(client, body).with_raw_response.create(**body))
 
 
 async def bytes_of(client: Any, **fields: Any) -> tuple[bytes, Any]:
     """Ask for a streaming response; return its bytes and itself."""
-    create = client.chat.completions.with_streaming_response.create
-    async with entered(create(**ask("Hello."), **fields)) as response:
+    body = body_of(fields)
+    async with entered(endpoint(client, body).with_streaming_response.create(**body)) as response:
         return b"".join(await listed(response.iter_bytes())), response
 
 
@@ -322,7 +341,7 @@ async def test_callers_objects_when_posted(client: Any, emulator: Emulator) -> N
     assert kept == (body, options)
 
 
-# Everything but chat completions.
+# Everything that is not continued.
 
 
 async def test_stored_completions(client: Any, emulator: Emulator) -> None:
@@ -345,10 +364,6 @@ async def test_stored_completions(client: Any, emulator: Emulator) -> None:
 # Requests to all that is not continued, with an ``extra_body``.
 OTHERS: dict[str, Callable[[Any, Any], Any]] = {
     "POST /embeddings": lambda client, more: client.embeddings.create(model="m", input="x", extra_body=more),
-    "POST /responses": lambda client, more: client.responses.create(model="m", input="x", extra_body=more),
-    "POST /responses ": lambda client, more: client.responses.with_raw_response.create(
-        model="m", input=[{"role": "user", "content": "x"}], extra_body=more
-    ),
     "POST /moderations": lambda client, more: client.moderations.create(input="x", extra_body=more),
     "POST /images/generations": lambda client, more: client.images.generate(prompt="x", extra_body=more),
     "POST /audio/transcriptions": lambda client, more: client.audio.transcriptions.create(
@@ -409,8 +424,9 @@ async def test_our_key_elsewhere_when_off(way: Way, how: str, monkeypatch: pytes
         client = way.client(HOST, transport=server.transport)
 
     with openai_continue.disabled() if how == "disabled()" else monkeypatch.context():
-        for name in ("POST /responses", "POST /moderations"):
-            await settled(OTHERS[name](client, {"x": 1, "continuation": {"max_rounds": 3}}))
+        more = {"x": 1, "continuation": {"max_rounds": 3}}
+        await settled(client.responses.create(model="m", input="x", extra_body=more))
+        await settled(OTHERS["POST /moderations"](client, more))
 
     assert server.bodies == [{"input": "x", "model": "m", "x": 1}, {"input": "x", "x": 1}]
 
@@ -436,6 +452,51 @@ async def test_unknown_host(way: Way, streamed: bool, caplog: pytest.LogCaptureF
         f"{host} is in no row of the provider table; its answers are left as they are. If its server"
     )
     assert "OPENAI_CONTINUE_PROVIDER, such as vllm (openai-continue doctor --base-url URL --model MODEL" in line
+
+
+RESPONSES: dict[str, tuple[Any, str | None, str, str]] = {
+    # The kind of server, the setting, the host, and the line of the log.
+    "llama.cpp": (
+        "llama.cpp",
+        "llama.cpp",
+        "127.0.0.1",
+        "not continued on the row 'llama.cpp'; they are left as they are",
+    ),
+    "ollama": ("ollama", "ollama", "127.0.0.1", "not continued on the row 'ollama'; they are left as they are"),
+    "sglang": ("sglang", "sglang", "127.0.0.1", "not continued on the row 'sglang'; they are left as they are"),
+    "openrouter": ("openai", None, "openrouter.ai", "not continued on the row 'openrouter'; they are left as they are"),
+    "mistral": ("vllm", None, "api.mistral.ai", "not continued on the row 'mistral'; they are left as they are"),
+    "unknown": ("vllm", None, "responses.example", "is in no row of the provider table; its answers are left as they"),
+}
+
+
+@streamed_or_not
+@sync_and_async
+@pytest.mark.parametrize("kind", RESPONSES)
+@pytest.mark.spread(6)
+async def test_responses_that_are_left_alone(
+    kind: str, way: Way, streamed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Truncated responses on a row that does not continue them stay as they are; one line of the log says so."""
+    options._log_no_responses.cache_clear()
+    options._log_unknown_host.cache_clear()
+    caplog.set_level(logging.DEBUG, logger="openai_continue")
+    habits, provider, host, said = RESPONSES[kind]
+    fields: dict[str, Any] = {"model": "m", "input": "Write.", "max_output_tokens": 99_999, "stream": streamed}
+    with Emulator(cap=20, habits=Habits(responses=habits)) as emulator:
+        body = http.post(f"{emulator.base_url}/responses", json=fields).content
+    plain, ours = Server(body, size=50), Server(body, size=50)
+    url, settings = f"https://{host}/v1", Continuation(provider=provider)
+
+    expected = await seen_through(way.plain_client(url, transport=plain.transport), plain, **fields)
+    actual = await seen_through(way.client(url, transport=ours.transport, continuation=settings), ours, **fields)
+
+    assert actual == expected
+    assert actual[0] == body
+    assert len(ours.requests) == 2
+    (line,) = [record for record in caplog.records if record.name == "openai_continue"]
+    assert said in line.getMessage()
+    assert line.levelno == logging.INFO
 
 
 HOSTS = ["https://api.openai.com/v1", "https://x.openai.azure.com/openai/v1", "https://api.anthropic.com/v1"]

@@ -124,7 +124,7 @@ def _add_call(calls: list[Json], delta: Json) -> None:
 async def live(client: Any, body: Mapping[str, Any], *, streamed: bool, index: int = 0) -> Answer:
     """Ask through a sync or async client; errors are raised, and a stream must be well formed."""
     chunks: list[Json] = []
-    completion = await _asked(
+    completion = await asked(
         client, body, lambda chunk: chunks.append(chunk.model_dump(exclude_unset=True)), streamed=streamed
     )
     if not streamed:
@@ -148,7 +148,7 @@ async def outcome(client: Any, *, streamed: bool, **body: Any) -> Answer:
             seen.finish_reason = choice.finish_reason or seen.finish_reason
 
     try:
-        completion = await _asked(client, body, take, streamed=streamed)
+        completion = await asked(client, body, take, streamed=streamed)
         if not streamed:
             seen.raw = completion
             seen.report = getattr(completion, "continuation", None)
@@ -161,11 +161,13 @@ async def outcome(client: Any, *, streamed: bool, **body: Any) -> Answer:
 
 def endpoint(client: Any, body: Mapping[str, Any]) -> Any:
     """Return the resource of a client that a body belongs to."""
+    if "input" in body:
+        return client.responses
     return client.completions if "prompt" in body else client.chat.completions
 
 
-async def _asked(client: Any, body: Mapping[str, Any], take: Callable[[Any], None], *, streamed: bool) -> Any:
-    """Return the completion; or pass on the chunks of a stream as they come."""
+async def asked(client: Any, body: Mapping[str, Any], take: Callable[[Any], None], *, streamed: bool) -> Any:
+    """Return the completion or response; or pass on the chunks or events of a stream as they come."""
     made = await settled(endpoint(client, body).create(**body, stream=streamed))
     if not streamed:
         return made

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from openai.types.responses import Response
 
-from tests.support.answers import Answer
+from tests.support.answers import Answer, asked
 from tests.support.ways import listed, settled
 
 Json = dict[str, Any]
@@ -24,46 +24,51 @@ async def respond(client: Any, body: Json, *, streamed: bool) -> Response:
     return final([event.to_dict(warnings=False) for event in await listed(answer)])
 
 
-async def outcome(client: Any, *, streamed: bool, **body: Any) -> Answer:
-    """Ask through a client, whatever comes of it: an error is noted with the text that came before it."""
+async def response_outcome(client: Any, *, streamed: bool, **body: Any) -> Answer:
+    """
+    Ask through a client, whatever comes of it: an error is noted with the text that came before it.
+
+    The finish reason is in the words of chat. ``raw`` is what came as JSON: the response, or the events of the stream.
+    """
     seen = Answer(raw=[])
+
+    def take(event: Any) -> None:
+        kind = getattr(event, "type", None)
+        # A server may say something between its events.
+        if kind is None:
+            return
+        seen.raw.append(event.to_dict())
+        if kind == "response.output_text.delta":
+            seen.text += event.delta
+        elif kind == "response.reasoning_text.delta":
+            seen.thoughts += event.delta
+        elif kind == "error":
+            seen.finish_reason = "error"
+        elif kind in TERMINALS:
+            _end(seen, event.response)
+
     try:
-        answer = await settled(client.responses.create(**body, stream=streamed))
+        response = await asked(client, body, take, streamed=streamed)
         if not streamed:
-            _end(seen, answer)
-            seen.text = "".join(_texts(answer))
-            return seen
-        async for event in as_async(answer):
-            seen.raw.append(event)
-            if event.type == "response.output_text.delta":
-                seen.text += event.delta
-            elif event.type == "error":
-                seen.finish_reason = "error"
-            elif event.type in TERMINALS:
-                _end(seen, event.response)
+            seen.raw = response.to_dict()
+            seen.text, seen.thoughts = response.output_text, _thoughts_in(response)
+            _end(seen, response)
     except Exception as error:
         seen.error = error
     return seen
 
 
 def _end(seen: Answer, response: Any) -> None:
-    seen.finish_reason = {"completed": "stop", "incomplete": "length", "failed": "error"}.get(response.status)
+    """Note how a response ended, and its report."""
+    details = response.incomplete_details
+    is_cut = details is not None and details.reason == "max_output_tokens"
+    ends = {"completed": "stop", "incomplete": "length" if is_cut else "incomplete", "failed": "error"}
+    seen.finish_reason = ends.get(response.status)
     seen.report = getattr(response, "continuation", None)
 
 
-def _texts(response: Any) -> Iterator[str]:
-    for item in response.output or ():
-        yield from (part.text for part in item.content if item.type == "message")
-
-
-async def as_async(items: Any) -> AsyncIterator[Any]:
-    """Give the items of a sync or async stream."""
-    if hasattr(items, "__aiter__"):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
+def _thoughts_in(response: Any) -> str:
+    return "".join(part.text for item in response.output if item.type == "reasoning" for part in item.content or ())
 
 
 def final(events: Sequence[Json]) -> Response:

@@ -10,6 +10,7 @@ from ..._tables import call_syntaxes
 from ..._tables.providers import Provider
 from ...settings import Continuation
 from ...switches import VARIABLE
+from ..server import DEEPINFRA
 from .probes import ASKS_TEMPLATE, PROBES, Findings, Meaning
 
 #: Output tokens to ask for where the server's own default is small.
@@ -122,6 +123,10 @@ class Case:
             syntax = call_syntaxes.of_model(self.model)
             is_new = found.tool_calls == "continues" and syntax is not None and syntax.name not in row.call_syntaxes
             yield "tool_calls", "to be set" if is_new else found.tool_calls
+        if found.responses is not None and self.continues:
+            yield "responses", found.responses
+            if row.response_marks is not None and not row.measured_responses and self.host_known:
+                yield "responses", "by schema"
 
     def _of_text(self, row: Provider) -> Iterator[tuple[str, str]]:
         """Yield the results of a template that trims, a parser that misfiles, and streams."""
@@ -154,6 +159,8 @@ class Case:
             rounds=rounds,
             most=rounds * found.default_tokens,
             set=_named(meaning.setting, self._value(meaning)),
+            url=DEEPINFRA,
+            model=self.model,
         )
         return said if name != "thoughts" else f"{said}{self._about_thoughts()}"
 

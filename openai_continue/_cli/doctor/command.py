@@ -145,12 +145,13 @@ def _is_wanted() -> bool:
 
 
 def _examined_further(doctor: Doctor, task: Task) -> Case:
-    """Ask about tool calls, thoughts and the template, as far as the row that fits allows; return what follows."""
+    """Ask about the rest, as far as the row that fits allows; return what follows."""
     found, server = doctor.found, task.server
     row = matching_row(found, server.row)
     cut = doctor.cut_thoughts() if found.thinks_apart else None
     if row is not None and row.continues and not found.cannot_continue:
         found.tool_calls = doctor.ask_call(row)
+        found.responses = doctor.ask_responses(row)
         if cut is not None:
             found.thoughts = doctor.ask_thoughts(row, cut)
             found.answer_after_thoughts = doctor.ask_early_answer(row, cut)
@@ -220,6 +221,11 @@ def _show(console: Console, found: Findings, row: Provider | None) -> None:
     table.add_row("output tokens without max_tokens", by_default)
     table.add_row("context length", f"{found.context_length:,}" if found.context_length else unknown)
     table.add_row("usage in streams without stream_options", found.usage_in_streams)
+    table.add_row("an answer that was cut at /responses", found.responses or "not asked")
+    for name, judged in found.response_marks.items():
+        table.add_row(f"sent back at /responses, marked by {name}", judged)
+    if found.response_cap is not None:
+        table.add_row("most output tokens of one answer at /responses", f"{found.response_cap:,}")
     spent = f"{found.completion_tokens} output tokens" if found.reports_usage else "an unknown number of output tokens"
     table.add_row("a tool call that was cut", found.tool_calls or "not asked")
     table.add_row("spent", f"{spent} in {found.requests} requests")

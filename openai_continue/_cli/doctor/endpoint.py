@@ -22,9 +22,25 @@ TOKENS = 24
 PASSING = (408, 409, 429)
 #: The row by which a message goes back without marks.
 UNMARKED = "groq"
-_CHAT = "/chat/completions"
+_CHAT, _RESPONSES = "/chat/completions", "/responses"
 # The status, type and body of a response.
 _Answer: TypeAlias = tuple[int, str, bytes]
+
+
+def _as_chat(answer: Json) -> Json:
+    """Return what a response says in the shape of chat; anything else as it is."""
+    if not isinstance(answer.get("output"), list):
+        return answer
+    texts = {"message": "", "reasoning": ""}
+    for item in cast("list[Json]", answer["output"]):
+        if item.get("type") in texts:
+            texts[item["type"]] += "".join(part.get("text") or "" for part in item.get("content") or ())
+    message = {"content": texts["message"], **({"reasoning": texts["reasoning"]} if texts["reasoning"] else {})}
+    is_cut = (as_object(answer.get("incomplete_details")) or {}).get("reason") == "max_output_tokens"
+    counts = as_object(answer.get("usage")) or {}
+    usage = {"prompt_tokens": counts.get("input_tokens"), "completion_tokens": counts.get("output_tokens")}
+    choice = {"message": message, "finish_reason": "length" if is_cut else "stop"}
+    return {"choices": [choice] if texts["message"] or texts["reasoning"] else [], "usage": usage}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +53,15 @@ class Reply:
     thoughts_in: str | None
     usage: Json
     finish_reason: str | None
-    #: The whole answer, or the last chunk of a stream.
+    #: The whole answer, or the last chunk of a stream, in the shape of chat.
     completion: Json
 
     @classmethod
     def of(cls, objects: Iterable[Json]) -> Reply:
-        """Return what a completion says, or all chunks of a stream."""
+        """Return what a completion or response says, or all chunks of a stream."""
         content, thoughts = list[str](), list[str]()
         name, usage, finish, last = None, Json(), None, Json()
-        for last in objects:
+        for last in map(_as_chat, objects):
             usage = as_object(last.get("usage")) or usage
             for choice in cast("list[Json]", last.get("choices") or []):
                 said = as_object(choice.get("message") or choice.get("delta")) or {"content": choice.get("text")}
@@ -92,7 +108,7 @@ class Exchange:
     @property
     def is_raw(self) -> bool:
         """Whether it went to ``/completions`` with a prompt of its own."""
-        return not self.path.endswith(_CHAT)
+        return not self.path.endswith((_CHAT, _RESPONSES))
 
     @property
     def outcome(self) -> str:
@@ -165,15 +181,20 @@ class Endpoint:
         self._refused: list[_Answer] = []
 
     @property
+    def status(self) -> int | None:
+        """The HTTP status of the last request, if it was an error."""
+        return getattr(self.error, "status_code", None)
+
+    @property
     def outcome(self) -> str:
         """What the last request that brought no answer came to: "refused" or "failed"."""
-        return Exchange(_CHAT, getattr(self.error, "status_code", None), NO_REPLY).outcome
+        return Exchange(_CHAT, self.status, NO_REPLY).outcome
 
     def send(self, body: Json) -> Reply:
         """Send a request as it is; return the answer, or nothing if the server refused or gave no choices."""
         self.error, self._wire.refused = None, []
         try:
-            reply = _asked(self._plain, body)
+            reply = Reply.of([_asked(self._plain, body)])
         except openai.APIConnectionError:
             raise
         except openai.APIError as error:
@@ -200,8 +221,8 @@ class Endpoint:
         )
         # What one call learns of the server must not change what the next one asks.
         with self._client(asks, wire) as client:
-            reply = _asked(client, {**body, "max_tokens": TOKENS})
-        report = report_of(reply.completion)
+            answer = _asked(client, limited(body, TOKENS))
+        reply, report = Reply.of([answer]), report_of(answer)
         if report is not None and report.error is not None:
             self.spent.errors.append(f"{report.error.type} {report.error.status or ''}".strip())
         before = Reply.of([cut])
@@ -240,10 +261,21 @@ class Endpoint:
         self.spent.count(Reply.of(came), texts)
         return came
 
+    def first_event(self, body: Json) -> Json:
+        """Send a request for a stream as it is; return what comes first, or nothing, and read no further."""
+        self.error = None
+        self.spent.requests += 1
+        try:
+            with closing(self._chunks({**body, "stream": True})) as events:
+                return next(events, None) or {}
+        except openai.APIError as error:
+            self._note(error)
+            return {}
+
     def _chunks(self, body: Json) -> Generator[Json, None, None]:
         with disabled():
             stream: Any = self.client.post(
-                _CHAT, body=body, cast_to=object, stream=True, stream_cls=openai.Stream[object]
+                _path_of(body), body=body, cast_to=object, stream=True, stream_cls=openai.Stream[object]
             )
         with stream:
             yield from filter(None, map(as_object, stream))
@@ -253,9 +285,17 @@ class Endpoint:
         self.spent.errors.append(f"{type(error).__name__} {getattr(error, 'status_code', '')}".strip())
 
 
-def _asked(client: OpenAI, body: Json) -> Reply:
-    answer = as_object(client.post(_CHAT, body=body, cast_to=object))
-    return NO_REPLY if answer is None else Reply.of([answer])
+def _asked(client: OpenAI, body: Json) -> Json:
+    return as_object(client.post(_path_of(body), body=body, cast_to=object)) or {}
+
+
+def _path_of(body: Json) -> str:
+    return _RESPONSES if "input" in body else _CHAT
+
+
+def limited(body: Json, tokens: int) -> Json:
+    """Return the body of a request for this many output tokens."""
+    return {**body, "max_output_tokens" if "input" in body else "max_tokens": tokens}
 
 
 class _Wire:
@@ -287,7 +327,8 @@ class _Wire:
             if came.is_success:
                 objects = _objects(came.content)
                 self._spent.count(Reply.of(objects), written(objects))
-                reply = Reply.of(objects) if any(one.get("choices") for one in objects) else NO_REPLY
+                has_answer = any(one.get("choices") or one.get("output") for one in objects)
+                reply = Reply.of(objects) if has_answer else NO_REPLY
         finally:
             self.sent.append(Exchange(path, status, reply))
         if self.sent[-1].outcome == "refused":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..._core.json import Json
@@ -32,6 +33,14 @@ def cut_off(message: Json) -> Json:
     """Return a completion of this message that the token limit ended."""
     choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "length"}
     return {"id": "cut", "object": "chat.completion", "created": 0, "model": "cut", "choices": [choice]}
+
+
+def cut_response(text: str) -> Json:
+    """Return a response of this text that the token limit ended."""
+    part: Json = {"type": "output_text", "text": text, "annotations": []}
+    item: Json = {"id": "msg_cut", "type": "message", "role": "assistant", "status": "incomplete", "content": [part]}
+    ended = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    return {"id": "resp_cut", "object": "response", "created_at": 0, "model": "cut", **ended, "output": [item]}
 
 
 def answer_of(reply: Reply) -> str:
@@ -80,6 +89,24 @@ def compare(cut: str, whole: str, begun: str, reply: str) -> str:
     if continues and restarts:
         return "unknown"
     return "continues" if continues else "restarts" if restarts else "new turn"
+
+
+def good(marks: Mapping[str, str]) -> list[str]:
+    """Return the ways to mark a message that work, in the order of their table."""
+    return [name for name, judged in marks.items() if judged in ("continues", "echoes")]
+
+
+def find_new_turns(marks: dict[str, str], replies: Mapping[str, Reply]) -> None:
+    """
+    Tell a new turn from a continuation by the tokens of the prompt.
+
+    A model may go on in a new turn, too: the end of the turn and the head of the next one are in the prompt then.
+    """
+    counts = {name: replies[name].prompt_tokens for name in good(marks)}
+    least = min(filter(None, counts.values()), default=0)
+    for name, count in counts.items():
+        if count > least + 1 > 1:
+            marks[name] = "new turn"
 
 
 def judge_thoughts(call: Continued, cut: Cut, *, is_raw: bool) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 
 from ...switches import VARIABLE
 from .endpoint import Spent
+from .judging import good
 
 #: What an examination costs.
-COST = "up to 1,500 output tokens and about 2,000 input tokens in 12 to 22 requests"
+COST = "up to 1,600 output tokens and about 2,500 input tokens in 12 to 28 requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ _MISFILES = "The server's parser files the rest of an answer as thoughts (in {fi
 ASKS_TEMPLATE = "openai-continue doctor --template auto (or a file) asks that"
 _IS_OWN = "The chat template makes the server's own prompt"
 _UNSET = f"Leave {VARIABLE}_TEMPLATE unset."
+_BY_CHAT = "Let your framework ask for chat completions."
 _CUT_END = "Thoughts that are cut end the answer:"
 #: By the field of Findings that has a result, or that it is made from: what each result means, in the order of the
 #: advice. The comments say what is asked.
@@ -176,6 +178,28 @@ PROBES: dict[str, dict[str, Meaning]] = {
         ),
         "failed": Meaning("The question about tool calls got no answer."),
     },
+    # An answer at /responses that was cut, and its beginning sent back in each way of RESPONSE_MARKS.
+    "responses": {
+        "continues": Meaning(
+            "Answers at /responses, where openai-agents and others ask by default, are continued with the row {row}."
+        ),
+        "left alone": Meaning(
+            f"Answers at /responses would go on here, but the row {{row}} leaves them as they are. {_BY_CHAT}"
+        ),
+        "hides": Meaning(
+            "Answers at /responses that max_output_tokens has cut say 'completed' here, so they are left as they are. "
+            f"{_BY_CHAT}"
+        ),
+        "not continued": Meaning(f"Answers at /responses that are cut do not go on here. {_BY_CHAT}"),
+        "not there": Meaning(f"This server has no /responses. {_BY_CHAT}"),
+        "refused": Meaning(f"This server refuses the question at /responses. {_BY_CHAT}"),
+        "failed": Meaning("The question at /responses got no answer."),
+        "unknown": Meaning("It could not be found out whether answers at /responses go on."),
+        "by schema": Meaning(
+            "The row {row} has /responses by the server's schema. The output of this command settles it, so please "
+            "open an issue with it: openai-continue doctor --base-url {url} --model {model} --yes --json"
+        ),
+    },
 }
 
 
@@ -222,11 +246,17 @@ class Findings(Spent):
     usage_in_streams: str = "never"
     #: What becomes of a cut tool call (a result of PROBES). None: it was not asked.
     tool_calls: str | None = None
+    #: What becomes of a cut answer at ``/responses`` (a result of PROBES). None: it was not asked.
+    responses: str | None = None
+    #: The same for each way of RESPONSE_MARKS, in the words of ``marks``.
+    response_marks: dict[str, str] = field(default_factory=dict[str, str])
+    #: Most output tokens of an answer there, as a response without a limit shows it.
+    response_cap: int | None = None
 
     @property
     def good_marks(self) -> list[str]:
         """The ways to mark a message that work, in the order of MARKS."""
-        return [name for name, judged in self.marks.items() if judged in ("continues", "echoes")]
+        return good(self.marks)
 
     @property
     def cannot_continue(self) -> bool:

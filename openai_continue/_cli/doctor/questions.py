@@ -6,12 +6,12 @@ from typing import Any
 
 import openai
 
-from ..._core.json import Json
+from ..._core.json import Json, as_object
 from ..._core.text.reasoning import CLOSE, OPEN
 from ..._tables import call_syntaxes, overflow
 from ..._tables.providers import PROVIDERS, Provider, named
 from . import judging
-from .endpoint import NO_REPLY, TOKENS, UNMARKED, Continued, Endpoint, Reply, written
+from .endpoint import NO_REPLY, TOKENS, UNMARKED, Continued, Endpoint, Reply, limited, written
 from .judging import Cut
 from .probes import Findings
 
@@ -56,6 +56,13 @@ for _row in PROVIDERS:
         MARKS.setdefault(mark_of(_row), _row)
 
 
+#: The ways to mark a message of ``/responses`` that is to be continued: by the last field of the body that marks it,
+#: the row. The status of the message marks it too.
+RESPONSE_MARKS: dict[str, Provider] = {
+    ["status", *row.response_marks][-1]: row for row in PROVIDERS if row.response_marks is not None
+}
+
+
 class Doctor:
     """
     Asks one endpoint about one model. ``found`` holds what is known so far.
@@ -67,6 +74,7 @@ class Doctor:
         self.found = Findings()
         self._model = model
         self._endpoint = Endpoint(client, self.found, streamed=streamed)
+        self._responses = Endpoint(client, self.found, streamed=False)
         # A long answer to PROMPT, and the same one cut after TOKENS tokens.
         self._first = self._begun = NO_REPLY
         # What came of the long text sent back, for each way of MARKS.
@@ -108,25 +116,13 @@ class Doctor:
             call = self._endpoint.go_on(self._body(), judging.cut_off({"content": cut}), provider=row.name)
             self._replies[name] = call.last
             self.found.marks[name] = judging.judge_mark(call, cut, whole, self._begun.text)
-        self._find_new_turns()
+        judging.find_new_turns(self.found.marks, self._replies)
         best = self._replies[next(iter(self.found.good_marks), "nothing")]
         if self.found.reasoning != "none" and self.found.good_marks:
             self.found.answer_arrives_in = best.text_in
         if judging.hides_cut(first, self._begun):
             self.found.hides_cuts = "streamed" if self._endpoint.streamed else "whole"
         return cut
-
-    def _find_new_turns(self) -> None:
-        """
-        Tell a new turn from a continuation by the tokens of the prompt.
-
-        A model may go on in a new turn, too: the end of the turn and the head of the next one are in the prompt then.
-        """
-        counts = {name: self._replies[name].prompt_tokens for name in self.found.good_marks}
-        least = min(filter(None, counts.values()), default=0)
-        for name, count in counts.items():
-            if count > least + 1 > 1:
-                self.found.marks[name] = "new turn"
 
     def _ask_whitespace(self, way: str) -> None:
         asked = [self._endpoint.send(self._sent_back(text, 1, way)) for text in ("a", "a\n\n\n")]
@@ -281,13 +277,47 @@ class Doctor:
         rest = whole[place:] if whole.startswith(begun.text.rstrip()) else ""
         return judging.judge(rest, call.reply.text[place:])
 
+    def ask_responses(self, row: Provider) -> str:
+        """Let a cut answer at ``/responses`` go on in each way; return a result of "responses"."""
+        body: Json = {"model": self._model, "input": PROMPT, "temperature": 0}
+        errors, found, asked = len(self.found.errors), self.found, self._responses
+        begun = asked.send(limited(body, TOKENS))
+        if not begun:
+            if asked.status not in _NOT_THERE:
+                return asked.outcome
+            # Many servers have none.
+            del found.errors[errors:]
+            return "not there"
+        found.response_cap = _limit_in(asked.first_event(body))
+        self._ask_response_marks(body)
+        good = judging.good(found.response_marks)
+        if judging.hides_cut(self._first, begun):
+            return "hides"
+        if good:
+            return "continues" if any(RESPONSE_MARKS.get(name) == row for name in good) else "left alone"
+        return "unknown" if {"unknown", "failed"} & set(found.response_marks.values()) else "not continued"
+
+    def _ask_response_marks(self, body: Json) -> None:
+        """Send the beginning of an answer back without a mark, and let the library do so in each way."""
+        whole = judging.answer_of(self._first)
+        cut = judging.beginning_of(whole)
+        messages = [{"role": "user", "content": PROMPT}, {"type": "message", "role": "assistant", "content": cut}]
+        unmarked = self._responses.send(limited({**body, "input": messages}, TOKENS))
+        replies, marks = {"nothing": unmarked}, self.found.response_marks
+        marks["nothing"] = judging.compare(cut, whole, self._begun.text, unmarked.text) if unmarked else "refused"
+        for name, row in RESPONSE_MARKS.items():
+            call = self._responses.go_on(body, judging.cut_response(cut), provider=row.name)
+            replies[name] = call.last
+            marks[name] = judging.judge_mark(call, cut, whole, self._begun.text)
+        judging.find_new_turns(marks, replies)
+
     def _go_on(self, row: Provider, cut: Json, body: Json | None = None, **settings: Any) -> Continued:
         settings = {"provider": row.name, "trims": self.found.trims, **settings}
         return self._endpoint.go_on(body or self._body(), cut, **settings)
 
     def _ask(self, tokens: int, prompt: str = PROMPT) -> Reply:
         """Ask for an answer of this many tokens."""
-        return self._endpoint.send({**self._body(prompt), "max_tokens": tokens})
+        return self._endpoint.send(limited(self._body(prompt), tokens))
 
     def _body(self, prompt: str = PROMPT) -> Json:
         """Return the body of a request without a limit."""
@@ -298,3 +328,9 @@ class Doctor:
         row, body = MARKS[marks], self._body()
         messages = [*body["messages"], {"role": "assistant", "content": text, **row.message_marks}]
         return {**body, "messages": messages, "max_tokens": tokens, **row.body_marks}
+
+
+def _limit_in(event: Json) -> int | None:
+    """Return the most output tokens of an answer that an event of its stream shows, or None if it shows none."""
+    limit = (as_object(event.get("response")) or {}).get("max_output_tokens")
+    return limit if isinstance(limit, int) else None

@@ -106,7 +106,10 @@ class EventWriter:
 
     def pass_on(self, event: Json) -> Json:
         """Return an event that the core has not changed; the same object, if its number fits."""
-        kind = as_string(event.get("type")) or ""
+        kind = as_string(event.get("type"))
+        if kind is None:
+            # It only keeps the connection open.
+            return event
         follow = self._follows.get(kind)
         if follow is not None:
             follow(event)

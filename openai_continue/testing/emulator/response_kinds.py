@@ -45,15 +45,16 @@ class ResponseKind:
     #: Whether only the first part of a message of the assistant is read.
     reads_one_part: bool = False
 
-    #: Whether logprobs that were not asked for are null, and not an empty list.
-    null_logprobs: bool = False
-
     #: Whether ``background`` is a 400.
     refuses_background: bool = False
 
     #: Whether events have no indexes and numbers, each end of an item comes at the end of the stream, the parsers
     #: repeat the beginning of the answer, items are read strictly, and any token limit is clamped.
     is_llama: bool = False
+
+    #: Whether a response has vLLM's own fields, and null for what it does not know: logprobs that were not asked for,
+    #: and in whole answers the status of thoughts.
+    is_vllm: bool = False
 
 
 #: The key is ``Habits.responses``.
@@ -68,8 +69,8 @@ KINDS: Mapping[ResponseKindName, ResponseKind] = {
         shows_limit=True,
         overflow="clamp",
         reads_one_part=True,
-        null_logprobs=True,
         refuses_background=True,
+        is_vllm=True,
     ),
     # llama-server of llama-cpp-python 0.3.36, run.
     "llama.cpp": ResponseKind("always", None, "refused", frozenset({"text"}), overflow="clamp", is_llama=True),

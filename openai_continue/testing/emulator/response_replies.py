@@ -64,6 +64,15 @@ _ASKED: dict[str, Any] = {
     "truncation": "disabled",
     "user": None,
 }
+# The fields that only vLLM has.
+_OF_VLLM: dict[str, Any] = {
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "kv_transfer_params": None,
+    "ec_transfer_params": None,
+    "input_messages": None,
+    "output_messages": None,
+}
 
 
 @dataclass
@@ -96,7 +105,7 @@ class _Item:
 
     def part(self, text: str) -> dict[str, Any]:
         """Return the content with a text."""
-        more = {"annotations": [], "logprobs": self.logprobs} if self.kind == "message" else {}
+        more = {"annotations": [], "logprobs": self.logprobs if text else []} if self.kind == "message" else {}
         return {"type": self.form.part, "text": text, **more}
 
     def shown(self, status: str) -> dict[str, Any]:
@@ -107,7 +116,7 @@ class _Item:
             return {**head, "arguments": self.text}
         if self.kind == "summary":
             return {**head, "summary": content, "encrypted_content": self.text}
-        return {**head, "content": content}
+        return {**head, "content": content or self.fields.get("content", content)}
 
 
 class ResponseReply:
@@ -129,7 +138,8 @@ class ResponseReply:
         }
         asked = {name: value for name, value in body.items() if name in _ASKED and value is not None}
         limited = {"max_output_tokens": limit} if kind.shows_limit else {}
-        self._asked = {} if kind.is_llama else {**_ASKED, **asked, **limited}
+        own = {**_OF_VLLM, **({} if body.get("tools") else {"tool_choice": "none"})} if kind.is_vllm else {}
+        self._asked = {} if kind.is_llama else {**_ASKED, **asked, **limited, **own}
 
     @property
     def finishes(self) -> tuple[str, ...]:
@@ -151,7 +161,9 @@ class ResponseReply:
         choice = self._completion.choice(0)
         message = choice["message"]
         if reasoning := message.get(self._reasoning_field):
-            self._open(self._kind.thoughts).add(reasoning)
+            item = self._open(self._kind.thoughts)
+            item.add(reasoning)
+            item.fields.update({"status": None} if self._kind.is_vllm else {})
         if message["content"]:
             self._open("message").add(message["content"], cast("Body", choice["logprobs"] or {}).get("content", ()))
         for call in message.get("tool_calls", ()):
@@ -221,7 +233,8 @@ class ResponseReply:
     def _response(self, status: str, output: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the response with a status."""
         is_cut = status == "incomplete"
-        told = {"error": None, "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None}
+        details = {"reason": "max_output_tokens"} if is_cut else None
+        told = {"incomplete_details": details, **({} if self._kind.is_vllm else {"error": None})}
         usage = None if status == "in_progress" else self._usage()
         shown = {} if self._kind.is_llama else {**told, **self._asked}
         return {**self.head, **shown, "status": status, "output": output, "usage": usage}
@@ -246,20 +259,33 @@ class ResponseReply:
         counted = {named.get(name, name): value for name, value in said.items() if not name.endswith("_details")}
         if self._kind.is_llama:
             return {**counted, "input_tokens_details": {"cached_tokens": cached}}
-        details = {"input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0}}
-        return {**counted, **details, "output_tokens_details": {"reasoning_tokens": thinking}}
+        read: dict[str, Any] = {"cached_tokens": cached, "cache_write_tokens": 0}
+        written: dict[str, Any] = {"reasoning_tokens": thinking}
+        if self._kind.is_vllm:
+            read.update(input_tokens_per_turn=[], cached_tokens_per_turn=[])
+            written.update(tool_output_tokens=0, output_tokens_per_turn=[], tool_output_tokens_per_turn=[])
+        return {**counted, "input_tokens_details": read, "output_tokens_details": written}
 
     def _open(self, kind: _ItemKind, call: Body | None = None) -> _Item:
         """Begin an item."""
-        fields: dict[str, Any] = {"role": "assistant"} if kind == "message" else {}
-        if kind == "reasoning":
-            fields = {"summary": [], "encrypted_content": ""} if self._kind.is_llama else {"summary": []}
-        if call is not None:
+        fields: dict[str, Any] = {}
+        if kind == "message":
+            fields = {"role": "assistant", **({"phase": None} if self._kind.is_vllm else {})}
+        elif kind == "reasoning":
+            fields = {"summary": [], **self._empty_thoughts}
+        elif call is not None:
             fields = {"call_id": call["id"], "name": call["function"]["name"]}
-        logprobs: list[dict[str, Any]] | None = None if self._kind.null_logprobs else []
+        logprobs: list[dict[str, Any]] | None = None if self._kind.is_vllm else []
         item = _Item(kind, len(self._items), f"{_FORMS[kind].prefix}_{uuid.uuid4().hex}", fields, logprobs)
         self._items.append(item)
         return item
+
+    @property
+    def _empty_thoughts(self) -> dict[str, Any]:
+        """The fields of a reasoning item that has no content yet."""
+        if self._kind.is_vllm:
+            return {"content": None, "encrypted_content": None}
+        return {"encrypted_content": ""} if self._kind.is_llama else {}
 
     def _told(self, delta: Body, logprobs: list[dict[str, Any]]) -> Iterator[StreamEvent]:
         """Return the events that tell of a delta of a chat completion."""

@@ -1,6 +1,7 @@
 """
 Fuzz the event reader and the merged answer, guided by coverage. Two properties must hold: the events do not depend on
-how the bytes were split, and the text of the stream's chunks is the text of the completion.
+how the bytes were split, and the text of the stream's chunks is the text of the completion. The events of responses
+come in any order, and must only be taken without an error.
 
     pip install atheris    # Linux and macOS
     python tests/measure/fuzz/fuzz_streams.py -max_total_time=300 -max_len=4096
@@ -35,6 +36,10 @@ ENDS = [None, None, None, "length", "stop", "tool_calls", "content_filter", 5]
 FIELDS = ["content", "content", "content", "tool_calls", "role", "refusal"]
 THOUGHTS = ["reasoning_content", "reasoning"]
 ROWS = ["deepinfra", "vllm", "mistral", "llama.cpp", "deepseek"]
+EVENTS = ["created", *["output_item.added", "content_part.added", "output_text.delta", "output_text.done"] * 2]
+EVENTS += ["reasoning_text.delta", "content_part.done", "output_item.done", "completed", "incomplete", "failed"]
+ITEMS = ["message", "message", "reasoning", "function_call"]
+STATUSES = ["completed", "incomplete", "incomplete", "failed", None]
 SEPARATORS = [b"\n\n", b"\r\n\r\n", b"\r\r", b": ping\n\n", b"event: x\ndata: "]
 
 
@@ -55,6 +60,20 @@ def chunk(data: atheris.FuzzedDataProvider, running: set[int], fields: list[str]
     if data.ConsumeBool():
         made["usage"] = {"prompt_tokens": 3, "completion_tokens": data.ConsumeIntInRange(-1, 50)}
     return write_event(made)
+
+
+def response_event(data: atheris.FuzzedDataProvider) -> bytes:
+    """Return an event of a response with one message, in any order, or arbitrary bytes."""
+    if data.ConsumeProbability() < 0.1:
+        return data.ConsumeBytes(20) + data.PickValueInList(SEPARATORS)
+    kind = data.PickValueInList(EVENTS)
+    text = data.PickValueInList(TEXTS)
+    part = {"type": "output_text", "text": text, "annotations": []}
+    item = {"id": "i", "type": data.PickValueInList(ITEMS), "status": "in_progress", "content": [part]}
+    end = {"status": data.PickValueInList(STATUSES), "incomplete_details": {"reason": "max_output_tokens"}}
+    made: dict[str, Any] = {"type": f"response.{kind}", "item_id": "i", "output_index": data.ConsumeIntInRange(0, 1)}
+    made.update({"content_index": 0, "delta": text, "text": text, "part": part, "item": item})
+    return write_event({**made, "response": {"id": "r", "model": "m", "output": [item], **end}})
 
 
 def read(pieces: list[bytes]) -> tuple[list[bytes], bytes]:
@@ -88,6 +107,8 @@ def fuzz(raw: bytes) -> None:
     data = atheris.FuzzedDataProvider(raw)
     body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
     body.update(data.PickValueInList([{}, {"stop": ["b c", "d"]}, {"n": 3}, {"max_tokens": 60}, {"logprobs": True}]))
+    if is_response := data.ConsumeBool():
+        body = {"model": "m", "input": "x", "stream": True, "max_output_tokens": data.PickValueInList([None, 60])}
     settings = Continuation(max_rounds=ROUNDS, trims=data.ConsumeBool())
     row = providers.named(data.PickValueInList(ROWS))
     rounds = Rounds(Setup(body, endpoint_of(body), row, settings, Learned()))
@@ -95,7 +116,8 @@ def fuzz(raw: bytes) -> None:
     given: list[dict[str, Any]] = []
     while (request := rounds.next_request()) is not None:
         running = {0, 1, 2} if request.number == 1 and body.get("n") else {0}
-        stream = b"".join(chunk(data, running, fields) for _ in range(data.ConsumeIntInRange(0, 6)))
+        number = data.ConsumeIntInRange(0, 6)
+        stream = b"".join(response_event(data) if is_response else chunk(data, running, fields) for _ in range(number))
         events, rest = read([stream])
         if (events, rest) != read(split(data, stream)):
             raise AssertionError("the events depend on how the bytes were split")
@@ -108,7 +130,7 @@ def fuzz(raw: bytes) -> None:
         given += rounds.end_of_stream(request)
     given += rounds.last_chunks()
     json.dumps(given)
-    if rounds.continued:
+    if rounds.continued and not is_response:
         got = texts((item for one in given for item in choices_of(one) or []), "delta")
         taken = texts(rounds.completion()["choices"], "message")
         if got != taken:

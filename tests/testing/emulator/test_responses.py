@@ -84,16 +84,16 @@ def deltas(events: list[Any], kind: str = "output_text") -> str:
     return "".join(event.delta for event in events if event.type == f"response.{kind}.delta")
 
 
+#: What differs from one response to the next; vLLM does not know the status of thoughts in whole answers.
+APART = {"id", "created_at", "cached_tokens", "call_id", "status"}
+
+
 def fields_of(response: Any) -> Any:
     """Return what two responses to the same request have in common."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
-            return {
-                name: plain(one)
-                for name, one in value.items()
-                if name not in {"id", "created_at", "cached_tokens", "call_id"} or one is None
-            }
+            return {name: plain(one) for name, one in value.items() if name not in APART}
         return [plain(one) for one in value] if isinstance(value, list) else value
 
     return plain(response.to_dict())
@@ -131,6 +131,7 @@ def test_streams_equal_whole_answers(client: Client) -> None:
         events, whole = client.events(max_output_tokens=most), client.whole(max_output_tokens=most)
 
         assert fields_of(events[-1].response) == fields_of(whole)
+        assert events[-1].response.status == whole.status
         assert deltas(events) == whole.output_text
         assert deltas(events, "reasoning_text") + deltas(events, "reasoning_summary_text") == thoughts_of(whole)
 
@@ -198,6 +199,27 @@ def test_llama_cpp_has_bare_events() -> None:
             "output_item.done",
             *("output_text.done", "content_part.done", "output_item.done"),
             "completed",
+        ]
+
+
+@streamed_or_not
+@pytest.mark.parametrize("cut", [False, True])
+def test_vllm_has_fields_of_its_own(cut: bool, stream: bool) -> None:
+    """They are there, null or empty, as vLLM 0.32 sends them."""
+    with serving("vllm", habits={"thinks": "reasoning"}) as client:
+        said = client.ask(stream=stream, max_output_tokens=60 if cut else None).to_dict()
+        thoughts, message = said["output"]
+
+        assert (thoughts["status"], message["status"]) == ("completed" if stream else None, "completed")
+        assert (thoughts["encrypted_content"], message["phase"], message["content"][0]["logprobs"]) == (None,) * 3
+        assert (said["tool_choice"], said["kv_transfer_params"], said["presence_penalty"]) == ("none", None, 0.0)
+        assert "error" not in said
+        assert said["usage"]["input_tokens_details"]["input_tokens_per_turn"] == []
+        assert said["usage"]["output_tokens_details"]["tool_output_tokens"] == 0
+        added = [event.to_dict() for event in client.events() if event.type.endswith(".added")]
+        assert [(one["item"]["content"] if "item" in one else one["part"].get("logprobs")) for one in added] == [
+            *(None, None),
+            *([], []),
         ]
 
 
