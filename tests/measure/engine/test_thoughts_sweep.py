@@ -67,6 +67,19 @@ def test_thoughts_and_answers_equal_the_uncapped_ones(served: tuple[str, str, st
     assert tally.equal > tally.asked // 2
 
 
+@pytest.mark.parametrize("served", [("vllm", "qwen3")], ids=" ".join, indirect=True, scope="module")
+def test_responses_with_thoughts_equal_the_uncapped_ones(served: tuple[str, str, str]) -> None:
+    """vLLM files an answer that goes on as thoughts, and each is put back; or the response says that it is cut."""
+    engine, template, base_url = served
+    asked = thoughts_sweep.questions(template)[:MOST]
+    jobs = servers.AT_A_TIME[engine]
+    tally = thoughts_sweep.sweep(base_url, engine, template, CAPS[engine], endpoint="responses", asked=asked, jobs=jobs)
+
+    assert tally.asked == len(asked) * len(thoughts_sweep.WAYS) * len(CAPS[engine])
+    assert tally.silent == []
+    assert tally.equal > 0
+
+
 @thinking_servers
 @pytest.mark.parametrize("by", ["chat", "raw prompt"])
 def test_early_answers(served: tuple[str, str, str], by: str) -> None:
