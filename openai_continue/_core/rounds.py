@@ -248,6 +248,11 @@ class Rounds:
         """Whether this is a chunk of an answer, in the shape of the call's endpoint."""
         return self._endpoint.reads(chunk)
 
+    @property
+    def counts_chunks(self) -> bool:
+        """Whether each chunk has a number of its own."""
+        return self._endpoint.counts_chunks
+
     def flows(self, request: Request) -> str | None:
         """
         Return the field ("content", ...) if the chunk just fed carried nothing but text, else None.
@@ -257,13 +262,13 @@ class Rounds:
         """
         self._expect(request)
         field = self._feeding.flows()
-        return None if field is None else self._endpoint.field(field) or None
+        return None if field is None else self._endpoint.field(field)
 
     def feed_text(self, request: Request, text: str, chunks: int) -> None:
         """Add the text of ``chunks`` chunks of the fast path. Raises RuntimeError unless ``flows()`` gave a field."""
         self._expect(request)
         self._feeding.feed_text(text, chunks)
-        self._endpoint.given_text(text)
+        self._endpoint.given_text(text, chunks)
 
     def end_of_stream(self, request: Request) -> list[Json]:
         """

@@ -20,12 +20,12 @@ from .._core.json import Json, load
 from .._core.text.characters import CUT_CHARACTER
 from .sse import data_of, write_event
 
-# The C function with which json reads strings: from a text and the place after an opening quote, to the string and the
+#: The C function with which json reads strings: from a text and the place after an opening quote, to the string and the
 # place after its closing quote. The SDK reads these events with it right after us.
-_scan = cast("Callable[[str, int], tuple[str, int]]", decoder.scanstring)  # type: ignore[attr-defined]  # pyright: ignore
+scan = cast("Callable[[str, int], tuple[str, int]]", decoder.scanstring)  # type: ignore[attr-defined]  # pyright: ignore
 _OPENINGS = {field: re.compile(rf'"{field}": ?"') for field in ("content", "reasoning_content", "reasoning", "text")}
-# Replaces the text of an event that is tried out. It has no character that JSON would escape.
-_MARK = "<openai-continue: text>"
+#: Replaces the text of an event that is tried out. It has no character that JSON would escape.
+MARK = "<openai-continue: text>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class _Form:
         texts, last = [text], len(events) - self.stop
         skipped = len(self.between) - 1
         while events.startswith(self.between, end - 1):
-            text, end = _scan(events, end + skipped)
+            text, end = scan(events, end + skipped)
             if not text or text[-1] == CUT_CHARACTER:
                 raise ValueError
             texts.append(text)
@@ -89,13 +89,13 @@ class Flow:
 
     def _try_out(self, shape: tuple[str, str], chunk: Json, ready: Json, field: str) -> None:
         """Put a mark in the place of the text; keep the form if the mark then is the text of the chunk."""
-        tried = data_of(_MARK.join(shape).encode())
+        tried = data_of(MARK.join(shape).encode())
         if tried is None or load(tried) != _marked(chunk, field):
             return
         self._outgoing = None
         # The core gives a chunk that it does not change back as the same object: see reading.Chunk.
         if ready is not chunk:
-            parts = write_event(_marked(ready, field)).decode().split(_MARK)
+            parts = write_event(_marked(ready, field)).decode().split(MARK)
             if len(parts) != 2:
                 return
             self._outgoing = _Form.of(*parts)
@@ -111,7 +111,7 @@ class Flow:
             events = block.decode()
             if not events.startswith(form.before) or not events.endswith(form.after):
                 return None
-            text, end = _scan(events, form.start)
+            text, end = scan(events, form.start)
             # The core must see what may be half a character at the end, and an event without text.
             if not text or text[-1] == CUT_CHARACTER:
                 return None
@@ -146,7 +146,7 @@ def _shape(raw: bytes, field: str) -> tuple[str, str] | None:
         opening = _OPENINGS[field].search(event)
         if opening is None or "\r" in event:
             return None
-        _, end = _scan(event, opening.end())
+        _, end = scan(event, opening.end())
     except ValueError:
         return None
     return event[: opening.end()], event[end - 1 :]
@@ -156,5 +156,5 @@ def _marked(chunk: Json, field: str) -> Json:
     """Return the chunk with the mark as its text."""
     item = chunk["choices"][0]
     # A text completion has its text in the choice.
-    marked = {field: _MARK} if field in item else {"delta": {**delta_of(chunk), field: _MARK}}
+    marked = {field: MARK} if field in item else {"delta": {**delta_of(chunk), field: MARK}}
     return {**chunk, "choices": [{**item, **marked}]}

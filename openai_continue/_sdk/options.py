@@ -184,6 +184,10 @@ def _continues_endpoint(body: Json, model: str, provider: Provider) -> bool:
 
 def _is_parsed(options: Any, body: Json) -> bool:
     """Whether ``parse()`` or ``stream()`` was given a type: the SDK makes it a strict schema, and checks the text."""
+    if is_response(body):
+        # Nothing shows that of a response's stream().
+        asked = as_object((as_object(body.get("text")) or {}).get("format")) or {}
+        return asked.get("strict") is True and not isinstance(options.post_parser, NotGiven)
     wanted = as_object((as_object(body.get("response_format")) or {}).get("json_schema")) or {}
     if wanted.get("strict") is not True:
         return False

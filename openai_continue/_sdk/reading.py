@@ -18,6 +18,7 @@ from .._core.chunks import choices_of, delta_of, without_error
 from .._core.json import Json, as_object, load
 from .._core.round import Request
 from .._core.rounds import Rounds
+from .counted_flow import CountedFlow
 from .errors import frame_error, is_error_frame
 from .flow import Flow
 from .response import request_id_of
@@ -67,7 +68,7 @@ class Reading:
         self._request = request
         self._is_first = request is not None and request.number == 1
         self._events = EventReader()
-        self._flow = Flow()
+        self._flow = CountedFlow() if call.rounds.counts_chunks else Flow()
         # Whether ``end`` is an error event that the SDK raises by itself.
         self._is_refused = False
         #: Whether no more of this round is to be read.

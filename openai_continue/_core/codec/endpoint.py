@@ -27,6 +27,11 @@ class Endpoint(Protocol):
         """The prompts that the answers go on from, each with as many choices; none if they go on as a chat."""
         ...
 
+    @property
+    def counts_chunks(self) -> bool:
+        """Whether each chunk has a number of its own."""
+        ...
+
     def row(self, provider: Provider) -> Provider:
         """Return a provider's row as it is at this endpoint."""
         ...
@@ -59,8 +64,8 @@ class Endpoint(Protocol):
         """Return chunks in the shape of this endpoint."""
         ...
 
-    def given_text(self, text: str, /) -> None:
-        """Note text that went out as it came, within chunks that nobody has read."""
+    def given_text(self, text: str, chunks: int, /) -> None:
+        """Note text that went out within this number of chunks that nobody has read."""
         ...
 
     def left(self) -> list[Json]:

@@ -12,6 +12,8 @@ from ..json import Json
 class PlainShape:
     """The shape of a completion."""
 
+    counts_chunks = False
+
     def taken_body(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the body as it is."""
         return body
@@ -24,7 +26,7 @@ class PlainShape:
         """Whether this is a chunk, with choices or usage."""
         return chunk_choices(chunk) is not None
 
-    def given_text(self, _: str) -> None:
+    def given_text(self, _: str, __: int) -> None:
         """Do nothing: no chunk needs the text before it."""
 
     def left(self) -> list[Json]:

@@ -44,9 +44,9 @@ BARRED: Mapping[str, Any] = {"refusal": "unsupported"}
 
 def body_in(answer: Json) -> Json:
     """Return the response that an answer in the shape of chat holds, or {} if it holds none."""
-    held = answer.get(_BODY)
     # JSON has no tuples.
-    return held[0] if isinstance(held, (tuple, list)) and held else {}
+    held = listed(list(cast("tuple[Any]", answer.get(_BODY) or ())))
+    return held[0] if held else {}
 
 
 def holding(response: Json) -> Json:

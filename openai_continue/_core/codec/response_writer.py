@@ -94,10 +94,12 @@ class EventWriter:
             ITEM_DONE: self._follow_done,
         }
 
-    def add_text(self, text: str) -> None:
-        """Note text that has gone out without this writer."""
+    def add_text(self, text: str, events: int) -> None:
+        """Note text that has gone out in this number of events without this writer."""
         if self._open is not None:
             self._open.pieces.append(text)
+        if self._next is not None:
+            self._next += events
 
     # Events that go out as they came.
 

@@ -38,6 +38,7 @@ class ResponseShape:
 
     prompts = ()
     wanted = 1
+    counts_chunks = True
 
     def __init__(self) -> None:
         self._reader = EventReader()
@@ -52,8 +53,8 @@ class ResponseShape:
         return provider.for_responses
 
     def field(self, _: str) -> str:
-        """Return "": each event has a number of its own, so that none is like the one before."""
-        return ""
+        """Return "delta", the field of an event with a piece of a text."""
+        return "delta"
 
     # Requests.
 
@@ -125,9 +126,9 @@ class ResponseShape:
                 out += self._writer.write(chunk)
         return out
 
-    def given_text(self, text: str) -> None:
-        """Note text that went out as it came."""
-        self._writer.add_text(text)
+    def given_text(self, text: str, chunks: int) -> None:
+        """Note text that went out within this number of events."""
+        self._writer.add_text(text, chunks)
 
     def given_whole(self, completion: Json) -> Json:
         """Return a completion as a whole response."""

@@ -17,6 +17,7 @@ import openai_continue
 from tests.measure.bench import peers
 from tests.measure.bench.peers import Messages
 from tests.measure.bench.prepared import MODEL, Prepared
+from tests.measure.bench.prepared_response import PreparedResponse, one_response, one_response_stream
 from tests.measure.bench.timing import SETTINGS, Comparison, Took, check, row, timed, timed_patched
 
 MESSAGES: Messages = [{"role": "user", "content": "Write the whole handbook."}]
@@ -42,6 +43,18 @@ def pass_through(repeats: int) -> None:
         ask = partial(peers.one_stream, answer.client(), MODEL, MESSAGES)
         what = f"pass-through, streamed, {per_block} a block"
         Comparison(what, ask, ask, answer.text, 1.05, 1, answer.tokens, "chunk").measure(3 * repeats)
+    for name, tokens, calls in (("small", 50, 50), ("16k tokens", 16_000, 20)):
+        response = PreparedResponse(tokens)
+        by_response = partial(one_response, response.client())
+        what = f"pass-through, response, whole, {name}"
+        Comparison(what, by_response, by_response, response.text, 1.05, calls).measure(5 * repeats)
+    for per_block in (8, 1):
+        response = PreparedResponse(4_000, per_block)
+        by_response = partial(one_response_stream, response.client())
+        what = f"pass-through, response, {per_block} a block"
+        Comparison(what, by_response, by_response, response.text, 1.05, 1, response.tokens, "event").measure(
+            3 * repeats
+        )
 
 
 def continued(repeats: int) -> None:

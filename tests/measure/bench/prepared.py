@@ -16,13 +16,13 @@ import openai
 
 MODEL = "deepseek-ai/DeepSeek-V3.2"
 # httpx or httpx2: the SDK is built on one of them.
-_HTTPX: Any = next(
+HTTPX: Any = next(
     sys.modules[kind.__module__.partition(".")[0]]
     for kind in openai.DefaultHttpxClient.__mro__
     if kind.__module__.startswith("httpx")
 )
 # About 4.5 characters a token, as in English.
-_WORDS = (" the", " answer", " of", " a", " model", " is", " cut", " at", " its", " longest", " output", ",", " and")
+WORDS = (" the", " answer", " of", " a", " model", " is", " cut", " at", " its", " longest", " output", ",", " and")
 
 
 class Prepared:
@@ -48,7 +48,7 @@ class Prepared:
         # Two rounds never begin alike, because that looks like an answer that begins again.
         words = random.Random(tokens)
         texts = [
-            ["".join(words.choices(_WORDS, k=per_chunk)) for _ in range(tokens // per_chunk)] for _ in range(rounds)
+            ["".join(words.choices(WORDS, k=per_chunk)) for _ in range(tokens // per_chunk)] for _ in range(rounds)
         ]
         self.text = "".join("".join(pieces) for pieces in texts)
         ends = ["length"] * (rounds - 1) + ["stop"]
@@ -68,11 +68,11 @@ class Prepared:
 
     def client(self) -> Any:
         """Return a client of the SDK that gets this answer."""
-        return openai.OpenAI(**_options(_HTTPX.Client(transport=_HTTPX.MockTransport(self._respond))))
+        return openai.OpenAI(**options_with(HTTPX.Client(transport=HTTPX.MockTransport(self._respond))))
 
     def async_client(self) -> Any:
         """Return an async client of the SDK that gets this answer."""
-        return openai.AsyncOpenAI(**_options(_HTTPX.AsyncClient(transport=_HTTPX.MockTransport(self._respond))))
+        return openai.AsyncOpenAI(**options_with(HTTPX.AsyncClient(transport=HTTPX.MockTransport(self._respond))))
 
     def since_end(self) -> float:
         """Return the CPU seconds since the last byte of a round."""
@@ -88,12 +88,12 @@ class Prepared:
         number = bisect_right(self._sizes, len(request.content))
         if b'"stream":true' not in request.content and b'"stream": true' not in request.content:
             headers = {"content-type": "application/json"}
-            return _HTTPX.Response(200, headers=headers, stream=_HTTPX.ByteStream(self.bodies[number]))
+            return HTTPX.Response(200, headers=headers, stream=HTTPX.ByteStream(self.bodies[number]))
         stream = _Stream(self.blocks[number], self)
-        return _HTTPX.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
+        return HTTPX.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
 
 
-class _Stream(_HTTPX.SyncByteStream, _HTTPX.AsyncByteStream):  # type: ignore[misc]
+class _Stream(HTTPX.SyncByteStream, HTTPX.AsyncByteStream):  # type: ignore[misc]
     """The blocks of a streamed round."""
 
     def __init__(self, blocks: list[bytes], answer: Prepared) -> None:
@@ -110,7 +110,7 @@ class _Stream(_HTTPX.SyncByteStream, _HTTPX.AsyncByteStream):  # type: ignore[mi
             yield block
 
 
-def _options(http_client: Any) -> dict[str, Any]:
+def options_with(http_client: Any) -> dict[str, Any]:
     return {"api_key": "none", "base_url": "https://api.deepinfra.com/v1/openai", "http_client": http_client}
 
 
