@@ -8,18 +8,18 @@ from typing import Any
 
 from .._tables.providers import Provider
 from .calls.calls import Calls
-from .calls.transcript import ENDS_OF_CALLS, CallTranscript
-from .chunks import delta_of, with_delta
+from .calls.transcript import ENDS_OF_CALLS, CallEnd, CallTranscript
+from .chunks import delta_of, grows, with_delta, without_lists
 from .codec.draft import Hold
 from .filed import Filed
-from .json import Json, as_object
+from .json import Json
 from .plan import Plan, Source
 from .tally import Tally
 from .text import reasoning
 from .text.logprobs import are_fixed
 from .text.seam import NOT_CONTINUED, Seam, Stopped
 from .text.text import Text
-from .whole_fields import WholeFields, chunk_of
+from .whole import Whole
 
 # Characters of the beginning of a round that show what it begins with, though blanks come first.
 _OPENING = 8
@@ -35,6 +35,8 @@ class Choice:
     hold: Hold
     #: The row of its server.
     provider: Provider
+    #: What it has beside its texts, if the caller gets a whole answer; else None.
+    whole: Whole | None = None
     thoughts: Text | None = None
     #: What the running round goes on from, and how.
     plan: Plan = field(default_factory=Plan)
@@ -58,14 +60,10 @@ class Choice:
     raw_opening: str = ""
     #: The tool calls that came.
     calls: Calls = field(default_factory=Calls)
-    #: Whether the server called a cut tool call something else than cut.
-    hides_cut: bool = False
+    #: How those of the last round ended.
+    call_end: CallEnd = CallEnd.NONE
     #: The answer with its tool calls as the model writes it, if a call was cut and can go on; else None.
     turn: CallTranscript | None = None
-    #: The one before, if the server's reading of the calls has to be judged anew.
-    former_turn: CallTranscript | None = None
-    #: What a whole answer has beside its text.
-    fields: WholeFields = field(default_factory=WholeFields)
     # What came as thoughts in a round that continues the answer.
     _filed: Filed = field(default_factory=Filed)
     # Whether the running round continues the answer, and brought thoughts.
@@ -175,7 +173,7 @@ class Choice:
         self.plan, self._thought_anew = plan, False
         self.answers = self.answers or plan.source is Source.AFTER_REASONING
         self.answer.is_plain = plan.is_plain
-        self.called, self.raw_opening, self.hides_cut = 0, "", False
+        self.called, self.raw_opening, self.call_end = 0, "", CallEnd.NONE
         if self._transcript is not None:
             self._transcript.start_round(plan.seam)
             return
@@ -195,7 +193,7 @@ class Choice:
         if any(delta.get(name) for name in ("audio", "refusal")) or are_fixed(chunk["choices"][0].get("logprobs")):
             self.barred = "unsupported"
         if later and self._transcript is not None:
-            return self._take_calls(self._transcript, chunk)
+            return self._of_calls(self._take_calls(self._transcript, chunk))
         called = self.calls.take(delta)
         if called:
             self._thought_anew, self.called = False, self.called + called
@@ -211,7 +209,7 @@ class Choice:
             return self._take_thoughts(chunk, thought, later=later)
         if content:
             self._thought_anew = False
-            before = [] if self.thoughts is None else self.thoughts.end_round(goes_on=False)
+            before = [] if self.thoughts is None else self.thoughts.end_round(goes_on=self.whole is not None)
             return before + self._filed.drop(self.answer) + self.answer.take(chunk)
         if self._filed.waits:
             self._filed.keep(chunk)
@@ -233,25 +231,14 @@ class Choice:
         self._thought_anew = True
         return []
 
-    def take_item(self, item: Json, *, later: bool, sent: Sequence[Any] | None = None) -> None:
-        """
-        Take the choice of a whole answer, as a stream of one chunk.
-
-        ``sent``: the ids of the tokens of this choice in the prompt of a later round, if the server tells them.
-        """
-        message = as_object(item.get("message")) or {}
-        self.collect(self.take(chunk_of(item, message), later=later))
-        if later and not self._is_thinking:
-            message = reasoning.without_thoughts(message)
-        self.fields.take(item, message, sent)
+    def take_ids(self, item: Json, sent: Sequence[Any] | None) -> None:
+        """Take the ids of the tokens of a whole round. ``sent``: those of its prompt, if the server tells them."""
+        if self.whole is not None:
+            self.whole.take_ids(item, sent)
 
     def take_raw(self, text: str) -> None:
         """Note how the running round begins, which has a raw prompt."""
         self.raw_opening = (self.raw_opening + text)[: len(self.current.seam.held) + _OPENING]
-
-    def collect(self, chunks: list[Json]) -> None:
-        """Add the logprobs of chunks that are out, for the merged whole answer."""
-        self.fields.take_logprobs(chunks, self.answer)
 
     def _take_thoughts(self, chunk: Json, name: str, *, later: bool) -> list[Json]:
         """Take a chunk whose field ``name`` holds thoughts, or an answer that the server files there."""
@@ -264,16 +251,16 @@ class Choice:
         item, delta = chunk["choices"][0], delta_of(chunk)
         rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}
         if self.thoughts is None:
-            self.thoughts = Text(name)
+            self.thoughts = Text(name, is_whole=self.whole is not None)
         self._thought_fields = self._thought_fields or reasoning.fields_of(delta)
         thoughts = dict.fromkeys(self._thought_fields if later else reasoning.fields_of(delta), delta[name])
         if not delta.get("content"):
-            if later:
-                chunk = with_delta(chunk, {**rest, **thoughts})
-            return self.thoughts.take(chunk)
+            return self.thoughts.take(with_delta(chunk, {**rest, **thoughts}) if later else chunk)
         # A whole message, or the chunk in which the answer begins.
-        only_thoughts = {**item, "delta": thoughts, "logprobs": None}
-        out = self.thoughts.take({**chunk, "choices": [only_thoughts]}) + self.thoughts.end_round(goes_on=False)
+        # What grows goes with the answer.
+        only_thoughts = {name: None if grows(value) else value for name, value in item.items()}
+        first = {**without_lists(chunk), "choices": [{**only_thoughts, "delta": thoughts}]}
+        out = self.thoughts.take(first) + self.thoughts.end_round(goes_on=self.whole is not None)
         if self.thoughts.stopped is not None:
             return out
         return out + self.answer.take(with_delta(chunk, rest))
@@ -283,9 +270,8 @@ class Choice:
         delta = delta_of(chunk)
         self.answer.note_new_thoughts()
         self._thought_anew = not any(delta.get(name) for name in ("content", "tool_calls", "function_call"))
-        if self._thought_anew:
-            return []
-        return self.answer.take(with_delta(chunk, reasoning.without_thoughts(delta)))
+        rest = with_delta(chunk, reasoning.without_thoughts(delta))
+        return [] if self._thought_anew else self.answer.take(rest)
 
     # The end of a round.
 
@@ -296,10 +282,10 @@ class Choice:
         if self._thought_anew and not self.added and self.current.stopped is None:
             self.current.refuse_round(Stopped.THOUGHT_ANEW)
         stopped = self.stopped
-        is_part = not is_lost and stopped not in NOT_CONTINUED
-        calling = self.plan.source is Source.CALL
-        self.fields.settle(self.current, cut=self.cut, is_part=is_part, calling=calling)
-        if (self.answer.document_ended and not calling) or stopped is Stopped.STOP_STRING:
+        if self.whole is not None and not is_lost and stopped not in NOT_CONTINUED:
+            self.whole.settle_ids(self.current, self.cut)
+        document_ended = self.answer.document_ended and self.plan.source is not Source.CALL
+        if document_ended or stopped is Stopped.STOP_STRING:
             self.finish_reason = "stop"
         elif stopped is not None:
             self.finish_reason = "length"
@@ -311,13 +297,10 @@ class Choice:
 
     def _settle_texts(self) -> list[Json]:
         if self._transcript is not None:
-            return self._transcript.settle(natural=self.finish_reason in ENDS_OF_CALLS)
+            return self._of_calls(self._transcript.settle(natural=self.finish_reason in ENDS_OF_CALLS))
         thoughts = [] if self.thoughts is None else self.thoughts.settle()
-        return (
-            thoughts
-            + self._filed.settle(self.answer, self.thoughts_text)
-            + self.answer.settle(by_itself=self.finish_reason == "stop")
-        )
+        filed = self._filed.settle(self.answer, self.thoughts_text)
+        return thoughts + filed + self.answer.settle(by_itself=self.finish_reason == "stop")
 
     def find_cut_call(self, *, used_up: bool) -> None:
         """
@@ -330,19 +313,16 @@ class Choice:
         elif self.stopped is not None or not self.calls.show_cuts:
             return
         elif self.finish_reason in ENDS_OF_CALLS and (used_up or self.calls.are_broken):
-            self.finish_reason, self.hides_cut = "length", True
+            self.finish_reason, self.call_end = "length", CallEnd.HIDDEN
 
     def _end_calls(self, turn: CallTranscript, *, used_up: bool) -> None:
         """Take the end of a round that continues the tool calls."""
-        if self.current.stopped not in (None, Stopped.REFUSED):
+        judged = turn.judged(self.finish_reason, used_up=used_up, trusted=self.provider.reads_calls)
+        self.call_end = judged if self.current.stopped in (None, Stopped.REFUSED) else CallEnd.FAILED
+        if self.call_end is CallEnd.FAILED:
             turn.fail()
-            self.finish_reason = "length"
-            return
-        self.finish_reason = turn.judged(self.finish_reason, used_up=used_up, trusted=self.provider.reads_calls)
-        if self.finish_reason == "closed":
-            # The text that is sent begins anew with the arguments.
-            self.turn, self.former_turn = None, turn
-            self.finish_reason, self.hides_cut = "length", True
+        if self.call_end is not CallEnd.NONE:
+            self.finish_reason = "tool_calls" if self.call_end is CallEnd.WHOLE else "length"
 
     def book_break(self) -> None:
         """Take a round that broke off for one that was cut."""
@@ -350,11 +330,27 @@ class Choice:
         self.tally.book_break(added=self.added > 0)
 
     def end_texts(self, *, goes_on: bool) -> list[Json]:
-        """End the round for answer and thoughts; return the chunks that may go out now."""
-        if self._transcript is not None:
-            return self._transcript.end_round(goes_on=goes_on)
+        """End the round for answer, thoughts and calls; return the chunks that may go out now."""
+        calls = [] if self._transcript is None else self._of_calls(self._transcript.end_round(goes_on=goes_on))
         thoughts = [] if self.thoughts is None else self.thoughts.end_round(goes_on=goes_on)
-        return thoughts + self.answer.end_round(goes_on=goes_on)
+        return self._finished(thoughts + self.answer.end_round(goes_on=goes_on)) + calls
+
+    @property
+    def held_back(self) -> list[Json]:
+        """The chunks of a whole answer as it is now, unless it has ended."""
+        thoughts = [] if self.thoughts is None else self.thoughts.held_back
+        return self._finished(thoughts + self.answer.held_back)
+
+    def _finished(self, chunks: list[Json]) -> list[Json]:
+        """Return the last chunks that go out of the texts, with all that a whole answer shows at its end."""
+        if self.whole is None:
+            return chunks
+        turn = None if self.tally.rounds == 1 else self.turn
+        return self.whole.finished(chunks, turn, is_cut=self.finish_reason == "length")
+
+    def _of_calls(self, chunks: list[Json]) -> list[Json]:
+        """Return those chunks of calls that go out now."""
+        return chunks if self.whole is None else self.whole.take_calls(chunks)
 
     def flush(self) -> list[Json]:
         """End the last round; return all chunks that were held back."""
@@ -363,6 +359,8 @@ class Choice:
     def drop_cut_character(self) -> None:
         """Drop what the token limit left of a character at the end of answer and thoughts, and see what is left."""
         texts = self._texts if self.finish_reason == "length" else ()
+        # The thoughts have ended where the answer begins.
+        texts = texts[:1] if self.answer.text else texts
         self.cut = sum(text.drop_cut_character() for text in texts)
         self.tally.confirm(0 if self.current.ends_in_blank else self.current.confirmed, added=self.added > 0)
 
@@ -376,9 +374,10 @@ class Choice:
 
     def go_on_with_calls(self, turn: CallTranscript | None) -> None:
         """Go on from the tool calls that were cut; None: what the server has closed does not go on."""
-        self.turn = turn
-        if turn is None and self.former_turn is not None:
-            self.former_turn.fail()
+        if turn is None and self.turn is not None:
+            self.turn.fail()
+            self.call_end = CallEnd.FAILED
+        self.turn = turn or self.turn
 
     @property
     def has_joined(self) -> bool:

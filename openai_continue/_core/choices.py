@@ -11,6 +11,7 @@ from .codec.draft import Hold
 from .codec.endpoint import Endpoint
 from .text.stops import keeps_stops, stop_strings
 from .text.text import Text
+from .whole import Whole
 
 
 class Choices:
@@ -20,6 +21,7 @@ class Choices:
         self._by_index: dict[int, Choice] = {}
         self._hold = hold
         self._provider = provider
+        self._is_whole = not body.get("stream")
         self._is_text = bool(endpoint.prompts)
         self._stops = stop_strings(body)
         self._keeps_stops = keeps_stops(body, provider.stop_fields)
@@ -30,12 +32,13 @@ class Choices:
         """Return the choice with this index; a new one if the server has just begun it."""
         choice = self._by_index.get(index)
         if choice is None:
-            answer = Text("content", stops=self._stops, keeps_stops=self._keeps_stops)
+            answer = Text("content", stops=self._stops, keeps_stops=self._keeps_stops, is_whole=self._is_whole)
             choice = self._by_index[index] = Choice(
                 index,
                 answer,
                 self._hold,
                 self._provider,
+                Whole() if self._is_whole else None,
                 # A prompt is all that a text completion is made of, so any server goes on from it.
                 joined=self._is_text,
             )

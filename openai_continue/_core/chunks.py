@@ -30,6 +30,15 @@ def choices_of(answer: object) -> list[Json] | None:
     return cast("list[Json]", choices)
 
 
+def as_chunk(answer: object) -> object:
+    """Return a completion as a chunk, whose deltas are its messages; anything else as it is."""
+    items = choices_of(answer)
+    if items is None:
+        return answer
+    renamed = [{"delta" if name == "message" else name: value for name, value in item.items()} for item in items]
+    return {**cast(Json, answer), "choices": renamed}
+
+
 def without_error(item: Json) -> tuple[Json, Json | None]:
     """Return a choice without the error that a gateway set on it, and that error; None if there is none."""
     error = item.get("error")
@@ -39,13 +48,13 @@ def without_error(item: Json) -> tuple[Json, Json | None]:
     return {name: value for name, value in item.items() if name not in of_end}, as_object(error) or {}
 
 
-def without_errors(answer: Json, item: Json) -> tuple[Json, Json, Json | None]:
-    """Return a whole answer and its choice without the errors that a gateway set on them, and one of those, or None."""
-    item, fault = without_error(item)
-    if answer.get("error"):
-        fault = fault or as_object(answer["error"]) or {}
-        answer = {name: value for name, value in answer.items() if name != "error"}
-    return answer, item, fault
+def without_errors(chunk: Json) -> tuple[Json, Json | None]:
+    """Return the first choice of a chunk without the errors that a gateway set on it, and one of those, or None."""
+    item, fault = without_error(chunk["choices"][0])
+    if chunk.get("error"):
+        fault = fault or as_object(chunk["error"]) or {}
+        chunk = {name: value for name, value in chunk.items() if name != "error"}
+    return {**chunk, "choices": [item]}, fault
 
 
 def status_of(error: Json | None) -> int | None:

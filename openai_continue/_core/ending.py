@@ -11,7 +11,7 @@ from .outcome import End, GoOn, How, Outcome, Step
 from .round import OpenRound
 from .state import NATURAL_ENDS, Call, next_step
 from .text.evidence import CERTAIN, ENOUGH_IF_KNOWN
-from .text.seam import NOT_CONTINUED, Stopped
+from .text.seam import Stopped
 
 
 class Ending:
@@ -66,8 +66,6 @@ class Ending:
         out = [(choice, choice.settle(is_lost=is_lost)) for choice in parties]
         for choice in parties if outcome.how is How.SPENT else ():
             choice.leave_round()
-        if running.completion is not None and not is_lost and parties[0].stopped not in NOT_CONTINUED:
-            self._answer.take_completion(running.completion)
         for choice in () if is_lost else parties:
             choice.find_cut_call(used_up=running.used_up(parties, self._requests.limit))
         if running.began or not is_lost:

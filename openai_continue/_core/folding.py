@@ -1,4 +1,4 @@
-"""A streamed answer folded into the completion that a whole answer would have been."""
+"""The chunks of an answer folded into its completion."""
 
 from __future__ import annotations
 
@@ -41,9 +41,15 @@ class _Fields:
 
 
 class Folded:
-    """Takes the chunks of a stream; gives the completion."""
+    """
+    Takes chunks; gives the completion.
 
-    def __init__(self) -> None:
+    ``streams``: whether they are a server's stream. Else each was made of a whole answer: what it has not is not there
+    in the completion either, and no tool call comes in pieces.
+    """
+
+    def __init__(self, *, streams: bool = True) -> None:
+        self._streams = streams
         self._fields = _Fields()
         self._choices: dict[int, _Choice] = {}
 
@@ -53,7 +59,9 @@ class Folded:
         known = [name for name in ("id", "created", "model") if self._fields.get(name)]
         self._fields.take(chunk, apart=("choices", *known))
         for item in choices_of(chunk) or []:
-            self._choices.setdefault(index_of(item), _Choice()).take(item)
+            if index_of(item) not in self._choices:
+                self._choices[index_of(item)] = _StreamedChoice() if self._streams else _Choice()
+            self._choices[index_of(item)].take(item)
 
     @property
     def is_empty(self) -> bool:
@@ -68,18 +76,19 @@ class Folded:
     def completion(self) -> Json:
         """Return the completion."""
         choices = [choice.folded(index) for index, choice in sorted(self._choices.items())]
-        return {**self._fields.all, "object": "chat.completion", "choices": choices}
+        made = {**self._fields.all, "choices": choices}
+        if self._streams or made.get("object") == "chat.completion.chunk":
+            made["object"] = "chat.completion"
+        return made
 
 
 class _Choice:
+    """The choice of chunks that were made of whole answers."""
+
     def __init__(self) -> None:
         self._fields, self._message = _Fields(), _Fields()
         self._texts: dict[str, list[str]] = {}
         self._logprobs: _Fields | None = None
-        # By index, and by how many calls came under it.
-        self._calls: list[Json] = []
-        self._arguments: list[list[str]] = []
-        self._old: Json = {}
 
     @property
     def is_open(self) -> bool:
@@ -88,16 +97,38 @@ class _Choice:
 
     def take(self, item: Json) -> None:
         """Take the choice of one chunk."""
-        delta = delta_of({"choices": [item]})
-        self._fields.take(item, apart=("index", "delta", "logprobs"))
-        logprobs = as_object(item.get("logprobs"))
+        delta, logprobs = delta_of({"choices": [item]}), as_object(item.get("logprobs"))
+        self._fields.take(item, apart=("index", "delta", *(() if logprobs is None else ("logprobs",))))
         if logprobs is not None:
             self._logprobs = self._logprobs or _Fields()
             self._logprobs.take(logprobs)
-        for name in _TEXTS:
-            text = as_string(delta.get(name))
-            if text is not None:
-                self._texts.setdefault(name, []).append(text)
+        texts = {name: text for name in _TEXTS if (text := as_string(delta.get(name))) is not None}
+        for name, text in texts.items():
+            self._texts.setdefault(name, []).append(text)
+        self._take_others({name: value for name, value in delta.items() if name not in texts})
+
+    def _take_others(self, delta: Json) -> None:
+        """Take the fields of a delta that are no texts."""
+        self._message.take(delta)
+
+    def folded(self, index: int) -> Json:
+        """Return the choice of the completion."""
+        message = {**self._message.all, **{name: "".join(pieces) for name, pieces in self._texts.items()}}
+        logprobs: Json = {} if self._logprobs is None else {"logprobs": self._logprobs.all}
+        return {**self._fields.all, "index": index, "message": message, **logprobs}
+
+
+class _StreamedChoice(_Choice):
+    """The choice of a server's stream. Its completion has a null where that of a whole answer has one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # By index, and by how many calls came under it.
+        self._calls: list[Json] = []
+        self._arguments: list[list[str]] = []
+        self._old: Json = {}
+
+    def _take_others(self, delta: Json) -> None:
         self._message.take(delta, apart=(*_TEXTS, *_CALLS))
         for call in calls_in(delta):
             self._take_call(call)
@@ -131,20 +162,18 @@ class _Choice:
         return self._arguments[-1]
 
     def folded(self, index: int) -> Json:
-        """Return the choice of the completion."""
-        texts: dict[str, Any] = {name: "".join(pieces) for name, pieces in self._texts.items()}
+        made = super().folded(index)
         calls = [_call(call, pieces) for call, pieces in zip(self._calls, self._arguments, strict=True)]
-        message: Json = {"role": "assistant", **self._message.all, **texts}
+        message: Json = {"role": "assistant", **made["message"]}
         if calls:
             message["tool_calls"] = calls
         if self._old:
             message["function_call"] = self._old
         if not message.get("content"):
             # A whole answer without text has null for it if it has something else.
-            others = calls or self._old or any(texts.get(name) for name in (*FIELDS, "refusal"))
+            others = calls or self._old or any(message.get(name) for name in (*FIELDS, "refusal"))
             message["content"] = None if others else ""
-        logprobs = None if self._logprobs is None else self._logprobs.all
-        return {**self._fields.all, "index": index, "message": message, "logprobs": logprobs}
+        return {"logprobs": None, **made, "message": message}
 
 
 def _call(call: Json, pieces: list[str]) -> Json:

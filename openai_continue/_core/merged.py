@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from ..report import Round, SeamReport, report
 from .budget import Bill
-from .calls.transcript import CallTranscript
 from .choice import Choice
 from .choices import Choices
-from .chunks import choices_of, has_lists, has_news, index_of, joined, lists_of, part_end, without_lists
-from .json import Json, as_object, as_string
+from .chunks import choices_of, has_lists, has_news, index_of, lists_of, part_end, without_lists
+from .json import Json
 from .round import OpenRound
-from .text import reasoning
 from .text.stops import NAMES_OF_STOP
 from .usage import add_usage, as_one_call, usage_of, with_usage, without_usage
 
@@ -35,10 +31,8 @@ class MergedAnswer:
         self._is_one_call = usage == "one_call"
         #: In which chunks of the first round's stream the caller got usage: "within the text", "with the end", ...
         self.usage_places: set[str] = set()
-        # The first round's completion, or what names the answer in its chunks.
+        # What names the answer in the chunks of the first round.
         self._first: Json = {}
-        # The other fields of whole answers, joined.
-        self._fields: Json = {}
         #: What the rounds that are over were billed.
         self.bill = Bill()
         #: The rounds that were received or tried, in order.
@@ -74,19 +68,6 @@ class MergedAnswer:
         known = [count for count in counts if isinstance(count, int)]
         return sum(known) if len(known) == len(counts) else None
 
-    def take_completion(self, completion: Json) -> None:
-        """Take the whole answer of a round that is a part of the answer."""
-        self._first = self._first or completion
-        self._fields = joined(self._fields, completion, apart=("choices", "usage", *_NAMES))
-
-    def sent_ids(self, completion: Json) -> list[Any] | None:
-        """Return the ids of the answer in the prompt of a later round, if the server gives those of both prompts."""
-        first, prompt = self._fields.get("prompt_token_ids"), completion.get("prompt_token_ids")
-        if not isinstance(first, list) or not isinstance(prompt, list):
-            return None
-        known, ids = cast("list[Any]", first), cast("list[Any]", prompt)
-        return ids[len(known) :] if ids[: len(known)] == known else None
-
     def take_names(self, chunk: Json) -> None:
         """Take what names the answer from a chunk of the first round. Some servers leave the first ones empty."""
         for name in _NAMES:
@@ -117,25 +98,10 @@ class MergedAnswer:
             )
         )
 
-    # Whole answers.
-
-    def completion(self, *, continued: bool) -> Json:
-        """Return the merged completion, or the first round's own object if the answer was not continued."""
-        if not continued:
-            return self._first
-        if "choices" in self._first:
-            merged = {
-                **self._first,
-                **self._fields,
-                "choices": [_merged(item, self._choices.at(index_of(item))) for item in self._first["choices"]],
-            }
-        else:
-            items = [_item_of_stream(choice) for choice in self._choices]
-            merged = {**self._first, "object": "chat.completion", "choices": items}
+    def with_usage(self, completion: Json) -> Json:
+        """Return the merged completion with the usage of all rounds, wherever it came."""
         usage = self._shown_usage
-        if usage is not None:
-            merged = with_usage({**merged, "usage": usage}, usage)
-        return {**merged, "continuation": self.report}
+        return completion if usage is None else with_usage({**completion, "usage": usage}, usage)
 
     @property
     def _shown_usage(self) -> Json | None:
@@ -205,13 +171,11 @@ class MergedAnswer:
         If the answer was not continued, they are the ends of the first round as they came.
         """
         if not continued:
-            kept, self._kept = self._kept, []
-            return kept
-        for choice in self._choices:
-            if not choice.ended and choice.index not in self._ends:
-                # Its stream broke off, and no later round brought an end.
-                self._ends[choice.index] = self.chunk_of(choice, {})
-        ends = [self._end(self._choices.at(index), chunk) for index, chunk in self._ends.items()]
+            return self._kept
+        # A stream broke off, and no later round brought an end, or the end that it has is out.
+        broken = [choice for choice in self._choices if not choice.ended and choice.index not in self._ends]
+        known = {**self._ends, **{choice.index: self.chunk_of(choice, {}) for choice in broken}}
+        ends = [self._end(self._choices.at(index), chunk) for index, chunk in known.items()]
         last = [without_usage(chunk) for chunk in ends]
         usage = self._shown_usage
         if usage is not None and self.usage_places:
@@ -222,7 +186,6 @@ class MergedAnswer:
             last += [with_usage(self.identified(chunk), usage) for chunk in self._trailing]
         if last:
             last[-1] = {**last[-1], "continuation": self.report}
-        self._ends, self._trailing = {}, []
         return last
 
     def _end(self, choice: Choice, chunk: Json) -> Json:
@@ -230,44 +193,7 @@ class MergedAnswer:
         return {**self.identified(chunk), "choices": [_naming_stop(item, choice)]}
 
 
-def _merged(item: Json, choice: Choice) -> Json:
-    """Return a choice of the first round with the text and the end of all rounds."""
-    if choice.tally.rounds == 1 and not choice.cut:
-        return {**item, "finish_reason": choice.finish_reason} if choice.hides_cut else item
-    message = {**item["message"], **choice.fields.of_message}
-    if choice.answer.text or message.get("content"):
-        message["content"] = choice.answer.text
-    turn = choice.turn or choice.former_turn
-    if turn is not None:
-        message.update(_calls(choice, turn, message))
-    if choice.thoughts is not None:
-        # Some servers give them under both names.
-        message.update({name: choice.thoughts.text for name in reasoning.FIELDS if as_string(message.get(name))})
-        message[choice.thoughts.field] = choice.thoughts.text
-    merged = {**item, **choice.fields.of_choice, "message": message, "finish_reason": choice.finish_reason}
-    if item.get("logprobs") is not None or choice.fields.logprobs is not None:
-        merged["logprobs"] = choice.fields.logprobs or {**(as_object(item.get("logprobs")) or {}), "content": []}
-    return _naming_stop(merged, choice)
-
-
 def _naming_stop(item: Json, choice: Choice) -> Json:
     """Return an end that says which stop string ended the choice, in the server's fields for it, if the end is ours."""
-    is_ours = choice.stopped is not None or choice.hides_cut or choice.stopped_by == "error"
+    is_ours = choice.stopped is not None or choice.call_end.hides_cut or choice.stopped_by == "error"
     return {**item, **{name: choice.answer.stop_string for name in NAMES_OF_STOP if name in item and is_ours}}
-
-
-def _calls(choice: Choice, turn: CallTranscript, message: Json) -> Json:
-    """Return the fields of a message whose tool calls were continued."""
-    if turn.shows_raw and choice.finish_reason == "length":
-        # As the server shows a call that was cut.
-        return {"content": turn.raw.text}
-    content = {"content": turn.text or None} if turn.shows_raw else {}
-    return {**content, "tool_calls": choice.calls.merged(message.get("tool_calls"))}
-
-
-def _item_of_stream(choice: Choice) -> Json:
-    """Return the choice of a completion that stands in for a stream that is raised with an error."""
-    message: dict[str, Any] = {"role": "assistant", "content": choice.answer.text}
-    if choice.thoughts is not None:
-        message[choice.thoughts.field] = choice.thoughts.text
-    return {"index": choice.index, "finish_reason": choice.finish_reason, "message": message}

@@ -46,8 +46,6 @@ class OpenRound:
     #: The model that the server names.
     model: str | None = None
     usage: Json | None = None
-    #: The whole answer of a later round, until it is known to be a part of the answer.
-    completion: Json | None = None
     #: The index that the server uses for the continued choice in this round.
     index: int | None = None
     #: Whether any chunk of the round came, and whether one with a delta.
@@ -58,27 +56,27 @@ class OpenRound:
     #: Tokens of its prompt and of what it brought, by estimate, once it is over; None if no answer came, or all of it.
     brought: tuple[int, int] | None = None
 
-    def note(self, answer: Json, request_id: str | None) -> None:
-        """Note the id, the model and the usage of a completion, or of each chunk."""
+    def note(self, chunk: Json, request_id: str | None) -> None:
+        """Note the id, the model and the usage of each chunk."""
         self.began = True
-        self.has_delta = self.has_delta or any(isinstance(item.get("delta"), dict) for item in choices_of(answer) or ())
+        self.has_delta = self.has_delta or any(isinstance(item.get("delta"), dict) for item in choices_of(chunk) or ())
         self.request_id = self.request_id or request_id
-        self.id = self.id or as_string(answer.get("id")) or None
-        self.model = self.model or as_string(answer.get("model")) or None
-        self.usage = usage_of(answer) or self.usage
+        self.id = self.id or as_string(chunk.get("id")) or None
+        self.model = self.model or as_string(chunk.get("model")) or None
+        self.usage = usage_of(chunk) or self.usage
 
-    def read(self, answer: Json) -> Json:
-        """Return a whole answer or a chunk as its codec reads it; the choice takes what that shows."""
+    def read(self, chunk: Json) -> Json:
+        """Return a chunk as its codec reads it; the choice takes what that shows."""
         if self.codec is None or self.choice is None:
-            return answer
-        read = self.codec.read(answer)
+            return chunk
+        read = self.codec.read(chunk)
         if read.written:
             self.choice.take_raw(read.written)
         if read.stopped is not None and self.choice.stopped in {None, Stopped.REFUSED}:
             self.choice.current.refuse_round(read.stopped)
         if read.barred is not None:
             self.choice.bar(read.barred)
-        return read.answer
+        return read.chunk
 
     def take_end(self, choice: Choice, item: Json) -> bool:
         """Note the ``finish_reason`` of a choice or chunk; return whether it has one."""

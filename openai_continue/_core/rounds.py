@@ -17,10 +17,11 @@ from .backoff import wait_before_heal
 from .bars import bar
 from .budget import is_over_cost, seconds_left
 from .choice import Choice
-from .chunks import choices_of, index_of, said_by, status_of, without_errors
+from .chunks import as_chunk, choices_of, index_of, said_by, status_of, without_errors
 from .codec.body import Requests
 from .ending import Ending
 from .feeding import Feeding
+from .folding import Folded
 from .json import Json
 from .kept import broken_round, restore, state_of
 from .limit import Limit
@@ -29,6 +30,7 @@ from .outcome import REFUSED, Again, End, GoOn, How, Outcome
 from .round import Decision, Failure, OpenRound, Request
 from .setup import Setup
 from .state import Call, next_step
+from .whole import sent_ids
 
 
 class Rounds:
@@ -42,7 +44,8 @@ class Rounds:
     def __init__(self, setup: Setup, kept: Json | None = None) -> None:
         self._settings = setup.settings
         self._learned = setup.learned
-        self._endpoint = setup.endpoint
+        #: The endpoint of the call.
+        self.endpoint = setup.endpoint
         self._requests = Requests(setup)
         self._choices = self._requests.choices()
         #: The merged answer, with the history of the rounds and the report.
@@ -53,6 +56,10 @@ class Rounds:
         self._running: OpenRound | None = None
         self._number = 0
         self._kept = kept
+        # Of a whole answer: the first round's own object, and the chunks that are out.
+        self._is_whole = not self._requests.streamed
+        self._first: Json = {}
+        self._chunks: list[Json] = []
 
     def next_request(self) -> Request | None:
         """Return the request to send now, or None if the answer has ended. Raises RuntimeError within a round."""
@@ -193,45 +200,64 @@ class Rounds:
             running.finished = False
         is_first = running is not None and running.choice is None
         parts = self._ended(running, Outcome(How.SPENT, is_first, budget=reason))
-        return self._endpoint.given(self._given(parts, is_filed=False))
+        return self._give(self._given(parts, is_filed=False))
 
     # Whole rounds.
 
     def receive(self, request: Request, completion: object, request_id: str | None = None) -> Decision:
         """Take the whole answer of a round, a JSON object. Anything else is a failed round."""
-        running, completion = self._expect(request), self._endpoint.taken_whole(completion)
-        items = choices_of(completion)
+        running, taken = self._expect(request), as_chunk(self.endpoint.taken_whole(completion))
+        items = choices_of(taken)
         distinct = items is not None and len({index_of(item) for item in items}) == len(items)
         if items is None or not distinct or not (items or running.choice is None):
             said = "" if running.choice is None else said_by(completion)
             return self.fail(request, Failure("APIResponseValidationError", request_id=request_id, text=said))
-        answer = cast(Json, completion)
-        running.note(answer, request_id)
+        chunk, fault = cast(Json, taken), None
         if running.choice is None:
-            self.answer.take_completion(answer)
+            self._first = cast(Json, completion)
             for item in items:
-                choice = self._choices.at(index_of(item))
-                choice.take_item(item, later=False)
-                running.take_end(choice, item)
+                self._choices.at(index_of(item)).take_ids(item, None)
         else:
-            answer = running.read(answer)
-            running.check_prompt()
-            items = choices_of(answer) or items
-            answer, item, fault = without_errors(answer, items[0])
-            running.choice.take_item(item, later=True, sent=self.answer.sent_ids(answer))
-            running.take_end(running.choice, item)
-            running.completion = answer
-            if fault is not None or not running.finished:
-                # Whether more was to come is unknown; what came is kept.
-                kind = "APIResponseValidationError" if fault is None else "APIError"
-                return self.fail(request, Failure(kind, status_of(fault), request_id=request_id))
-        for choice, chunks in self._ended(running, Outcome(How.ENDED, is_first=running.choice is None)):
-            choice.collect(chunks)
+            chunk, fault = without_errors(chunk)
+            sent = sent_ids(self._first.get("prompt_token_ids"), chunk.get("prompt_token_ids"))
+            running.choice.take_ids(chunk["choices"][0], sent)
+        self._give(self._feeding.feed(running, chunk, request_id))
+        if running.choice is not None and not running.finished:
+            # No more is taken of a round that is refused, but it has an end.
+            running.take_end(running.choice, chunk["choices"][0])
+        if running.choice is not None and (fault is not None or not running.finished):
+            # Whether more was to come is unknown; what came is kept.
+            kind = "APIResponseValidationError" if fault is None else "APIError"
+            return self.fail(request, Failure(kind, status_of(fault), request_id=request_id))
+        outcome = Outcome(How.ENDED, is_first=running.choice is None)
+        self._give(self._given(self._ended(running, outcome), is_filed=True))
         return Decision()
 
     def completion(self) -> Json:
         """Return the merged completion, or the first round's own object if nothing was continued."""
-        return self._endpoint.given_whole(self.answer.completion(continued=self.continued))
+        return self.endpoint.given_whole(self.so_far()) if self.continued else self._first
+
+    def so_far(self) -> Json:
+        """Return the merged completion as it is now, in the shape of chat."""
+        folded = Folded(streams=False)
+        texts = self._chunks + [chunk for choice in self._choices for chunk in self._texts_of(choice)]
+        for chunk in texts + self.answer.last_chunks(continued=True):
+            folded.take(chunk)
+        return self.answer.with_usage(folded.completion())
+
+    def _texts_of(self, choice: Choice) -> list[Json]:
+        """Return the texts of a choice that are in no chunk that is kept."""
+        if self._is_whole:
+            return choice.held_back
+        thoughts = {} if choice.thoughts is None else {choice.thoughts.field: choice.thoughts.text}
+        return [self.answer.chunk_of(choice, {"role": "assistant", "content": choice.answer.text, **thoughts})]
+
+    def _give(self, chunks: list[Json]) -> list[Json]:
+        """Return chunks for the caller of a stream; those of a whole answer are kept."""
+        if self._is_whole:
+            self._chunks += chunks
+            return []
+        return self.endpoint.given(chunks)
 
     # Streamed rounds.
 
@@ -242,16 +268,7 @@ class Rounds:
         A chunk that needs no change is returned as the object that came.
         """
         running = self._expect(request)
-        return self._endpoint.given(self._feeding.feed(running, self._endpoint.taken(chunk), request_id))
-
-    def reads(self, chunk: Json) -> bool:
-        """Whether this is a chunk of an answer, in the shape of the call's endpoint."""
-        return self._endpoint.reads(chunk)
-
-    @property
-    def counts_chunks(self) -> bool:
-        """Whether each chunk has a number of its own."""
-        return self._endpoint.counts_chunks
+        return self._give(self._feeding.feed(running, self.endpoint.taken(chunk), request_id))
 
     def flows(self, request: Request) -> str | None:
         """
@@ -262,13 +279,13 @@ class Rounds:
         """
         self._expect(request)
         field = self._feeding.flows()
-        return None if field is None else self._endpoint.field(field)
+        return None if field is None else self.endpoint.field(field)
 
     def feed_text(self, request: Request, text: str, chunks: int) -> None:
         """Add the text of ``chunks`` chunks of the fast path. Raises RuntimeError unless ``flows()`` gave a field."""
         self._expect(request)
         self._feeding.feed_text(text, chunks)
-        self._endpoint.given_text(text, chunks)
+        self.endpoint.given_text(text, chunks)
 
     def end_of_stream(self, request: Request) -> list[Json]:
         """
@@ -281,7 +298,7 @@ class Rounds:
             calls = bool(running.choice.calls)
             running.take_end(running.choice, {"finish_reason": "tool_calls" if calls else "stop"})
         outcome = Outcome(How.ENDED, is_first=running.choice is None)
-        return self._endpoint.given(self._given(self._ended(running, outcome), is_filed=True))
+        return self._give(self._given(self._ended(running, outcome), is_filed=True))
 
     def _given(self, parts: list[tuple[Choice, list[Json]]], *, is_filed: bool) -> list[Json]:
         """Return the chunks to give out after a round. ``is_filed``: whether its kept ends are ends of the answer."""
@@ -293,7 +310,7 @@ class Rounds:
 
     def last_chunks(self) -> list[Json]:
         """Return the end of the merged stream: the ends as they came, or with the sums and the report."""
-        return self._endpoint.given(self.answer.last_chunks(continued=self.continued))
+        return self.endpoint.given(self.answer.last_chunks(continued=self.continued))
 
     # The end of a round.
 
@@ -304,9 +321,8 @@ class Rounds:
         What has arrived stays. If no further round can repair it, it ends in "length".
         """
         decision = self._failed(request, failure)
-        chunks = self._endpoint.given(decision.chunks)
-        is_lost = decision.raises and request.number == 1
-        return replace(decision, chunks=chunks + self._endpoint.left() if is_lost else chunks)
+        left = self.endpoint.left() if decision.raises and request.number == 1 else []
+        return replace(decision, chunks=self._give(decision.chunks) + left)
 
     def _failed(self, request: Request, failure: Failure) -> Decision:
         running = self._expect(request)
@@ -340,10 +356,7 @@ class Rounds:
             return Decision(step.raises, chunks=self.answer.part_kept(goes_on=False) + flushed)
         if outcome.refuses and not outcome.is_raw:
             self._learned.take_refusal(outcome.words)
-        parts = self._ended(running, outcome, step)
-        for choice, chunks in parts if running.completion is not None else ():
-            choice.collect(chunks)
-        return Decision(step.raises, self._given(parts, is_filed=False))
+        return Decision(step.raises, self._given(self._ended(running, outcome, step), is_filed=False))
 
     def _again(self, running: OpenRound, step: Again, outcome: Outcome) -> Decision:
         """Send the running round once more, with what the step changes."""

@@ -31,13 +31,13 @@ from typing import TypeAlias
 from .._tables.overflow import Overflow, TooMany
 from ..settings import Continuation
 from .bars import bar, known_bar
+from .calls.transcript import CallEnd
 from .choice import Choice
 from .choices import Choices
 from .codec.body import Requests
 from .fitting import fitting, most_taken, smaller_room
 from .learned import Learned
 from .outcome import Again, End, GoOn, How, Outcome, Step
-from .plan import Source
 from .text.ends import may_end
 from .text.repetition import is_looping
 from .text.seam import Stopped
@@ -192,17 +192,13 @@ def _spent(_: Choice, outcome: Outcome, __: Call) -> Step | None:
 
 def _call_that_was_hidden(choice: Choice, _: Outcome, call: Call) -> Step | None:
     """The server called a cut tool call something else, and it cannot go on."""
-    ends = choice.hides_cut and (choice.turn is None or call.requests.limit.reached(choice.tally.used))
+    ends = choice.call_end.hides_cut and (choice.turn is None or call.requests.limit.reached(choice.tally.used))
     return End("tool_call") if ends else None
 
 
 def _call_that_failed(choice: Choice, _: Outcome, __: Call) -> Step | None:
     """The round did not continue the tool call."""
-    return (
-        End("tool_call")
-        if choice.plan.source is Source.CALL and (choice.turn is None or choice.turn.has_failed)
-        else None
-    )
+    return End("tool_call") if choice.call_end is CallEnd.FAILED else None
 
 
 def _restarted(choice: Choice, _: Outcome, __: Call) -> Step | None:

@@ -97,7 +97,7 @@ class Call:
         if self.journal is not None and self.rounds.goes_on:
             # A server that does not stream counts at the end.
             state = {**self.rounds.state(), "places": ["after the end"]}
-            self.journal.keep(state, self.rounds.answer.completion(continued=True))
+            self.journal.keep(state, self.rounds.so_far())
 
     def stop_if_spent(self) -> list[Json]:
         """End an answer that is to go on, if a budget is spent; return the chunks to give out."""

@@ -68,7 +68,7 @@ class Reading:
         self._request = request
         self._is_first = request is not None and request.number == 1
         self._events = EventReader()
-        self._flow = CountedFlow() if call.rounds.counts_chunks else Flow()
+        self._flow = CountedFlow() if call.rounds.endpoint.counts_chunks else Flow()
         # Whether ``end`` is an error event that the SDK raises by itself.
         self._is_refused = False
         #: Whether no more of this round is to be read.
@@ -132,7 +132,7 @@ class Reading:
             return b""
         if data is not None and is_error_frame(chunk, first=self._is_first):
             return self._take_error(request, chunk or {})
-        if chunk is None or not self._rounds.reads(chunk):
+        if chunk is None or not self._rounds.endpoint.reads(chunk):
             return event.raw if event.is_comment and not self._is_first else self._pass_on(request, event)
         return self._take_chunk(request, chunk, event.raw)
 

@@ -101,7 +101,7 @@ def test_each_round_has_a_reader_of_its_own() -> None:
         codec.write({}, Draft("", "Let me ", Source.REASONING, streamed=True))
         read = codec.read({"id": "a", "choices": [{"index": 0, "text": written, "finish_reason": None}]})
         assert written == read.written
-        thoughts = read.answer["choices"][0]["delta"]["reasoning_content"]
+        thoughts = read.chunk["choices"][0]["delta"]["reasoning_content"]
     assert ("ce", {}) == (thoughts, codec.rest())
 
 

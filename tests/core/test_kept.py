@@ -56,7 +56,7 @@ class Process:
         state = self.rounds.state() if state is None else state
         if state["open"] is not None:
             state["open"]["chunks"] = {str(index): count for index, count in (chunks or {}).items()}
-        answer = self._folded.completion() if self.chunks else self.rounds.answer.completion(continued=True)
+        answer = self._folded.completion() if self.chunks else self.rounds.so_far()
         left: tuple[Json, Json] = json.loads(json.dumps([answer, state]))
         return left
 

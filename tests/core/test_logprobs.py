@@ -135,7 +135,7 @@ def test_tokens_within_a_character() -> None:
         "top_logprobs": None,
         "text_offset": [5, 6, 6, 8],
     }
-    shaped: Any = raw_as_chat({"choices": [{"index": 0, "text": "a x", "logprobs": logprobs}]}, holder="message")
+    shaped: Any = raw_as_chat({"choices": [{"index": 0, "text": "a x", "logprobs": logprobs}]})
     content = shaped["choices"][0]["logprobs"]["content"]
     assert [bytes(one["bytes"]) for one in content] == [b"a", b" " + fox[:2], fox[2:], b"bytes: by"]
     assert [one["top_logprobs"] for one in content] == [[]] * 4

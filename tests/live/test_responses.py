@@ -13,7 +13,6 @@ import pytest
 from openai.types.responses import ParsedResponse, Response
 
 from openai_continue import Continuation, disabled, report_of
-from openai_continue._core.codec.responses import left_alone
 from openai_continue._sdk import options
 from openai_continue.testing import Emulator, Fault, Habits
 from tests.support.documents import LISTING, Listing
@@ -186,23 +185,6 @@ async def test_documents(way: Way, streamed: bool) -> None:
 
 
 # What is left alone.
-
-
-UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
-    "conversation": ({"conversation": "conv_1"}, "a conversation"),
-    "chain": ({"previous_response_id": "resp_1", "store": True}, "previous_response_id and store"),
-    "background": ({"background": True}, "background"),
-    "tools": ({"tools": [{"type": "web_search"}]}, "tools that are no functions"),
-    "prompt": ({"prompt": {"id": "pmpt_1"}}, "a stored prompt"),
-}
-
-
-@pytest.mark.parametrize("reason", UNSUPPORTED)
-def test_unsupported(reason: str) -> None:
-    """What keeps a response from being continued is said in words."""
-    more, why = UNSUPPORTED[reason]
-    assert left_alone({**BODY, **more}) == why
-    assert left_alone(BODY) is None
 
 
 @streamed_or_not

@@ -60,7 +60,7 @@ class ResponseServer:
 
     def events(self, body: Json) -> Iterator[Json]:
         """Give the events of a round."""
-        round_ = len(self.bodies)
+        round_ = max(len(self.bodies), 1)
         most = self.cuts[round_ - 1] if round_ <= len(self.cuts) else 10**9
         numbers = itertools.count()
         rest, used = self._rest(body), 0

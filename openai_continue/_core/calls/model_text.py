@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
-from ..chunks import delta_of
-from ..json import Json, as_object, as_string
+from ..chunks import delta_of, text_of
+from ..json import Json
 from ..text.marks import overlap
 from ..text.reasoning import CLOSE
 from .calls import Call
@@ -195,27 +195,17 @@ class ModelText:
         else:
             calls.append({"index": index, "function": {"arguments": added}})
 
-    # Chunks and completions of a raw prompt.
+    # Chunks of a raw prompt.
 
     def chunk(self, chunk: Json) -> Json:
         """Return a chunk of raw text as a chat chunk."""
         self._id = str(chunk.get("id"))
-        return {**chunk, "choices": [self._choice(chunk["choices"][0], delta_of(chunk), "delta")]}
-
-    def completion(self, completion: Json) -> Json:
-        """Return a whole answer of raw text as a chat completion."""
-        self._id = str(completion.get("id"))
-        item: Json = completion["choices"][0]
-        shaped = self._choice(item, as_object(item.get("message")) or {}, "message")
-        for call in shaped["message"].get("tool_calls", ()):
-            del call["index"]
-        return {**completion, "choices": [shaped]}
-
-    def _choice(self, item: Json, holder: Json, name: str) -> Json:
+        item: Json = chunk["choices"][0]
         reason = item.get("finish_reason")
-        delta = self.take(as_string(holder.get("content")) or "", ends=reason not in (None, "", "length"))
+        delta = self.take(text_of(chunk), ends=reason not in (None, "", "length"))
         if self.is_broken and reason:
             reason = "length"
         elif reason == "stop" and self._read:
             reason = "tool_calls"
-        return {**item, name: {**holder, "content": None, **delta}, "finish_reason": reason}
+        shaped = {**item, "delta": {**delta_of(chunk), "content": None, **delta}, "finish_reason": reason}
+        return {**chunk, "choices": [shaped]}

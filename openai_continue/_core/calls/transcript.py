@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 
 from ..chunks import delta_of, has_lists, text_of
 from ..json import Json, as_string
@@ -29,6 +30,28 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 #: How servers end an answer with tool calls.
 ENDS_OF_CALLS = ("tool_calls", "function_call", "stop")
+
+
+class CallEnd(Enum):
+    """How the tool calls of a round ended."""
+
+    #: What the server says holds, or there are none.
+    NONE = "none"
+    #: They are whole.
+    WHOLE = "whole"
+    #: They were cut.
+    CUT = "cut"
+    #: They were cut, and the server calls it something else.
+    HIDDEN = "hidden"
+    #: The same, and it has perhaps closed the last of them. The text that is sent begins anew with its arguments.
+    CLOSED = "closed"
+    #: The round did not continue them. They are as they were before it.
+    FAILED = "failed"
+
+    @property
+    def hides_cut(self) -> bool:
+        """Whether the server called a cut tool call something else than cut."""
+        return self in (CallEnd.HIDDEN, CallEnd.CLOSED)
 
 
 class CallTranscript:
@@ -56,8 +79,6 @@ class CallTranscript:
         self.shows_raw = False
         #: The text before the calls; and without the whitespace around it.
         self.text = self._bare_text = ""
-        #: Whether the last round did not continue the calls. Then they are as they were before it.
-        self.has_failed = False
         # Where the arguments of the last call begin in the text.
         self._start = len(raw)
         self._returned: ServerCalls | None = None
@@ -155,7 +176,7 @@ class CallTranscript:
             closes = seam.held if reopened else None
             sent_calls = SentCalls(calls, raw[:start], sent, is_open=is_within, closes=closes)
             self._returned = ServerCalls(self._new_reader(), sent_calls)
-        self._last, self._has_text, self.has_failed = None, False, False
+        self._last, self._has_text = None, False
         self._was_closed, self._bare_text = not is_open, self.text.strip()
 
     def _beginnings(self, arguments: str | None) -> list[str]:
@@ -281,25 +302,36 @@ class CallTranscript:
         """Whether the arguments of the last call are JSON, whole or closed."""
         return bool(len(self._calls)) and is_json(self._calls.last.arguments)
 
-    def judged(self, finish_reason: str | None, *, used_up: bool, trusted: bool) -> str | None:
+    def judged(self, finish_reason: str | None, *, used_up: bool, trusted: bool) -> CallEnd:
         """
-        Return how a round ended: its calls are whole, cut, or not continued; then they are as they were before it.
+        Return how the calls of a round ended.
 
         ``used_up``: whether the round used all tokens that it could. ``trusted``: whether the server knows where calls
-        end. Returns "closed" if it has perhaps closed a call that was cut.
+        end.
         """
-        ended = finish_reason in ENDS_OF_CALLS
-        if not self._is_broken and not ended:
-            return finish_reason
-        if not self._is_broken and self.is_whole and (not used_up or finish_reason == "stop" or trusted):
-            return "tool_calls"
-        if not self._is_broken and used_up and self.was_read and self._is_closed:
-            return "closed"
+        if self._is_broken:
+            return CallEnd.FAILED
+        if finish_reason not in ENDS_OF_CALLS:
+            return CallEnd.NONE
+        if self.is_whole and (not used_up or finish_reason == "stop" or trusted):
+            return CallEnd.WHOLE
+        if used_up and self.was_read and self._is_closed:
+            return CallEnd.CLOSED
         # Half arguments that the server has read show that they were cut.
         is_cut = used_up or self._has_half or (self.was_read and not self._is_closed)
-        if self._is_broken or not is_cut:
-            self.fail()
-        return "length"
+        return CallEnd.CUT if is_cut else CallEnd.FAILED
+
+    def shown(self, listed: list[Json], *, is_cut: bool) -> Json:
+        """
+        Return what the message of a whole answer shows of this turn.
+
+        ``listed``: the calls as the server listed them; ``is_cut``: whether the answer was cut.
+        """
+        if self.shows_raw and is_cut:
+            # As the server shows a call that was cut.
+            return {"content": self.raw.text}
+        content = {"content": self.text or None} if self.shows_raw else {}
+        return {**content, "tool_calls": self._calls.merged(listed)}
 
     @property
     def _has_half(self) -> bool:
@@ -313,4 +345,3 @@ class CallTranscript:
             self._calls.last.arguments = arguments
         self.raw = Text("content")
         self.raw.add(raw)
-        self.has_failed = True

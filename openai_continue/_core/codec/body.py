@@ -8,7 +8,7 @@ from ..._tables import families
 from ..._tables.call_syntaxes import CallSyntax
 from ..calls.calls import is_forced
 from ..calls.tools import Tools, continued_syntax
-from ..calls.transcript import CallTranscript
+from ..calls.transcript import CallEnd, CallTranscript
 from ..choice import Choice
 from ..choices import Choices
 from ..json import Json, as_object
@@ -50,11 +50,10 @@ class Requests:
         body = {**body, "stream": True} if self.folds else body
         self._body = dict(body)
         self._learned = setup.learned
-        self._streamed = bool(body.get("stream"))
+        #: Whether the rounds are streams.
+        self.streamed = bool(body.get("stream"))
         #: The token limit of the call.
-        self.limit = setup.limit or Limit.of(
-            body, provider, settings, taken=self._learned.most(streamed=self._streamed)
-        )
+        self.limit = setup.limit or Limit.of(body, provider, settings, taken=self._learned.most(streamed=self.streamed))
         #: The format that the request asks for, or None for plain text.
         self.format = Format.of(body)
         self._trims = provider.trims if settings.trims is None else settings.trims
@@ -80,7 +79,7 @@ class Requests:
         self.expects_usage = provider.streams_usage or bool(asked)
         #: Whether usage is asked for though the caller did not ask: to count a total, or to see whether the chat
         #: template is the server's.
-        may_ask = self._streamed and bool(provider.usage_options) and not self._learned.refuses_usage_options
+        may_ask = self.streamed and bool(provider.usage_options) and not self._learned.refuses_usage_options
         compares = settings.template is not None and provider.continues_completions and not self.is_completion
         counts = not self.expects_usage and (self.limit.total is not None or compares)
         self.asks_usage = may_ask and (self.folds or counts)
@@ -169,14 +168,15 @@ class Requests:
 
     def prepare(self, choice: Choice) -> None:
         """Give a choice that was cut in a tool call its turn, if the call can go on."""
-        if self._calls is None or choice.turn is not None or choice.finish_reason not in (None, "length"):
+        begins = choice.turn is None or choice.call_end is CallEnd.CLOSED
+        if self._calls is None or not begins or choice.finish_reason not in (None, "length"):
             return
         text, turn = choice.answer.text, None
         tools = self._tools(self._calls)
         if choice.calls:
             trusted = self._trusted or choice.plan.is_raw
-            turn = CallTranscript.of_calls(tools, choice.calls, text, streamed=self._streamed, trusted=trusted)
-        elif not self._streamed and tools.may_open(text):
+            turn = CallTranscript.of_calls(tools, choice.calls, text, streamed=self.streamed, trusted=trusted)
+        elif not self.streamed and tools.may_open(text):
             turn = CallTranscript.of_text(tools, choice.calls, text)
         choice.go_on_with_calls(turn)
 
@@ -260,7 +260,7 @@ class Requests:
             confirmed=choice.tally.confirmed,
             ends_token=ends_token,
             early=choice.answers or source is Source.AFTER_REASONING,
-            streamed=self._streamed,
+            streamed=self.streamed,
         )
 
     def _source(self, choice: Choice) -> Source:
@@ -303,7 +303,7 @@ class Requests:
         # A format may be a part of the first prompt only.
         compares = exact or self.format is None or self._keeps_format
         short = short_prompts(choice, body["messages"], exact=exact, held=seam.held) if compares else range(0)
-        comes = self._streamed and (self._checks_prompt or self.expects_usage)
+        comes = self.streamed and (self._checks_prompt or self.expects_usage)
         return replace(
             seam, enough=ENOUGH_IF_KNOWN if is_known else ENOUGH, short=short, waits=bool(short) and exact and comes
         )
@@ -327,7 +327,7 @@ class Requests:
         """
         self.limit = self.limit.taking(most)
         if known:
-            self._learned.take_most(most, streamed=self._streamed)
+            self._learned.take_most(most, streamed=self.streamed)
 
     def give_up_raw(self, *, for_good: bool) -> None:
         """

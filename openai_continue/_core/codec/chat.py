@@ -177,9 +177,9 @@ class ChatCodec:
 
     # How it is read.
 
-    def read(self, answer: Json) -> Read:
-        """Return a whole answer, or a chunk, as it is."""
-        return Read(answer)
+    def read(self, chunk: Json) -> Read:
+        """Return a chunk as it is."""
+        return Read(chunk)
 
     def rest(self) -> Json:
         """Return an empty delta: all that was read is given out."""

@@ -11,10 +11,10 @@ from .tail import Tail
 
 
 class Read(NamedTuple):
-    """What was read of an answer, or of a chunk of it."""
+    """What was read of a chunk."""
 
-    #: The answer or chunk, in the shape of chat.
-    answer: Json
+    #: The chunk, in the shape of chat.
+    chunk: Json
     #: What the model itself has written, if that was read.
     written: str = ""
     #: Why the round does not go on from the text, or None.
@@ -27,7 +27,7 @@ class Codec(Protocol):
     """
     How the answer of a choice goes back to the server, and how what comes is read.
 
-    ``write()`` begins a round; ``read()`` is called once with each chunk of it, or with its whole answer.
+    ``write()`` begins a round; ``read()`` is called once with each chunk of it. A whole answer is one chunk.
     """
 
     @property
@@ -58,8 +58,8 @@ class Codec(Protocol):
         """Return the body with the text so far, and the seam where the next round meets it."""
         ...
 
-    def read(self, answer: Json) -> Read:
-        """Read a whole answer, or a chunk."""
+    def read(self, chunk: Json) -> Read:
+        """Read a chunk."""
         ...
 
     def rest(self) -> Json:

@@ -29,11 +29,11 @@ class CompletionShape(PlainShape):
 
     def taken(self, chunk: Json) -> Json:
         """Return a chunk in the shape of chat."""
-        return cast(Json, as_chat(chunk, holder="delta"))
+        return cast(Json, as_chat(chunk))
 
     def taken_whole(self, answer: object) -> object:
-        """Return a whole answer in the shape of chat; what is none as it is."""
-        return as_chat(answer, holder="message")
+        """Return a whole answer as one chunk of chat; what is none as it is."""
+        return as_chat(answer)
 
     def given(self, chunks: list[Json]) -> list[Json]:
         """Return chunks in the shape of text completions."""

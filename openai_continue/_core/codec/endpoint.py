@@ -57,7 +57,7 @@ class Endpoint(Protocol):
         ...
 
     def taken_whole(self, answer: object) -> object:
-        """Return a whole answer in the shape of chat; what is none as it is."""
+        """Return a whole answer as a completion of chat, or as one chunk; what is none as it is."""
         ...
 
     def given(self, chunks: list[Json]) -> list[Json]:

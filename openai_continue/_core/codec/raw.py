@@ -175,9 +175,8 @@ class RawCodec:
         self._think = None if chat is None else chat.think
         #: How much is held back at its seams.
         self.tail = Tail(body.get("model"), trims=False)
-        # Reads the running round; None if its text is read as it is. And where its answers have their text.
+        # Reads the running round; None if its text is read as it is.
         self._reader: ModelText | None = None
-        self._holder = "message"
 
     @classmethod
     def of_chat(
@@ -216,20 +215,19 @@ class RawCodec:
         new = text[len(repeated) :]
         sent, seam = self.tail.cut(new, draft, Inline(False, "", new))
         self._reader = None if self._chat is None else self._chat.reader(draft)
-        self._holder = "delta" if draft.streamed else "message"
         return self._with_prompt(body, self._generated(repeated + sent, draft)), replace(seam, first=draft.unproven)
 
-    def read(self, answer: Json) -> Read:
-        """Read a whole answer, or a chunk: in the shape of chat, parted at its tags and calls."""
+    def read(self, chunk: Json) -> Read:
+        """Read a chunk: in the shape of chat, parted at its tags and calls."""
         if self._reader is None:
-            return Read(answer)
-        shaped = cast(Json, raw_as_chat(answer, holder=self._holder))
-        items = choices_of(answer) or []
+            return Read(chunk)
+        shaped = cast(Json, raw_as_chat(chunk))
+        items = choices_of(chunk) or []
         if len(items) != 1:
             return Read(shaped)
         written = as_string(items[0].get("text")) or ""
         is_other = self._reader.shows_mark(written)
-        shaped = self._reader.chunk(shaped) if self._holder == "delta" else self._reader.completion(shaped)
+        shaped = self._reader.chunk(shaped)
         barred = "tool_call" if self._reader.is_broken else None
         return Read(shaped, written, Stopped.WRONG_PROMPT if is_other else None, barred)
 

@@ -87,16 +87,16 @@ class EventReader:
     def take(self, event: Json) -> Came:
         """Return an event as a chunk. Each is taken once."""
         kind = as_string(event.get("type")) or ""
+        make = self._chunks.get(kind)
         if kind.endswith(".done"):
-            self._held.append(event)
             id_ = as_string(event.get("item_id")) or id_of(as_object(event.get("item")))
             self.dones.setdefault(id_, []).append(event)
-            return Came({}, ())
-        make = self._chunks.get(kind)
-        chunk = {} if make is None else make(event)
-        if not self._held:
-            return Came(chunk, (event,))
-        return Came(chunk, [*self.left(), event])
+        elif make is not None or not self._held:
+            chunk = {} if make is None else make(event)
+            return Came(chunk, [*self.left(), event] if self._held else (event,))
+        # What only keeps the connection open tells nothing of them either.
+        self._held.append(event)
+        return Came({}, ())
 
     def _begin(self, event: Json) -> Json:
         response = as_object(event.get("response")) or {}

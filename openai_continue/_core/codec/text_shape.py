@@ -29,26 +29,26 @@ class AsChat(dict[str, Any]):
         self.original = original
 
 
-def as_chat(answer: object, *, holder: str) -> object:
-    """
-    Return a text completion, or a chunk of one, in the shape of chat; anything else as it is.
-
-    ``holder``: where chat has the text: "message", or "delta" in a chunk.
-    """
+def as_chat(answer: object) -> object:
+    """Return a text completion, or a chunk of one, as a chunk in the shape of chat; anything else as it is."""
     items = choices_of(answer)
     if items is None:
         return answer
     original = cast(Json, answer)
-    return AsChat({**original, "choices": [_choice_as_chat(item, holder) for item in items]}, original)
+    return AsChat({**original, "choices": [_choice_as_chat(item) for item in items]}, original)
 
 
-def _choice_as_chat(item: Json, holder: str) -> Json:
+def _choice_as_chat(item: Json) -> Json:
     shaped = {name: value for name, value in item.items() if name != "text"}
-    return {**shaped, holder: {"content": as_string(item.get("text")) or ""}}
+    return {**shaped, "delta": {"content": as_string(item.get("text")) or ""}}
 
 
 def as_completion(answer: Json, holder: str) -> Json:
-    """Return a completion or chunk in the shape of text completions; the object that came, if it is unchanged."""
+    """
+    Return a completion or chunk in the shape of text completions; the object that came, if it is unchanged.
+
+    ``holder``: where it has the text: "message", or "delta" in a chunk.
+    """
     if isinstance(answer, AsChat):
         return answer.original
     items = choices_of(answer)
@@ -62,9 +62,9 @@ def _choice_as_completion(item: Json, holder: str) -> Json:
     return {**shaped, "text": as_string((as_object(item.get(holder)) or {}).get("content")) or ""}
 
 
-def raw_as_chat(answer: object, *, holder: str) -> object:
-    """Return the answer to the raw prompt of a chat, or a chunk of it, in the shape of chat, its logprobs too."""
-    shaped = as_chat(answer, holder=holder)
+def raw_as_chat(answer: object) -> object:
+    """Return the answer to the raw prompt of a chat, or a chunk of it, as a chunk of chat, its logprobs too."""
+    shaped = as_chat(answer)
     for item in choices_of(shaped) or ():
         if as_object(item.get("logprobs")) is not None:
             item["logprobs"] = _logprobs_as_chat(item["logprobs"])

@@ -40,6 +40,45 @@ def first_stop(before: str, new: str, stops: Sequence[str], *, within: bool = Fa
     return min(found, default=None)
 
 
+class StopSearch:
+    """
+    Looks in the text of a round for a stop string that begins before it.
+
+    ``before``: the end of the text before it. ``within``: whether the server was not told the stop strings, so that one
+    may begin within the round, too.
+    """
+
+    def __init__(self, stops: Sequence[str], before: str, *, within: bool) -> None:
+        self._stops = stops
+        self._before = before
+        self._within = within
+        self._reach = max(map(len, stops))
+        self._text = ""
+        # Characters of the round that were searched, and are not kept.
+        self._searched = 0
+
+    def find(self, text: str) -> tuple[int, int, str] | None:
+        """
+        Take more text; return the first stop string that ends in it, or None.
+
+        That is where it begins and ends in the round, and the string. It begins at a negative place if that is before
+        the round.
+        """
+        if len(self._text) >= self._reach and not self._within:
+            return None
+        self._text += text
+        found = first_stop(self._before, self._text, self._stops, within=self._within)
+        if found is not None:
+            end, start, stop = found
+            place = self._searched - len(self._before)
+            return place + start, place + end, stop
+        if self._within:
+            # A round may be long. No stop string ends in what was searched.
+            self._searched += len(self._text)
+            self._before, self._text = (self._before + self._text)[-self._reach :], ""
+        return None
+
+
 def swallowed(held: str, new: str, stops: Sequence[str]) -> int:
     """
     Return how many characters at the end of the text were the beginning of a stop string.

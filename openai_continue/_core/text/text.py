@@ -10,8 +10,9 @@ from .characters import CUT_CHARACTER, ends_in_surrogate, half_character, paired
 from .document import Document
 from .evidence import CERTAIN, Weight
 from .marks import ends_in_half
-from .seam import Echo, Seam, Stopped
-from .stops import first_stop, swallowed
+from .opening import Opening
+from .seam import Seam, Stopped
+from .stops import StopSearch, swallowed
 
 # Characters of a round's beginning that are kept, to weigh them with a count that comes late.
 _LOOKED_AT = 400
@@ -19,18 +20,24 @@ _LOOKED_AT = 400
 
 class Text:
     """
-    Chunks in, chunks out: those whose text is settled. A whole answer is a stream of one chunk.
+    Chunks in, chunks out: those whose text is settled.
 
     A chunk is held back while the text ends in what may be half a stop string or half a character, and while it is
     open how much of a round's beginning repeats the text so far. Then it goes out as it came. Most text of a stream
     never passes ``take()``: once ``flows`` is True, the fast path (``_sdk/flow.py``) passes it on and calls ``add()``.
+
+    ``is_whole``: whether the caller gets a whole answer. Then all is held back until the answer has ended, so that a
+    later round may still take back what an earlier one has brought.
     """
 
-    def __init__(self, field: str, *, stops: Sequence[str] = (), keeps_stops: bool = False) -> None:
+    def __init__(
+        self, field: str, *, stops: Sequence[str] = (), keeps_stops: bool = False, is_whole: bool = False
+    ) -> None:
         #: The field of a delta that carries this text: "content", or the one that carries the thoughts.
         self.field = field
         self._stops = stops
         self._keeps_stops = keeps_stops
+        self._is_whole = is_whole
         # Characters at the end of the text that may be part of a stop string.
         self._reach = max((len(stop) for stop in stops), default=1)
         self._parts: list[str] = []
@@ -39,25 +46,17 @@ class Text:
         self._half = b""
         #: Where the running round meets the text so far.
         self.seam = Seam()
-        # The chunks of the running round until its seam is settled, then None; and the pieces of their text.
-        self._opening: list[Json] | None = None
-        self._new_parts: list[str] = []
-        # What that text may still be an echo of, and whether it is blank, so that more blanks do not settle it.
-        self._echo: Echo | None = None
-        self._is_blank = False
-        self._before = ""
-        self._round_text = ""
+        # The beginning of the running round until its seam is settled, then None.
+        self._opening: Opening | None = None
+        # Looks for stop strings that begin before the running round; None if there are none, or no text before it.
+        self._search: StopSearch | None = None
         #: Whether the server is not told the stop strings in the running round: it showed nothing of the one before.
         self.untold = False
-        # Characters of it that were searched for them.
-        self._searched = 0
         #: The stop string that ended the text here, and not on the server; or None.
         self.stop_string: str | None = None
         self._document: Document | None = None
         #: Whether a document was asked for and more than one came, so that no grammar binds the server: plain text.
         self.is_plain = False
-        #: Whether the JSON document that the text is has come to its end.
-        self.document_ended = False
         #: Characters that the running round added.
         self.added = 0
         #: Characters of the running round that repeated the text so far and were dropped.
@@ -66,8 +65,6 @@ class Text:
         self.confirmed = 0
         #: Whether they end in whitespace, so that the text up to them cannot be sent.
         self.ends_in_blank = False
-        #: The text before the running round wrote something else instead of what was held back, or None.
-        self.replaced: str | None = None
         #: Why no more of the running round is taken, or None.
         self.stopped: Stopped | None = None
         #: What the beginning of the running round shows of a new turn.
@@ -75,8 +72,6 @@ class Text:
         # By how many tokens its prompt is too long, by the server's own count, or None; and how the round begins.
         self._surplus: int | None = None
         self._beginning = ""
-        # Whether the tokens of its prompt were counted, and whether the model thought again in it.
-        self._counted = self._thought_again = False
 
     @property
     def text(self) -> str:
@@ -84,6 +79,16 @@ class Text:
         if len(self._parts) > 1:
             self._parts = ["".join(self._parts)]
         return self._parts[0] if self._parts else ""
+
+    @property
+    def held_back(self) -> list[Json]:
+        """The chunks that are not out, and whose text is a part of the answer so far."""
+        return self._held_back
+
+    @property
+    def document_ended(self) -> bool:
+        """Whether the JSON document that the text is has come to its end."""
+        return self._document is not None and self._document.has_ended
 
     @property
     def most_hidden(self) -> int:
@@ -103,30 +108,23 @@ class Text:
         """
         text = self.text
         self.seam = seam
-        self._opening = [] if seam.is_open else None
-        self._new_parts, self._echo, self._is_blank = [], seam.echo_in_pieces(), False
-        self._before = text[-self._reach :] if self._stops else ""
-        self._round_text, self._searched = "", 0
+        self._opening = Opening(seam) if seam.is_open else None
+        before = text[-self._reach :] if self._stops else ""
+        self._search = StopSearch(self._stops, before, within=self.untold) if before else None
         self.added = self.dropped = self.confirmed = 0
-        self.ends_in_blank = self._counted = self._thought_again = False
+        self.ends_in_blank = False
         self.weight, self._surplus, self._beginning = Weight(), None, ""
         self.stopped = None
         if document is not None and self._document is None:
             self._document = Document()
             self._document.feed(document)
-            self.document_ended = self._document.has_ended
 
     def take(self, chunk: Json) -> list[Json]:
         """Take a chunk; return the chunks that may go out now."""
         if self._opening is None:
             return self._join([chunk])
-        self._opening.append(chunk)
-        piece = text_of(chunk, self.field)
-        self._new_parts.append(piece)
-        # Only what is new is looked at, as long as it settles nothing.
-        if (self._echo is not None and self._echo.may_go_on(piece)) or (self._is_blank and not piece.strip()):
-            return []
-        return self._settle(self._opening, ended=False)
+        may_settle = self._opening.take(chunk, text_of(chunk, self.field))
+        return self._settle(self._opening, ended=False) if may_settle else []
 
     @property
     def flows(self) -> bool:
@@ -146,7 +144,7 @@ class Text:
         ``goes_on``: whether another round follows. If none does, all chunks go out.
         """
         out = self.settle()
-        if not goes_on or not self._ends_in_half_stop():
+        if not goes_on or not (self._is_whole or self._ends_in_half_stop()):
             out += self._release()
         self._half = b""
         self._parts = [paired(self.text)]
@@ -161,13 +159,14 @@ class Text:
         if self._opening is None:
             return []
         if by_itself and self._stops and not (self._keeps_stops or self.untold):
-            new = self.seam.without_echo(self._new)
+            new = self.seam.without_echo(self._opening.text)
             self._shorten(swallowed(self.seam.held, new, self._stops))
         return self._settle(self._opening, ended=True)
 
     def note_new_thoughts(self) -> None:
         """Note that the model thought again in this round, so that it may begin the answer again too."""
-        self._thought_again = True
+        if self._opening is not None:
+            self._opening.thought_again = True
 
     def take_count(self, surplus: int | None) -> None:
         """
@@ -175,7 +174,8 @@ class Text:
 
         ``surplus``: by how many tokens it is too long, or None if the count says nothing of a new turn.
         """
-        self._counted = True
+        if self._opening is not None:
+            self._opening.is_counted = True
         if surplus is None or surplus == self._surplus:
             return
         self._surplus = surplus
@@ -188,7 +188,7 @@ class Text:
     def refuse_round(self, reason: Stopped) -> None:
         """Take no more of the running round. Its beginning is dropped; text that is out already stays."""
         self.stopped = reason
-        self.dropped += 0 if self._opening is None else len(self._new)
+        self.dropped += 0 if self._opening is None else len(self._opening.text)
         self._opening = None
 
     def drop_opening(self, *, unless_text: bool) -> None:
@@ -197,44 +197,39 @@ class Text:
 
         ``unless_text``: only if it must be an echo. Else it may be text, and another round can write it again.
         """
-        if self._opening is not None and (not unless_text or self.seam.is_within_echo(self._new)):
-            self._opening, self.dropped = None, len(self._new)
+        opening = self._opening
+        if opening is not None and (not unless_text or self.seam.is_within_echo(opening.text)):
+            self._opening, self.dropped = None, len(opening.text)
 
     def drop_cut_character(self) -> int:
         """Drop what the token limit left of a character at the end; return the number of U+FFFD that were dropped."""
-        # Text that is not held back is the caller's already: an earlier seam left it, or the answer came after it.
-        held_back = self._text_of(self._held_back)
-        cut = len(held_back) - len(without_cut_character(held_back))
+        # What is out stays, and what an earlier seam has left.
+        text = self._text_of(self._held_back)
+        cut = min(len(text) - len(without_cut_character(text)), max(self.added, 0))
         self._shorten(cut)
         if self._half:
             self._held_back = merged(self._held_back, self.field)
         return cut
 
-    @property
-    def _new(self) -> str:
-        """The text of the running round until its seam is settled."""
-        self._new_parts = ["".join(self._new_parts)]
-        return self._new_parts[0]
-
-    def _settle(self, opening: list[Json], *, ended: bool) -> list[Json]:
-        if self.seam.waits and not (self._counted or ended):
+    def _settle(self, opening: Opening, *, ended: bool) -> list[Json]:
+        if self.seam.waits and not (opening.is_counted or ended):
             return []
-        new = self._new
-        copy = self.seam.copied(new, ended=ended, surplus=self._surplus, thought_again=self._thought_again)
+        new, chunks = opening.text, opening.chunks
+        copy = self.seam.copied(new, ended=ended, surplus=self._surplus, thought_again=opening.thought_again)
         fresh = self.seam.without_echo(new)
         if copy is None:
-            self._is_blank = fresh.isspace()
+            opening.wait(is_blank=fresh.isspace())
             return []
-        self._opening, self._new_parts = None, []
+        self._opening = None
         self._beginning = fresh[:_LOOKED_AT]
         self.weight = self.seam.weigh(fresh, ended=True, surplus=self._surplus) or Weight()
         if copy is Stopped.RESTARTED and self.weight.points < self.seam.enough:
             self.weight = Weight(CERTAIN)
         if copy is Stopped.REFUSED and self._may_replace(fresh):
             # A new sample of the tail is as right as the old one.
-            self.replaced = self.text
-            self._parts = [self.replaced[: len(self.replaced) - len(self.seam.held)]]
-            return self._join(without_start(opening, len(new) - len(fresh), self.field))
+            self._shorten(len(self.seam.held))
+            self.added = 0
+            return self._join(without_start(chunks, len(new) - len(fresh), self.field))
         if isinstance(copy, Stopped):
             self.stopped = copy
             self.dropped = len(new)
@@ -243,7 +238,7 @@ class Text:
         again = without_cut_character(fresh)
         if self.seam.exact and self.seam.held.startswith(again):
             self.confirmed, self.ends_in_blank = len(again), again[-1:].isspace()
-        return self._join(without_start(opening, copy, self.field))
+        return self._join(without_start(chunks, copy, self.field))
 
     def _may_replace(self, fresh: str) -> bool:
         """Whether the text ``fresh`` may stand instead of the tail. Two words are never joined."""
@@ -262,7 +257,7 @@ class Text:
             self.add(text)
             self._end_with_document(text)
             self._stop_across_seam(text)
-        if self.stopped is None and (self._half or self._is_open_ended()):
+        if self._is_whole or (self.stopped is None and (self._half or self._is_open_ended())):
             return []
         return self._release()
 
@@ -278,7 +273,6 @@ class Text:
         if self._document is None:
             return
         end = self._document.feed(text)
-        self.document_ended = self._document.has_ended
         if end is None:
             return
         self._shorten(len(text) - end)
@@ -286,20 +280,12 @@ class Text:
             self.stopped = Stopped.DOCUMENT_END
 
     def _stop_across_seam(self, text: str) -> None:
-        if not self._before or (len(self._round_text) >= self._reach and not self.untold):
-            return
-        self._round_text += text
-        found = first_stop(self._before, self._round_text, self._stops, within=self.untold)
+        found = None if self._search is None else self._search.find(text)
         if found is not None:
-            end, start, self.stop_string = found
-            excess = self.added - self._searched + len(self._before) - (end if self._keeps_stops else start)
+            start, end, self.stop_string = found
             # A document may have ended before it.
-            self._shorten(max(excess, 0))
+            self._shorten(max(self.added - (end if self._keeps_stops else start), 0))
             self.stopped = Stopped.STOP_STRING
-        elif self.untold:
-            # A round may be long. No stop string ends in what was searched.
-            self._before, self._round_text = (self._before + self._round_text)[-self._reach :], ""
-            self._searched = self.added
 
     def _shorten(self, excess: int) -> None:
         """Drop the last ``excess`` characters."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 from .habits import Habits
+from .response_kinds import KINDS
 
 #: A JSON object that is only read: the body of a request, or a message in it.
 Body: TypeAlias = Mapping[str, Any]
@@ -214,6 +215,8 @@ def token_limit(  # noqa: PLR0913 - all are given by name
     """
     room = context - prompt
     if habits.limit_field == "max_output_tokens":
+        if KINDS[habits.responses].is_llama:
+            return min(requested or cap, cap, _llama_room(room, context))
         _check_response_room(requested, room, context)
     _check_room(requested, room, context)
     if requested is None:
@@ -229,6 +232,17 @@ def token_limit(  # noqa: PLR0913 - all are given by name
         )
         raise ContextOverflow(msg, param="input_tokens")
     return min(requested, cap, room)
+
+
+def _llama_room(room: int, context: int) -> int:
+    """Return the room for an answer of llama.cpp, which clamps any limit to it. Raises ``ContextOverflow``."""
+    if room <= 0:
+        msg = (
+            f"request ({context - room} tokens) exceeds the available context size ({context} tokens), "
+            "try increasing it"
+        )
+        raise ContextOverflow(msg, kind="exceed_context_size_error")
+    return room
 
 
 def _check_response_room(requested: int | None, room: int, context: int) -> None:

@@ -63,6 +63,10 @@ class Fault:
     - ``"not_json"``: an HTML page.
     - ``"thinks_anew"``: a prefill is not continued; the model thinks, and begins the answer again.
     - ``"other_model"``: the right answer, under the name of another model.
+
+    On ``/responses``, the last event takes the place of ``[DONE]``. ``"error_event"`` is the event ``error``, and
+    ``"choice_error"`` the event ``response.failed`` (whole: the status ``"failed"``). ``"no_choices"`` and
+    ``"null_choices"`` are about ``output``, and the response has no status.
     """
 
     kind: Kind

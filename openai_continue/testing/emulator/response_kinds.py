@@ -42,11 +42,17 @@ class ResponseKind:
     #: ``Habits.overflow`` on this endpoint if the user of the emulator names none.
     overflow: Literal["clamp"] | None = None
 
+    #: Whether only the first part of a message of the assistant is read.
+    reads_one_part: bool = False
+
+    #: Whether logprobs that were not asked for are null, and not an empty list.
+    null_logprobs: bool = False
+
     #: Whether ``background`` is a 400.
     refuses_background: bool = False
 
     #: Whether events have no indexes and numbers, each end of an item comes at the end of the stream, the parsers
-    #: repeat the beginning of the answer, and items are read strictly.
+    #: repeat the beginning of the answer, items are read strictly, and any token limit is clamped.
     is_llama: bool = False
 
 
@@ -55,7 +61,16 @@ KINDS: Mapping[ResponseKindName, ResponseKind] = {
     # By its OpenAPI schema. Nobody has run it.
     "deepinfra": ResponseKind("flag", "items", "unknown", frozenset({"stop", "seed"})),
     # Version 0.32, run. It stores responses only if an environment variable says so.
-    "vllm": ResponseKind("status", "response", "unknown", shows_limit=True, overflow="clamp", refuses_background=True),
+    "vllm": ResponseKind(
+        "status",
+        "response",
+        "unknown",
+        shows_limit=True,
+        overflow="clamp",
+        reads_one_part=True,
+        null_logprobs=True,
+        refuses_background=True,
+    ),
     # llama-server of llama-cpp-python 0.3.36, run.
     "llama.cpp": ResponseKind("always", None, "refused", frozenset({"text"}), overflow="clamp", is_llama=True),
     # Its source, openai/responses.go. Calls come as ``Habits`` says, and not in one piece.

@@ -75,8 +75,9 @@ class _Item:
     id: str
     #: What it has besides its text.
     fields: dict[str, Any]
+    #: Those of its text; None if the server shows null, because they were not asked for.
+    logprobs: list[dict[str, Any]] | None
     texts: list[str] = field(default_factory=list[str])
-    logprobs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     @property
     def text(self) -> str:
@@ -86,9 +87,16 @@ class _Item:
     def form(self) -> _Form:
         return _FORMS[self.kind]
 
+    def add(self, text: str, logprobs: Sequence[dict[str, Any]] = ()) -> None:
+        """Add more of its text."""
+        self.texts.append(text)
+        if logprobs:
+            self.logprobs = self.logprobs or []
+            self.logprobs.extend(logprobs)
+
     def part(self, text: str) -> dict[str, Any]:
         """Return the content with a text."""
-        more = {"annotations": [], "logprobs": self.logprobs or None} if self.kind == "message" else {}
+        more = {"annotations": [], "logprobs": self.logprobs} if self.kind == "message" else {}
         return {"type": self.form.part, "text": text, **more}
 
     def shown(self, status: str) -> dict[str, Any]:
@@ -143,13 +151,11 @@ class ResponseReply:
         choice = self._completion.choice(0)
         message = choice["message"]
         if reasoning := message.get(self._reasoning_field):
-            self._open(self._kind.thoughts).texts.append(reasoning)
+            self._open(self._kind.thoughts).add(reasoning)
         if message["content"]:
-            item = self._open("message")
-            item.texts.append(message["content"])
-            item.logprobs += cast("Body", choice["logprobs"] or {}).get("content", ())
+            self._open("message").add(message["content"], cast("Body", choice["logprobs"] or {}).get("content", ()))
         for call in message.get("tool_calls", ()):
-            self._open("function_call", call).texts.append(call["function"]["arguments"])
+            self._open("function_call", call).add(call["function"]["arguments"])
         return self._spoilt(fault) or self._ended()
 
     def events(self, chunk_tokens: int) -> Iterator[StreamEvent]:
@@ -238,6 +244,8 @@ class ResponseReply:
         thinking = cast("Body", said.get("completion_tokens_details") or {}).get("reasoning_tokens", 0)
         named = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
         counted = {named.get(name, name): value for name, value in said.items() if not name.endswith("_details")}
+        if self._kind.is_llama:
+            return {**counted, "input_tokens_details": {"cached_tokens": cached}}
         details = {"input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0}}
         return {**counted, **details, "output_tokens_details": {"reasoning_tokens": thinking}}
 
@@ -248,7 +256,8 @@ class ResponseReply:
             fields = {"summary": [], "encrypted_content": ""} if self._kind.is_llama else {"summary": []}
         if call is not None:
             fields = {"call_id": call["id"], "name": call["function"]["name"]}
-        item = _Item(kind, len(self._items), f"{_FORMS[kind].prefix}_{uuid.uuid4().hex}", fields)
+        logprobs: list[dict[str, Any]] | None = None if self._kind.null_logprobs else []
+        item = _Item(kind, len(self._items), f"{_FORMS[kind].prefix}_{uuid.uuid4().hex}", fields, logprobs)
         self._items.append(item)
         return item
 
@@ -274,8 +283,7 @@ class ResponseReply:
             if self._has_parts(item):
                 yield self._at("response.content_part.added", item, part=item.part(""))
         if text:
-            item.texts.append(text)
-            item.logprobs.extend(logprobs)
+            item.add(text, logprobs)
             has_logprobs = kind == "message" and not self._kind.is_llama
             more = {"logprobs": [_bare(one) for one in logprobs]} if has_logprobs else {}
             yield self._at(f"response.{item.form.events}.delta", item, delta=text, **more)

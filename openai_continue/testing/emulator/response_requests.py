@@ -163,7 +163,10 @@ def _message(item: Body, kind: ResponseKind) -> dict[str, Any]:
     if name != "message" or (kind.is_llama and "type" not in item and item.get("role") == "assistant"):
         msg = "Cannot determine type of 'item'" if kind.is_llama else f"Unsupported input item type: {name}"
         raise _bad(msg, "input")
-    return {"role": _string(item, "role"), "content": _text(item.get("content"))}
+    role, content = _string(item, "role"), item.get("content")
+    if kind.reads_one_part and role == "assistant" and isinstance(content, list):
+        content = cast("list[object]", content)[:1]
+    return {"role": role, "content": _text(content)}
 
 
 def _thoughts(item: Body, kind: ResponseKind) -> str:
