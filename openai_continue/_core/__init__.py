@@ -12,7 +12,9 @@ Rules
    a new turn is told by points (text/evidence.py), and one that has not read all of the prompt by its count
    (text/prompt_check.py).
 5. The merged answer has the id, created, model and fingerprint of the first round, one role, the summed usage, lists
-   joined, and every other field as the last round has it (merged.py). A chunk that needs no change is returned as the
+   joined, and every other field as the last round has it (merged.py). A whole answer goes the way of a stream of one
+   chunk, and its completion is the fold of the merged chunks (folding.py); none of them is out before it has ended, so
+   that a later round may still change it (text/text.py, whole.py). A chunk that needs no change is returned as the
    object that came.
 6. Reasoning and answer are told apart by what came before the cut, not by the field that new text arrives in
    (choice.py, text/reasoning.py).

@@ -15,7 +15,7 @@ from .usage import usage_of, without_usage
 
 
 class Feeding:
-    """Takes the chunks of streamed rounds. Usage that only we asked for is noted and taken out."""
+    """Takes the chunks of rounds; a whole answer is one. Usage that only we asked for is noted and taken out."""
 
     def __init__(self, choices: Choices, answer: MergedAnswer, requests: Requests) -> None:
         self._choices = choices

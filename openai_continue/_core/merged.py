@@ -1,4 +1,4 @@
-"""The merged answer: what the caller gets, made of the first round's answer and the ends, sums and report of all."""
+"""The merged answer: what the caller gets, made of the first round's names and the ends, sums and report of all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MergedAnswer:
     Owns what belongs to the whole answer, and not to one choice.
 
     It has the id, created, model and fingerprint of the first round, the summed usage, and the ``finish_reason`` of
-    the last round. Every other field is as the last round's server sent it, but lists grow. In a stream, from a
+    the last round. Every other field is as the last round's server sent it, but lists grow. From a
     truncated end on, it keeps the ends and the usage of a round (the kept ends) until it is known whether another round
     follows.
     """

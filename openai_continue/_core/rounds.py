@@ -3,8 +3,8 @@ Rounds: the order of calls of one logical completion. No I/O, no clock, no SDK: 
 
 ``next_request()`` returns the request to send, or None when the answer has ended. The driver then reports what came of
 it: ``receive()`` with a whole answer; ``feed()`` with each chunk of a stream and then ``end_of_stream()``; or
-``fail()``. When the answer has ended, ``completion()`` returns the merged whole answer, ``last_chunks()`` the end of
-the merged stream. The package's docstring has the rules and the words used here.
+``fail()``. When the answer has ended, ``completion()`` returns the merged whole answer, the fold of its chunks, and
+``last_chunks()`` the end of the merged stream. The package's docstring has the rules and the words used here.
 """
 
 from __future__ import annotations

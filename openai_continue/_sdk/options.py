@@ -153,11 +153,10 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     is_for_responses = _path_of(options).endswith(_RESPONSE)
     if is_for_responses != is_response(body) or not _continues_endpoint(body, model, provider):
         return None
-    is_chat = not (is_completion(body) or is_for_responses)
-    has_template = wanted.template is not None and provider.continues_completions and is_chat
+    has_template = wanted.template is not None and provider.continues_completions and not is_completion(body)
     template = template_of(wanted.template, model) if has_template and wanted.template else None
     day = None if template is None else datetime.now()
-    kind = _RESPONSE if is_for_responses else _CHAT if is_chat else _TEXT
+    kind = _RESPONSE if is_for_responses else _TEXT if is_completion(body) else _CHAT
     learned = _learned(client, (str(base_url), model, kind), routes=provider.routes)
     is_parsed = _is_parsed(options, body)
     # The caller may change its messages while the answer is written, as chat interfaces do.
@@ -291,7 +290,7 @@ def later_options(client: Any, options: Any, body: Json, *, is_raw: bool) -> Any
     later.headers = headers or NotGiven()
     later.params = {**later.params, **{name: Omit() for name in _scoped_queries(client, later)}}
     if is_raw:
-        later.url = later.url.replace(_CHAT, _TEXT)
+        later.url = later.url.replace(_CHAT, _TEXT).replace(_RESPONSE, _TEXT)
     later.post_parser = NotGiven()
     later.idempotency_key = None
     return later

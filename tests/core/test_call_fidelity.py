@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openai_continue._core.round import Failure
 from openai_continue._tables import providers
 from openai_continue.testing import Habits
 from tests.support.answers import Answer
 from tests.support.bodies import ask
 from tests.support.calls import EMULATED, Writes, dumped, row, tool, written
-from tests.support.driving import DRIVES, Drive, streamed
+from tests.support.driving import DRIVES, Drive, rounds_of, streamed
 from tests.support.engine import Engine
 from tests.testing.emulator.test_calls import TOOLS
 
@@ -90,6 +91,22 @@ def test_families_in_no_row(model: str, drive: Drive) -> None:
 
     assert (answer.finish_reason, answer.stopped_by, len(engine.bodies)) == ("length", "tool_call", 1)
     assert [name for name, _ in called(answer)] == ["write_file"]
+
+
+def test_partial_answer_with_a_hidden_cut() -> None:
+    """A call that was cut ends in "length", whatever the server called it, in the partial answer of an error too."""
+    engine = Engine(habits=Habits(calls="hermes", hides_cut_calls="both"), cap=45)
+    rounds = rounds_of(ask(ASKED, model="hermes", tools=TOOLS), continue_tool_calls="hermes", on_error="raise")
+    first = rounds.next_request()
+    assert first is not None
+    answer = engine.completion(first.body)
+    assert answer["choices"][0]["finish_reason"] == "tool_calls"
+    rounds.receive(first, answer)
+    later = rounds.next_request()
+    assert later is not None
+
+    assert rounds.fail(later, Failure("InternalServerError", 500)).raises
+    assert rounds.completion()["choices"][0]["finish_reason"] == "length"
 
 
 # Any arguments, cut anywhere.

@@ -1,13 +1,13 @@
 """
-A whole answer is the fold of its stream: fed as streams of one chunk, and folded, it is equal field by field.
+A whole answer is the fold of its stream, and both are the uncapped answer, or end in "length".
 
-The grid: kinds of server, caps, and kinds of request.
+The rounds of streams have many chunks, those of whole answers one each. The grid: kinds of server, caps, and kinds of
+request.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -32,24 +32,6 @@ REQUESTS: dict[str, tuple[Json, str | None]] = {
 }
 
 
-#: llama-server repeats the text sent back in whole answers only, so its whole answers are not the fold of its streams.
-KINDS = [name for name, kind in SERVERS.items() if kind.habits.echo != "unflagged"]
-
-
-class OneChunk:
-    """A server whose streams have one chunk: the whole answer."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def chunks(self, body: Json) -> Iterable[Json]:
-        answer = self._engine.completion({**body, "stream": False})
-        items = [{**item, "delta": item["message"]} for item in answer["choices"]]
-        for item in items:
-            del item["message"]
-        yield {**answer, "object": "chat.completion.chunk", "choices": items}
-
-
 def engine_of(kind: Kind, cap: int, text: str | None) -> Engine:
     return Engine(text, habits=kind.habits, cap=max(cap, kind.least), tokens=60)
 
@@ -64,14 +46,16 @@ def whole(kind: Kind, cap: int, fields: Json, text: str | None) -> Json:
 
 
 def folded(kind: Kind, cap: int, fields: Json, text: str | None) -> Json:
-    """Return the fold of the merged stream of rounds of one chunk."""
-    server = OneChunk(engine_of(kind, cap, text))
+    """Return the fold of the merged stream."""
+    engine = engine_of(kind, cap, text)
     rounds = rounds_of({**kind.ask(**fields), "stream": True}, max_rounds=100, **kind.known)
     fold = Folded()
     while (request := rounds.next_request()) is not None:
-        for chunk in server.chunks(request.body):
+        for chunk in engine.chunks(request.body):
             for out in rounds.feed(request, chunk):
                 fold.take(out)
+            if rounds.enough:
+                break
         for out in rounds.end_of_stream(request):
             fold.take(out)
     for out in rounds.last_chunks():
@@ -79,23 +63,26 @@ def folded(kind: Kind, cap: int, fields: Json, text: str | None) -> Json:
     return fold.completion()
 
 
-def comparable(completion: Json) -> Json:
-    """Return a completion without what is drawn at random, and without a null that says nothing."""
-    report = completion.get("continuation")
-    if report is not None:
-        report = {**report, "rounds": [{**one, "id": None} for one in report["rounds"]]}
-    choices = [
-        {name: value for name, value in item.items() if (name, value) != ("logprobs", None)}
+def said(completion: Json) -> list[Json]:
+    """Return what the choices of an answer say, and how they end."""
+    return [
+        {
+            "finish_reason": item["finish_reason"],
+            "tokens": [each["token"] for each in (item.get("logprobs") or {}).get("content") or ()],
+            **{name: value for name, value in item["message"].items() if value},
+        }
         for item in completion["choices"]
     ]
-    return {**completion, "id": None, "created": None, "choices": choices, "continuation": report}
 
 
 @pytest.mark.parametrize("asked", REQUESTS)
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", SERVERS)
 def test_a_whole_answer_is_the_fold_of_its_stream(name: str, asked: str) -> None:
-    """Every field of a whole answer is what its rounds, as streams of one chunk, fold to."""
+    """Whole and folded, an answer says the same: what the server says without a cap, or it ends in "length"."""
     kind = SERVERS[name]
     fields, text = REQUESTS[asked]
     for cap in CAPS:
-        assert comparable(folded(kind, cap, fields, text)) == comparable(whole(kind, cap, fields, text))
+        merged = said(whole(kind, cap, fields, text))
+        assert said(folded(kind, cap, fields, text)) == merged, cap
+        uncapped = said(engine_of(kind, cap, text).uncapped(kind.ask(**fields)).raw)
+        assert (uncapped[0] == merged[0]) == (merged[0]["finish_reason"] == "stop"), cap

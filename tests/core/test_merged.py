@@ -110,6 +110,10 @@ LISTS: dict[str, list[Any]] = {
         [chunk("one", ids=[1]), chunk("\ufffd", ids=[7]), chunk(None, ids=[2]), chunk(None, "length")],
         [chunk("é", ids=[3]), chunk(None, "stop")],
     ],
+    "beside thoughts and the answer": [
+        [chunk("one", delta={"reasoning_content": "x"}, ids=[1]), chunk(" two", "length", ids=[2])],
+        [chunk(" three", "stop", ids=[3])],
+    ],
     "of a stop string that was not one": [
         [chunk("one", ids=[1]), chunk(" EN", ids=[2]), chunk(None, "length")], [chunk("!", "stop", ids=[3])],
     ],

@@ -196,9 +196,9 @@ def test_ends_before_a_break() -> None:
     assert given + decision.chunks == events
 
 
-STATUSES: dict[str, tuple[Json, str]] = {
+STATUSES: dict[str, tuple[Json, str | None]] = {
     "completed": ({"status": "completed"}, "stop"),
-    "no status": ({}, "stop"),
+    "no status": ({}, None),
     "cut": ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, "length"),
     "filtered": ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, "content_filter"),
     "nobody says why": ({"status": "incomplete", "incomplete_details": None}, "incomplete"),

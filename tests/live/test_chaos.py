@@ -21,6 +21,7 @@ from openai_continue import Continuation
 from openai_continue.testing import Emulator, Fault, Habits
 from openai_continue.testing.emulator import sender
 from openai_continue.testing.emulator.faults import Kind
+from tests.support import responses
 from tests.support.answers import Answer, outcome
 from tests.support.bodies import ask
 from tests.support.servers import SERVERS
@@ -124,7 +125,12 @@ RAW = {
         "qwen3",
     ),
 }
-ALL = {**SERVERS, **TEXTS, **RAW}
+#: Servers whose responses go on.
+RESPONSES = {
+    "response": Server(Habits(responses="deepinfra")),
+    "response, vllm": Server(Habits(responses="vllm"), "vllm"),
+}
+ALL = {**SERVERS, **TEXTS, **RAW, **RESPONSES}
 
 
 @pytest.fixture
@@ -150,6 +156,8 @@ class Case:
     def body(self) -> dict[str, Any]:
         if self.server in TEXTS:
             return {"model": "m", "prompt": "Chaos.", "temperature": 0}
+        if self.server in RESPONSES:
+            return {"model": ALL[self.server].model, "input": "Chaos.", "temperature": 0}
         # At temperature 0 a seam is exact on a server that trims, too.
         return ALL[self.server].ask("Chaos.", temperature=0)
 
@@ -217,15 +225,22 @@ class Case:
         return {"max_retries": 0, "timeout": LONG, "transport": transport}
 
     async def _ask(self, client: Any) -> Answer:
-        seen = await outcome(client, streamed=self.streamed, **self.body)
+        asks = responses.outcome if self.server in RESPONSES else outcome
+        seen = await asks(client, streamed=self.streamed, **self.body)
         await settled(client.close())
         return seen
 
 
 @pytest.mark.parametrize(
     ("server", "times"),
-    [*[(server, ONCE) for server in ALL], ("deepinfra", FOR_GOOD), ("vllm", FOR_GOOD), ("raw, thinking", FOR_GOOD)],
-    ids=[*ALL, "deepinfra, for good", "vllm, for good", "raw, thinking, for good"],
+    [
+        *[(server, ONCE) for server in ALL],
+        ("deepinfra", FOR_GOOD),
+        ("vllm", FOR_GOOD),
+        ("raw, thinking", FOR_GOOD),
+        ("response, vllm", FOR_GOOD),
+    ],
+    ids=[*ALL, "deepinfra, for good", "vllm, for good", "raw, thinking, for good", "response, vllm, for good"],
 )
 @pytest.mark.parametrize("kind", KINDS)
 async def test_nothing_is_lost(kind: str, server: str, times: int, tmp_path: Path, record_property: Any) -> None:

@@ -341,3 +341,86 @@ async def test_journal(how: str, way: Way, tmp_path: Path) -> None:
     assert (again.output_text, again.status) == (emulator.uncapped(BODY), "completed")
     assert (again.id, again.tool_choice) == (first.id, "auto")
     assert list(tmp_path.iterdir()) == []
+
+
+# Raw prompts.
+
+_THINKS: dict[str, Any] = {"thinks": "reasoning", "think_tokens": 50, "think_blanks": "kept", "responses": "vllm"}
+_SERVER: dict[str, Any] = {"usage": "asked", "limit_field": "both", "default_text_tokens": 16}
+MODELS: dict[str, Habits] = {
+    "plain": Habits(**_SERVER, responses="vllm"),
+    "r1": Habits(**_SERVER, **_THINKS),
+    "qwen3": Habits(**_SERVER, **_THINKS, template="qwen3"),
+    "glm": Habits(**_SERVER, **_THINKS, template="glm"),
+}
+FORMS: dict[str, dict[str, Any]] = {
+    "text": {},
+    "instructions": {"instructions": "Be long.", "include": ["reasoning.encrypted_content"]},
+    "limit": {"max_output_tokens": 110},
+    "items": {
+        "input": [
+            {"role": "user", "content": "Look."},
+            {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "call_1", "output": "Nothing."},
+            {"role": "user", "content": [{"type": "input_text", "text": PROMPT}]},
+        ]
+    },
+}
+
+
+def texts_of(response: Response) -> list[tuple[str, str]]:
+    """Return the types and texts of all items."""
+    items = [(item.type, item.content) for item in response.output if item.type in ("message", "reasoning")]
+    return [(kind, "".join(getattr(part, "text", "") for part in content or ())) for kind, content in items]
+
+
+@two_ways
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("model", MODELS)
+async def test_raw_prompts(model: str, form: str, way: Way, streamed: bool, tmp_path: Path) -> None:
+    """With ``template``, thoughts that were cut go on, and the answer is that of a server without a cap."""
+    template = tmp_path / "chat_template.jinja"
+    template.write_text(Emulator(habits=MODELS[model]).chat_template, "utf-8")
+    body = {**BODY, "model": "Qwen/Qwen3-32B", **FORMS[form]}
+    with Emulator(cap=30, habits=MODELS[model]) as emulator:
+        response = await asked(emulator, way, body, streamed=streamed, template=str(template))
+        paths = [request.path.rpartition("/")[2] for request in emulator.requests]
+        assert emulator.derailed == 0
+        tokens = sum(request.completion_tokens for request in emulator.requests)
+    expected = await uncapped(MODELS[model], way, body, streamed=streamed)
+    # No round shows what else the server says of a message.
+    assert texts_of(response) == texts_of(expected)
+    assert response.status == expected.status
+    assert paths == ["responses", *["completions"] * (len(paths) - 1)]
+    assert len(paths) > 3
+    assert response.usage is not None
+    assert response.usage.output_tokens == tokens
+
+
+PROPERTIES = {name: {"type": kind} for name, kind in (("path", "string"), ("count", "integer"), ("content", "string"))}
+TOOLS = [{"type": "function", "name": name, "parameters": {"properties": PROPERTIES}} for name in ("save", "add")]
+
+
+@two_ways
+@pytest.mark.parametrize("has_template", [True, False], ids=["raw", "chat"])
+async def test_cut_calls(has_template: bool, way: Way, streamed: bool, tmp_path: Path) -> None:
+    """A call that was cut goes on by raw prompts; else it comes as the server cut it."""
+    habits = Habits(**_SERVER, responses="vllm", template="qwen3")
+    template = tmp_path / "chat_template.jinja"
+    template.write_text(Emulator(habits=habits).chat_template, "utf-8")
+    asks = "Write 8 tokens, then call the tool save twice with 30 tokens."
+    body = {**BODY, "model": "Qwen/Qwen3-32B", "input": asks, "tools": TOOLS}
+    with Emulator(cap=30, habits=habits) as emulator:
+        settings = {"template": str(template)} if has_template else {}
+        response = await asked(emulator, way, body, streamed=streamed, **settings)
+        expected = [arguments for _, arguments in emulator.uncapped_calls(body)]
+        assert emulator.derailed == 0
+    calls = [item.arguments for item in response.output if item.type == "function_call"]
+    report = report_of(response)
+    assert report is not None
+    if has_template:
+        assert calls == expected
+        assert (response.status, report.stopped_by) == ("completed", "tool_calls")
+        return
+    assert (response.status, report.stopped_by) == ("incomplete", "tool_call")
+    assert all(whole.startswith(part) for whole, part in zip(expected, calls, strict=False))

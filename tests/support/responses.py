@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from openai.types.responses import Response
 
+from tests.support.answers import Answer
 from tests.support.ways import listed, settled
 
 Json = dict[str, Any]
@@ -21,6 +22,48 @@ async def respond(client: Any, body: Json, *, streamed: bool) -> Response:
         assert type(answer) is Response
         return answer
     return final([event.to_dict() for event in await listed(answer)])
+
+
+async def outcome(client: Any, *, streamed: bool, **body: Any) -> Answer:
+    """Ask through a client, whatever comes of it: an error is noted with the text that came before it."""
+    seen = Answer(raw=[])
+    try:
+        answer = await settled(client.responses.create(**body, stream=streamed))
+        if not streamed:
+            _end(seen, answer)
+            seen.text = "".join(_texts(answer))
+            return seen
+        async for event in as_async(answer):
+            seen.raw.append(event)
+            if event.type == "response.output_text.delta":
+                seen.text += event.delta
+            elif event.type == "error":
+                seen.finish_reason = "error"
+            elif event.type in TERMINALS:
+                _end(seen, event.response)
+    except Exception as error:
+        seen.error = error
+    return seen
+
+
+def _end(seen: Answer, response: Any) -> None:
+    seen.finish_reason = {"completed": "stop", "incomplete": "length", "failed": "error"}.get(response.status)
+    seen.report = getattr(response, "continuation", None)
+
+
+def _texts(response: Any) -> Iterator[str]:
+    for item in response.output or ():
+        yield from (part.text for part in item.content if item.type == "message")
+
+
+async def as_async(items: Any) -> AsyncIterator[Any]:
+    """Give the items of a sync or async stream."""
+    if hasattr(items, "__aiter__"):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
 
 
 def final(events: Sequence[Json]) -> Response:

@@ -63,7 +63,9 @@ class Requests:
         self._chat: ChatCodec | None = None
         # The raw codecs, each at its first use: those of a text completion, by prompt, or that of a chat.
         self._texts: dict[int, RawCodec] = {}
-        self._render = setup.render if provider.continues_completions else None
+        # The chat that raw prompts go on from.
+        self._raw_body = setup.endpoint.raw_body(dict(body)) or {}
+        self._render = setup.render if provider.continues_completions and self._raw_body else None
         self._raw: RawCodec | None = None
         #: Why raw prompts cannot be used, if this call has found that out; else None.
         self.gave_up_raw: str | None = None
@@ -119,11 +121,11 @@ class Requests:
         if self.is_completion:
             return self._codec_of_text(choice.index)
         if self._render is not None and self._raw is None:
-            rendered = None if self.offers_tools and self._calls is None else self._render(self._body)
-            if rendered is not None and not shows_messages(rendered.prompt, self._body):
+            rendered = None if self.offers_tools and self._calls is None else self._render(self._raw_body)
+            if rendered is not None and not shows_messages(rendered.prompt, self._raw_body):
                 self.gave_up_raw, rendered = "the template does not show all messages of the request", None
             tools = None if self._calls is None else self._tools(self._calls)
-            self._raw = None if rendered is None else RawCodec.of_chat(self._body, self._provider, rendered, tools)
+            self._raw = None if rendered is None else RawCodec.of_chat(self._raw_body, self._provider, rendered, tools)
             self._render = self._render if self._raw is not None else None
         gave_up = self.gave_up_raw or self._learned.refuses_raw
         return self.chat if self._raw is None or gave_up else self._raw
@@ -164,7 +166,7 @@ class Requests:
         return not self._provider.strips_thoughts and ends_in_half(thoughts, [CLOSE])
 
     def _tools(self, syntax: CallSyntax) -> Tools:
-        return Tools(syntax, self._body.get("tools"), self._body.get("parallel_tool_calls") is False)
+        return Tools(syntax, self._raw_body.get("tools"), self._body.get("parallel_tool_calls") is False)
 
     def prepare(self, choice: Choice) -> None:
         """Give a choice that was cut in a tool call its turn, if the call can go on."""
@@ -228,6 +230,7 @@ class Requests:
         if turn is not None:
             body.update(self._call_fields)
         is_raw, seam = self.is_raw(choice), Seam()
+        body = (self._endpoint.raw_body(body) or {}) if is_raw else body
         # If there is nothing to send back, it is the same request once more.
         if draft.content or draft.thoughts or is_raw or not answer.untold:
             body, seam = codec.write(body, draft)

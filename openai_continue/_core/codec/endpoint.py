@@ -48,6 +48,10 @@ class Endpoint(Protocol):
         """Return the body of a request in the shape of this endpoint."""
         ...
 
+    def raw_body(self, body: Json, /) -> Json | None:
+        """Return the body of the chat that goes on by a raw prompt, or None if a request is none."""
+        ...
+
     def reads(self, chunk: Json) -> bool:
         """Whether this is a chunk of an answer."""
         ...

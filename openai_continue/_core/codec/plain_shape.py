@@ -22,6 +22,10 @@ class PlainShape:
         """Return the body as it is."""
         return body
 
+    def raw_body(self, body: Json) -> Json | None:
+        """Return the body as it is."""
+        return body
+
     def reads(self, chunk: Json) -> bool:
         """Whether this is a chunk, with choices or usage."""
         return chunk_choices(chunk) is not None

@@ -20,6 +20,7 @@ PARTS: Mapping[str, str] = {"message": "output_text", "reasoning": "reasoning_te
 # The field of an answer in the shape of chat that holds the response as it came. The core joins lists of the rounds, so
 # it is in a tuple.
 _BODY = "response"
+_PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 # The names of usage here and in chats.
 _USAGE = {
     "input_tokens": "prompt_tokens",
@@ -71,9 +72,15 @@ def usage_as_response(usage: object) -> Json | None:
     return None if known is None else {_USAGE_BACK.get(name, name): value for name, value in known.items()}
 
 
-def finish_reason_of(response: Json) -> str:
-    """Return how a response ended, in the words of chat. Only its body says whether it was cut, and no event."""
-    status = as_string(response.get("status")) or "completed"
+def finish_reason_of(response: Json) -> str | None:
+    """
+    Return how a response ended, in the words of chat; None if it does not say so.
+
+    Only its body says whether it was cut, and no event.
+    """
+    status = as_string(response.get("status"))
+    if status is None:
+        return None
     if status == "completed":
         has_calls = any(item.get("type") == "function_call" for item in listed(response.get("output")))
         return "tool_calls" if has_calls else "stop"
@@ -104,8 +111,9 @@ def ended(response: Json, end: Json) -> Json:
     """Return a response with the status of an answer with this end, a choice of a chat."""
     if is_natural(end.get("finish_reason")):
         return {**response, "status": "completed", "incomplete_details": None}
-    details = {"reason": "max_output_tokens"} if end.get("finish_reason") == "length" else end.get("details")
-    return {**response, "status": end.get("status", "incomplete"), "incomplete_details": details}
+    if end.get("finish_reason") == "length":
+        return {**response, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    return {**response, "status": end.get("status"), "incomplete_details": end.get("details")}
 
 
 def message_of(output: Sequence[Json]) -> tuple[Json, list[Any]]:
@@ -235,7 +243,7 @@ def as_response(completion: Json, body: Json) -> Json:
         text = as_string(message.get(name)) or ""
         if text != known.get(name, ""):
             _grow(items, kind, text, lists if kind == "message" else {}, prefix=str(body.get("id")))
-    _grow_calls(items, calls_in(message))
+    _grow_calls(items, calls_in(message), prefix=str(body.get("id")))
     if items and is_natural(choice.get("finish_reason")) and items[-1].get("status") is not None:
         items[-1] = {**items[-1], "status": "completed"}
     made = ended({**body, "output": items, "usage": usage_as_response(completion.get("usage"))}, choice)
@@ -250,7 +258,16 @@ def id_of(item: Json | None) -> str:
 
 def item_id(kind: str, response_id: str, index: int) -> str:
     """Return the id of an item that no server has named."""
-    return f"{'rs' if kind == 'reasoning' else 'msg'}_{response_id.removeprefix('resp_')}_{index}"
+    return f"{_PREFIXES.get(kind, kind)}_{response_id.removeprefix('resp_')}_{index}"
+
+
+def item_of(call: Json, id_: str) -> Json:
+    """Return a tool call of a chat as an item without arguments; the server's own, if it has sent one."""
+    known = as_object(call.get("item"))
+    if known is None:
+        name = (as_object(call.get("function")) or {}).get("name")
+        known = {"id": id_, "type": "function_call", "call_id": call.get("id"), "name": name, "status": "completed"}
+    return {**known, "arguments": ""}
 
 
 def _grow(items: list[Json], kind: str, text: str, lists: Mapping[str, Sequence[Any]], *, prefix: str) -> None:
@@ -263,7 +280,7 @@ def _grow(items: list[Json], kind: str, text: str, lists: Mapping[str, Sequence[
     items[place] = grown_item(known, text, lists, status=status)
 
 
-def _grow_calls(items: list[Json], calls: Sequence[Json]) -> None:
+def _grow_calls(items: list[Json], calls: Sequence[Json], *, prefix: str) -> None:
     """Give the items of the tool calls all of their arguments; add those that came later."""
     places = [place for place, item in enumerate(items) if item.get("type") == "function_call"]
     for number, call in enumerate(calls):
@@ -271,4 +288,5 @@ def _grow_calls(items: list[Json], calls: Sequence[Json]) -> None:
         if number < len(places):
             items[places[number]] = {**items[places[number]], "arguments": arguments}
         else:
-            items.append({**call["item"], "arguments": arguments})
+            made = item_of(call, item_id("function_call", prefix, len(items)))
+            items.append({**made, "arguments": arguments})

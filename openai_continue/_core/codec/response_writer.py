@@ -23,6 +23,7 @@ from .response_items import (
     id_of,
     is_natural,
     item_id,
+    item_of,
     new_item,
     new_part,
     usage_as_response,
@@ -203,7 +204,7 @@ class EventWriter:
             return self._open, []
         out = [] if self._open is None else self._closed(self._open, completed=True)
         index = self._free_index
-        known = self._reader.items.get(kind) or new_item(kind, item_id(kind, str(self._reader.body.get("id")), index))
+        known = self._reader.items.get(kind) or new_item(kind, item_id(kind, id_of(self._reader.body), index))
         item = self._add(known, index)
         item.begin_part("response.content_part", 0)
         part = {"type": "response.content_part.added", **_place_of(item), "content_index": 0, "part": new_part(kind)}
@@ -219,9 +220,12 @@ class EventWriter:
     def _called(self, call: Json) -> list[Json]:
         out: list[Json] = []
         item = self._open
-        if item is None or item.kind != "function_call" or "item" in call:
+        id_ = call.get("id")
+        if item is None or item.kind != "function_call" or (id_ and id_ != item.item.get("call_id")):
             out += [] if item is None else self._closed(item, completed=True)
-            item = self._add({**(call.get("item") or {"type": "function_call"}), "arguments": ""}, self._free_index)
+            index = self._free_index
+            made = item_of(call, item_id("function_call", id_of(self._reader.body), index))
+            item = self._add({**made, "status": "in_progress"}, index)
             out.append(self._item_added(item))
         arguments = as_string((as_object(call.get("function")) or {}).get("arguments"))
         if arguments:
@@ -265,9 +269,10 @@ class EventWriter:
         completed = is_natural(choice.get("finish_reason"))
         out = [] if self._open is None else self._closed(self._open, completed=completed)
         output = [self._final(item, completed=completed) for item in sorted(self._items, key=lambda each: each.index)]
-        usage = usage_as_response(chunk.get("usage"))
+        report = as_object(chunk.get("continuation"))
+        # A round that broke off, or that had a raw prompt, has its usage elsewhere.
+        usage = usage_as_response(chunk.get("usage") or (report or {}).get("usage"))
         response = ended({**self._reader.body, "output": output, "usage": usage}, choice)
-        report = chunk.get("continuation")
         response = response if report is None else {**response, "continuation": report}
         kind = "response.completed" if completed else self._reader.end_of_cut
         return [*out, self._numbered({"type": kind, "response": response})]

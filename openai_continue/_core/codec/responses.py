@@ -1,20 +1,22 @@
 """
 The Responses endpoint (``client.responses``): its requests in the shape of chat, and whether one can be continued.
 
-An answer goes on as a chat does: the same request, with one growing message of the assistant at the end of its input.
-What this endpoint cannot have is left alone, or ends where the server cut it:
+An answer goes on as a chat does: the same request, with one growing message of the assistant at the end of its input,
+or by a raw prompt. What this endpoint cannot have:
 
-======================================  ===============================================================================
-``background``                          The answer is fetched later, by other methods of the SDK.
-``conversation``, ``prompt``            The server has a part of the input, and adds each round to it.
-``previous_response_id`` with ``store``  The next link of the chain would go on from the first round only.
-tools that run on the server            Their results are not in what the caller gets, so they cannot go back.
-custom tools, namespaces                A chat has no place for their calls.
-several texts, refusals, summaries      The same; an answer with one ends in "unsupported".
-tool calls that were cut                No server goes on from one here; such an answer ends in "tool_call".
-thoughts that were cut                  No server goes on from them here; ``on_reasoning_cut`` may be "answer".
-``connect()``, ``retrieve()``           Other paths, which are not asked for an answer.
-======================================  ===============================================================================
+=======================================  ==============================================================================
+``background``                           Left alone: the answer is fetched later, by other methods of the SDK.
+``conversation``, ``prompt``             Left alone: the server holds a part of the input.
+``previous_response_id`` with ``store``  Left alone: the next link of the chain would go on from the first round only.
+tools that are no functions              Left alone: the results of those that run on the server cannot go back, and a
+                                         chat has no place for the calls of others.
+several messages, refusals, summaries    End in "unsupported": a chat has no place for them.
+tool calls that were cut                 End in "tool_call", unless they go on by a raw prompt: a call at the end of the
+                                         input does not go on.
+thoughts that were cut                   End in "reasoning", but for raw prompts, ``on_reasoning_cut="answer"``, and
+                                         models whose template takes an open think tag: servers close the block.
+``connect()``, ``retrieve()``            Other paths of the SDK, which do not ask for an answer.
+=======================================  ==============================================================================
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ..._tables.providers import Provider
+from ..chunks import chunk_choices
 from ..json import Json, as_object
+from .response_chat import chat_of
 from .response_items import THOUGHTS, as_completion, as_response, body_in, holding, id_of, listed
 from .response_reader import Came, EventReader
 from .response_writer import EventWriter
@@ -95,15 +99,19 @@ class ResponseShape:
         item.update({"id": ids[0]} if any(ids) else {})
         return [item, {name: value for name, value in message.items() if name != THOUGHTS}]
 
+    def raw_body(self, body: Json) -> Json | None:
+        """Return the body of the chat that this request is, or None if it is more than one."""
+        return chat_of(body)
+
     # Answers.
 
     def reads(self, chunk: Json) -> bool:
-        """Whether this is an event of a response."""
-        return isinstance(chunk.get("type"), str)
+        """Whether this is an event of a response, or a chunk that answers a raw prompt."""
+        return isinstance(chunk.get("type"), str) or chunk_choices(chunk) is not None
 
     def taken(self, chunk: Json) -> Json:
         """Return an event as a chunk of a chat."""
-        return self._reader.take(chunk)
+        return chunk if "choices" in chunk else self._reader.take(chunk)
 
     def taken_whole(self, answer: object) -> object:
         """Return a whole response in the shape of chat; what is none as it is."""
