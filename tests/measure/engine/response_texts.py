@@ -1,4 +1,4 @@
-"""How the sweeps read what comes of ``client.responses``: thoughts, text, the end in the words of chat, the report."""
+"""How the sweeps read what comes of ``client.responses``: thoughts, text, calls, the end in the words of chat, the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_DELTAS = {"response.reasoning_text.delta": "reasoning", "response.output_text.delta": "message"}
+_DELTAS = {
+    "response.reasoning_text.delta": "reasoning",
+    "response.output_text.delta": "message",
+    "response.function_call_arguments.delta": "function_call",
+}
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 
 
@@ -16,6 +20,8 @@ class Read(NamedTuple):
 
     thoughts: str
     text: str
+    #: The name and the arguments of each call.
+    calls: tuple[tuple[str, str], ...]
     finish_reason: str | None
     #: What the library reports: ``continuation`` of the merged answer.
     report: dict[str, Any]
@@ -27,9 +33,14 @@ def whole(response: Any) -> Read:
     texts = dict.fromkeys(_DELTAS.values(), "")
     for item in known["output"]:
         texts[item["type"]] += "".join(part["text"] for part in item.get("content") or ())
+    items = [item for item in known["output"] if item["type"] == "function_call"]
+    calls = tuple((item["name"], item["arguments"]) for item in items)
+    if len({item["call_id"] for item in items}) != len(items):
+        msg = f"ids of calls are missing or twice: {items}"
+        raise RuntimeError(msg)
     # vLLM says so in the body only, whatever the last event is called.
-    end = {"completed": "stop", "incomplete": "length"}.get(known["status"])
-    return Read(texts["reasoning"], texts["message"], end, known.get("continuation") or {})
+    end = {"completed": "tool_calls" if calls else "stop", "incomplete": "length"}.get(known["status"])
+    return Read(texts["reasoning"], texts["message"], calls, end, known.get("continuation") or {})
 
 
 def joined(events: Iterable[Any], enough: int | None = None) -> Read:
@@ -40,10 +51,10 @@ def joined(events: Iterable[Any], enough: int | None = None) -> Read:
             texts[_DELTAS[event.type]] += event.delta
         elif event.type in _ENDS:
             last = whole(event.response)
-            if [last.thoughts, last.text] != list(texts.values()):
+            if [last.thoughts, last.text, "".join(arguments for _, arguments in last.calls)] != list(texts.values()):
                 msg = f"the last event has {last}, the deltas have {texts}"
                 raise RuntimeError(msg)
             return last
         if enough is not None and sum(map(len, texts.values())) > enough:
             break
-    return Read(*texts.values(), None, {})
+    return Read(texts["reasoning"], texts["message"], (), None, {})

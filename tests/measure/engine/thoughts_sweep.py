@@ -205,7 +205,8 @@ def ask(way: str, base_url: str, request: dict[str, Any], settings: Continuation
     with client:
         if "input" in request:
             asked: Any = client.responses.create(**request, stream=way == "streamed")
-            return Answer(*(response_texts.whole if way == "whole" else response_texts.joined)(asked))
+            read = (response_texts.whole if way == "whole" else response_texts.joined)(asked)
+            return Answer(read.thoughts, read.text, read.finish_reason, read.report)
         if way == "whole":
             return whole(client.chat.completions.create(**request))
         with client.chat.completions.create(**request, stream=True) as stream:
