@@ -255,3 +255,9 @@ def test_unknown_host_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     client.close()
 
     assert sum("unheard.example" in record.message for record in caplog.records) == 1
+
+
+def test_rows_that_continue_responses() -> None:
+    """Responses go on where that was measured, or where a schema says so; there less tells of a new turn."""
+    rows = {row.name: row.for_responses.is_marked for row in providers.PROVIDERS if row.response_marks is not None}
+    assert rows == {"vllm": True, "deepinfra": False}

@@ -34,6 +34,7 @@ continuation  A round after the first. It continues one choice.
 choice        One of the ``n`` answers of a request.
 chunk, delta  One JSON object of a stream, and the part of it that adds to a choice.
 endpoint      The outer shape of a call: what it asks for, and how its answers look (codec/endpoint.py).
+item, event   A part of a response, and one JSON object of its stream (codec/response_items.py).
 codec         Writes the text so far into the body of a continuation, and reads what comes of it (codec/codec.py).
 draft         What is to go back of one choice (codec/draft.py).
 prefill       The last message of a continuation: the text so far, for the model to go on from.

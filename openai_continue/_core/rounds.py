@@ -42,8 +42,7 @@ class Rounds:
     """
 
     def __init__(self, setup: Setup, kept: Json | None = None) -> None:
-        self._settings = setup.settings
-        self._learned = setup.learned
+        self._settings, self._learned = setup.settings, setup.learned
         #: The endpoint of the call.
         self.endpoint = setup.endpoint
         self._requests = Requests(setup)
@@ -54,8 +53,7 @@ class Rounds:
         self._call = Call(self._requests, self._choices, self._learned, setup.settings)
         self._ending = Ending(self._call, self.answer)
         self._running: OpenRound | None = None
-        self._number = 0
-        self._kept = kept
+        self._number, self._kept = 0, kept
         # Of a whole answer: the first round's own object, and the chunks that are out.
         self._is_whole = not self._requests.streamed
         self._first: Json = {}
@@ -321,8 +319,8 @@ class Rounds:
         What has arrived stays. If no further round can repair it, it ends in "length".
         """
         decision = self._failed(request, failure)
-        left = self.endpoint.left() if decision.raises and request.number == 1 else []
-        return replace(decision, chunks=self._give(decision.chunks) + left)
+        is_lost = decision.raises and request.number == 1
+        return replace(decision, chunks=self._give(decision.chunks) + (self.endpoint.left() if is_lost else []))
 
     def _failed(self, request: Request, failure: Failure) -> Decision:
         running = self._expect(request)

@@ -9,7 +9,7 @@ each other are parsed.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -99,44 +99,64 @@ class CountedFlow:
     def take(self, block: bytes) -> bytes | None:
         """Take a block of whole events; return it as it goes out, or None if an event in it is not of the flow."""
         # The hot path: runs for nearly every event.
-        form, out = self._incoming, self._outgoing
+        form = self._incoming
         if form is None or not block:
             return None
-        texts: list[str] = []
-        written: list[str] = []
-        place, number = 0, self._number
         try:
             events = block.decode()
-            while place < len(events):
-                before, after = form.edges(number)
-                start = place + len(before)
-                if not events.startswith(before, place):
-                    return None
-                text, end = scan(events, start)
-                # The core must see what may be half a character at the end, and an event without text.
-                if not text or text[-1] == CUT_CHARACTER or not events.startswith(after, end - 1):
-                    return None
-                texts.append(text)
-                if out is not None:
-                    opening, closing = out.edges(number + self._shift)
-                    written += (opening, events[start : end - 1], closing)
-                place, number = end - 1 + len(after), number + 1
-            text = "".join(texts)
+            before, after = form.edges(self._number)
+            if not events.startswith(before):
+                return None
+            text, end = scan(events, len(before))
+            # The core must see what may be half a character at the end, and an event without text.
+            if not text or text[-1] == CUT_CHARACTER or not events.startswith(after, end - 1):
+                return None
+            spelled = [events[len(before) : end - 1]]
+            place = end - 1 + len(after)
+            if place != len(events):
+                text += "".join(self._further(form, events, place, spelled))
             if not text.isascii():
                 # Raises for half of a surrogate pair, whose other half may be in the next event.
                 text.encode()
         except ValueError:
             return None
         self._taken.append(text)
-        self.events += len(texts)
-        self._number = number
-        return block if out is None else "".join(written).encode()
+        self.events += len(spelled)
+        first, self._number = self._number, self._number + len(spelled)
+        return block if self._outgoing is None else _written(self._outgoing, spelled, first + self._shift)
+
+    def _further(self, form: _Form, events: str, place: int, spelled: list[str]) -> Iterator[str]:
+        """
+        Give the texts of the events from a place on. Raise ValueError if anything else is there.
+
+        ``spelled``: the texts as they are written, to which theirs are added.
+        """
+        while place < len(events):
+            before, after = form.edges(self._number + len(spelled))
+            start = place + len(before)
+            if not events.startswith(before, place):
+                raise ValueError
+            text, end = scan(events, start)
+            if not text or text[-1] == CUT_CHARACTER or not events.startswith(after, end - 1):
+                raise ValueError
+            spelled.append(events[start : end - 1])
+            yield text
+            place = end - 1 + len(after)
 
     def text(self) -> tuple[str, int]:
         """Return the text that was taken since the last time, and the number of events that brought it."""
         taken = "".join(self._taken), self.events
         self._taken, self.events = [], 0
         return taken
+
+
+def _written(form: _Form, spelled: Sequence[str], number: int) -> bytes:
+    """Return the bytes of events with these texts, from a number on."""
+    parts: list[str] = []
+    for place, text in enumerate(spelled):
+        before, after = form.edges(number + place)
+        parts += (before, text, after)
+    return "".join(parts).encode()
 
 
 def _is_form(form: _Form, event: Json) -> bool:

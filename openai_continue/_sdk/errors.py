@@ -135,9 +135,7 @@ def frame_error(client: Any, frame: Json, response: Any) -> Exception:
 
 def _fault_of(chunk: Json) -> Json | None:
     """Return the error that an event of a response stands for, or that a gateway set on a choice; else None."""
-    if "type" in chunk:
-        return fault_in(chunk)
-    faults = (without_error(item)[1] for item in choices_of(chunk) or [])
+    faults = (fault_in(chunk), *(without_error(item)[1] for item in choices_of(chunk) or []))
     return next((fault for fault in faults if fault is not None), None)
 
 

@@ -92,6 +92,6 @@ def data_of(raw: bytes) -> bytes | None:
 
 def write_event(chunk: Json) -> bytes:
     """Write a chunk as a server-sent event; one of a response is named by its type."""
-    kind = chunk.get("type")
+    kind = None if "choices" in chunk else chunk.get("type")
     name = b"" if kind is None else b"event: " + str(kind).encode() + b"\n"
     return name + b"data: " + dump(chunk) + b"\n\n"

@@ -96,6 +96,10 @@ class Provider:
     #: Fields of the body that mark a continuation of a response (``/responses``), besides the status of the message
     #: that is sent back. None: responses are left alone.
     response_marks: Mapping[str, Any] | None = None
+    #: Whether it was measured that responses go on. Else less evidence of a new turn ends an answer.
+    measured_responses: bool = False
+    #: Whether nobody has seen that the marks are read.
+    is_guessed: bool = False
     #: Whether it puts the token that begins a text before every prompt.
     adds_bos: bool = False
     #: Whether the server's parser strips the whitespace around thoughts and answer. None: it is seen from what came.
@@ -104,7 +108,7 @@ class Provider:
     @property
     def is_marked(self) -> bool:
         """Whether the server has a mark of a continuation. Those were measured, or are documented."""
-        return bool(self.body_marks or self.optional_marks or self.message_marks)
+        return not self.is_guessed and bool(self.body_marks or self.optional_marks or self.message_marks)
 
     @property
     def for_completions(self) -> Provider:
@@ -122,6 +126,7 @@ class Provider:
             body_marks={},
             optional_marks=self.response_marks or {},
             message_marks=_OPEN_ITEM,
+            is_guessed=not self.measured_responses,
             needs_no_marks=False,
             echoes=None,
             streams_usage=True,
@@ -193,6 +198,7 @@ PROVIDERS: tuple[Provider, ...] = (
         strips_thoughts=False,
         # Measured: the status alone marks a continuation.
         response_marks={},
+        measured_responses=True,
     ),
     # SGLang 0.5.23, serving_chat.py: without the field a trailing assistant message becomes a user message. With it the
     # text is put after the generation prompt, so inside the think block if the prompt opens one.

@@ -21,7 +21,6 @@ async def respond(client: Any, body: Json, *, streamed: bool) -> Response:
     if not streamed:
         assert type(answer) is Response
         return answer
-    # openai 1 warns of the parts of thoughts, which it does not know.
     return final([event.to_dict(warnings=False) for event in await listed(answer)])
 
 

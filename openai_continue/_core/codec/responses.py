@@ -172,7 +172,7 @@ def left_alone(body: Mapping[str, Any]) -> str | None:
 
 def fault_in(event: Json) -> Json | None:
     """Return the error that an event of a later round stands for, or None if it is no error."""
-    if event.get("type") == "error":
+    if event.get("type") == "error" and "code" in event:
         return {name: value for name, value in event.items() if name not in ("type", "sequence_number")}
     if event.get("type") == "response.failed":
         return as_object((as_object(event.get("response")) or {}).get("error")) or {}
