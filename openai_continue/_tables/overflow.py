@@ -41,7 +41,9 @@ _PATTERNS = tuple(
         rf"input token count \({_P}\) exceeds the maximum number of tokens allowed \({_N}\)",
         rf"maximum prompt length is {_N} but the request contains {_P} tokens",
         rf"prompt contains {_P} tokens.*?too large for model with {_N} maximum context length",
-        rf"max_tokens=\d+ cannot be greater than max_model_len={_N}",
+        rf"max_(?:output_)?tokens=\d+ cannot be greater than max_model_len={_N}",
+        # vLLM on /responses, where the prompt fills the context.
+        rf"prompt length {_P} exceeds the max_model_len {_N}",
         # Anthropic: the prompt and max_tokens.
         rf"exceed context limit: {_P} \+ \d+ > {_N}",
         # llama-cpp-python and TensorRT-LLM.

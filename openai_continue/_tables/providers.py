@@ -220,6 +220,8 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # llama-server at 0c1e570, measured: whole answers begin with a copy of the message; streams do so only without
     # these fields. Thoughts that were cut are continued if continue_final_message names their field.
+    # Its /responses, measured: a trailing message is continued whatever its status, and whole answers and streams begin
+    # with a copy of it. But each response is "completed", also one that is cut, so responses are left alone.
     Provider(
         name="llama.cpp",
         body_marks={"add_generation_prompt": False, "continue_final_message": True},

@@ -31,6 +31,7 @@ MESSAGES = """
 1048575 |  1196265 | The input token count (1196265) exceeds the maximum number of tokens allowed (1048575).
  131072 |   537812 | This model's maximum prompt length is 131072 but the request contains 537812 tokens
   32768 |    40000 | Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length
+   8192 |     8192 | The engine prompt length 8192 exceeds the max_model_len 8192. Please reduce prompt.
    8192 |        - | max_tokens=9000 cannot be greater than max_model_len=8192. Please request fewer output tokens.
    4096 |     5000 | Input length (5000) exceeds model's maximum context length (4096).
    4096 |     5000 | This model's maximum context length is 4096 tokens. However, your prompt contains 5000 input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt.
@@ -52,6 +53,7 @@ BODIES = r"""
    4096 |   >=4097 | {"error":{"message":"This model's maximum context length is 4096 tokens. However, your prompt contains at least 4097 input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value=4097)","type":"BadRequestError","param":"input_tokens","code":400}}
       - |        - | {"error":{"message":"max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)","type":"BadRequestError","param":"max_tokens","code":400}}
    4096 |        - | {"error":{"message":"max_tokens=5096 cannot be greater than max_model_len=4096. Please request fewer output tokens. (parameter=max_tokens, value=5096)","type":"BadRequestError","param":"max_tokens","code":400}}
+   8192 |        - | {"error":{"message":"max_output_tokens=100000 cannot be greater than max_model_len=8192. Please request fewer output tokens. (parameter=max_output_tokens, value=100000)","type":"BadRequestError","param":"max_output_tokens","code":400}}
    4096 |    16395 | {"error":{"code":400,"message":"request (16395 tokens) exceeds the available context size (4096 tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":16395,"n_ctx":4096}}
 """
 #: What servers say of a number of output tokens that they do not take: the most that they take ("-": it names none), the

@@ -2,7 +2,7 @@
 One cassette for each case, in the folder ``cassettes``. The sync and the async client replay the same one.
 
 ``--record-mode=rewrite`` records them again: from DeepInfra if ``DEEPINFRA_API_KEY`` is set, if not from a vLLM that is
-started for it. The sync client records, then the async client replays.
+started for it. Responses always come from vLLM. The sync client records, then the async client replays.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pytest
 
 import openai_continue
 from openai_continue import Continuation
+from tests.recorded.capped import Capped
 from tests.recorded.deepinfra import DeepInfra
 from tests.support.ways import Way, http
 
@@ -24,11 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CASSETTES = ROOT / "cassettes"
 BASE_URL = "https://api.deepinfra.com/v1/openai"
 KEY = os.environ.get("DEEPINFRA_API_KEY", "")
-SOURCE = (
-    "DeepInfra"
-    if KEY
-    else "vLLM 0.32.0 on CPU with the model of tests/measure/engine, behind tests/recorded/deepinfra.py"
-)
+#: A vLLM somewhere. Nothing is sent there.
+VLLM_URL = "https://vllm.example/v1"
+VLLM = "vLLM 0.32.0 on CPU with the model of tests/measure/engine, behind tests/recorded"
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,8 @@ def vcr_config(
     path = CASSETTES / f"{default_cassette_name}.chat.yaml"
     text = path.read_text(encoding="utf-8") if records and path.exists() else ""
     if text.startswith("version:"):
-        path.write_text(f"# Recorded from {SOURCE}.\n{text}", encoding="utf-8")
+        source = f"{VLLM}/capped.py" if VLLM_URL in text else "DeepInfra" if KEY else f"{VLLM}/deepinfra.py"
+        path.write_text(f"# Recorded from {source}.\n{text}", encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +93,21 @@ def deepinfra(request: pytest.FixtureRequest, color: Way, records: bool) -> Iter
             return color.client(BASE_URL, continuation=Continuation(**settings), api_key=KEY)
         there = DeepInfra(request.getfixturevalue("_vllm"), "tinylist", busy)
         return color.client(BASE_URL, continuation=Continuation(**settings), transport=http.MockTransport(there.answer))
+
+    yield make
+    openai_continue.unpatch()
+
+
+@pytest.fixture
+def vllm(request: pytest.FixtureRequest, color: Way, records: bool) -> Iterator[Callable[..., Any]]:
+    """Return a function that makes a client of vLLM that continues. ``busy`` is the number of a request that gets a 429."""
+
+    def make(busy: int | None = None, **settings: Any) -> Any:
+        continuation = Continuation(provider="vllm", **settings)
+        if not records:
+            return color.client(VLLM_URL, continuation=continuation)
+        there = Capped(request.getfixturevalue("_vllm"), busy)
+        return color.client(VLLM_URL, continuation=continuation, transport=http.MockTransport(there.answer))
 
     yield make
     openai_continue.unpatch()

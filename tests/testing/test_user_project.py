@@ -29,6 +29,13 @@ async def test_streamed():
     )
     assert [chunk.choices[0].finish_reason async for chunk in stream][-1] == "stop"
     await client.close()
+
+@pytest.mark.vcr
+def test_response():
+    with openai.OpenAI() as client:
+        response = client.responses.create(model="m", input="{prompt}")
+        *_, last = client.responses.create(model="m", input=[*response.output, {{"role": "user", "content": "On."}}], stream=True)
+    assert (response.status, last.response.status) == ("completed", "completed")
 """
 
 Run = Callable[..., Any]
@@ -71,11 +78,12 @@ def _record(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setenv("OPENAI_API_KEY", SECRET)
         test = Path("test_handbook.py")
         test.write_text(test.read_text(encoding="utf-8") + STREAMED.format(prompt=PROMPT), encoding="utf-8")
-        pytester.runpytest_subprocess("--record-mode=rewrite").assert_outcomes(passed=2)
+        pytester.runpytest_subprocess("--record-mode=rewrite").assert_outcomes(passed=3)
     for path in CASSETTE.parent.iterdir():
         changed(path, emulator.base_url, URL)
 
-    assert [len(cassette(path)["interactions"]) for path in CASSETTE.parent.iterdir()] == [3, 3]
+    counts = {path.name.split(".")[0]: len(cassette(path)["interactions"]) for path in CASSETTE.parent.iterdir()}
+    assert counts == {"test_handbook": 3, "test_streamed": 3, "test_response": 6}
     assert emulator.derailed == 0
 
 
@@ -99,7 +107,7 @@ def failed(result: Any, *reasons: str) -> None:
 @pytest.mark.thorough
 def test_replay(project: Run) -> None:
     """The tests pass without server, network and key."""
-    project().assert_outcomes(passed=2)
+    project().assert_outcomes(passed=3)
 
 
 @pytest.mark.thorough
@@ -111,12 +119,13 @@ def test_no_secret_is_recorded(project: Run) -> None:
 
 
 @pytest.mark.thorough
-def test_prompt_changes(project: Run) -> None:
+@pytest.mark.parametrize(("name", "where"), [("test_handbook", "messages[0].content"), ("test_response", "input")])
+def test_prompt_changes(project: Run, name: str, where: str) -> None:
     """The message names the first difference."""
     changed(Path("test_handbook.py"), PROMPT, "Write the whole hand book.")
-    result = project("test_handbook")
+    result = project(name)
 
-    failed(result, "request 1 of the test", "messages[0].content, character 20: recorded", "hand book.'")
+    failed(result, "request 1 of the test", f"{where}, character 20: recorded", "hand book.'")
 
 
 @pytest.mark.thorough
@@ -136,7 +145,9 @@ def test_later_round_changes(project: Run) -> None:
     failed(result, "request 2 of the test", "max_tokens: recorded 48, sent 42")
 
 
-@pytest.mark.parametrize(("name", "at"), [("test_handbook", 1), ("test_handbook", 2), ("test_streamed", 2)])
+@pytest.mark.parametrize(
+    ("name", "at"), [("test_handbook", 1), ("test_handbook", 2), ("test_streamed", 2), ("test_response", 5)]
+)
 @pytest.mark.thorough
 def test_round_is_missing(project: Run, name: str, at: int) -> None:
     """The test fails at the request that is missing."""
@@ -149,7 +160,7 @@ def test_round_is_missing(project: Run, name: str, at: int) -> None:
     failed(
         result,
         f"request {at + 1} of the test",
-        "all 2 recorded requests" if at == 2 else "difference from the closest one",
+        f"all {at} recorded requests" if at in (2, 5) else "difference from the closest one",
     )
 
 

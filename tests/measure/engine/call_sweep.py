@@ -4,7 +4,8 @@ How often continued tool calls equal the uncapped ones, on real engines with a m
     python tests/measure/engine/call_sweep.py                 # both engines and both syntaxes
     python tests/measure/engine/call_sweep.py --engine vllm --syntax coder --caps 16 64 --prompts 2 --report
 
-Each prompt is asked at each cap in four ways, with ``continue_tool_calls=True`` and temperature 0. The model's answers
+Each prompt is asked at each cap in four ways, with ``continue_tool_calls=True`` and temperature 0. With ``--endpoint
+responses`` in two ways, where calls go on only with ``--raw``. The model's answers
 are known (``call_texts.py``). Prints a Markdown table, and every answer that is not equal. An answer is equal if its
 text, the names of its calls and the values of their arguments are; it is equal to the letter if the arguments are the
 same JSON text, too. The exit code is 1 if an answer is neither equal nor stopped with a report.
@@ -31,8 +32,9 @@ from openai_continue import Continuation
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import call_texts
+import response_texts
 import servers
-from sweep import ENGINES, difference
+from sweep import ENDPOINTS, ENGINES, difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -106,6 +108,7 @@ def sweep(
     *,
     asked: Iterable[str] | None = None,
     ways: Iterable[str] = WAYS,
+    endpoint: str = "chat",
     jobs: int = 1,
     raw: bool = False,
     reports: bool = False,
@@ -120,7 +123,7 @@ def sweep(
     base = Continuation(provider=provider, max_rounds=4 * ENOUGH, **settings)
 
     def answers(place: tuple[str, str]) -> list[tuple[Answer, Answer, str]]:
-        return _answers(base_url, base, servers.CALLS_MODELS[syntax], *place, several, reports=reports)
+        return _answers(base_url, base, endpoint, servers.CALLS_MODELS[syntax], *place, several, reports=reports)
 
     with ThreadPoolExecutor(jobs) as pool:
         for found in pool.map(answers, itertools.product(prompts(syntax) if asked is None else asked, ways)):
@@ -130,23 +133,24 @@ def sweep(
 
 
 def _answers(
-    base_url: str, base: Continuation, model: str, prompt: str, way: str, several: Sequence[int], *, reports: bool
+    base_url: str,
+    base: Continuation,
+    endpoint: str,
+    model: str,
+    prompt: str,
+    way: str,
+    several: Sequence[int],
+    *,
+    reports: bool,
 ) -> list[tuple[Answer, Answer, str]]:
     """Return for each cap the right answer of this way, the answer, and where it is."""
-    request: dict[str, Any] = {
-        "model": model,
-        "messages": [{"role": "user", "content": prompt}],
-        "tools": call_texts.TOOLS,
-        "temperature": 0,
-        "max_tokens": ENOUGH,
-    }
-    truth = ask(way, base_url, request, None)
+    truth = ask(way, base_url, _request(endpoint, model, prompt, ENOUGH), None)
     known = call_texts.calls_in(right(prompt))
     if truth.values[1:] != (tuple((name, values) for name, values in known), "tool_calls"):
         msg = f"{prompt!r}: the model does not know it any more; it answers {truth}"
         raise RuntimeError(msg)
     # What is written twice at seams counts.
-    request["max_tokens"] = 3 * ENOUGH
+    request = _request(endpoint, model, prompt, 3 * ENOUGH)
     found = []
     for cap in several:
         answer = ask(way, base_url, request, replace(base, round_tokens=cap))
@@ -154,6 +158,15 @@ def _answers(
         where += differences(truth, answer) + (f"\n{json.dumps(answer.report)}" if reports else "")
         found.append((truth, answer, where))
     return found
+
+
+def _request(endpoint: str, model: str, prompt: str, most: int) -> dict[str, Any]:
+    asked: dict[str, Any] = {"model": model, "temperature": 0}
+    if endpoint == "responses":
+        tools = [{"type": "function", **tool["function"]} for tool in call_texts.TOOLS]
+        return {**asked, "input": prompt, "tools": tools, "max_output_tokens": most}
+    messages = [{"role": "user", "content": prompt}]
+    return {**asked, "messages": messages, "tools": call_texts.TOOLS, "max_tokens": most}
 
 
 def count(tally: Tally, truth: Answer, answer: Answer, where: str) -> None:
@@ -177,6 +190,10 @@ def ask(way: str, base_url: str, request: dict[str, Any], settings: Continuation
         openai_continue.OpenAI(**options, continuation=settings) if settings else openai.OpenAI(**options)
     )
     with sync as client:
+        if "input" in request:
+            asked: Any = client.responses.create(**request, stream=way == "streamed")
+            read = (response_texts.whole if way == "whole" else response_texts.joined)(asked)
+            return Answer(read.text, read.calls, read.finish_reason, read.report)
         if way == "whole":
             return whole(client.chat.completions.create(**request))
         with client.chat.completions.create(**request, stream=True) as stream:
@@ -263,6 +280,7 @@ def main() -> int:
     parser.add_argument("--engine", choices=ENGINES, action="append")
     parser.add_argument("--syntax", choices=sorted(call_texts.SYNTAXES), action="append")
     parser.add_argument("--way", choices=WAYS, action="append")
+    parser.add_argument("--endpoint", choices=ENDPOINTS["vllm"], default="chat")
     parser.add_argument("--caps", type=int, nargs="+", help="the caps to ask at, in tokens")
     parser.add_argument("--prompts", type=int, help="how many of the prompts")
     parser.add_argument("--jobs", type=int, default=1, help="answers asked at a time: more tokens a second on vLLM")
@@ -270,8 +288,8 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="print the rounds of each answer that is not equal")
     chosen = parser.parse_args()
     rows = [
-        "| Engine | Syntax | Caps | Answers | Equal | To the letter | Stopped, and said so | Other |",
-        "|---|---|---|---|---|---|---|---|",
+        "| Engine | Endpoint | Syntax | Caps | Answers | Equal | To the letter | Stopped, and said so | Other |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     other = 0
     for engine, syntax in itertools.product(chosen.engine or ENGINES, chosen.syntax or call_texts.SYNTAXES):
@@ -284,7 +302,8 @@ def main() -> int:
                 syntax,
                 several,
                 asked=prompts(syntax)[: chosen.prompts],
-                ways=chosen.way or WAYS,
+                ways=chosen.way or WAYS[: 2 if chosen.endpoint == "responses" else None],
+                endpoint=chosen.endpoint,
                 jobs=chosen.jobs,
                 raw=chosen.raw,
                 reports=chosen.report,
@@ -295,7 +314,7 @@ def main() -> int:
         other += len(tally.other)
         spread = f"{len(several)} from {several[0]} to {several[-1]}"
         counted = f"{tally.asked} | {tally.equal} | {tally.to_the_letter} | {len(tally.stopped)} | {len(tally.other)}"
-        rows.append(f"| {engine} | {syntax} | {spread} | {counted} |")
+        rows.append(f"| {engine} | {chosen.endpoint} | {syntax} | {spread} | {counted} |")
     print("\n".join(rows))
     return 1 if other else 0
 

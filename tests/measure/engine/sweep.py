@@ -4,7 +4,8 @@ How often a continued answer equals the uncapped one, on real engines and two mo
     python tests/measure/engine/sweep.py                      # every engine, model and template
     python tests/measure/engine/sweep.py --engine llama.cpp --model chat --template plain --caps 8 64 --prompts 3 --report
 
-Each prompt is asked at each cap, whole and streamed, with the default settings. Prints a Markdown table, and every
+Each prompt is asked at each cap, whole and streamed, with the default settings, by chats, and on vLLM by responses too
+(``--endpoint``). Prints a Markdown table, and every
 answer that is not equal: the place where it differs, and with ``--report`` its rounds. The exit code is 1 if an answer
 differs and no report says so, or if one was taken for a restart.
 """
@@ -29,6 +30,7 @@ from openai_continue import Continuation
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import response_texts
 import servers
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 ENGINES = ("llama.cpp", "vllm")
+#: Where an engine is asked. llama-server calls every response completed, so those are not continued.
+ENDPOINTS = {"llama.cpp": ("chat",), "vllm": ("chat", "responses")}
 PROMPTS = {
     # Most end by themselves, after 240 to 330 tokens. After thoughts the model begins the whole list instead.
     servers.MODEL: ("List items from 293.", "List items from 290.", "JSON items from 40."),
@@ -121,6 +125,7 @@ def sweep(
     several: Iterable[int],
     *,
     model: str = servers.MODEL,
+    endpoint: str = "chat",
     prompts: Iterable[str] | None = None,
     settings: Continuation | None = None,
     reports: bool = False,
@@ -138,7 +143,7 @@ def sweep(
     def answer(place: tuple[tuple[str, Right], int, str]) -> tuple[Right, Answer, str]:
         (prompt, right), cap, way = place
         # What is written twice at seams counts, so that the limit leaves room for it; the beginning is compared.
-        request = _request(model, prompt, 2 * ENOUGH[model])
+        request = _request(endpoint, model, prompt, 2 * ENOUGH[model])
         capped = dataclasses.replace(base, round_tokens=cap)
         with openai_continue.OpenAI(base_url=base_url, api_key="none", continuation=capped) as client:
             found = whole(client, request) if way == "whole" else streamed(client, request, right)
@@ -147,23 +152,25 @@ def sweep(
         return right, found, where
 
     with ThreadPoolExecutor(jobs) as pool:
-        rights = list(pool.map(lambda prompt: uncapped(base_url, model, prompt), asked))
+        rights = list(pool.map(lambda prompt: uncapped(base_url, endpoint, model, prompt), asked))
         places = itertools.product(zip(asked, rights, strict=True), several, ("whole", "streamed"))
         for right, found, where in pool.map(answer, places):
             count(tally, right, found, where)
     return tally
 
 
-def uncapped(base_url: str, model: str, prompt: str) -> Right:
+def uncapped(base_url: str, endpoint: str, model: str, prompt: str) -> Right:
     """Ask for an answer in one piece, without the library."""
     with openai.OpenAI(base_url=base_url, api_key="none") as plain:
-        choice = plain.chat.completions.create(**_request(model, prompt, ENOUGH[model])).choices[0]
-    return Right(text_of(choice.message), is_cut=choice.finish_reason == "length")
+        answer = whole(plain, _request(endpoint, model, prompt, ENOUGH[model]))
+    return Right(answer.text, is_cut=answer.finish_reason == "length")
 
 
-def _request(model: str, prompt: str, max_tokens: int) -> dict[str, Any]:
-    messages = [{"role": "user", "content": prompt}]
-    return {"model": model, "messages": messages, "temperature": 0, "max_tokens": max_tokens}
+def _request(endpoint: str, model: str, prompt: str, most: int) -> dict[str, Any]:
+    asked: dict[str, Any] = {"model": model, "temperature": 0}
+    if endpoint == "responses":
+        return {**asked, "input": prompt, "max_output_tokens": most}
+    return {**asked, "messages": [{"role": "user", "content": prompt}], "max_tokens": most}
 
 
 def count(tally: Tally, right: Right, answer: Answer, where: str) -> None:
@@ -180,7 +187,9 @@ def count(tally: Tally, right: Right, answer: Answer, where: str) -> None:
 
 
 def whole(client: openai.OpenAI, request: dict[str, Any]) -> Answer:
-    """Ask for a whole answer."""
+    """Ask for a whole answer: a response, if the request has an input."""
+    if "input" in request:
+        return _answer(response_texts.whole(client.responses.create(**request)))
     completion = client.chat.completions.create(**request)
     choice = completion.choices[0]
     report: dict[str, Any] = (completion.model_extra or {}).get("continuation") or {}
@@ -189,6 +198,9 @@ def whole(client: openai.OpenAI, request: dict[str, Any]) -> Answer:
 
 def streamed(client: openai.OpenAI, request: dict[str, Any], right: Right | None = None) -> Answer:
     """Ask for a stream. It is left where the right answer is cut, if it is."""
+    if "input" in request:
+        with client.responses.create(**request, stream=True) as events:
+            return _answer(response_texts.joined(events, len(right.text) if right and right.is_cut else None))
     text, end, report = "", None, {}
     with client.chat.completions.create(**request, stream=True) as stream:
         for chunk in stream:
@@ -199,6 +211,10 @@ def streamed(client: openai.OpenAI, request: dict[str, Any], right: Right | None
             if right is not None and right.is_cut and len(text) > len(right.text):
                 break
     return Answer(text, end, report)
+
+
+def _answer(read: response_texts.Read) -> Answer:
+    return Answer(read.thoughts + read.text, read.finish_reason, read.report)
 
 
 def server(engine: str, template: str, model: str = servers.MODEL) -> AbstractContextManager[str]:
@@ -226,12 +242,19 @@ def difference(truth: str, text: str) -> str:
     return f"at {place} of {len(truth)}: {truth[start : place + 16]!r} became {text[start : place + 16]!r}"
 
 
+def show(tally: Tally) -> None:
+    """Print every answer that is not equal."""
+    for line in (*(f"stopped: {each}" for each in tally.stopped), *(f"SILENT: {each}" for each in tally.silent)):
+        print(f"  {line}", flush=True)
+
+
 def main() -> int:
     """Sweep and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", choices=ENGINES, action="append")
     parser.add_argument("--model", choices=sorted(PROMPTS), action="append")
     parser.add_argument("--template", choices=TEMPLATES[servers.MODEL], action="append")
+    parser.add_argument("--endpoint", choices=ENDPOINTS["vllm"], action="append")
     parser.add_argument("--caps", type=int, nargs="+", help="the caps to ask at, in tokens")
     parser.add_argument("--prompts", type=int, help="how many of the prompts")
     parser.add_argument("--jobs", type=int, default=1, help="answers asked at a time: more tokens a second on vLLM")
@@ -239,40 +262,33 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="print the rounds of each answer that is not equal")
     chosen = parser.parse_args()
     rows = [
-        "| Engine | Model | Template | Caps | Answers | Equal | Stopped, and said so | Silent |",
-        "|---|---|---|---|---|---|---|---|",
+        "| Engine | Endpoint | Model | Template | Caps | Answers | Equal | Stopped, and said so | Silent |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     silent = alarms = 0
     for engine, model in itertools.product(chosen.engine or ENGINES, chosen.model or sorted(PROMPTS)):
         several = chosen.caps or caps_of(engine, model)
-        settings = Continuation(trims=True) if chosen.trims else None
-        for template in TEMPLATES[model]:
-            if chosen.template and template not in chosen.template:
-                continue
-            began = time.monotonic()
-            prompts = PROMPTS[model][: chosen.prompts]
+        asking = {
+            "model": model,
+            "prompts": PROMPTS[model][: chosen.prompts],
+            "settings": Continuation(trims=True) if chosen.trims else None,
+            "reports": chosen.report,
+            "jobs": chosen.jobs,
+        }
+        endpoints = [endpoint for endpoint in ENDPOINTS[engine] if endpoint in (chosen.endpoint or ENDPOINTS[engine])]
+        templates = [template for template in TEMPLATES[model] if template in (chosen.template or TEMPLATES[model])]
+        for template in templates if endpoints else ():
             with server(engine, template, model) as url:
-                tally = sweep(
-                    url,
-                    engine,
-                    several,
-                    model=model,
-                    prompts=prompts,
-                    settings=settings,
-                    reports=chosen.report,
-                    jobs=chosen.jobs,
-                )
-            print(f"{engine}, {model}, {template}: {time.monotonic() - began:.0f} s")
-            for line in (
-                *(f"stopped: {each}" for each in tally.stopped),
-                *(f"SILENT: {each}" for each in tally.silent),
-            ):
-                print(f"  {line}", flush=True)
-            silent += len(tally.silent)
-            alarms += tally.alarms
-            spread = f"{len(several)} from {several[0]} to {several[-1]}"
-            counted = f"{tally.asked} | {tally.equal} | {len(tally.stopped)} | {len(tally.silent)}"
-            rows.append(f"| {engine} | {model} | {template} | {spread} | {counted} |")
+                for endpoint in endpoints:
+                    began = time.monotonic()
+                    tally = sweep(url, engine, several, endpoint=endpoint, **asking)
+                    print(f"{engine}, {endpoint}, {model}, {template}: {time.monotonic() - began:.0f} s")
+                    show(tally)
+                    silent += len(tally.silent)
+                    alarms += tally.alarms
+                    spread = f"{len(several)} from {several[0]} to {several[-1]}"
+                    counted = f"{tally.asked} | {tally.equal} | {len(tally.stopped)} | {len(tally.silent)}"
+                    rows.append(f"| {engine} | {endpoint} | {model} | {template} | {spread} | {counted} |")
     print("\n".join(rows))
     print(f"taken for a restart: {alarms}")
     return 1 if silent or alarms else 0

@@ -51,6 +51,23 @@ def test_answers_equal_the_uncapped_one(engine: tuple[str, str, str]) -> None:
     assert len(tally.stopped) <= (2 if (name, template) == ("vllm", "r1rc") else 0)
 
 
+def test_responses_equal_the_uncapped_one(vllm: str) -> None:
+    """On vLLM, at four caps, whole and streamed."""
+    several = [5, 13, 48, 119]
+    tally = sweep.sweep(
+        vllm,
+        "vllm",
+        several,
+        endpoint="responses",
+        prompts=PROMPTS[servers.MODEL],
+        jobs=servers.AT_A_TIME["vllm"],
+    )
+
+    assert tally.asked == 8
+    assert tally.silent == []
+    assert tally.stopped == []
+
+
 # A server that trims is the harder one. llama-server appends the text as it is, whatever the template.
 @pytest.mark.parametrize(
     ("name", "template"), [(name, "trim" if name == "vllm" else "plain") for name in ENGINES], ids=ENGINES

@@ -67,6 +67,22 @@ def test_thoughts_and_answers_equal_the_uncapped_ones(served: tuple[str, str, st
     assert tally.equal > tally.asked // 2
 
 
+@pytest.mark.parametrize("served", [("vllm", "qwen3")], ids=" ".join, indirect=True, scope="module")
+@pytest.mark.parametrize("raw", [False, True], ids=["items", "raw prompt"])
+def test_responses_with_thoughts_equal_the_uncapped_ones(served: tuple[str, str, str], raw: bool) -> None:
+    """vLLM files an answer that goes on as thoughts, and it is put back. By items, cut thoughts stop, and say so."""
+    engine, template, base_url = served
+    asked = thoughts_sweep.questions(template)[:MOST]
+    jobs = servers.AT_A_TIME[engine]
+    tally = thoughts_sweep.sweep(
+        base_url, engine, template, CAPS[engine], endpoint="responses", asked=asked, raw=raw, jobs=jobs
+    )
+
+    assert tally.asked == len(asked) * len(thoughts_sweep.WAYS) * len(CAPS[engine])
+    assert tally.silent == []
+    assert tally.equal > (tally.asked // 2 if raw else 0)
+
+
 @thinking_servers
 @pytest.mark.parametrize("by", ["chat", "raw prompt"])
 def test_early_answers(served: tuple[str, str, str], by: str) -> None:

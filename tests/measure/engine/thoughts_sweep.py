@@ -5,7 +5,7 @@ How often continued thoughts and answers equal the uncapped ones, on real engine
     python tests/measure/engine/thoughts_sweep.py --engine llama.cpp --template qwen3 --caps 16 64 --prompts 2 --report
     python tests/measure/engine/thoughts_sweep.py --raw       # with the setting ``template``: the raw-prompt route
 
-Each prompt is asked at each cap, whole and streamed, at temperature 0. The model's thoughts and answers are known
+Each prompt is asked at each cap, whole and streamed, at temperature 0, by chats, and on vLLM by responses too. The model's thoughts and answers are known
 (``think_texts.py``). Prints a Markdown table, and every answer that is not equal. An answer is equal if its thoughts and
 its text are, apart from blanks at their ends; it is equal to the letter if these are, too. The exit code is 1 if an
 answer is neither equal nor stopped with a report.
@@ -31,9 +31,10 @@ from openai_continue import Continuation
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import response_texts
 import servers
 import think_texts
-from sweep import ENGINES, difference
+from sweep import ENDPOINTS, ENGINES, difference, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,11 +63,13 @@ class Asked:
     #: Earlier messages.
     history: tuple[dict[str, str], ...] = ()
 
-    @property
-    def request(self) -> dict[str, Any]:
-        """The parameters of the call."""
+    def request(self, endpoint: str, most: int) -> dict[str, Any]:
+        """Return the parameters of the call. ``most``: its token limit."""
         messages = [*self.history, {"role": "user", "content": self.prompt}]
-        return {"model": servers.THOUGHTS_MODEL, "messages": messages, "temperature": 0, "extra_body": self.extra}
+        asked = {"model": servers.THOUGHTS_MODEL, "temperature": 0, "extra_body": self.extra}
+        if endpoint == "responses":
+            return {**asked, "input": messages, "max_output_tokens": most}
+        return {**asked, "messages": messages, "max_tokens": most}
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def sweep(
     template: str,
     several: Sequence[int],
     *,
+    endpoint: str = "chat",
     asked: Iterable[Asked] | None = None,
     ways: Iterable[str] = WAYS,
     raw: bool = False,
@@ -144,7 +148,7 @@ def sweep(
     base = Continuation(provider=provider, max_rounds=4 * ENOUGH, **settings)
 
     def answers(place: tuple[Asked, str]) -> list[tuple[Answer, Answer, str]]:
-        return _answers(base_url, base, *place, several, reports=reports)
+        return _answers(base_url, base, endpoint, *place, several, reports=reports)
 
     with ThreadPoolExecutor(jobs) as pool:
         for found in pool.map(answers, itertools.product(questions(template) if asked is None else asked, ways)):
@@ -159,17 +163,17 @@ def template_file(template: str) -> Path:
 
 
 def _answers(
-    base_url: str, base: Continuation, asked: Asked, way: str, several: Sequence[int], *, reports: bool
+    base_url: str, base: Continuation, endpoint: str, asked: Asked, way: str, several: Sequence[int], *, reports: bool
 ) -> list[tuple[Answer, Answer, str]]:
     """Return for each cap the right answer of this way, the answer, and where it is."""
-    truth = ask(way, base_url, {**asked.request, "max_tokens": ENOUGH}, None)
+    truth = ask(way, base_url, asked.request(endpoint, ENOUGH), None)
     # A parser may take an answer without tags for thoughts: what the model wrote is all the same.
     right = (asked.thoughts + asked.answer).split()
     if (truth.thoughts + truth.text).split() != right or truth.finish_reason != "stop":
         msg = f"{asked.prompt!r}, {asked.extra}: the model does not know it any more; it answers {truth}"
         raise RuntimeError(msg)
     # What is written twice at seams counts.
-    request = {**asked.request, "max_tokens": 3 * ENOUGH}
+    request = asked.request(endpoint, 3 * ENOUGH)
     found = []
     for cap in several:
         answer = ask(way, base_url, request, dataclasses.replace(base, round_tokens=cap))
@@ -199,6 +203,10 @@ def ask(way: str, base_url: str, request: dict[str, Any], settings: Continuation
         openai_continue.OpenAI(**options, continuation=settings) if settings else openai.OpenAI(**options)
     )
     with client:
+        if "input" in request:
+            asked: Any = client.responses.create(**request, stream=way == "streamed")
+            read = (response_texts.whole if way == "whole" else response_texts.joined)(asked)
+            return Answer(read.thoughts, read.text, read.finish_reason, read.report)
         if way == "whole":
             return whole(client.chat.completions.create(**request))
         with client.chat.completions.create(**request, stream=True) as stream:
@@ -253,6 +261,7 @@ def main() -> int:
     parser.add_argument("--engine", choices=ENGINES, action="append")
     parser.add_argument("--template", choices=TEMPLATES, action="append")
     parser.add_argument("--way", choices=WAYS, action="append")
+    parser.add_argument("--endpoint", choices=ENDPOINTS["vllm"], action="append")
     parser.add_argument("--caps", type=int, nargs="+", help="the caps to ask at, in tokens")
     parser.add_argument("--prompts", type=int, help="how many of the questions")
     parser.add_argument("--jobs", type=int, default=1, help="answers asked at a time: more tokens a second on vLLM")
@@ -260,32 +269,33 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="print the rounds of each answer that is not equal")
     chosen = parser.parse_args()
     rows = [
-        "| Engine | Template | Caps | Answers | Equal | To the letter | Stopped, and said so | Silent |",
-        "|---|---|---|---|---|---|---|---|",
+        "| Engine | Endpoint | Template | Caps | Answers | Equal | To the letter | Stopped, and said so | Silent |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     silent = 0
     for engine, template in itertools.product(chosen.engine or ENGINES, chosen.template or TEMPLATES):
         several = chosen.caps or CAPS[engine]
-        began = time.monotonic()
+        endpoints = [endpoint for endpoint in ENDPOINTS[engine] if endpoint in (chosen.endpoint or ENDPOINTS[engine])]
+        asking = {
+            "asked": questions(template)[: chosen.prompts],
+            "ways": chosen.way or WAYS,
+            "raw": chosen.raw,
+            "jobs": chosen.jobs,
+            "reports": chosen.report,
+        }
+        if not endpoints:
+            continue
         with server(engine, template) as url:
-            tally = sweep(
-                url,
-                engine,
-                template,
-                several,
-                asked=questions(template)[: chosen.prompts],
-                ways=chosen.way or WAYS,
-                raw=chosen.raw,
-                jobs=chosen.jobs,
-                reports=chosen.report,
-            )
-        print(f"{engine}, {template}: {time.monotonic() - began:.0f} s, {tally.equal} of {tally.asked} equal")
-        for line in (*(f"stopped: {each}" for each in tally.stopped), *(f"SILENT: {each}" for each in tally.silent)):
-            print(f"  {line}", flush=True)
-        silent += len(tally.silent)
-        spread = f"{len(several)} from {several[0]} to {several[-1]}"
-        counted = f"{tally.asked} | {tally.equal} | {tally.to_the_letter} | {len(tally.stopped)} | {len(tally.silent)}"
-        rows.append(f"| {engine} | {template} | {spread} | {counted} |")
+            for endpoint in endpoints:
+                began = time.monotonic()
+                tally = sweep(url, engine, template, several, endpoint=endpoint, **asking)
+                seconds = time.monotonic() - began
+                print(f"{engine}, {endpoint}, {template}: {seconds:.0f} s, {tally.equal} of {tally.asked} equal")
+                show(tally)
+                silent += len(tally.silent)
+                spread = f"{len(several)} from {several[0]} to {several[-1]}"
+                counted = f"{tally.equal} | {tally.to_the_letter} | {len(tally.stopped)} | {len(tally.silent)}"
+                rows.append(f"| {engine} | {endpoint} | {template} | {spread} | {tally.asked} | {counted} |")
     print("\n".join(rows))
     return 1 if silent else 0
 

@@ -26,6 +26,9 @@ CAP = 100
 TOKENS = 450
 #: A model whose syntax of tool calls is known.
 CALLS = "Qwen/Qwen3-32B"
+#: Why a call that is cut is not continued by ``/responses``, and a length of one that is not cut.
+CUT_CALL = 'a call that is cut ends in "tool_call" on /responses'
+SHORT = 40
 #: Where agents write. It is removed when the check ends.
 _FOLDER = tempfile.TemporaryDirectory()
 FOLDER = Path(_FOLDER.name)
@@ -74,6 +77,8 @@ class Way:
     switch: str | None = None
     #: Why this way is not continued, if that is known. It is measured all the same.
     cannot: str | None = None
+    #: The length of the call that an agent's model writes, in tokens.
+    call_tokens: int = 3 * CAP
 
 
 _ways: list[Way] = []
@@ -95,15 +100,16 @@ def opt_out(name: str, switch: str = "extra_body", **how: Any) -> Callable[[Ask]
     return way(name, switch=switch, **how)
 
 
-def agent_way(name: str) -> Callable[[Ask], Ask]:
+def agent_way(name: str, **how: Any) -> Callable[[Ask], Ask]:
     """
     Return a decorator that registers a way to run an agent with the tool ``write_file`` and the model ``CALLS``.
 
-    The model calls the tool, with an argument of three caps, and ends with a text, which ``Seen`` has.
+    The model calls the tool, with an argument of three caps if ``call_tokens`` does not say else, and ends with a text
+    of several caps, which ``Seen`` has.
     """
 
     def register(ask: Ask) -> Ask:
-        _agents.append(Way(name, ask))
+        _agents.append(Way(name, ask, **how))
         return ask
 
     return register
@@ -200,17 +206,24 @@ def run(way: Way) -> dict[str, Any]:
 
     wrote, problem = ran(way)
     with disabled():
-        without, _ = ran(way)
-    file = problem if wrote == WHOLE else "; ".join(filter(None, [wrote, problem]))
-    result = verdicts(way, file=file, opt_out=f"opted out: {without}" if without == WHOLE else "")
-    return {**result, "switch": "disabled()", "without": without}
+        without, problem_without = ran(way)
+    wrong = problem if wrote == WHOLE else "; ".join(filter(None, [wrote, problem]))
+    if way.cannot is not None:
+        return {**verdicts(way), "cannot": f"{way.cannot}: {wrong}", "reason": "" if wrong else "it can by now"}
+    opt_out = "opted out: the same" if (without, problem_without) == (WHOLE, "") else ""
+    if way.call_tokens < CAP:
+        # Only the text at the end takes several rounds.
+        return verdicts(way, whole=wrong, rounds="not whole" if wrong else "", opt_out=opt_out, switch="disabled()")
+    result = verdicts(way, file=wrong, opt_out=opt_out, switch="disabled()")
+    return {**result, "without": without}
 
 
 def ran(way: Way) -> tuple[str, str]:
     """Run an agent; return what it wrote, and what is wrong with the rest of the run, or ""."""
     for file in written():
         file.unlink()
-    server, seen, error = answered(way, f"Please call the tool write_file with {3 * CAP} tokens, for {way.name}.")
+    prompt = f"Please call the tool write_file with {way.call_tokens} tokens, for {way.name}."
+    server, seen, error = answered(way, prompt)
     bodies = [unlimited(request.body) for request in server.requests]
     if not bodies:
         return "no file", error or "nothing was asked"
@@ -219,13 +232,19 @@ def ran(way: Way) -> tuple[str, str]:
     if wrote != WHOLE or seen is None or server.derailed:
         return wrote, error or (f"{server.derailed} derailed" if server.derailed else "")
     # The second turn begins with the first request that ends in the result of the call.
-    second = [body for body in bodies[1:] if body["messages"][-1]["role"] != "assistant"]
+    second = [body for body in bodies[1:] if messages_of(body)[-1].get("role") != "assistant"]
     if not second:
         return wrote, "the model has not seen the result of its call"
     call = server.uncapped_arguments(second[0])
     # smolagents has a tool for the text at the end.
     text = json.loads(call)["answer"] if call else whole_text(server, second[0])
     return wrote, "" if seen.text == text else differing(seen.text, text)
+
+
+def messages_of(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages of a chat, or the items of a response's input."""
+    messages: list[dict[str, Any]] = body["messages"] if "messages" in body else body["input"]
+    return messages
 
 
 WHOLE = "the whole file"
@@ -249,10 +268,14 @@ def written() -> list[Path]:
 
 @cache
 def emulator(answer: str | None) -> Any:
-    """Return the server with this answer. It runs until the check ends, so its address stays the same."""
-    from openai_continue.testing import Emulator
+    """
+    Return the server with this answer. It runs until the check ends, so its address stays the same.
 
-    return Emulator(cap=CAP, tokens=TOKENS, text=answer).start()
+    It answers chats as DeepInfra, and ``/responses`` as vLLM: its streams end in ``response.completed`` if they are cut.
+    """
+    from openai_continue.testing import Emulator, Habits
+
+    return Emulator(cap=CAP, tokens=TOKENS, text=answer, habits=Habits(responses="vllm")).start()
 
 
 def answered(way: Way, prompt: str | None = None) -> tuple[Any, Seen | None, str]:
@@ -282,7 +305,7 @@ def unlimited(body: dict[str, Any]) -> dict[str, Any]:
     return {name: body[name] for name in body if name not in LIMITS}
 
 
-LIMITS = ("max_tokens", "max_completion_tokens")
+LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def differing(seen: str | None, wanted: str) -> str:

@@ -1,10 +1,10 @@
-"""langchain-openai: whole, streamed, both async, structured, and in an agent of LangChain."""
+"""langchain-openai, by chats and by responses: whole, streamed, both async, structured, and in an agent."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from checking import CALLS, HANDBOOK, Handbook, Seen, agent_way, opt_out, report, way, write_file
+from checking import CALLS, CUT_CALL, HANDBOOK, SHORT, Handbook, Seen, agent_way, opt_out, report, way, write_file
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 from openai import DefaultAsyncHttpxClient
@@ -24,7 +24,7 @@ def user(prompt: str) -> Any:
 
 def seen(message: Any) -> Seen:
     usage = message.usage_metadata or {}
-    return Seen(message.content, usage.get("output_tokens"), usage.get("input_tokens"))
+    return Seen(message.text, usage.get("output_tokens"), usage.get("input_tokens"))
 
 
 def total(chunks: list[Any]) -> Any:
@@ -94,6 +94,75 @@ async def file_streamed(base_url: str, prompt: str) -> Seen:
         async for message, where in writer.astream(user(prompt), stream_mode="messages")
     ]
     return Seen("".join(content for step, content in pieces if step == pieces[-1][0]))
+
+
+def responding(base_url: str, name: str = "any", **more: Any) -> ChatOpenAI:
+    return model(base_url, name, use_responses_api=True, **more)
+
+
+def responding_agent(base_url: str, **more: Any) -> Any:
+    return create_agent(responding(base_url, CALLS, **more), tools=[write_file])
+
+
+@way("invoke (use_responses_api)")
+def responses_invoke(base_url: str, prompt: str) -> Seen:
+    return seen(responding(base_url).invoke(prompt))
+
+
+@way("stream (use_responses_api)")
+def responses_stream(base_url: str, prompt: str) -> Seen:
+    return seen(total(list(responding(base_url).stream(prompt))))
+
+
+@way("ainvoke (use_responses_api)")
+async def responses_ainvoke(base_url: str, prompt: str) -> Seen:
+    return seen(await responding(base_url, http_async_client=DefaultAsyncHttpxClient()).ainvoke(prompt))
+
+
+@way("astream (use_responses_api)")
+async def responses_astream(base_url: str, prompt: str) -> Seen:
+    asked = responding(base_url, http_async_client=DefaultAsyncHttpxClient()).astream(prompt)
+    return seen(total([chunk async for chunk in asked]))
+
+
+@way("with_structured_output (use_responses_api)", answer=HANDBOOK)
+def responses_structured_output(base_url: str, prompt: str) -> Seen:
+    structured = responding(base_url).with_structured_output(Handbook, method="json_schema", include_raw=True)
+    result: Any = structured.invoke(prompt)
+    usage = result["raw"].usage_metadata
+    return Seen(result["parsed"].model_dump_json(indent=1), usage["output_tokens"], usage["input_tokens"])
+
+
+@way("with_structured_output (use_responses_api, streamed)", answer=HANDBOOK)
+def responses_structured_output_streamed(base_url: str, prompt: str) -> Seen:
+    structured = responding(base_url).with_structured_output(Handbook, method="json_schema")
+    last: Any = list(structured.stream(prompt))[-1]
+    return Seen(last.model_dump_json(indent=1))
+
+
+@opt_out("invoke (use_responses_api)")
+def responses_invoke_opted_out(base_url: str, prompt: str) -> Seen:
+    return seen(responding(base_url, extra_body={"continuation": False}).invoke(prompt))
+
+
+@agent_way("a text after a call (use_responses_api)", call_tokens=SHORT)
+def text_after_call(base_url: str, prompt: str) -> Seen:
+    return Seen(responding_agent(base_url).invoke(user(prompt))["messages"][-1].text)
+
+
+@agent_way("a long call (use_responses_api)", cannot=CUT_CALL)
+def long_call(base_url: str, prompt: str) -> Seen:
+    return Seen(responding_agent(base_url).invoke(user(prompt))["messages"][-1].text)
+
+
+@agent_way("a long call (use_responses_api, streamed)", cannot=CUT_CALL)
+async def long_call_streamed(base_url: str, prompt: str) -> Seen:
+    writer = responding_agent(base_url, http_async_client=DefaultAsyncHttpxClient())
+    pieces = [
+        (where["langgraph_step"], message.text)
+        async for message, where in writer.astream(user(prompt), stream_mode="messages")
+    ]
+    return Seen("".join(text for step, text in pieces if step == pieces[-1][0]))
 
 
 report("langchain-openai", "langchain")

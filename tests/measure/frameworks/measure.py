@@ -45,6 +45,10 @@ FRAMEWORKS = {
     "semantic-kernel": ("semantic-kernel==1.45.0",),
     "agno": ("agno==3.1.10", "openai"),
     "ray": ("ray[data]", "filelock", "psutil"),
+    "deepagents": ("deepagents==0.7.32", "langchain-openai==1.7.4"),
+    # With what the extra "schema" brings: it hands its schema to the server, not to the SDK's parse().
+    "chatlas": ("chatlas==0.23.0", "openai", "jsonschema"),
+    "llm": ("llm==0.36",),
 }
 
 #: Packages whose lowest version is ignored, since a mirror of the registry may not have it yet. None matters here: the

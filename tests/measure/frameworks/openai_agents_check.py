@@ -1,11 +1,20 @@
-"""The OpenAI Agents SDK, with its model for chat completions: run, run_streamed, an output type, and a tool."""
+"""The OpenAI Agents SDK, with its default model and the one for chats: run, run_streamed, an output type, a tool."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, Runner, function_tool
-from checking import CALLS, HANDBOOK, Handbook, Seen, agent_way, opt_out, report, way, write_file
+from agents import (
+    Agent,
+    ModelSettings,
+    OpenAIChatCompletionsModel,
+    OpenAIProvider,
+    OpenAIResponsesModel,
+    RunConfig,
+    Runner,
+    function_tool,
+)
+from checking import CALLS, CUT_CALL, HANDBOOK, SHORT, Handbook, Seen, agent_way, opt_out, report, way, write_file
 from openai import AsyncOpenAI
 
 
@@ -21,6 +30,15 @@ def with_tool(base_url: str) -> Agent[Any]:
 def seen(result: Any, text: str) -> Seen:
     usage = result.context_wrapper.usage
     return Seen(text, usage.output_tokens, usage.input_tokens)
+
+
+async def deltas_of(result: Any) -> str:
+    deltas = [
+        event.data.delta
+        async for event in result.stream_events()
+        if event.type == "raw_response_event" and event.data.type == "response.output_text.delta"
+    ]
+    return "".join(deltas)
 
 
 @way("run")
@@ -39,13 +57,9 @@ def run_sync(base_url: str, prompt: str) -> Seen:
 async def run_streamed(base_url: str, prompt: str) -> Seen:
     settings = ModelSettings(include_usage=True)
     result = Runner.run_streamed(agent(base_url, model_settings=settings), prompt)
-    deltas = [
-        event.data.delta
-        async for event in result.stream_events()
-        if event.type == "raw_response_event" and event.data.type == "response.output_text.delta"
-    ]
-    assert "".join(deltas) == result.final_output
-    return seen(result, "".join(deltas))
+    text = await deltas_of(result)
+    assert text == result.final_output
+    return seen(result, text)
 
 
 @way("output_type", answer=HANDBOOK)
@@ -76,6 +90,83 @@ async def file_streamed(base_url: str, prompt: str) -> Seen:
     result = Runner.run_streamed(with_tool(base_url), prompt)
     async for _ in result.stream_events():
         pass
+    return Seen(result.final_output)
+
+
+def by_default(base_url: str) -> RunConfig:
+    """Return the configuration of a run whose agent has only the name of a model."""
+    client = AsyncOpenAI(base_url=base_url, api_key="none")
+    return RunConfig(model="any", model_provider=OpenAIProvider(openai_client=client))
+
+
+def responding(base_url: str) -> Agent[Any]:
+    """Return an agent whose model's name has a slash, which the default takes for the name of a provider."""
+    client = AsyncOpenAI(base_url=base_url, api_key="none")
+    return Agent(name="writer", model=OpenAIResponsesModel(CALLS, client), tools=[function_tool(write_file)])
+
+
+@way("run (by default)")
+async def default_run(base_url: str, prompt: str) -> Seen:
+    result = await Runner.run(Agent(name="writer"), prompt, run_config=by_default(base_url))
+    return seen(result, result.final_output)
+
+
+@way("run_sync (by default)")
+def default_run_sync(base_url: str, prompt: str) -> Seen:
+    result = Runner.run_sync(Agent(name="writer"), prompt, run_config=by_default(base_url))
+    return seen(result, result.final_output)
+
+
+@way("run_streamed (by default)")
+async def default_run_streamed(base_url: str, prompt: str) -> Seen:
+    result = Runner.run_streamed(Agent(name="writer"), prompt, run_config=by_default(base_url))
+    text = await deltas_of(result)
+    assert text == result.final_output
+    return seen(result, text)
+
+
+@way("output_type (by default)", answer=HANDBOOK)
+async def default_output_type(base_url: str, prompt: str) -> Seen:
+    writer = Agent(name="writer", output_type=Handbook)
+    result = await Runner.run(writer, prompt, run_config=by_default(base_url))
+    return seen(result, result.final_output.model_dump_json(indent=1))
+
+
+@way("output_type (by default, streamed)", answer=HANDBOOK)
+async def default_output_type_streamed(base_url: str, prompt: str) -> Seen:
+    result = Runner.run_streamed(Agent(name="writer", output_type=Handbook), prompt, run_config=by_default(base_url))
+    await deltas_of(result)
+    return seen(result, result.final_output.model_dump_json(indent=1))
+
+
+@opt_out("run (by default)")
+async def default_run_opted_out(base_url: str, prompt: str) -> Seen:
+    writer = Agent(name="writer", model_settings=ModelSettings(extra_body={"continuation": False}))
+    result = await Runner.run(writer, prompt, run_config=by_default(base_url))
+    return seen(result, result.final_output)
+
+
+@agent_way("a text after a call (Responses)", call_tokens=SHORT)
+async def text_after_call(base_url: str, prompt: str) -> Seen:
+    return Seen((await Runner.run(responding(base_url), prompt)).final_output)
+
+
+@agent_way("a streamed text after a call (Responses)", call_tokens=SHORT)
+async def text_after_call_streamed(base_url: str, prompt: str) -> Seen:
+    result = Runner.run_streamed(responding(base_url), prompt)
+    await deltas_of(result)
+    return Seen(result.final_output)
+
+
+@agent_way("a long call (Responses)", cannot=CUT_CALL)
+async def long_call(base_url: str, prompt: str) -> Seen:
+    return Seen((await Runner.run(responding(base_url), prompt)).final_output)
+
+
+@agent_way("a long call (Responses, streamed)", cannot=CUT_CALL)
+async def long_call_streamed(base_url: str, prompt: str) -> Seen:
+    result = Runner.run_streamed(responding(base_url), prompt)
+    await deltas_of(result)
     return Seen(result.final_output)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
@@ -12,10 +13,20 @@ from typing import Any
 NOWHERE = "http://127.0.0.1:9"
 
 
+def written(value: Any) -> str:
+    """Return what a span has as one text, apart from escapes of JSON."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
 class Instrumenter:
-    """One row of the table. ``can_uninstall``: whether the instrumenter can be uninstalled."""
+    """
+    One row of the table. ``can_uninstall``: whether the instrumenter can be uninstalled.
+
+    ``said``: what the spans of the last ``take()`` say, as text.
+    """
 
     can_uninstall = True
+    said = ""
 
     def install(self) -> None: ...
 
@@ -33,7 +44,19 @@ class Instrumenter:
         raise NotImplementedError
 
 
-class OpenTelemetry(Instrumenter):
+class Exported(Instrumenter):
+    """An instrumenter whose spans an exporter of OpenTelemetry keeps."""
+
+    exporter: Any
+
+    def take(self) -> list[str]:
+        spans = self.exporter.get_finished_spans()
+        self.exporter.clear()
+        self.said = written([[dict(each.attributes) for each in (span, *span.events)] for span in spans])
+        return [span.name for span in spans]
+
+
+class OpenTelemetry(Exported):
     """Any instrumenter with OpenTelemetry's own interface."""
 
     def __init__(self, module: str) -> None:
@@ -52,13 +75,8 @@ class OpenTelemetry(Instrumenter):
     def uninstall(self) -> None:
         self._instrumentor.uninstrument()
 
-    def take(self) -> list[str]:
-        spans = self.exporter.get_finished_spans()
-        self.exporter.clear()
-        return [span.name for span in spans]
 
-
-class Logfire(Instrumenter):
+class Logfire(Exported):
     def __init__(self) -> None:
         import logfire
         from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -78,13 +96,8 @@ class Logfire(Instrumenter):
         with self._installed:
             pass
 
-    def take(self) -> list[str]:
-        spans = self.exporter.get_finished_spans()
-        self.exporter.clear()
-        return [span.name for span in spans]
 
-
-class Langfuse(Instrumenter):
+class Langfuse(Exported):
     can_uninstall = False
 
     def __init__(self) -> None:
@@ -99,9 +112,7 @@ class Langfuse(Instrumenter):
 
     def take(self) -> list[str]:
         self._client.flush()
-        spans = self.exporter.get_finished_spans()
-        self.exporter.clear()
-        return [span.name for span in spans]
+        return super().take()
 
 
 class LangSmith(Instrumenter):
@@ -112,12 +123,14 @@ class LangSmith(Instrumenter):
         from langsmith import Client
 
         runs = self._runs = []
+        outputs = self._outputs = []
 
         class Memory(Client):
             def create_run(self, name: str, *args: Any, **kwargs: Any) -> None:
                 runs.append(name)
 
-            def update_run(self, *args: Any, **kwargs: Any) -> None: ...
+            def update_run(self, *args: Any, **kwargs: Any) -> None:
+                outputs.append(kwargs)
 
         self._client = Memory(api_url=NOWHERE, api_key="key", auto_batch_tracing=False)
 
@@ -127,8 +140,9 @@ class LangSmith(Instrumenter):
         return wrap_openai(client, tracing_extra={"client": self._client})
 
     def take(self) -> list[str]:
-        runs = list(self._runs)
+        runs, self.said = list(self._runs), written(self._outputs)
         self._runs.clear()
+        self._outputs.clear()
         return runs
 
 
@@ -136,24 +150,26 @@ class Sentry(Instrumenter):
     can_uninstall = False
 
     def __init__(self) -> None:
-        self._names: list[str] = []
+        self._spans: list[tuple[str, Any]] = []
 
     def install(self) -> None:
         import sentry_sdk
         from sentry_sdk.integrations.openai import OpenAIIntegration
         from sentry_sdk.transport import Transport
 
-        names = self._names
+        kept = self._spans
 
         class Memory(Transport):
             def capture_envelope(self, envelope: Any) -> None:
                 # Some spans arrive in their transaction, others as items of their own.
                 event = envelope.get_transaction_event() or {}
-                ops = [span["op"] for span in event.get("spans", [])]
+                spans = [(span["op"], span) for span in event.get("spans", [])]
                 for item in envelope.items:
                     if item.type == "span":
-                        ops += [span["attributes"]["sentry.op"]["value"] for span in item.payload.json["items"]]
-                names.extend(op for op in ops if op.startswith("gen_ai"))
+                        spans += [
+                            (span["attributes"]["sentry.op"]["value"], span) for span in item.payload.json["items"]
+                        ]
+                kept.extend(span for span in spans if span[0].startswith("gen_ai"))
 
         sentry_sdk.init(
             dsn="http://key@127.0.0.1:9/1",
@@ -172,8 +188,8 @@ class Sentry(Instrumenter):
         import sentry_sdk
 
         sentry_sdk.flush(1)
-        names = list(self._names)
-        self._names.clear()
+        names, self.said = [name for name, _ in self._spans], written(self._spans)
+        self._spans.clear()
         return names
 
 
@@ -187,11 +203,11 @@ class Datadog(Instrumenter):
         )
         from ddtrace.trace import TraceFilter, tracer
 
-        names = self._names = []
+        spans = self._spans = []
 
         class Memory(TraceFilter):
             def process_trace(self, trace: Any) -> None:
-                names.extend(span.name for span in trace)
+                spans.extend(trace)
 
         tracer.configure(trace_processors=[Memory()])
 
@@ -204,8 +220,9 @@ class Datadog(Instrumenter):
         import_module("ddtrace.contrib.internal.openai.patch").unpatch()
 
     def take(self) -> list[str]:
-        names = list(self._names)
-        self._names.clear()
+        names = [span.name for span in self._spans]
+        self.said = written([[span.get_tags(), span.get_metrics()] for span in self._spans])
+        self._spans.clear()
         return names
 
 
@@ -230,7 +247,9 @@ class MLflow(Instrumenter):
         mlflow.flush_trace_async_logging()
         traces = [trace for trace in mlflow.search_traces(return_type="list") if trace.info.trace_id not in self._seen]
         self._seen.update(trace.info.trace_id for trace in traces)
-        return [span.name for trace in traces for span in trace.data.spans]
+        spans = [span for trace in traces for span in trace.data.spans]
+        self.said = written([[span.outputs, span.attributes] for span in spans])
+        return [span.name for span in spans]
 
 
 def named(name: str) -> Instrumenter:

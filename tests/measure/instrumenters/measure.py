@@ -20,6 +20,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openai_continue.testing import Emulator
+from openai_continue.testing import Emulator, Habits
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -38,18 +39,22 @@ INSTALL_SECONDS, CHECK_SECONDS = 900, 300
 #: An answer of this prompt takes four rounds.
 CAP, TOKENS, ROUNDS = 48, 180, 4
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Instrumented."}]}
+INPUT = {"model": "m", "input": "Instrumented."}
 COLUMNS = (
     "Instrumenter",
     "openai",
     "Right text, installed before us",
     "… after us",
     "Spans of one call",
+    "Spans of one response",
+    "The span of a response has",
     "Its uninstall leaves us working",
     "Our `unpatch()` leaves it working",
 )
 #: The recipe runs in the environment of this instrumenter.
 RECIPE_ON = "genai-openai"
 WAYS = ("sync", "sync stream", "async", "async stream")
+RESPONSES = ("response", "response stream", "async response", "async response stream")
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ Ways = dict[str, dict[str, Any]]
 
 def checked(python: Path, script: str, *arguments: str, base_url: str) -> dict[str, Any]:
     """Run a check; return its result, or ``{"crash": ...}`` if it failed."""
-    what = json.dumps({"base_url": base_url, "body": BODY})
+    what = json.dumps({"base_url": base_url, "body": BODY, **({"input": INPUT} if script == "check.py" else {})})
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
     command = [str(python), str(HERE / script), *arguments]
     try:
@@ -158,10 +163,30 @@ def faults(ways: Ways, text: str, *, whole: bool) -> str:
     return "; ".join(found)
 
 
-def spans(ways: Ways) -> str:
+def spans(ways: Ways, names: tuple[str, ...] = WAYS) -> str:
     """Return the spans of one call: sync / sync stream / async / async stream, or one number if all are equal."""
-    counts = [str(len(ways[name]["spans"])) for name in WAYS]
+    counts = [str(len(ways[name]["spans"])) for name in names]
     return counts[0] if len(set(counts)) == 1 else " / ".join(counts)
+
+
+def shown(way: dict[str, Any]) -> list[str]:
+    """Return what the spans of a response have of it: the sum of its output tokens, and its text up to the end."""
+    end = way["text"][-12:]
+    # Some put JSON into their attributes.
+    has_text = any(form in way["said"] for form in (end, json.dumps(end)[1:-1], json.dumps(json.dumps(end))[3:-3]))
+    has_usage = re.search(rf"\b{way['tokens']}\b", way["said"])
+    return ["usage"] * bool(has_usage) + ["text"] * has_text
+
+
+def of_responses(ways: Ways, alone: Ways) -> tuple[str, str]:
+    """Return the spans of one response, one or as many as without us, and what they have of it, no less than then."""
+    counts, as_alone = spans(ways, RESPONSES), spans(alone, RESPONSES)
+    # Some have no span of a response that is cut.
+    if any(len(ways[name]["spans"]) not in {1, len(alone[name]["spans"])} for name in RESPONSES):
+        counts = f"no: {counts}, {as_alone} without us"
+    missing = [name for name in RESPONSES if set(shown(alone[name])) - set(shown(ways[name]))]
+    has = list(dict.fromkeys(" and ".join(shown(ways[name])) or "neither" for name in RESPONSES))
+    return counts, f"no: less than without us: {', '.join(missing)}" if missing else " / ".join(has)
 
 
 def row(name: str, python: Path, text: str, base_url: str) -> tuple[str, bool]:
@@ -171,8 +196,8 @@ def row(name: str, python: Path, text: str, base_url: str) -> tuple[str, bool]:
     title = f"{this.distribution} {version(python, this.distribution)} | {version(python, 'openai')}"
     alone = check("alone", "uninstall")
     if "crash" in alone:
-        return f"| {title} | no: it does not work without us: {alone['crash']} | | | | |", False
-    cells: dict[str, list[str]] = {"text": [], "spans": [], "uninstall": [], "unpatch": []}
+        return f"| {title} | no: it does not work without us: {alone['crash']} | | | | | | |", False
+    cells: dict[str, list[str]] = {name: [] for name in ("text", "spans", "responses", "shown", "uninstall", "unpatch")}
     for order in ("before", "after"):
         unpatch = check(order, "unpatch")
         if "crash" in unpatch:
@@ -183,6 +208,9 @@ def row(name: str, python: Path, text: str, base_url: str) -> tuple[str, bool]:
         fault = faults(unpatch["both"], text, whole=True)
         cells["text"].append(f"no: {fault}" if fault else "yes")
         cells["spans"].append(spans(unpatch["both"]))
+        counts, has = of_responses(unpatch["both"], alone["both"])
+        cells["responses"].append(counts)
+        cells["shown"].append(has)
         fault = faults(unpatch["then"], text, whole=False)
         if not fault and spans(unpatch["then"]) != spans(alone["both"]):
             fault = f"{spans(unpatch['then'])} spans, {spans(alone['both'])} without us"
@@ -202,8 +230,8 @@ def row(name: str, python: Path, text: str, base_url: str) -> tuple[str, bool]:
         for cell, both in cells.items()
         if cell != "text"
     }
-    shown = [*cells["text"], merged["spans"], merged["uninstall"], merged["unpatch"]]
-    return f"| {title} | {' | '.join(shown)} |", not any("no: " in cell for cell in shown)
+    found = [*cells["text"], *merged.values()]
+    return f"| {title} | {' | '.join(found)} |", not any("no: " in cell for cell in found)
 
 
 def recipe(python: Path, text: str, base_url: str) -> tuple[str, bool]:
@@ -235,10 +263,12 @@ def main() -> int:
         parser.error(f"no such instrumenter: {', '.join(unknown)}; there are {', '.join(INSTRUMENTERS)}")
     with (
         tempfile.TemporaryDirectory() as scratch,
-        Emulator(cap=CAP, tokens=TOKENS) as emulator,
+        Emulator(cap=CAP, tokens=TOKENS, habits=Habits(responses="vllm")) as emulator,
         ThreadPoolExecutor(2) as pool,
     ):
+        # The text of a response is the same.
         text = emulator.uncapped(BODY)
+        assert emulator.uncapped(INPUT) == text
         wheel = build(Path(scratch))
         pythons = {name: python_with(name, wheel) for name in dict.fromkeys([*names, RECIPE_ON])}
         rows = pool.map(lambda name: row(name, pythons[name], text, emulator.base_url), names)
