@@ -4,9 +4,8 @@ How often continued tool calls equal the uncapped ones, on real engines with a m
     python tests/measure/engine/call_sweep.py                 # both engines and both syntaxes
     python tests/measure/engine/call_sweep.py --engine vllm --syntax coder --caps 16 64 --prompts 2 --report
 
-Each prompt is asked at each cap in four ways, with ``continue_tool_calls=True`` and temperature 0. With ``--endpoint
-responses`` in two ways, where calls go on only with ``--raw``. The model's answers
-are known (``call_texts.py``). Prints a Markdown table, and every answer that is not equal. An answer is equal if its
+Each prompt is asked at each cap in four ways, with ``continue_tool_calls=True`` and temperature 0; with ``--endpoint
+responses`` in two. The model's answers are known (``call_texts.py``). Prints a Markdown table, and every answer that is not equal. An answer is equal if its
 text, the names of its calls and the values of their arguments are; it is equal to the letter if the arguments are the
 same JSON text, too. The exit code is 1 if an answer is neither equal nor stopped with a report.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chatlas import ChatOpenAI
-from checking import CALLS, CUT_CALL, HANDBOOK, SHORT, Handbook, Seen, agent_way, opt_out, report, way, write_file
+from checking import CALLS, HANDBOOK, SHORT, Handbook, Seen, agent_way, opt_out, report, way, write_file
 
 
 def chat(base_url: str, name: str = "any") -> Any:
@@ -74,7 +74,7 @@ def text_after_call(base_url: str, prompt: str) -> Seen:
     return Seen(asked.get_last_turn().text)
 
 
-@agent_way("a long call", cannot=CUT_CALL)
+@agent_way("a long call")
 def long_call(base_url: str, prompt: str) -> Seen:
     asked = calling(base_url)
     asked.chat(prompt, echo="none", stream=False)

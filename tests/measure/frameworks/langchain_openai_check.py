@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from checking import CALLS, CUT_CALL, HANDBOOK, SHORT, Handbook, Seen, agent_way, opt_out, report, way, write_file
+from checking import CALLS, HANDBOOK, SHORT, Handbook, Seen, agent_way, opt_out, report, way, write_file
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 from openai import DefaultAsyncHttpxClient
@@ -150,12 +150,12 @@ def text_after_call(base_url: str, prompt: str) -> Seen:
     return Seen(responding_agent(base_url).invoke(user(prompt))["messages"][-1].text)
 
 
-@agent_way("a long call (use_responses_api)", cannot=CUT_CALL)
+@agent_way("a long call (use_responses_api)")
 def long_call(base_url: str, prompt: str) -> Seen:
     return Seen(responding_agent(base_url).invoke(user(prompt))["messages"][-1].text)
 
 
-@agent_way("a long call (use_responses_api, streamed)", cannot=CUT_CALL)
+@agent_way("a long call (use_responses_api, streamed)")
 async def long_call_streamed(base_url: str, prompt: str) -> Seen:
     writer = responding_agent(base_url, http_async_client=DefaultAsyncHttpxClient())
     pieces = [

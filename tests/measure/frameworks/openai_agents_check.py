@@ -14,7 +14,7 @@ from agents import (
     Runner,
     function_tool,
 )
-from checking import CALLS, CUT_CALL, HANDBOOK, SHORT, Handbook, Seen, agent_way, opt_out, report, way, write_file
+from checking import CALLS, HANDBOOK, SHORT, Handbook, Seen, agent_way, opt_out, report, way, write_file
 from openai import AsyncOpenAI
 
 
@@ -158,12 +158,12 @@ async def text_after_call_streamed(base_url: str, prompt: str) -> Seen:
     return Seen(result.final_output)
 
 
-@agent_way("a long call (Responses)", cannot=CUT_CALL)
+@agent_way("a long call (Responses)")
 async def long_call(base_url: str, prompt: str) -> Seen:
     return Seen((await Runner.run(responding(base_url), prompt)).final_output)
 
 
-@agent_way("a long call (Responses, streamed)", cannot=CUT_CALL)
+@agent_way("a long call (Responses, streamed)")
 async def long_call_streamed(base_url: str, prompt: str) -> Seen:
     result = Runner.run_streamed(responding(base_url), prompt)
     await deltas_of(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from checking import CALLS, CUT_CALL, HANDBOOK, SHORT, Handbook, Seen, agent_way, opt_out, report, way, write_file
+from checking import CALLS, HANDBOOK, SHORT, Handbook, Seen, agent_way, opt_out, report, way, write_file
 from pydantic_ai import Agent, NativeOutput, PromptedOutput
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
@@ -132,12 +132,12 @@ async def text_after_call_streamed(base_url: str, prompt: str) -> Seen:
         return Seen(await result.get_output())
 
 
-@agent_way("a long call (OpenAIResponsesModel)", cannot=CUT_CALL)
+@agent_way("a long call (OpenAIResponsesModel)")
 async def long_call(base_url: str, prompt: str) -> Seen:
     return Seen((await responding(base_url, CALLS, tools=[write_file]).run(prompt)).output)
 
 
-@agent_way("a long call (OpenAIResponsesModel, streamed)", cannot=CUT_CALL)
+@agent_way("a long call (OpenAIResponsesModel, streamed)")
 async def long_call_streamed(base_url: str, prompt: str) -> Seen:
     async with responding(base_url, CALLS, tools=[write_file]).run_stream(prompt) as result:
         return Seen(await result.get_output())
