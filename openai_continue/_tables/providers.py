@@ -119,7 +119,7 @@ class Provider:
 
     @property
     def for_responses(self) -> Provider:
-        """The row for responses, whose usage comes unasked, and whose tool calls do not go on."""
+        """The row for responses, whose usage comes unasked, and whose tool calls go on only if the caller says so."""
         return replace(
             self,
             limit_names=("max_output_tokens",),
