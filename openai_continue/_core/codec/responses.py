@@ -11,8 +11,8 @@ or by a raw prompt. What this endpoint cannot have:
 tools that are no functions              Left alone: the results of those that run on the server cannot go back, and a
                                          chat has no place for the calls of others.
 several messages, refusals, summaries    End in "unsupported": a chat has no place for them.
-tool calls that were cut                 End in "tool_call", but for raw prompts and ``continue_tool_calls=True``: a call
-                                         that is an item of the input does not go on.
+tool calls that were cut                 End in "tool_call", but for raw prompts and ``continue_tool_calls=True``: an
+                                         item of the input that is a call does not go on.
 thoughts that were cut                   End in "reasoning", but for raw prompts, ``on_reasoning_cut="answer"``, and
                                          models whose template takes an open think tag: servers close the block.
 ``connect()``, ``retrieve()``            Other paths of the SDK, which do not ask for an answer.
