@@ -281,7 +281,9 @@ def test_cut_answers(*, kind: Any, status: str, items: list[str], last: str, lim
         assert response.status == status
         assert response.incomplete_details is None or response.incomplete_details.reason == "max_output_tokens"
         assert (response.incomplete_details is None) == (status == "completed")
-        assert [item.status for item in response.output] == items
+        # A whole answer of vLLM says nothing of its thoughts (measured).
+        expected = [None, *items[1:]] if kind == "vllm" and not stream else items
+        assert [item.status for item in response.output] == expected
         assert client.events()[-1].type == f"response.{last}"
         assert response.max_output_tokens == limit
         assert response.usage.output_tokens == 50
