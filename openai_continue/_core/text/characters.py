@@ -4,6 +4,8 @@ from __future__ import annotations
 
 #: What servers write for bytes that are no whole character.
 CUT_CHARACTER = "\ufffd"
+#: Most of them for one character.
+MOST_CUT = 3
 
 
 def paired(text: str) -> str:
@@ -51,5 +53,5 @@ def without_cut_character(text: str) -> str:
         return text[:-1]
     if not text.endswith(CUT_CHARACTER):
         return text
-    bare = text[-3:].rstrip(CUT_CHARACTER)
-    return text[: max(len(text) - 3, 0)] + bare
+    bare = text[-MOST_CUT:].rstrip(CUT_CHARACTER)
+    return text[: max(len(text) - MOST_CUT, 0)] + bare

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 from ..chunks import merged, text_of, token_bytes_of, without_end, without_start
 from ..json import Json
-from .characters import CUT_CHARACTER, ends_in_surrogate, half_character, has_surrogates, paired, without_cut_character
+from .characters import (
+    CUT_CHARACTER,
+    MOST_CUT,
+    ends_in_surrogate,
+    half_character,
+    has_surrogates,
+    paired,
+    without_cut_character,
+)
 from .document import Document
 from .evidence import CERTAIN, Weight
 from .marks import ends_in_half
@@ -41,6 +49,8 @@ class Text:
         # Characters at the end of the text that may be part of a stop string.
         self._reach = max((len(stop) for stop in stops), default=1)
         self._parts: list[str] = []
+        # Whether halves of characters have come, which may belong together.
+        self._has_surrogates = False
         self._held_back: list[Json] = []
         # The first bytes of a character whose logprobs have come and whose text has not.
         self._half = b""
@@ -147,8 +157,8 @@ class Text:
         if not goes_on or not (self._is_whole or self._ends_in_half_stop()):
             out += self._release()
         self._half = b""
-        if any(map(has_surrogates, self._parts)):
-            self._parts = [paired(self.text)]
+        if self._has_surrogates:
+            self._parts, self._has_surrogates = [paired(self.text)], False
         return out
 
     def settle(self, *, by_itself: bool = False) -> list[Json]:
@@ -205,8 +215,9 @@ class Text:
     def drop_cut_character(self) -> int:
         """Drop what the token limit left of a character at the end; return the number of U+FFFD that were dropped."""
         # What is out stays, and what an earlier seam has left.
-        text = self._text_of(self._held_back)
-        cut = min(len(text) - len(without_cut_character(text)), max(self.added, 0))
+        held_back = sum(len(text_of(chunk, self.field)) for chunk in self._held_back)
+        tail = self.text[-MOST_CUT:]
+        cut = min(len(tail) - len(without_cut_character(tail)), held_back, max(self.added, 0))
         self._shorten(cut)
         if self._half:
             self._held_back = merged(self._held_back, self.field)
@@ -256,6 +267,7 @@ class Text:
         text = self._text_of(chunks)
         if text:
             self.add(text)
+            self._has_surrogates = self._has_surrogates or has_surrogates(text)
             self._end_with_document(text)
             self._stop_across_seam(text)
         if self._is_whole or (self.stopped is None and (self._half or self._is_open_ended())):
