@@ -12,6 +12,7 @@ from .usage import usage_of, without_usage
 
 # The fields of a choice in a chunk that are known.
 _OF_CHOICE = ("index", "delta", "finish_reason", "logprobs", "usage")
+_MAY_GROW: tuple[type, ...] = (list, dict)
 
 
 def chunk_choices(chunk: Json) -> list[Json] | None:
@@ -149,7 +150,7 @@ def has_lists(chunk: Json) -> bool:
     """Whether a chunk has lists beside its choices."""
     # Asked of each whole answer several times, and most values are none of these.
     for name, value in chunk.items():
-        if isinstance(value, (list, dict)) and name not in ("choices", "usage") and grows(value):
+        if isinstance(value, _MAY_GROW) and name not in ("choices", "usage") and grows(value):
             return True
     return False
 
