@@ -42,7 +42,8 @@ def test_wheel(wheel: Path) -> None:
     lines = {"openai_continue.pth", "openai_continue.start"}
     data = {f"{info}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
     assert (files_of("openai_continue") - {f"openai_continue/{name}" for name in lines}) | lines | data == found
-    assert wheel.stat().st_size < 400_000
+    # No model, document or recording has got into it: all its files are source.
+    assert wheel.stat().st_size < 500_000
     for version in ("3.10", "3.11", "3.12", "3.13"):
         assert f"Programming Language :: Python :: {version}" in metadata.get_all("Classifier", [])
     assert (
