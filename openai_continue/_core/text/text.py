@@ -108,6 +108,9 @@ class Text:
     @property
     def added_text(self) -> str:
         """The text that the running round added."""
+        if self._parts and len(self._parts[-1]) == self.added:
+            # It came as one piece, which may be large.
+            return self._parts[-1]
         return self.text[-self.added :] if self.added > 0 else ""
 
     def start_round(self, seam: Seam, *, document: str | None = None) -> None:
@@ -216,7 +219,7 @@ class Text:
         """Drop what the token limit left of a character at the end; return the number of U+FFFD that were dropped."""
         # What is out stays, and what an earlier seam has left.
         held_back = sum(len(text_of(chunk, self.field)) for chunk in self._held_back)
-        tail = self.text[-MOST_CUT:]
+        tail = self._tail(MOST_CUT)
         cut = min(len(tail) - len(without_cut_character(tail)), held_back, max(self.added, 0))
         self._shorten(cut)
         if self._half:
@@ -313,20 +316,20 @@ class Text:
             excess -= len(part)
 
     def _is_open_ended(self) -> bool:
-        tail = self._tail()
+        tail = self._tail(self._reach)
         return tail.endswith(CUT_CHARACTER) or ends_in_surrogate(tail) or self._ends_in_half_stop()
 
     def _ends_in_half_stop(self) -> bool:
-        return bool(self._stops) and ends_in_half(self._tail(), self._stops)
+        return bool(self._stops) and ends_in_half(self._tail(self._reach), self._stops)
 
-    def _tail(self) -> str:
-        """Return the end of the text without joining all of it."""
+    def _tail(self, length: int) -> str:
+        """Return the last ``length`` characters of the text without joining all of it."""
         tail = ""
         for part in reversed(self._parts):
             tail = part + tail
-            if len(tail) >= self._reach:
+            if len(tail) >= length:
                 break
-        return tail[-self._reach :]
+        return tail[-length:]
 
     def _release(self) -> list[Json]:
         out, self._held_back = self._held_back, []
