@@ -176,7 +176,8 @@ def _why_left_alone(line: Json, provider: Provider) -> str | None:
 @lru_cache(maxsize=1)
 def _client() -> Any:
     """Return a client that sends nothing: it makes the SDK's errors."""
-    return openai.OpenAI(api_key="none", base_url="http://127.0.0.1", max_retries=0)
+    # A proxy of the environment may need a package that is not there.
+    return openai.OpenAI(api_key="none", base_url="http://127.0.0.1", http_client=http.Client(trust_env=False))
 
 
 def _failure(response: Json, error: object, request_id: str | None) -> tuple[Failure, bool]:

@@ -76,6 +76,11 @@ def awkward(number: int, cap: int) -> Engine:
     return Engine(AWKWARD[number % len(AWKWARD)] * 8, cap=cap)
 
 
+def middle(number: int) -> str:
+    """Return eight characters of an answer, which some cap cuts."""
+    return Engine().uncapped(question(number)).text[250:258]
+
+
 def document(number: int) -> str:
     return json.dumps({"number": number, "items": [{"id": each, "text": "x y"} for each in range(12)]})
 
@@ -106,7 +111,7 @@ KINDS = [
     *(chats(name, SERVERS[name]) for name in ("moonshot", "deepseek, thinking")),
     Lines("chats, awkward texts", question, awkward),
     Lines("chats of three choices", lambda number: question(number, n=3), plain, choices=3),
-    Lines("chats with a stop string", lambda number: question(number, stop=[" the", "\n## 2"]), plain),
+    Lines("chats with a stop string", lambda number: question(number, stop=[middle(number)]), plain),
     Lines("chats with logprobs", lambda number: question(number, logprobs=True), plain),
     Lines("JSON by a schema (llama.cpp)", lambda number: question(number, response_format=SCHEMA),
           lambda number, cap: Engine(document(number), habits=LLAMA, cap=cap), "llama.cpp"),
