@@ -455,6 +455,18 @@ def test_state_that_is_none(text: str, begun: Batch, capsys: pytest.CaptureFixtu
     assert "what batch next has written" in capsys.readouterr().err
 
 
+def test_state_that_is_gone(begun: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing but a request that ends in a message of the assistant shows that a state is missing."""
+    state = begun.folder / "next1.jsonl.state"
+    begun.next()
+    before = capsys.readouterr().err
+    state.unlink()
+    begun.next()
+
+    assert before == ""
+    assert f"1 requests go on from a message of the assistant, and {state} is not there" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["input.jsonl", "output0.jsonl", "link"])
 def test_file_that_is_read_is_not_written(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No file takes the place of one that is read, by a link neither."""

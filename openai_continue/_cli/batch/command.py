@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import cast
 
 from ... import switches
 from ..._core.json import Json, as_object, dump, load
@@ -62,7 +64,7 @@ def run_next(task: Task) -> int:
             if replay.request is not None:
                 requests.write(replay.written_request() + b"\n")
         is_written = requests.tell() > 0
-    _report(task, tally, is_written=is_written)
+    _report(task, batch, tally, is_written=is_written)
     if not task.as_json:
         print(_what_to_do(task, tally) if is_written else _what_is_left(task))
     return REQUESTS if is_written else NO_REQUESTS
@@ -93,7 +95,7 @@ def run_join(task: Task) -> int:
             if (answer := replay.answer()) is not None:
                 answers.write(answer + b"\n")
         is_written = answers.tell() > 0
-    _report(task, tally, is_written=is_written)
+    _report(task, batch, tally, is_written=is_written)
     return WHOLE if tally.became["whole"] == tally.lines else NOT_ALL_WHOLE
 
 
@@ -134,7 +136,13 @@ def _outcome(replay: Replay) -> tuple[str, str | None]:
     return ("whole", None) if replay.stopped_by is None else ("cut", replay.stopped_by)
 
 
-def _report(task: Task, tally: _Tally, *, is_written: bool) -> None:
+def _report(task: Task, batch: _Batch, tally: _Tally, *, is_written: bool) -> None:
+    if batch.begun:
+        what = f"{batch.begun} requests go on from a message of the assistant, and {batch.state} is not there"
+        print(
+            f"{what}. If batch next wrote them, put it back: without it their answers begin in the middle",
+            file=sys.stderr,
+        )
     if task.as_json:
         summary = {"lines": tally.lines, **tally.became, "why": tally.why}
         print(json.dumps({**summary, "written": str(task.output) if is_written else None}))
@@ -155,11 +163,13 @@ class _Batch:
     """
 
     def __init__(self, task: Task) -> None:
-        self._requests, self._state = task.requests, _state_of(task.requests)
-        self._is_later = self._state.exists()
-        refuse_in_use([task.output, _state_of(task.output)], [task.requests, self._state, *task.answers])
+        self._requests, self.state = task.requests, _state_of(task.requests)
+        self._is_later = self.state.exists()
+        refuse_in_use([task.output, _state_of(task.output)], [task.requests, self.state, *task.answers])
         #: The settings of the first pass, which hold for all.
-        self.settings = _kept_settings(self._state, task.provider) if self._is_later else _settings(task.provider)
+        self.settings = _kept_settings(self.state, task.provider) if self._is_later else _settings(task.provider)
+        #: How many requests of the caller's own input, as far as it was read, end in a message of the assistant.
+        self.begun = 0
         self._asked = by_custom_id([task.requests], REQUEST, "url", "body")
         if not self._asked:
             msg = f"{task.requests}: it is empty; accepted are lines such as {REQUEST}"
@@ -194,11 +204,12 @@ class _Batch:
         for line, text, fields in lines_of(self._requests, REQUEST):
             if not isinstance(fields["url"], str) or as_object(fields["body"]) is None:
                 raise line.refusal('its "url" is no text, or its "body" no object', REQUEST)
+            self.begun += _ends_in_assistant(fields["body"])
             yield fields["custom_id"], text, []
 
     def _kept(self) -> Iterator[tuple[str, str, list[str | None]]]:
         """Give the same of the state, with the answers so far."""
-        lines = lines_of(self._state, KEPT)
+        lines = lines_of(self.state, KEPT)
         next(lines)
         for _, _, kept in lines:
             yield (as_object(load(kept["input"].encode())) or {})["custom_id"], kept["input"], kept["answers"]
@@ -208,7 +219,7 @@ class _Batch:
         asked, answered = self._asked.get(name), self._answered.get(name)
         if self._is_later and asked is not None and load(asked.text().encode()) != request:
             what = (
-                f"it is not the request that {self._state} leads to. Has a file changed, or the version of "
+                f"it is not the request that {self.state} leads to. Has a file changed, or the version of "
                 "openai-continue? Write both again"
             )
             raise asked.refusal(what, KEPT)
@@ -218,6 +229,12 @@ class _Batch:
         if answer in before and has_succeeded(answer):
             raise answered.refusal("it is an answer of an earlier batch", f"the output of {self._requests}")
         return answer
+
+
+def _ends_in_assistant(body: Json) -> bool:
+    messages = body.get("messages")
+    last = as_object(cast("list[object]", messages)[-1]) if isinstance(messages, list) and messages else None
+    return last is not None and last.get("role") == "assistant"
 
 
 def _settings(provider: str | None) -> Continuation:
