@@ -287,7 +287,7 @@ class Choice:
         document_ended = self.answer.document_ended and self.plan.source is not Source.CALL
         if document_ended or stopped is Stopped.STOP_STRING:
             self.finish_reason = "stop"
-        elif stopped is not None:
+        elif stopped not in (None, Stopped.DOCUMENT_LOST):
             self.finish_reason = "length"
         return out
 
@@ -392,6 +392,6 @@ class Choice:
         self.tally.limit_next(room)
 
     def end(self, stopped_by: str, *, by_itself: bool) -> None:
-        """End this choice. ``by_itself``: whether the model ended it; else it ends in "length"."""
+        """End this choice. ``by_itself``: whether the model ended it; else it ends in "length", or is whole: "stop"."""
         self.stopped_by, self.answer.untold = stopped_by, False
-        self.finish_reason = self.finish_reason if by_itself else "length"
+        self.finish_reason = self.finish_reason if by_itself else "stop" if stopped_by == "stop" else "length"

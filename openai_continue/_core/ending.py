@@ -110,6 +110,9 @@ class Ending:
     def _end(self, running: OpenRound | None, choice: Choice, step: End, outcome: Outcome) -> None:
         """End a choice, and note what is wrong."""
         choice.end(step.stopped_by, by_itself=step.by_itself)
+        if step.stopped_by == "stop" and not step.by_itself:
+            # A further round was called for, and the answer is whole without it.
+            self._answer.stopped_by = step.stopped_by
         fault = step.fault
         if running is not None and step.stopped_by == "restart" and not outcome.is_first:
             # That a model thinks again in each form is certain.

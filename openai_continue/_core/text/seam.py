@@ -32,6 +32,8 @@ class Stopped(Enum):
 
     STOP_STRING = "stop string"
     DOCUMENT_END = "document end"
+    #: Nothing that follows makes the text the JSON document that was asked for.
+    DOCUMENT_LOST = "document lost"
     #: The answer begins again: the server took the prefill for a finished turn.
     RESTARTED = "restarted"
     #: The model thinks again instead of going on.

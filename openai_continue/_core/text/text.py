@@ -24,6 +24,8 @@ from .stops import StopSearch, swallowed
 
 # Characters of a round's beginning that are kept, to weigh them with a count that comes late.
 _LOOKED_AT = 400
+# Most whitespace after a document that a round is read on for, so that its usage comes too. Some models write no end.
+_MOST_BLANKS = 16
 
 
 class Text:
@@ -64,7 +66,10 @@ class Text:
         self.untold = False
         #: The stop string that ended the text here, and not on the server; or None.
         self.stop_string: str | None = None
-        self._document: Document | None = None
+        #: The JSON document that it is, from the first continuation on; None if it is none.
+        self.document: Document | None = None
+        # Whitespace that came after its end.
+        self._blanks_after = 0
         #: Whether a document was asked for and more than one came, so that no grammar binds the server: plain text.
         self.is_plain = False
         #: Characters that the running round added.
@@ -98,7 +103,7 @@ class Text:
     @property
     def document_ended(self) -> bool:
         """Whether the JSON document that the text is has come to its end."""
-        return self._document is not None and self._document.has_ended
+        return self.document is not None and self.document.has_ended
 
     @property
     def most_hidden(self) -> int:
@@ -128,9 +133,9 @@ class Text:
         self.ends_in_blank = False
         self.weight, self._surplus, self._beginning = Weight(), None, ""
         self.stopped = None
-        if document is not None and self._document is None:
-            self._document = Document()
-            self._document.feed(document)
+        if document is not None and self.document is None:
+            self.document = Document()
+            self.document.feed(document)
 
     def take(self, chunk: Json) -> list[Json]:
         """Take a chunk; return the chunks that may go out now."""
@@ -143,7 +148,7 @@ class Text:
     def flows(self) -> bool:
         """Whether a further chunk that carries only text goes out as it came, unless it ends in half a character."""
         waits = self._stops or self._held_back or self._half or self._opening is not None
-        return not waits and self._document is None and self.stopped is None
+        return not waits and self.document is None and self.stopped is None
 
     def add(self, text: str) -> None:
         """Add text that the fast path has passed on. Only while ``flows`` is True."""
@@ -258,7 +263,7 @@ class Text:
     def _may_replace(self, fresh: str) -> bool:
         """Whether the text ``fresh`` may stand instead of the tail. Two words are never joined."""
         # The end of a document and stop strings are found by what was there before.
-        counted = self._stops or self._document is not None
+        counted = self._stops or self.document is not None
         return self.seam.replaces and not counted and not fresh[:1].isalnum()
 
     def _join(self, chunks: list[Json]) -> list[Json]:
@@ -282,18 +287,20 @@ class Text:
 
     def _end_with_document(self, text: str) -> None:
         """
-        Drop what follows the end of the document.
+        Drop what follows the end of the document, and take no more if it is lost.
 
         If only whitespace follows, the round goes on: its end with the usage is still to come.
         """
-        if self._document is None:
+        if self.document is None:
             return
-        end = self._document.feed(text)
-        if end is None:
-            return
-        self._shorten(len(text) - end)
-        if text[end:].strip():
+        end = self.document.feed(text)
+        if end is not None:
+            self._shorten(len(text) - end)
+            self._blanks_after += len(text) - end
+        if end is not None and (text[end:].strip() or self._blanks_after > _MOST_BLANKS):
             self.stopped = Stopped.DOCUMENT_END
+        elif self.document.is_lost:
+            self.stopped = Stopped.DOCUMENT_LOST
 
     def _stop_across_seam(self, text: str) -> None:
         found = None if self._search is None else self._search.find(text)

@@ -133,6 +133,10 @@ class Habits:
     #: continued.
     chatters_after_json: bool = False
 
+    #: Whether the model, without ``response_format``, leaves a JSON document that it continues, and writes prose to the
+    #: token limit (small models).
+    leaves_json: bool = False
+
     #: The syntax in which the model calls tools: a key of ``syntaxes.SYNTAXES``.
     calls: CallSyntax = "hermes"
 

@@ -281,6 +281,9 @@ def test_json_answers() -> None:
     chatters = Emulator(tokens=300, habits=Habits(chatters_after_json=True))
     assert chatters.uncapped({"messages": prefilled(first)}) == whole[len(first) :] + "\n\nHope this helps!"
     assert chatters.uncapped({"messages": [ASK], **wanted}) == whole
+    leaves = Emulator(tokens=300, habits=Habits(leaves_json=True))
+    assert leaves.uncapped({"messages": [ASK], **wanted}) == whole
+    assert leaves.uncapped({"messages": prefilled(first)}).startswith(' and so on, as "you" can see')
     both = Emulator(tokens=300, habits=Habits(chatters_after_json=True, grammar_follows=True))
     assert both.uncapped({"messages": prefilled(first), **wanted}) == whole[len(first) :]
 
