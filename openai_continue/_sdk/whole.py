@@ -15,6 +15,7 @@ import openai
 from .._core.codec.endpoints import endpoint_of
 from .._core.codec.responses import is_response
 from .._core.json import Json, dump, load
+from .._core.limit import ALL_NAMES
 from .._core.round import Request
 from .call import Call
 from .connection import asend_whole, send_whole
@@ -23,18 +24,34 @@ from .response import decoded, elapsed, rate_limits, request_id_of, set_rate_lim
 
 _KEY = b'"finish_reason"'
 _REASON = re.compile(rb'"finish_reason"\s*:\s*(?:"(\w*)"|null)')
+# A count of tokens, from its name on.
+_COUNT = re.compile(rb'\w+_tokens"\s*:\s*(\d+)')
 # Fields of a request without which its answer is one choice, and a text.
 _MAY_BE_MORE = frozenset({"n", "prompt", "tools", "functions"})
 # Bytes in which the reason stands if it stands before the text.
 _HEAD = 512
 
 
-def is_plainly_whole(content: bytes, body: Json) -> bool:
+def is_plainly_whole(content: bytes, body: Json, cap: int | None = None) -> bool:
     """
     Return whether the bytes of an answer show that no choice was cut. Most are whole, and need not be parsed.
 
     ``body``: that of the request. With tools, an answer may be a call that was cut and is called something else.
+    ``cap``: most tokens that the server gives. An answer with as many, or as the request asks for, may be cut, too.
     """
+    if not _is_called_whole(content, body):
+        return False
+    limits = [limit for limit in (cap, *map(body.get, ALL_NAMES)) if isinstance(limit, (int, float))]
+    return not limits or _tokens_of(content, b"output" if is_response(body) else b"completion") not in limits
+
+
+def _tokens_of(content: bytes, kind: bytes) -> int | None:
+    """Return the number of output tokens that the server counted, or None."""
+    count = _COUNT.match(content, content.rfind(kind + b'_tokens"'))
+    return None if count is None else int(count[1])
+
+
+def _is_called_whole(content: bytes, body: Json) -> bool:
     if is_response(body):
         return b'"incomplete"' not in content and not (body.get("tools") and b'"arguments"' in content)
     may_be_more = not _MAY_BE_MORE.isdisjoint(body)
@@ -103,7 +120,7 @@ class _Merging:
     def start(self) -> Request | None:
         """Take the first response; return the request of the next round, or None if there is none."""
         content = self._first.content if self._raw is None else decoded(self._first, self._raw)
-        if self._raw is not None and is_plainly_whole(content, self._call.body):
+        if self._raw is not None and is_plainly_whole(content, self._call.body, self._call.plan.provider.cap):
             return None
         request = self._rounds.next_request()
         if request is not None:
