@@ -74,7 +74,7 @@ def as_given(step: Step, choice: Choice | None) -> Step:
     if choice is None or not choice.tally.in_doubt or not isinstance(step, End):
         return step
     reason = step.stopped_by
-    if reason == "empty":
+    if reason == "empty" and choice.finish_reason != "length":
         # It had ended, unless there was no room for more of it.
         reason = "max_tokens" if choice.tally.at_limit else _END
     return replace(step, stopped_by=reason, by_itself=True, fault=None, raises=False)

@@ -106,7 +106,7 @@ FINISHED = "This is the first part of a story, the second one, and the last one,
 #: What the next round brings, and why the answer ends by the report.
 NOTHING_NEW: dict[str, tuple[Any, str]] = {
     "nothing": (last_round(usage=usage(30, 1)), "stop"),
-    "nothing, cut": (reply(usage=usage(30, 1)), "stop"),
+    "nothing, cut": (reply(usage=usage(30, 1)), "empty"),
     "nothing, by another word": (reply(finish="eos_token", usage=usage(30, 1)), "eos_token"),
     "the same answer again": (last_round(FINISHED, usage=usage(30, 19)), "restart"),
     "new thoughts": (last_round({"reasoning_content": "Hm."}, usage=usage(30, 5)), "restart"),
