@@ -131,6 +131,29 @@ def test_answer_that_had_ended(second: Any, stopped_by: str, drive: Drive) -> No
     assert (learned.restarts, learned.refuses_prefill) == (False, False)
 
 
+#: The end of the text, what the next round brings, fields of the body and settings.
+OTHER_ENDS: dict[str, tuple[str, Any, dict[str, Any], dict[str, Any]]] = {
+    "another end of the last sentence": ("to me.", lambda sent: "" if sent[-1] == "." else "!", {}, {"trims": True}),
+    "the beginning of a stop string": ("to me. ", "", {"stop": [" END"]}, {}),
+    "the same blanks": ("to me.  ", "  ", {}, {}),
+    "other blanks": ("to me.\n", "\n\n", {}, {"trims": True}),
+}
+
+
+@drives
+@pytest.mark.parametrize(("last", "again", "body", "settings"), OTHER_ENDS.values(), ids=OTHER_ENDS)
+def test_nothing_is_taken_back(
+    last: str, again: Any, body: dict[str, Any], settings: dict[str, Any], drive: Drive
+) -> None:
+    """Whatever the next round makes of the end that was held back, no character of the answer is lost."""
+    text = FINISHED.removesuffix("to me. ") + last
+    second = reply(again, finish="stop", usage=usage(30, 2))
+    answer = drive(Script(end(text), *[second] * 4), ask(**body), provider=row(), **settings)
+
+    assert (answer.text[: len(text)], answer.finish_reason) == (text, "stop")
+    assert not answer.text[len(text) :].strip()
+
+
 #: How the next round fails, and why the answer ends by the report.
 FAILURES: dict[str, tuple[Failure, str]] = {
     "an error": (Failure("InternalServerError", 500), "error"),
