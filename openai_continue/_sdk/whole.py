@@ -24,8 +24,11 @@ from .response import decoded, elapsed, rate_limits, request_id_of, set_rate_lim
 
 _KEY = b'"finish_reason"'
 _REASON = re.compile(rb'"finish_reason"\s*:\s*(?:"(\w*)"|null)')
-# A count of tokens, from its name on.
-_COUNT = re.compile(rb'\w+_tokens"\s*:\s*(\d+)')
+# The names of the count of output tokens, and the count, from its name on.
+_OF_COMPLETION, _OF_RESPONSE = b'completion_tokens"', b'output_tokens"'
+_COUNT = re.compile(rb'\w+"\s*:\s*(\d+)')
+# No cap, and no limit in a request.
+_NO_LIMITS = (None,) * (1 + len(ALL_NAMES))
 # Fields of a request without which its answer is one choice, and a text.
 _MAY_BE_MORE = frozenset({"n", "prompt", "tools", "functions"})
 # Bytes in which the reason stands if it stands before the text.
@@ -41,14 +44,10 @@ def is_plainly_whole(content: bytes, body: Json, cap: int | None = None) -> bool
     """
     if not _is_called_whole(content, body):
         return False
-    limits = [limit for limit in (cap, *map(body.get, ALL_NAMES)) if isinstance(limit, (int, float))]
-    return not limits or _tokens_of(content, b"output" if is_response(body) else b"completion") not in limits
-
-
-def _tokens_of(content: bytes, kind: bytes) -> int | None:
-    """Return the number of output tokens that the server counted, or None."""
-    count = _COUNT.match(content, content.rfind(kind + b'_tokens"'))
-    return None if count is None else int(count[1])
+    limits = (cap, *map(body.get, ALL_NAMES))
+    place = -1 if limits == _NO_LIMITS else content.rfind(_OF_RESPONSE if is_response(body) else _OF_COMPLETION)
+    count = None if place < 0 else _COUNT.match(content, place)
+    return count is None or int(count[1]) not in limits
 
 
 def _is_called_whole(content: bytes, body: Json) -> bool:
