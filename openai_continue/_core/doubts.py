@@ -64,7 +64,7 @@ def note_doubt(choice: Choice, running: OpenRound, parties: Sequence[Choice], re
     if counted != limit.given or choice.ended or not _is_above_cap(running, limit) or _is_document(choice, requests):
         return
     # A text of fewer bytes than tokens has thoughts that are not shown.
-    if _bytes_of(choice.added_text) + choice.current.dropped >= counted:
+    if _bytes_of(choice.added_text) + choice.current.dropped >= limit.given:
         tally.in_doubt = True
         choice.take_end("length")
 
