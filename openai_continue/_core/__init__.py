@@ -4,7 +4,8 @@ The core: how an answer is continued. Dicts in, dicts out; no SDK, no I/O, no cl
 ``Rounds`` (rounds.py) is the order of calls; every rule below has a file of its own.
 
 Rules
-1. Only ``finish_reason == "length"``, or a stream that broke off, calls for another round.
+1. Only ``finish_reason == "length"``, or a stream that broke off, calls for another round; or "stop" at exactly the
+   cap, which may be a cut under another name (doubts.py).
 2. The first round is the caller's own request. Its token limit is a total over all rounds, unless the settings say
    otherwise (limit.py).
 3. A continuation is the same request with one growing assistant message at its end (codec/body.py, codec/chat.py).

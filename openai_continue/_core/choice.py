@@ -300,7 +300,7 @@ class Choice:
             return self._of_calls(self._transcript.settle(natural=self.finish_reason in ENDS_OF_CALLS))
         thoughts = [] if self.thoughts is None else self.thoughts.settle()
         filed = self._filed.settle(self.answer, self.thoughts_text)
-        return thoughts + filed + self.answer.settle(by_itself=self.finish_reason == "stop")
+        return thoughts + filed + self.answer.settle(by_itself=self.finish_reason == "stop" and not self.tally.in_doubt)
 
     def find_cut_call(self, *, used_up: bool) -> None:
         """

@@ -36,6 +36,7 @@ from .choice import Choice
 from .choices import Choices
 from .codec.body import Requests
 from .documents import end_of_document, judge
+from .doubts import as_given
 from .fitting import fitting, most_taken, smaller_room
 from .learned import Learned
 from .outcome import Again, End, GoOn, How, Outcome, Step
@@ -72,8 +73,10 @@ def next_step(choice: Choice | None, outcome: Outcome, call: Call) -> Step:
     A step "go on" after a failure says that the round is read as one that was cut.
     """
     if choice is None or (outcome.failure is not None and not outcome.is_waiting):
-        return next(step for step in (row(choice, outcome, call) for row in AFTER_FAILURE) if step is not None)
-    return next(step for step in (row(choice, outcome, call) for row in AFTER_ROUND) if step is not None)
+        steps = (row(choice, outcome, call) for row in AFTER_FAILURE)
+    else:
+        steps = (row(choice, outcome, call) for row in AFTER_ROUND)
+    return as_given(next(step for step in steps if step is not None), choice)
 
 
 # After a failure.
@@ -175,7 +178,7 @@ def _ended(choice: Choice, outcome: Outcome, call: Call) -> Step | None:
     reason = choice.finish_reason
     if reason == "length":
         return None
-    end = End(reason or "error", by_itself=True)
+    end = End("max_tokens" if choice.tally.at_limit else reason or "error", by_itself=True)
     if outcome.is_first or reason not in _ENDS_OF_TEXT:
         return end
     if call.requests.format is None or choice.answer.is_plain:

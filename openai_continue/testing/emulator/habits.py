@@ -181,6 +181,11 @@ class Habits:
     #: ``strict_marker``, ``limit_field``, ``echo`` and the place of ``usage`` in a stream have no effect there.
     responses: ResponseKindName = "deepinfra"
 
+    #: What each text is said to end in, whatever has ended it. ``"stop"``: also one that the token limit cuts, and its
+    #: status is ``"completed"`` on ``/responses`` (LiteLLM's bridges, routers). ``"length"``: also one that the model
+    #: ended. None: the truth.
+    ends: Literal["stop", "length"] | None = None
+
     #: Whether streams contain SSE comments (OpenRouter).
     comments: bool = False
 
