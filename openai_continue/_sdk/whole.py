@@ -27,7 +27,7 @@ _REASON = re.compile(rb'"finish_reason"\s*:\s*(?:"(\w*)"|null)')
 _NOT_CUT = re.compile(rb'"incomplete_details"\s*:\s*null')
 # The names of the count of output tokens, and the count, from its name on.
 _OF_COMPLETION, _OF_RESPONSE = b'completion_tokens"', b'output_tokens"'
-_COUNT = re.compile(rb'\w+"\s*:\s*(\d+)')
+_COUNT = re.compile(rb'\w+"\s*:\s*(\d{1,20})')
 # No cap, and no limit in a request.
 _NO_LIMITS = (None,) * (1 + len(ALL_NAMES))
 # Fields of a request without which its answer is one choice, and a text.
