@@ -28,8 +28,6 @@ _NOT_CUT = re.compile(rb'"incomplete_details"\s*:\s*null')
 # The names of the count of output tokens, and the count, from its name on.
 _OF_COMPLETION, _OF_RESPONSE = b'completion_tokens"', b'output_tokens"'
 _COUNT = re.compile(rb'\w+"\s*:\s*(\d{1,20})')
-# No cap, and no limit in a request.
-_NO_LIMITS = (None,) * (1 + len(ALL_NAMES))
 # Fields of a request without which its answer is one choice, and a text.
 _MAY_BE_MORE = frozenset({"n", "prompt", "tools", "functions"})
 # Bytes in which the reason stands if it stands before the text.
@@ -45,10 +43,12 @@ def is_plainly_whole(content: bytes, body: Json, cap: int | None = None) -> bool
     """
     if not _is_called_whole(content, body):
         return False
-    limits = (cap, *map(body.get, ALL_NAMES))
-    place = -1 if limits == _NO_LIMITS else content.rfind(_OF_RESPONSE if is_response(body) else _OF_COMPLETION)
+    # A token has a byte at least.
+    if (cap is None or len(content) < cap) and body.keys().isdisjoint(ALL_NAMES):
+        return True
+    place = content.rfind(_OF_RESPONSE if is_response(body) else _OF_COMPLETION)
     count = None if place < 0 else _COUNT.match(content, place)
-    return count is None or int(count[1]) not in limits
+    return count is None or int(count[1]) not in (cap, *map(body.get, ALL_NAMES))
 
 
 def _is_called_whole(content: bytes, body: Json) -> bool:
