@@ -75,7 +75,7 @@ class Choices:
 
     @property
     def are_looping(self) -> bool:
-        """Whether the first round brings nothing but loops: of each choice that the caller asks for and is not ended."""
+        """Whether the first round is watched, and each choice of it that has not ended writes a loop."""
         if self._max_repetition is None or len(self) < self.wanted or self.finished:
             return False
         return all(choice.finish_reason or loops(choice) for choice in self)

@@ -20,10 +20,44 @@ LENGTH = 40_000
 #: Characters that come between two looks of a stream: the fast path waits for 256 chunks.
 PIECE = 1024
 
-_MONTHS = "January February March April May June July August September October November December".split()
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-_ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen".split()
-_TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+_DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["_", "_", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +109,7 @@ DRIFTS = (
     "Verse {n}. And the people of the town came to the river, and they sang, and they went home again.\n",
 )
 #: Loops that look as rows of data do. Nothing tells them from data.
+ROWS_KIND = "rows with a counter"
 ROWS = (
     "| {n} | 0 | 0 | open |\n",
     '{{"id": {n}, "name": "item {n}", "value": 0}},\n',
@@ -95,14 +130,15 @@ def loops(number: int, seed: int = 1) -> Iterator[Loop]:
         place = chosen.randrange(len(whole) - size)
         yield _after(chosen, "one block", itertools.repeat(whole[place : place + size]), size)
     for form in DRIFTS:
-        yield _after(chosen, "prose with a counter or a date", _drifting(form, chosen))
+        kind = "prose with a number in words" if "{word}" in form else "prose with a counter or a date"
+        yield _after(chosen, kind, _drifting(form, chosen))
 
 
 def rows(seed: int = 1) -> Iterator[Loop]:
     """Give loops that look as rows of data do."""
     chosen = random.Random(seed)
     for form in ROWS:
-        yield _after(chosen, "rows with a counter", _drifting(form, chosen))
+        yield _after(chosen, ROWS_KIND, _drifting(form, chosen))
 
 
 def _after(chosen: random.Random, kind: str, blocks: Iterator[str], size: int | None = None) -> Loop:
@@ -138,7 +174,7 @@ def _in_words(number: int) -> str:
         return f"{_in_words(number // 100)} hundred" + (f" and {_in_words(rest)}" if rest else "")
     if number >= 20:
         return _TENS[number // 10] + (f"-{_ONES[number % 10]}" if number % 10 else "")
-    return _ONES[number] if number < len(_ONES) else f"{_ONES[number - 10]}teen"
+    return _ONES[number]
 
 
 # Repetition for a reason.
@@ -167,7 +203,9 @@ def licences() -> Iterator[tuple[str, str]]:
     """Give the notices of packages: each licence text over and over, with other names."""
     for path in sorted(Path(sysconfig.get_path("purelib")).glob("*.dist-info/**/LICEN*")):
         text = path.read_text("utf-8", errors="replace")
-        notices = (f"package-{n} {n % 7}.{n}\nCopyright (c) {2000 + n % 26} {_name(n)}\n\n{text}\n\n" for n in range(1000))
+        notices = (
+            f"package-{n} {n % 7}.{n}\nCopyright (c) {2000 + n % 26} {_name(n)}\n\n{text}\n\n" for n in range(1000)
+        )
         yield path.parts[-2], _filled(notices)
 
 
@@ -178,12 +216,17 @@ def made(size: int) -> Iterator[tuple[str, str]]:
     for name, row in _EQUAL.items():
         equal = (row * (size // len(row) + 1))[:size]
         yield name, f"{document(name, 500)}\n{equal}\n{document(name + ' after', 1000)}\n{equal}\n"
-    bottles = (f"{n} bottles of beer on the wall, {n} bottles of beer.\nTake one down and pass it around.\n\n" for n in range(99, 0, -1))
+    bottles = (
+        f"{n} bottles of beer on the wall, {n} bottles of beer.\nTake one down and pass it around.\n\n"
+        for n in range(99, 0, -1)
+    )
     yield "a song that counts", "".join(bottles)
     yield "verse with a refrain", _filled(document(f"verse {n}", 300) + _REFRAIN for n in itertools.count())
 
 
-_REFRAIN = "\n\nAnd the wind blows over the water,\nand the wind blows over the sea,\nand nobody knows where it came from.\n\n"
+_REFRAIN = (
+    "\n\nAnd the wind blows over the water,\nand the wind blows over the sea,\nand nobody knows where it came from.\n\n"
+)
 _FIRST = ("Anna", "Bela", "Chen", "Dana", "Egon", "Fatou", "Goran", "Hana", "Ivo", "Jun", "Kira", "Liam", "Mona")
 _LAST = ("Arp", "Bauer", "Costa", "Diaz", "Ek", "Fuchs", "Gill", "Haas", "Ito", "Jung", "Kovacs")
 
@@ -205,18 +248,26 @@ _MADE: dict[str, Callable[[int], str]] = {
     "YAML": lambda n: f"- name: server-{n}\n  image: nginx\n  ports:\n    - 80\n  restart: always\n",
     "code": lambda n: f"def test_case_{n}():\n    assert compute({n}) == {n * 7}\n\n\n",
     "assembler": lambda n: f"    mov eax, [rbp - {n * 4}]\n    add eax, 1\n    mov [rbp - {n * 4}], eax\n",
-    "access log": lambda n: f'10.0.0.{n % 256} - - [30/Nov/2026:12:{n // 60 % 60:02}:{n % 60:02}] "GET / HTTP/1.1" 200 612\n',
-    "log": lambda n: f"2026-11-30 12:{n // 60 % 60:02}:{n % 60:02},{n % 1000:03} INFO worker: job {n} has finished. Next.\n",
+    "access log": lambda n: (
+        f'10.0.0.{n % 256} - - [30/Nov/2026:12:{n // 60 % 60:02}:{n % 60:02}] "GET / HTTP/1.1" 200 612\n'
+    ),
+    "log": lambda n: (
+        f"2026-11-30 12:{n // 60 % 60:02}:{n % 60:02},{n % 1000:03} INFO worker: job {n} has finished. Next.\n"
+    ),
     "progress": lambda n: f"Epoch {n}/9999: loss 0.{n % 977:03}, accuracy 0.9{n % 97:02}. Saved.\n",
     "list": lambda n: f"{n}. {_name(n)}\n",
     "numbers": lambda n: f"{n}, ",
     "table of products": lambda n: f"{n} x {n + 1} = {n * (n + 1)}\n",
     "hexadecimal": lambda n: f"{n * 16:08x}  00 00 00 00 00 00 00 00  {n % 256:02x} 00 00 00 00 00 00 00\n",
     "base64": lambda n: base64.b64encode(random.Random(n).randbytes(57)).decode() + "\n",
-    "subtitles": lambda n: f"{n}\n00:{n // 60 % 60:02}:{n % 60:02},000 --> 00:{n // 60 % 60:02}:{n % 60:02},900\n{_name(n)}: Yes.\n\n",
+    "subtitles": lambda n: (
+        f"{n}\n00:{n // 60 % 60:02}:{n % 60:02},000 --> 00:{n // 60 % 60:02}:{n % 60:02},900\n{_name(n)}: Yes.\n\n"
+    ),
     "drawing": lambda n: " " * (n % 40) + "*" * 8 + "#" * (n % 13) + "\n",
     "tests": lambda n: f"tests/core/test_rounds.py::test_case[{n}] PASSED\n",
-    "addresses": lambda n: f"Dear {_name(n)},\n\nyour order {n * 7919 % 10**6} has left our house and will be with you soon. Thank you.\n\n",
+    "addresses": lambda n: (
+        f"Dear {_name(n)},\n\nyour order {n * 7919 % 10**6} has left our house and will be with you soon. Thank you.\n\n"
+    ),
     "dialogue": lambda n: f'"{document(f"said {n}", 60)}" said {_name(n)}.\n',
 }
 #: A row that stands over and over, to the letter.

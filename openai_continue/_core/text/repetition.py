@@ -44,7 +44,11 @@ def is_looping(text: str, round_characters: int, characters: int | None = None) 
 
 
 class LoopWatch:
-    """Watches the end of a text that comes in pieces. ``characters``: fewest of a loop; ``text``: the text so far."""
+    """
+    Watches the end of a text that comes in pieces. ``characters``: fewest of a loop.
+
+    ``text``: the text so far. It is no loop yet: what comes next may leave it.
+    """
 
     def __init__(self, characters: int, text: str = "") -> None:
         self._characters = characters
@@ -64,6 +68,7 @@ class LoopWatch:
         self.is_looping = self.drifts = False
         # Some more than a loop: its block must have come before it is repeated, and steps begin anywhere.
         self.take(text[-self._kept - 4 * _STEP :])
+        self.is_looping = False
 
     def take(self, text: str) -> None:
         """Take a piece of the text."""
@@ -87,7 +92,7 @@ class LoopWatch:
     def _take_step(self, step: str) -> None:
         """See whether a step of the text is prose, and repeats what stands in it or before it."""
         words = self._words + _WORD.findall(_NUMBER.sub("0", step))
-        runs = set(zip(words, words[1:], words[2:], strict=False))
+        runs: set[tuple[str, ...]] = set(zip(words, words[1:], words[2:], strict=False))
         new = runs - self._steps[-1]
         repeats = len(words) >= _FEWEST and len(new) <= _MOST_NEW * len(words)
         repeats = repeats and len(new.difference(*self._steps)) <= _MOST_NEW_SINCE * len(words)
