@@ -159,7 +159,8 @@ def test_rows_that_count_are_data(form: str) -> None:
 def test_pieces_do_not_matter(size: int) -> None:
     """A text is judged alike, in whatever pieces it comes, and from wherever it is watched."""
     text = document("before", 700) + "Step 7. I will now read the file, and then I will write it again.\n" * 400
-    watch, half = LoopWatch(4096), LoopWatch(4096, text[: len(text) // 2])
+    watch, half = LoopWatch(4096), LoopWatch(4096)
+    half.go_on_from(text[: len(text) // 2])
     for place in range(0, len(text), size):
         watch.take(text[place : place + size])
     half.take(text[len(text) // 2 :])

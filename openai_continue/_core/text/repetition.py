@@ -39,19 +39,19 @@ def is_looping(text: str, round_characters: int, characters: int | None = None) 
     None: ``LOOP_CHARACTERS``, and a block that does not drift must fill the last round, of ``round_characters``.
     """
     least = characters or LOOP_CHARACTERS
-    is_same = _is_periodic(text, least if characters else max(least, round_characters))
-    return is_same or LoopWatch(least, text).drifts
+    if len(text) < least:
+        return False
+    watch = LoopWatch(least)
+    watch.go_on_from(text)
+    return watch.drifts or _is_periodic(text, least if characters else max(least, round_characters))
 
 
 class LoopWatch:
-    """
-    Watches the end of a text that comes in pieces. ``characters``: fewest of a loop.
+    """Watches the end of a text that comes in pieces. ``characters``: fewest of a loop."""
 
-    ``text``: the text so far. It is no loop yet: what comes next may leave it.
-    """
-
-    def __init__(self, characters: int, text: str = "") -> None:
+    def __init__(self, characters: int) -> None:
         self._characters = characters
+        self._most_drift = max(characters, min(DRIFT * characters, LOOP_CHARACTERS))
         self._kept = max(characters, LOOP_CHARACTERS)
         self._tail = ""
         # The pieces that are still to be looked at, and their length.
@@ -64,11 +64,25 @@ class LoopWatch:
         # Characters up to here that are prose which repeats itself, and whether the last step does: one between two
         # others need not, as a month ends.
         self._drift, self._repeats = 0, False
-        #: Whether the text ends in a loop, and whether in one that may drift.
-        self.is_looping = self.drifts = False
-        # Some more than a loop: its block must have come before it is repeated, and steps begin anywhere.
-        self.take(text[-self._kept - 4 * _STEP :])
+        #: Whether the text ends in a loop.
         self.is_looping = False
+
+    def go_on_from(self, text: str) -> None:
+        """Watch what follows upon a text. That itself is no loop yet: what comes next may leave it."""
+        if not self._words:
+            # All of a text that repeats itself, and little of any other.
+            for size in (2 * _STEP, self._kept + 2 * _STEP):
+                self._drift = 0
+                self._take_steps(text[-size:])
+                if not self._drift:
+                    break
+        self._tail, self._new, self._length = text[-self._kept :], [], 0
+        self.is_looping = False
+
+    @property
+    def drifts(self) -> bool:
+        """Whether the text ends in a loop that may drift."""
+        return self._drift >= self._most_drift
 
     def take(self, text: str) -> None:
         """Take a piece of the text."""
@@ -81,13 +95,15 @@ class LoopWatch:
         new = "".join(self._new)
         self._new, self._length = [], 0
         self._tail = (self._tail + new)[-self._kept :]
-        self._rest += new
-        whole = len(self._rest) - len(self._rest) % _STEP
-        for place in range(0, whole, _STEP):
-            self._take_step(self._rest[place : place + _STEP])
-        self._rest = self._rest[whole:]
-        self.drifts = self._drift >= max(self._characters, min(DRIFT * self._characters, LOOP_CHARACTERS))
+        self._take_steps(new)
         self.is_looping = self.drifts or _is_periodic(self._tail, self._characters)
+
+    def _take_steps(self, new: str) -> None:
+        text = self._rest + new
+        whole = len(text) - len(text) % _STEP
+        for place in range(0, whole, _STEP):
+            self._take_step(text[place : place + _STEP])
+        self._rest = text[whole:]
 
     def _take_step(self, step: str) -> None:
         """See whether a step of the text is prose, and repeats what stands in it or before it."""

@@ -146,7 +146,9 @@ class Text:
         self.ends_in_blank = False
         self.weight, self._surplus, self._beginning = Weight(), None, ""
         self.stopped = None
-        self._watch = None if self._is_whole else LoopWatch(self._max_repetition or LOOP_CHARACTERS, text)
+        if not self._is_whole:
+            self._watch = self._watch or LoopWatch(self._max_repetition or LOOP_CHARACTERS)
+            self._watch.go_on_from(text)
         if document is not None and self._document is None:
             self._document = Document()
             self._document.feed(document)
