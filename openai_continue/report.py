@@ -81,7 +81,8 @@ class Report:
     What ``report_of()`` returns: the object ``continuation`` of an answer, with types.
 
     ``rounds``: One for each request, in order.
-    ``stopped_by``: Why the answer ends: the model's own end, such as "stop", or why it still ends in "length".
+    ``stopped_by``: Why the answer ends: the model's own end, such as "stop", or why it still ends in "length"; also why
+        no more is known of one that ends in "stop", and may be cut.
     ``error``: The error that ended the answer, or None.
     ``usage``: The sum over all rounds, which was billed, estimates too; None if the server reported none.
     ``resumed``: How many rounds came from the journal of another process.

@@ -192,7 +192,7 @@ def test_what_is_public(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     commands = re.search(r"\{(.*?)\}", capsys.readouterr().out)
     assert commands is not None
-    assert sorted(commands[1].split(",")) == ["demo", "doctor", "journal", "run", "write"]
+    assert sorted(commands[1].split(",")) == ["batch", "demo", "doctor", "journal", "run", "write"]
 
 
 def test_public_names_are_those_of_type_checkers() -> None:

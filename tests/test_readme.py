@@ -20,6 +20,9 @@ from openai_continue._cli import main
 from openai_continue._core.state import NATURAL_ENDS
 from openai_continue.testing import Emulator, Fault, Habits
 from tests.support.asking import text_of
+from tests.support.batches import Batch, line, read
+from tests.support.bodies import ask
+from tests.support.engine import Engine
 from tests.support.ways import DEEPINFRA
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -267,12 +270,22 @@ def write(command: list[str], folder: Path) -> None:
         assert emulator.uncapped(body) == (folder / "handbook.md").read_text(encoding="utf-8")
 
 
+def batch(command: list[str], folder: Path) -> None:
+    written = Batch(folder, [line("a", ask("Write 60 tokens."))], {"a": Engine(cap=20)})
+    written.run().rename(folder / "output.jsonl")
+    command = [str(folder / word) if word.endswith(".jsonl") else word for word in command]
+    assert main(command) == 0
+    (request,) = read(folder / "next.jsonl")
+    assert request["body"]["messages"][-1]["role"] == "assistant"
+
+
 HERE: dict[str, Callable[[list[str], Path], None]] = {
     "openai-continue demo": demo,
     "openai-continue doctor --env": of_environment,
     "openai-continue doctor --model my-model --base-url http://127.0.0.1:8000/v1": doctor,
     "openai-continue run app.py": run,
     'openai-continue write "Write a handbook." --model deepseek-ai/DeepSeek-V3.2 -o handbook.md': write,
+    "openai-continue batch next input.jsonl output.jsonl -o next.jsonl": batch,
 }
 
 

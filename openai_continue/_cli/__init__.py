@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_write(commands)
     _add_doctor(commands)
     _add_journal(commands)
+    _add_batch(commands)
     run = _add_run(commands)
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["run"] and given[1:2] not in ([], ["-h"], ["--help"]):
@@ -220,6 +221,51 @@ def _journal(chosen: argparse.Namespace) -> int:
     from .journal import run
 
     return run(chosen.folder, older_than=chosen.remove_older_than, as_json=chosen.as_json)
+
+
+def _add_batch(commands: Commands) -> None:
+    batch = commands.add_parser(
+        "batch",
+        help="continue the answers of a batch, by its files",
+        epilog="Settings are read from OPENAI_CONTINUE_* by the first batch next, and hold until batch join.",
+    )
+    parts = batch.add_subparsers(dest="part", required=True)
+    following = parts.add_parser(
+        "next",
+        help="write the requests that go on with the answers that were cut",
+        description="Write a batch that goes on with the answers which were cut, and FILE.state, which has all answers "
+        "so far. Run that batch, and give its files to batch next again, until nothing is left to ask.",
+        epilog="Requests without an answer, and those whose error may pass, are asked again, at most twice. Of several "
+        "choices (n) one goes on in each batch. Exit codes: 0 if FILE is written; 3 if nothing is left to ask; 1 if a "
+        "file or a setting cannot be used, and then nothing is written.",
+    )
+    join = parts.add_parser(
+        "join",
+        help="write the answers as one batch without a cap would",
+        description="Write a line for each answer, as one batch without a cap would. Give the files of the last batch.",
+        epilog="Exit codes: 0 if all answers are whole; 3 if not; 1 if a file or a setting cannot be used, and then "
+        "nothing is written.",
+    )
+    for part, what in ((following, "requests"), (join, "answers")):
+        part.add_argument("requests", type=Path, metavar="INPUT", help="the batch: your own, or one of batch next")
+        part.add_argument("answers", type=Path, nargs="+", metavar="OUTPUT", help="its output file, and its error file")
+        part.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help=f"write the {what} here")
+        part.add_argument("--provider", help="row of the provider table (default: deepinfra)")
+        part.add_argument("--json", action="store_true", dest="as_json", help="print a summary as JSON")
+    following.set_defaults(function=_batch)
+    join.set_defaults(function=_batch)
+
+
+def _batch(chosen: argparse.Namespace) -> int:
+    from .batch.command import Task, run_join, run_next
+    from .batch.lines import BatchError
+
+    task = Task(chosen.requests, chosen.answers, chosen.output, chosen.provider, chosen.as_json)
+    try:
+        return (run_next if chosen.part == "next" else run_join)(task)
+    except (BatchError, SettingsError) as error:
+        print(f"openai-continue batch: {error}", file=sys.stderr)
+        return 1
 
 
 def _add_run(commands: Commands) -> argparse.ArgumentParser:

@@ -4,7 +4,8 @@ The core: how an answer is continued. Dicts in, dicts out; no SDK, no I/O, no cl
 ``Rounds`` (rounds.py) is the order of calls; every rule below has a file of its own.
 
 Rules
-1. Only ``finish_reason == "length"``, or a stream that broke off, calls for another round.
+1. Only ``finish_reason == "length"``, or a stream that broke off, calls for another round; or "stop" at exactly the
+   cap, which may be a cut under another name (doubts.py).
 2. The first round is the caller's own request. Its token limit is a total over all rounds, unless the settings say
    otherwise (limit.py).
 3. A continuation is the same request with one growing assistant message at its end (codec/body.py, codec/chat.py).
@@ -19,7 +20,7 @@ Rules
 6. Reasoning and answer are told apart by what came before the cut, not by the field that new text arrives in
    (choice.py, text/reasoning.py).
 7. A continued document of a known format ends where the document ends, and in "length" if the join is not one
-   (text/formats.py).
+   (text/formats.py), or cannot become one: then no further token is asked for (documents.py, text/json_value.py).
 8. What follows upon a round is decided in one place: it goes on, is asked for again, or has ended (state.py). A stream
    that breaks off goes on from the text that arrived. ending.py applies what was decided.
 9. A text completion, and a chat whose template is known, go on by a raw prompt: the first prompt and all that the

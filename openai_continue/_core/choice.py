@@ -287,7 +287,7 @@ class Choice:
         document_ended = self.answer.document_ended and self.plan.source is not Source.CALL
         if document_ended or stopped is Stopped.STOP_STRING:
             self.finish_reason = "stop"
-        elif stopped is not None:
+        elif stopped not in (None, Stopped.DOCUMENT_LOST):
             self.finish_reason = "length"
         return out
 
@@ -300,7 +300,7 @@ class Choice:
             return self._of_calls(self._transcript.settle(natural=self.finish_reason in ENDS_OF_CALLS))
         thoughts = [] if self.thoughts is None else self.thoughts.settle()
         filed = self._filed.settle(self.answer, self.thoughts_text)
-        return thoughts + filed + self.answer.settle(by_itself=self.finish_reason == "stop")
+        return thoughts + filed + self.answer.settle(by_itself=self.finish_reason == "stop" and not self.tally.in_doubt)
 
     def find_cut_call(self, *, used_up: bool) -> None:
         """
@@ -392,6 +392,6 @@ class Choice:
         self.tally.limit_next(room)
 
     def end(self, stopped_by: str, *, by_itself: bool) -> None:
-        """End this choice. ``by_itself``: whether the model ended it; else it ends in "length"."""
+        """End this choice. ``by_itself``: whether the model ended it; else it ends in "length", or is whole: "stop"."""
         self.stopped_by, self.answer.untold = stopped_by, False
-        self.finish_reason = self.finish_reason if by_itself else "length"
+        self.finish_reason = self.finish_reason if by_itself else "stop" if stopped_by == "stop" else "length"

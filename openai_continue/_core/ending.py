@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .choice import Choice
+from .doubts import note_doubt
 from .json import Json
 from .merged import MergedAnswer
 from .outcome import End, GoOn, How, Outcome, Step
@@ -68,9 +69,12 @@ class Ending:
             choice.leave_round()
         for choice in () if is_lost else parties:
             choice.find_cut_call(used_up=running.used_up(parties, self._requests.limit))
+        reason = running.finish_reason(parties) if outcome.how is How.ENDED else None
+        for choice in parties:
+            note_doubt(choice, running, parties, self._requests)
         if running.began or not is_lost:
             running.book(parties, self._requests.limit)
-        self._answer.note(running, running.finish_reason(parties) if outcome.how is How.ENDED else None)
+        self._answer.note(running, reason)
         return out
 
     def _learn(self, choice: Choice, outcome: Outcome) -> None:
@@ -109,9 +113,15 @@ class Ending:
 
     def _end(self, running: OpenRound | None, choice: Choice, step: End, outcome: Outcome) -> None:
         """End a choice, and note what is wrong."""
+        in_doubt, fault = choice.tally.in_doubt, step.fault
+        if in_doubt:
+            choice.take_end("stop")
         choice.end(step.stopped_by, by_itself=step.by_itself)
-        fault = step.fault
-        if running is not None and step.stopped_by == "restart" and not outcome.is_first:
+        if step.stopped_by == "stop" and not step.by_itself:
+            # A further round was called for, and the answer is whole without it.
+            self._answer.stopped_by = step.stopped_by
+        # What comes after an answer that may have ended shows nothing of the server.
+        if running is not None and step.stopped_by == "restart" and not outcome.is_first and not in_doubt:
             # That a model thinks again in each form is certain.
             points = CERTAIN if choice.stopped is Stopped.THOUGHT_ANEW else choice.current.weight.points
             self._call.restarts = self._call.restarts or points >= ENOUGH_IF_KNOWN

@@ -6,6 +6,7 @@ from .choice import Choice
 from .choices import Choices, loops
 from .chunks import choices_of, chunk_choices, delta_of, has_lists, has_news, index_of, part_end, singles
 from .codec.body import Requests
+from .doubts import may_be_doubted
 from .json import Json
 from .merged import MergedAnswer
 from .plan import Source
@@ -102,7 +103,9 @@ class Feeding:
         return choice.take(chunk, later=False) + choice.end_texts(goes_on=False)
 
     def _may_be_cut(self, running: OpenRound, choice: Choice, chunk: Json) -> bool:
-        """Whether this end is that of a tool call that was cut, or if usage that is still to come may show it."""
+        """Whether this end may be that of an answer or tool call that was cut, as far as is known before the usage."""
+        if self._choices.wanted == 1 and may_be_doubted(choice, running, chunk, self._requests.limit):
+            return True
         if any(delta_of(chunk).get(name) for name in ("tool_calls", "function_call")):
             return True
         if not choice.calls:

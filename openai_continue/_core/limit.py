@@ -10,8 +10,8 @@ from .._tables.providers import Provider
 from ..settings import Continuation
 
 _NAMES = ("max_completion_tokens", "max_tokens")
-# All names of the limit; the last one is that of the Responses endpoint.
-_ALL_NAMES = (*_NAMES, "max_output_tokens")
+#: All names of the limit; the last one is that of the Responses endpoint.
+ALL_NAMES = (*_NAMES, "max_output_tokens")
 # Tokens that every server gives in one answer, if its row names no cap.
 _GIVEN_BY_ALL = 4096
 
@@ -144,7 +144,7 @@ def is_limited(body: Mapping[str, Any], settings: Continuation, taken: int | Non
     ``taken``: the most tokens that the server was found to take, if it has refused more.
     """
     ours = settings.max_tokens is not None or settings.round_tokens is not None
-    return ours or ((taken is not None or bool(body.get("stream"))) and not body.keys().isdisjoint(_ALL_NAMES))
+    return ours or ((taken is not None or bool(body.get("stream"))) and not body.keys().isdisjoint(ALL_NAMES))
 
 
 def _whole_number(value: object) -> int | None:

@@ -13,6 +13,7 @@ from .json import Json, as_object, as_string
 from .limit import Limit
 from .text.prompt_check import check_prompt
 from .text.seam import Stopped
+from .text.stops import NAMES_OF_STOP
 from .usage import Counts, usage_of
 
 
@@ -53,6 +54,8 @@ class OpenRound:
     has_delta: bool = False
     #: Whether the server said that the round is finished, by a ``finish_reason``.
     finished: bool = False
+    #: Whether the server names the stop string, or the end token, that ended it.
+    names_stop: bool = False
     #: Tokens of its prompt and of what it brought, by estimate, once it is over; None if no answer came, or all of it.
     brought: tuple[int, int] | None = None
 
@@ -84,6 +87,7 @@ class OpenRound:
         if finish_reason:
             choice.take_end(finish_reason)
             self.finished = True
+            self.names_stop = any(item.get(name) is not None for name in NAMES_OF_STOP)
         return bool(finish_reason)
 
     def _used(self, choice: Choice, counted: int | None, limit: Limit) -> int:
@@ -122,7 +126,7 @@ class OpenRound:
         """Count this round, which is over, for its choices."""
         self.note_brought(parties)
         for choice in parties:
-            counted = self._counted(choice, parties, limit)
+            counted = self.counted(choice, parties, limit)
             used, prompt = self._used(choice, counted, limit), self._prompt_tokens
             is_counted, counts = prompt is not None and bool(counted), Counts()
             if choice.finish_reason == "length":
@@ -137,7 +141,7 @@ class OpenRound:
             context = self.context(choice, used, parties)
             choice.tally.book_round(used, context, counts, finished=self.finished, counted=is_counted)
 
-    def _counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int | None:
+    def counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> int | None:
         """Return the server's own count for a choice, or None if there is none that fits the text that came."""
         usage = self.usage or {}
         tokens = usage.get("completion_tokens")
@@ -167,7 +171,7 @@ class OpenRound:
 
     def is_counted(self, choice: Choice, parties: Sequence[Choice], limit: Limit) -> bool:
         """Whether the server counted the tokens of both the prompt and the answer."""
-        return self._prompt_tokens is not None and bool(self._counted(choice, parties, limit))
+        return self._prompt_tokens is not None and bool(self.counted(choice, parties, limit))
 
     @property
     def _prompt_tokens(self) -> int | None:

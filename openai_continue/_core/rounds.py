@@ -19,6 +19,7 @@ from .budget import is_over_cost, seconds_left
 from .choice import Choice
 from .chunks import as_chunk, choices_of, index_of, said_by, status_of, without_errors
 from .codec.body import Requests
+from .doubts import OwnLimit, own_limit
 from .ending import Ending
 from .feeding import Feeding
 from .folding import Folded
@@ -96,10 +97,9 @@ class Rounds:
         return running is not None and (self._choices.finished if running.choice is None else running.finished)
 
     @property
-    def own_limit(self) -> int | None:
+    def own_limit(self) -> OwnLimit | None:
         """The token limit of the caller's request, if it ended an answer that could have gone on; else None."""
-        reached = any(choice.stopped_by == "max_tokens" for choice in self._choices)
-        return self.limit.named if reached and self.limit.total == self.limit.named else None
+        return own_limit(self._choices, self.limit)
 
     @property
     def ends_with_stream(self) -> bool:

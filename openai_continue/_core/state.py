@@ -35,6 +35,8 @@ from .calls.transcript import CallEnd
 from .choice import Choice
 from .choices import Choices, loops
 from .codec.body import Requests
+from .documents import end_of_document, judge
+from .doubts import as_given
 from .fitting import fitting, most_taken, smaller_room
 from .learned import Learned
 from .outcome import Again, End, GoOn, How, Outcome, Step
@@ -71,8 +73,10 @@ def next_step(choice: Choice | None, outcome: Outcome, call: Call) -> Step:
     A step "go on" after a failure says that the round is read as one that was cut.
     """
     if choice is None or (outcome.failure is not None and not outcome.is_waiting):
-        return next(step for step in (row(choice, outcome, call) for row in AFTER_FAILURE) if step is not None)
-    return next(step for step in (row(choice, outcome, call) for row in AFTER_ROUND) if step is not None)
+        steps = (row(choice, outcome, call) for row in AFTER_FAILURE)
+    else:
+        steps = (row(choice, outcome, call) for row in AFTER_ROUND)
+    return as_given(next(step for step in steps if step is not None), choice)
 
 
 # After a failure.
@@ -171,18 +175,15 @@ def _waits(_: Choice, outcome: Outcome, call: Call) -> Step | None:
 
 def _ended(choice: Choice, outcome: Outcome, call: Call) -> Step | None:
     """The model ended it itself. A joined document must be of the format asked for."""
-    reason, format_ = choice.finish_reason, call.requests.format
+    reason = choice.finish_reason
     if reason == "length":
         return None
-    end = End(reason or "error", by_itself=True)
+    end = End("max_tokens" if choice.tally.at_limit else reason or "error", by_itself=True)
     if outcome.is_first or reason not in _ENDS_OF_TEXT:
         return end
-    if format_ is None or choice.answer.is_plain:
+    if call.requests.format is None or choice.answer.is_plain:
         return end if _has_ended(choice, call) else End("empty")
-    fits = format_.fits(call.requests.own_text(choice) or "")
-    if fits or (fits is None and call.requests.is_checked_elsewhere(choice)):
-        return end
-    return End("error", fault="unchecked_document" if fits is None else "invalid_document")
+    return judge(choice, call.requests, end)
 
 
 def _spent(choice: Choice, outcome: Outcome, _: Call) -> Step | None:
@@ -247,11 +248,9 @@ def _barred(choice: Choice, _: Outcome, call: Call) -> Step | None:
     return None if barred is None else End(barred)
 
 
-def _unbound(choice: Choice, outcome: Outcome, call: Call) -> Step | None:
-    """More than the document came, and no further round makes it one of the schema."""
-    format_ = call.requests.format
-    is_unbound = outcome.is_first and format_ is not None and format_.has_schema and call.requests.is_followed(choice)
-    return End("error", fault="invalid_document") if is_unbound else None
+def _document_over(choice: Choice, _: Outcome, call: Call) -> Step | None:
+    """The document has ended, or no further round makes it one of the format."""
+    return end_of_document(choice, call.requests)
 
 
 def _thinks_again(choice: Choice, _: Outcome, call: Call) -> Step | None:
@@ -331,7 +330,7 @@ AFTER_ROUND: tuple[_RoundRow, ...] = (
     _context_full,
     _muted_first,
     _barred,
-    _unbound,
+    _document_over,
     _thinks_again,
     _wrong_prompt,
     _muted,

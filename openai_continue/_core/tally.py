@@ -34,6 +34,10 @@ class Tally:
     shrinks: int = 0
     #: Broken rounds in a row that brought no new text.
     heals: int = 0
+    #: Whether the server called the end of the answer so far "stop", though it may be a cut (doubts.py): the last round
+    #: that brought text used all tokens that the server gives, or the last round all that the caller asks for.
+    in_doubt: bool = False
+    at_limit: bool = False
 
     @classmethod
     def of(cls, kept: Json, answer: str) -> Tally:

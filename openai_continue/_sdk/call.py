@@ -2,14 +2,14 @@
 One logical call: the rounds of one completion, their log lines, and ``on_round``.
 
 The logger ``openai_continue`` writes one INFO line for a continued call, one for a limit of the caller's own that ended
-an answer (once for each client and model), a DEBUG line for each round, and one WARNING for documents that cannot be
-checked; never content.
+an answer (once for each client and model), one for an end at that limit which may be a cut (once for each model), a
+DEBUG line for each round, and one WARNING for documents that cannot be checked; never content.
 """
 
 from __future__ import annotations
 
 import logging
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from .._core.json import Json
@@ -155,13 +155,15 @@ class Call:
         if (self.rounds.answer.error or {}).get("type") == "unchecked_document":
             _warn_of_unchecked(is_installed())
         limit = self.rounds.own_limit
-        if limit is not None and not self.plan.learned.logged_limit:
+        if limit is not None and limit.is_doubted:
+            say_may_be_cut(str(self.body.get("model")), limit.name)
+        elif limit is not None and not self.plan.learned.logged_limit:
             self.plan.learned.logged_limit = True
             logger.info(
                 "an answer was cut and is not continued, since %s=%d of its request holds for the whole answer; "
                 "with request_limit='round' it goes on",
-                self.rounds.limit.own_name,
-                limit,
+                limit.name,
+                limit.number,
             )
         if self.rounds.continued:
             logger.info("continued: %d rounds, stopped by %s", len(self.rounds.answer.history), self.rounds.stopped_by)
@@ -182,6 +184,12 @@ class Call:
         except Exception as error:
             # An observer's fault must not cost the text that has been paid for. Its message may hold content.
             logger.warning("on_round raised %s", type(error).__name__)
+
+
+@lru_cache(maxsize=256)
+def say_may_be_cut(model: str, name: str) -> None:
+    """Say once for each model and name of the limit that a finished answer may be cut."""
+    logger.info("an answer of %s ended in 'stop' at exactly the %s of its request, so it may be cut", model, name)
 
 
 @cache

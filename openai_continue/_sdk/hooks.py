@@ -174,7 +174,7 @@ def _call(client: Any, *, options: Any, response: Any, stream: bool, **_: Any) -
     if plan is None:
         return None
     is_read = not stream and not plan.folds and not _is_unread(client, response)
-    if is_read and is_plainly_whole(response.content, plan.body):
+    if is_read and is_plainly_whole(response.content, plan.body, plan.provider.cap):
         if plan.journal is not None:
             plan.journal.finish()
         return None

@@ -54,6 +54,10 @@ _CHAT, _TEXT, _RESPONSE = "/chat/completions", "/completions", "/responses"
 _LEARNED = "_openai_continue_learned"
 # The attributes of a client that hold the function which gives the key of each request.
 _KEY_FUNCTION, _AZURE_KEY = "_api_key_provider", "_azure_ad_token_provider"
+# The fields that ask for a format, of chats and responses.
+_FORMATS = frozenset(("response_format", "text"))
+# The types of values that the SDK leaves out of a body.
+_LEFT_OUT = frozenset((Omit, NotGiven))
 # Models of which a client remembers something, at most.
 _MOST_MODELS = 256
 
@@ -150,32 +154,31 @@ def plan_of(client: Any, options: Any, body: Json, base: Continuation | None) ->
     if is_closed(model, resold=provider.resells):
         _log_closed(model)
         return None
-    is_for_responses = _path_of(options).endswith(_RESPONSE)
-    if is_for_responses != is_response(body) or not _continues_endpoint(body, model, provider):
+    kind = _RESPONSE if is_response(body) else _TEXT if is_completion(body) else _CHAT
+    if _path_of(options).endswith(_RESPONSE) != (kind == _RESPONSE) or not _continues(kind, body, model, provider):
         return None
-    has_template = wanted.template is not None and provider.continues_completions and not is_completion(body)
+    has_template = wanted.template is not None and provider.continues_completions and kind != _TEXT
     template = template_of(wanted.template, model) if has_template and wanted.template else None
     day = None if template is None else datetime.now()
-    kind = _RESPONSE if is_for_responses else _TEXT if is_completion(body) else _CHAT
     learned = _learned(client, (str(base_url), model, kind), routes=provider.routes)
-    is_parsed = _is_parsed(options, body)
+    is_parsed = not _FORMATS.isdisjoint(body) and _is_parsed(options, body)
     # The caller may change its messages while the answer is written, as chat interfaces do.
     return Plan(copied(body), provider, wanted, learned, template=template, day=day, is_parsed=is_parsed)
 
 
-def _continues_endpoint(body: Json, model: str, provider: Provider) -> bool:
+def _continues(kind: str, body: Json, model: str, provider: Provider) -> bool:
     """Whether a call is continued at its endpoint. The log says why one that the server could go on with is not."""
-    if is_response(body):
+    if kind == _CHAT:
+        return True
+    if kind == _RESPONSE:
         if provider.response_marks is None:
             _log_no_responses(provider.name)
             return False
         why, what = responses.left_alone(body), "responses"
-    elif is_completion(body):
-        if not provider.continues_completions:
-            return False
-        why, what = completion.left_alone(body), "text completions"
+    elif not provider.continues_completions:
+        return False
     else:
-        return True
+        why, what = completion.left_alone(body), "text completions"
     if why is not None:
         _log_left_alone(what, model, why)
     return why is None
@@ -274,7 +277,8 @@ def without_key(options: Any) -> Any:
 
 
 def _mapping(body: object) -> Json:
-    return cast(Json, body) if isinstance(body, Mapping) else {}
+    # Asked at every request: a dict is told at once, any other Mapping only by the slow way.
+    return cast(Json, body) if body and isinstance(body, (dict, Mapping)) else {}
 
 
 def later_options(client: Any, options: Any, body: Json, *, is_raw: bool) -> Any:
@@ -338,7 +342,8 @@ def body_of(options: Any) -> Json | None:
         return None
     # extra_json wins, and an Omit in it deletes: openai's _merge_mappings.
     merged: Json = {**json_data, **(options.extra_json or {})}
-    return {name: value for name, value in merged.items() if not isinstance(value, (Omit, NotGiven))}
+    # Asked at every request, where isinstance() would take longer than all the rest.
+    return {name: value for name, value in merged.items() if type(value) not in _LEFT_OUT}
 
 
 def _path_of(options: Any) -> str:

@@ -15,6 +15,7 @@ import openai
 from .._core.codec.endpoints import endpoint_of
 from .._core.codec.responses import is_response
 from .._core.json import Json, dump, load
+from .._core.limit import ALL_NAMES
 from .._core.round import Request
 from .call import Call
 from .connection import asend_whole, send_whole
@@ -23,20 +24,40 @@ from .response import decoded, elapsed, rate_limits, request_id_of, set_rate_lim
 
 _KEY = b'"finish_reason"'
 _REASON = re.compile(rb'"finish_reason"\s*:\s*(?:"(\w*)"|null)')
+_NOT_CUT = re.compile(rb'"incomplete_details"\s*:\s*null')
+# The names of the count of output tokens, and the count, from its name on.
+_OF_COMPLETION, _OF_RESPONSE = b'completion_tokens"', b'output_tokens"'
+_COUNT = re.compile(rb'\w+"\s*:\s*(\d+)')
+# No cap, and no limit in a request.
+_NO_LIMITS = (None,) * (1 + len(ALL_NAMES))
 # Fields of a request without which its answer is one choice, and a text.
 _MAY_BE_MORE = frozenset({"n", "prompt", "tools", "functions"})
 # Bytes in which the reason stands if it stands before the text.
 _HEAD = 512
 
 
-def is_plainly_whole(content: bytes, body: Json) -> bool:
+def is_plainly_whole(content: bytes, body: Json, cap: int | None = None) -> bool:
     """
     Return whether the bytes of an answer show that no choice was cut. Most are whole, and need not be parsed.
 
     ``body``: that of the request. With tools, an answer may be a call that was cut and is called something else.
+    ``cap``: most tokens that the server gives. An answer with as many, or as the request asks for, may be cut, too.
     """
+    if not _is_called_whole(content, body):
+        return False
+    limits = (cap, *map(body.get, ALL_NAMES))
+    place = -1 if limits == _NO_LIMITS else content.rfind(_OF_RESPONSE if is_response(body) else _OF_COMPLETION)
+    count = None if place < 0 else _COUNT.match(content, place)
+    return count is None or int(count[1]) not in limits
+
+
+def _is_called_whole(content: bytes, body: Json) -> bool:
     if is_response(body):
-        return b'"incomplete"' not in content and not (body.get("tools") and b'"arguments"' in content)
+        if body.get("tools") and b'"arguments"' in content:
+            return False
+        # As below, the text is not searched if it need not be.
+        ends = (0, _HEAD), (max(len(content) - _HEAD, 0), len(content))
+        return any(_NOT_CUT.search(content, *end) for end in ends) or b'"incomplete"' not in content
     may_be_more = not _MAY_BE_MORE.isdisjoint(body)
     if may_be_more and (endpoint_of(body).wanted > 1 or body.get("tools") or body.get("functions")):
         return b'"length"' not in content and b'"arguments"' not in content
@@ -103,7 +124,7 @@ class _Merging:
     def start(self) -> Request | None:
         """Take the first response; return the request of the next round, or None if there is none."""
         content = self._first.content if self._raw is None else decoded(self._first, self._raw)
-        if self._raw is not None and is_plainly_whole(content, self._call.body):
+        if self._raw is not None and is_plainly_whole(content, self._call.body, self._call.plan.provider.cap):
             return None
         request = self._rounds.next_request()
         if request is not None:

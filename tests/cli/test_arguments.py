@@ -24,6 +24,8 @@ from openai_continue._cli import main
         (["run", "-m"], "name a package"),
         (["run"], "name a program"),
         (["doctor"], "name the model with --model"),
+        (["batch"], "the following arguments are required: part"),
+        (["batch", "next", "input"], "the following arguments are required: OUTPUT, -o/--output"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,11 +48,11 @@ def test_bad_budgets(
     assert f"{name.replace('-', '_')}: got" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["demo", "write", "doctor", "run"])
+@pytest.mark.parametrize("command", ["demo", "write", "doctor", "batch", "batch next", "batch join", "run"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each command explains itself, ``run`` too, which passes other options on to the program."""
     with pytest.raises(SystemExit, match="0"):
-        main([command, "--help"])
+        main([*command.split(), "--help"])
 
     assert f"usage: openai-continue {command}" in capsys.readouterr().out
 

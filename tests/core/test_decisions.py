@@ -177,7 +177,7 @@ AFTER_ROUND = {
     ),
     "muted_first": Talk([cut_round("", usage=usage(10, 1))], body={"stop": ["END"]}),
     "barred": Talk([cut_round("One two", {"refusal": "No."})]),
-    "unbound": Talk([cut_round('{"a": 1}\n{"a": ')], body={"response_format": SCHEMA}),
+    "document_over": Talk([cut_round('{"a": one')], body={"response_format": SCHEMA}),
     "thinks_again": Talk(
         [cut_round({"reasoning_content": "I think."}, "One two"), cut_round({"reasoning_content": "Again."})]
     ),

@@ -293,7 +293,9 @@ NOTHING = {
         known=ROUND,
     ),
     "after a document of the format that was asked for": Case(
-        [cut_round('{"a": 1}'), last_round()], '{"a": 1}', body={"response_format": {"type": "json_object"}}
+        [cut_round('```json\n{"a": 1}\n'), last_round()],
+        '```json\n{"a": 1}\n',
+        body={"response_format": {"type": "json_object"}},
     ),
 }
 

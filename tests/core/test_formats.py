@@ -335,11 +335,19 @@ ENDS = {
             cut_round("1}\n\n"),
         )
     },
-    # The cap fell at its very end.
+    # The cap fell at its very end, or behind it.
     **{
-        f"it was whole: {more.pieces} {more.finish}": Case([cut_round('{"a": 1}'), more], '{"a": 1}', body=A_JSON)
-        for more in (last_round(), cut_round("\n\nHope this helps!"), cut_round("}"))
+        f"it was whole: {text!r}": Case([cut_round(text)], text, body=A_JSON)
+        for text in ('{"a": 1}', "[]\n\n", '```json\n{"a": 1}\n```', 'Here it is:\n```json\n{"a": 1}\n```\n')
     },
+    "the cap fell before the closing fence": Case(
+        [cut_round('```json\n{"a": 1}\n'), last_round("```", "\nHope this helps!")],
+        '```json\n{"a": 1}\n```\n',
+        body=A_JSON,
+    ),
+    "it was whole at the caller's own limit": Case(
+        [cut_round('{"a": 1}')], **length('{"a": 1}', None), body={**A_JSON, "max_tokens": 5}
+    ),
     "after thoughts, whose brackets are no part of it": Case(
         [cut_round('<think>\nSo {"a": [ it is'), cut_round('.\n</think>\n\n{"a": '), last_round("1}", " more")],
         '<think>\nSo {"a": [ it is.\n</think>\n\n{"a": 1}',

@@ -22,6 +22,7 @@ FEW, MANY = 1_000, 4_000
 #: Without a tail that is held back.
 HELD = " and so"
 ECHOES = replace(providers.named("deepinfra"), echoes="always")
+A_JSON = {"response_format": {"type": "json_object"}}
 TOOLS = {"model": "Qwen/Qwen3-8B", "tools": [tool("save", {"content": ""})]}
 
 
@@ -61,9 +62,14 @@ def blanks_after_an_echo(count: int) -> float:
     return spent(Script(cut_round(*text, HELD), last_round(*text, HELD, *["\n"] * count, "on")), ask(), ECHOES)
 
 
+def document(count: int) -> float:
+    later = last_round(*words(count, "\\n"), ' on", "b": 1', *["0"] * count, "}")
+    return spent(Script(cut_round('{"a": "', *words(count)), later), ask(**A_JSON), "deepinfra")
+
+
 def blanks_after_a_document(count: int) -> float:
-    body = ask(response_format={"type": "json_object"})
-    return spent(Script(cut_round('{"a": "', *words(count)), last_round(' on"}', *["\n"] * count)), body, "deepinfra")
+    later = last_round(' on"}', *["\n"] * count, "```")
+    return spent(Script(cut_round('```json\n{"a": "', *words(count)), later), ask(**A_JSON), "deepinfra")
 
 
 def call_that_comes_again(count: int) -> float:
@@ -103,6 +109,7 @@ GROWING: list[Callable[[int], float]] = [
     echo,
     blanks,
     blanks_after_an_echo,
+    document,
     blanks_after_a_document,
     call_that_comes_again,
     blanks_after_a_call,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from openai_continue._core.codec.endpoints import endpoint_of
 from openai_continue._core.folding import Folded
 from openai_continue._core.kept import chunks_of, completion_of
 from openai_continue._core.rounds import Rounds
+from openai_continue._tables import providers
 from openai_continue.testing import Habits
 from tests.support.answers import Answer
 from tests.support.bodies import ask
@@ -181,3 +183,15 @@ def test_bill() -> None:
     assert (bill.usage, bill.cost, bill.price(7, 8)) == (again.usage, again.cost, again.price(7, 8))
     assert bill.usage is not None
     assert bill.usage["completion_tokens"] == 110
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("cap", [50, 199, 200, 201])
+def test_end_in_doubt_is_handed_on(cap: int, stream: bool) -> None:
+    """Another process knows that an end may be a cut: it goes on, and an answer that had ended stays as it was."""
+    engine = Engine(habits=Habits(ends="stop"), cap=cap)
+    known = {"provider": replace(providers.named("deepinfra"), cap=cap)}
+    answer = handed_on(engine, ask(), 0, known, stream=stream)
+
+    assert answer.ending == (engine.uncapped(ask()).text, "stop", "stop")
+    assert len(answer.rounds) == len(engine.bodies) > 1

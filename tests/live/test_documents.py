@@ -14,8 +14,9 @@ from openai_continue.testing import Emulator, Habits
 from tests.support.answers import live
 from tests.support.bodies import ask
 from tests.support.documents import LISTING, Listing
+from tests.support.responses import response_outcome
 from tests.support.script import Script, cut_round, last_round
-from tests.support.ways import Way, entered, settled, sync_and_async, two_ways
+from tests.support.ways import Way, entered, settled, streamed_or_not, sync_and_async, two_ways
 
 TEXT = LISTING.model_dump_json(indent=2)
 JSON = {"type": "json_object"}
@@ -103,6 +104,60 @@ async def test_regular_expression(way: Way, streamed: bool) -> None:
         await settled(client.close())
 
     assert (text, "stop", "stop") == answer.ending
+
+
+# Documents that are lost, or have ended.
+
+
+@sync_and_async
+@streamed_or_not
+@pytest.mark.parametrize("endpoint", ["chat", "responses"])
+@pytest.mark.parametrize("format_", [JSON, SCHEMA], ids=["json_object", "json_schema"])
+@pytest.mark.parametrize("settings", [{}, {"stream_rounds": True}], ids=["", "stream_rounds"])
+async def test_model_that_leaves_the_document(
+    way: Way, streamed: bool, endpoint: str, format_: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """One further round is asked for, a stream is left at once, and the answer ends in "length" with what was there."""
+    habits, continuation = Habits(leaves_json=True, responses="vllm"), Continuation(provider="vllm", **settings)
+    with Emulator(cap=120, text=TEXT, habits=habits) as emulator:
+        client = way.client(emulator.base_url, continuation=continuation)
+        if endpoint == "chat":
+            answer = await live(client, ask(response_format=format_), streamed=streamed)
+        else:
+            answer = await response_outcome(
+                client, streamed=streamed, model="m", input="x", text={"format": as_text_format(format_)}
+            )
+        await settled(client.close())
+        asked = len(emulator.requests)
+
+    assert (asked, *answer.ending[1:]) == (2, "length", "error")
+    assert (answer.report or {})["error"]["type"] == "invalid_document"
+    cut = answer.text.index(" and so on")
+    assert TEXT.startswith(answer.text[:cut])
+    assert (len(answer.text) < cut + 80) == (streamed or bool(settings))
+
+
+def as_text_format(format_: dict[str, Any]) -> dict[str, Any]:
+    """Return a format as responses have it."""
+    return {"type": format_["type"], **format_.get("json_schema", {})}
+
+
+@sync_and_async
+@streamed_or_not
+@pytest.mark.parametrize("endpoint", ["chat", "responses"])
+async def test_document_that_was_cut_at_its_end(way: Way, streamed: bool, endpoint: str) -> None:
+    """A document that has ended is whole, and no further round is asked for."""
+    text = json.dumps({"a": list(range(30))})
+    with Emulator(cap=114, text=text + " \n" * 500, habits=Habits(responses="vllm")) as emulator:
+        client = way.client(emulator.base_url, continuation=VLLM)
+        if endpoint == "chat":
+            answer = await live(client, ask(response_format=JSON), streamed=streamed)
+        else:
+            answer = await response_outcome(client, streamed=streamed, model="m", input="x", text={"format": JSON})
+        await settled(client.close())
+        asked = len(emulator.requests)
+
+    assert (answer.text.rstrip(), *answer.ending[1:], asked) == (text, "stop", "stop", 1)
 
 
 # Documents that nobody can check.

@@ -59,3 +59,39 @@ def test_tool_call_is_looked_at() -> None:
 def test_answer_without_an_end(content: bytes) -> None:
     """An answer without a finish reason is not known to be cut."""
     assert is_plainly_whole(content, {})
+
+
+USAGE: list[dict[str, Any]] = [{"completion_tokens": 20, "completion_tokens_details": {"reasoning_tokens": 3}}, {}]
+#: Fields of a request, a cap, and whether 20 tokens may be a cut under another name.
+LIMITS: list[tuple[dict[str, Any], int | None, bool]] = [
+    ({}, None, False),
+    ({}, 20, True),
+    ({}, 21, False),
+    ({"max_tokens": 20}, None, True),
+    ({"max_completion_tokens": 20.0}, 100, True),
+    ({"max_tokens": 19}, None, False),
+    ({"max_tokens": [20]}, None, False),
+    ({"max_tokens": None}, None, False),
+]
+
+
+@pytest.mark.parametrize(("body", "cap", "is_looked_at"), LIMITS, ids=str)
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_number_of_tokens(form: dict[str, Any], body: dict[str, Any], cap: int | None, is_looked_at: bool) -> None:
+    """An answer with as many tokens as the cap, or as were asked for, is looked at; what its text says counts nothing."""
+    message = {"role": "assistant", "content": 'Its "completion_tokens": 20, and "output_tokens": 20.'}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    for usage, names in product(USAGE, (("choices", "usage"), ("usage", "choices"))):
+        fields = {"choices": [choice], "usage": usage}
+        content = json.dumps({name: fields[name] for name in names}, **form).encode()
+
+        assert is_plainly_whole(content, body, cap) == (not is_looked_at or usage == {})
+
+
+def test_number_of_tokens_of_a_response() -> None:
+    """A response has other names for the number and for the count."""
+    content = json.dumps({"status": "completed", "output": [], "usage": {"output_tokens": 20}}).encode()
+
+    assert not is_plainly_whole(content, {"input": "x", "max_output_tokens": 20})
+    assert not is_plainly_whole(content, {"input": "x"}, 20)
+    assert is_plainly_whole(content, {"input": "x", "max_output_tokens": 21}, 19)

@@ -235,6 +235,9 @@ class Requests:
         # If there is nothing to send back, it is the same request once more.
         if draft.content or draft.thoughts or is_raw or not answer.untold:
             body, seam = codec.write(body, draft)
+        if choice.tally.in_doubt:
+            # It may have ended, so nothing of it is taken back.
+            seam = replace(seam, replaces=False)
         if answer.untold:
             body = {name: value for name, value in body.items() if name != "stop"}
         if not codec.is_raw and turn is None:

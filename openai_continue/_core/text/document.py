@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# A backslash escapes the next character, which may be the first one of the next piece.
-_MARKS = re.compile(r'[{}\[\]"\\]')
+from .json_value import BLANKS, JsonValue
+
 # What opens a fence around a document: "```json". The document follows.
 _OPENING = re.compile(r"(`{3,}|~{3,})[ \t]*[\w+.-]*\s*\Z")
 _LONGEST_OPENING = 200
@@ -22,10 +22,8 @@ class Document:
     """
 
     def __init__(self) -> None:
-        # How many brackets are open.
-        self._depth = 0
-        self._in_string = False
-        self._escaped = False
+        # The object or array, once it has begun.
+        self._value: JsonValue | None = None
         self._ended = False
         # What came before the document, until it begins; what opened its fence; what came after it of the closing one.
         self._before = ""
@@ -38,26 +36,14 @@ class Document:
             return 0
         if self._after is not None:
             return self._close_fence(text, 0)
-        place = 0 if self._depth else self._begin(text)
-        if place is None:
-            return None
-        if self._escaped and text:
-            self._escaped, place = False, 1
-        found = _MARKS.search(text, place)
-        while found is not None:
-            mark, place = found.group(), found.end()
-            if mark == "\\":
-                if place == len(text):
-                    self._escaped = self._in_string
-                place += self._in_string
-            elif mark == '"':
-                self._in_string = not self._in_string
-            elif not self._in_string:
-                self._depth += 1 if mark in "{[" else -1
-                if self._depth == 0:
-                    return self._close(text, place)
-            found = _MARKS.search(text, place)
-        return None
+        place = 0
+        if self._value is None:
+            begin = self._begin(text)
+            if begin is None:
+                return None
+            self._value, place = JsonValue(), begin
+        end = self._value.feed(text[place:])
+        return None if end is None else self._close(text, place + end)
 
     def _begin(self, text: str) -> int | None:
         """Return where the object or array begins in a piece, or None if it does not."""
@@ -68,7 +54,7 @@ class Document:
                 self._fence = fence
                 return found.start()
         # Only whether it is blank, and its end, matter.
-        self._before = known[-1:] if known.isspace() else known[-_LONGEST_OPENING:]
+        self._before = known[-_LONGEST_OPENING:] if known.strip(BLANKS) else known[-1:]
         return None
 
     def _close(self, text: str, place: int) -> int | None:
@@ -95,6 +81,11 @@ class Document:
         """Whether the document is complete. Whitespace may still follow the closing fence."""
         return self._ended or bool(self._fence and self._fence in (self._after or ""))
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has begun, and nothing that follows makes it JSON. Before that, a document in a fence may come."""
+        return self._value is not None and self._value.is_lost
+
 
 def goes_on(text: str) -> bool:
     """Whether more than blanks follows the first JSON value of a text: another value, or prose."""
@@ -116,7 +107,7 @@ def without_fence(text: str) -> str:
 
 def _fence_before(text: str, place: int) -> str | None:
     """Return the fence that is opened directly before a place, "" if nothing is there, or None."""
-    if place == 0 or text[:place].isspace():
+    if not text[:place].strip(BLANKS):
         return ""
     found = _OPENING.search(text, max(place - _LONGEST_OPENING, 0), place)
     return None if found is None else found.group(1)

@@ -11,7 +11,7 @@ from ..json import as_object
 from ..plan import Source
 from ..usage import Counts
 from .reasoning import OPEN
-from .seam import Stopped
+from .seam import Stopped, start_of
 
 # Characters of a token, roughly, of thoughts whose tokens the server does not count.
 _TOKEN = 8
@@ -186,4 +186,4 @@ def _text_of(message: Any) -> str:
 
 def _has_thought(choice: Choice) -> bool:
     """Whether the model thought before the answer."""
-    return choice.thoughts is not None or choice.answer.text.lstrip().startswith(OPEN)
+    return choice.thoughts is not None or choice.answer.text.startswith(OPEN, start_of(choice.answer.text))

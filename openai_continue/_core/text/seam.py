@@ -32,6 +32,8 @@ class Stopped(Enum):
 
     STOP_STRING = "stop string"
     DOCUMENT_END = "document end"
+    #: Nothing that follows makes the text the JSON document that was asked for.
+    DOCUMENT_LOST = "document lost"
     #: The answer begins again: the server took the prefill for a finished turn.
     RESTARTED = "restarted"
     #: The model thinks again instead of going on.
@@ -108,13 +110,15 @@ class Seam:
         if place is None:
             return None
         new = new[place:]
-        fresh = new.lstrip()
-        if self.block and fresh.startswith(self.block):
+        begin = start_of(new)
+        if self.block and new.startswith(self.block, begin):
             return Stopped.THOUGHT_ANEW
         starts = (*(self.starts if self.first or thought_again else ()), *((self.start,) if thought_again else ()))
         starts = tuple(filter(None, starts))
-        if any(fresh.startswith(start) for start in starts):
+        if any(new.startswith(start, begin) for start in starts):
             return Stopped.RESTARTED
+        # As much of its beginning as can be less than one of these.
+        fresh = new[begin : begin + max(map(len, (*starts, self.block)))]
         if thought_again and ended and fresh and any(start.startswith(fresh) for start in starts):
             return Stopped.RESTARTED
         if not ended and any(start.startswith(fresh) for start in (*starts, self.block) if start):
@@ -165,12 +169,13 @@ class Seam:
             if not self.held.startswith(without_cut_character(new)):
                 return Stopped.REFUSED
             return len(new) if ended else None
-        # Newlines come back only if they were held back too.
-        rest = new.lstrip() if self.trims or self.held.strip(_BLANKS) else new.lstrip(_BLANKS)
-        if not rest and not ended:
+        copy = start_of(new)
+        if not (self.trims or self.held.strip(_BLANKS)):
+            # Newlines come back only if they were held back too.
+            copy -= len(new[:copy].lstrip(_BLANKS))
+        if copy == len(new) and not ended:
             return None
         # New whitespace that extends the old is kept, else the old is; but a deeper indentation is the model's.
-        copy = len(new) - len(rest)
         old, fresh = (white.rpartition("\n") for white in (self.held, new[:copy]))
         deeper = bool(old[1] and fresh[1]) and fresh[2].startswith(old[2])
         return copy - (len(fresh[2]) - len(old[2]) if deeper else 0)
@@ -233,4 +238,4 @@ def evidence(text: str, length: int) -> str:
     """Return the first ``length`` characters of an answer, or "" if it is shorter or they recur in it."""
     place = start_of(text)
     start = text[place : place + length]
-    return start if len(start) == length and text.find(start, text.find(start) + 1) < 0 else ""
+    return start if len(start) == length and text.find(start, place + 1) < 0 else ""

@@ -25,6 +25,8 @@ from .stops import StopSearch, swallowed
 
 # Characters of a round's beginning that are kept, to weigh them with a count that comes late.
 _LOOKED_AT = 400
+# Most whitespace after a document that a round is read on for, so that its usage comes too. Some models write no end.
+_MOST_BLANKS = 16
 
 
 class Text:
@@ -76,7 +78,10 @@ class Text:
         self.untold = False
         #: The stop string that ended the text here, and not on the server; or None.
         self.stop_string: str | None = None
-        self._document: Document | None = None
+        #: The JSON document that it is, from the first continuation on; None if it is none.
+        self.document: Document | None = None
+        # Whitespace that came after its end.
+        self._blanks_after = 0
         #: Whether a document was asked for and more than one came, so that no grammar binds the server: plain text.
         self.is_plain = False
         #: Characters that the running round added.
@@ -110,7 +115,7 @@ class Text:
     @property
     def document_ended(self) -> bool:
         """Whether the JSON document that the text is has come to its end."""
-        return self._document is not None and self._document.has_ended
+        return self.document is not None and self.document.has_ended
 
     @property
     def most_hidden(self) -> int:
@@ -120,6 +125,9 @@ class Text:
     @property
     def added_text(self) -> str:
         """The text that the running round added."""
+        if self._parts and len(self._parts[-1]) == self.added:
+            # It came as one piece, which may be large.
+            return self._parts[-1]
         return self.text[-self.added :] if self.added > 0 else ""
 
     @property
@@ -149,9 +157,9 @@ class Text:
         if not self._is_whole:
             self._watch = self._watch or LoopWatch(self._max_repetition or LOOP_CHARACTERS)
             self._watch.go_on_from(text)
-        if document is not None and self._document is None:
-            self._document = Document()
-            self._document.feed(document)
+        if document is not None and self.document is None:
+            self.document = Document()
+            self.document.feed(document)
 
     def take(self, chunk: Json) -> list[Json]:
         """Take a chunk; return the chunks that may go out now."""
@@ -164,7 +172,7 @@ class Text:
     def flows(self) -> bool:
         """Whether a further chunk that carries only text goes out as it came, unless it ends in half a character."""
         waits = self._stops or self._held_back or self._half or self._opening is not None
-        return not waits and self._document is None and self.stopped is None
+        return not waits and self.document is None and self.stopped is None
 
     def add(self, text: str) -> None:
         """Add text that the fast path has passed on. Only while ``flows`` is True."""
@@ -242,7 +250,7 @@ class Text:
         """Drop what the token limit left of a character at the end; return the number of U+FFFD that were dropped."""
         # What is out stays, and what an earlier seam has left.
         held_back = sum(len(text_of(chunk, self.field)) for chunk in self._held_back)
-        tail = self.text[-MOST_CUT:]
+        tail = self._tail(MOST_CUT)
         cut = min(len(tail) - len(without_cut_character(tail)), held_back, max(self.added, 0))
         self._shorten(cut)
         if self._half:
@@ -281,7 +289,7 @@ class Text:
     def _may_replace(self, fresh: str) -> bool:
         """Whether the text ``fresh`` may stand instead of the tail. Two words are never joined."""
         # The end of a document and stop strings are found by what was there before.
-        counted = self._stops or self._document is not None
+        counted = self._stops or self.document is not None
         return self.seam.replaces and not counted and not fresh[:1].isalnum()
 
     def _join(self, chunks: list[Json]) -> list[Json]:
@@ -305,18 +313,20 @@ class Text:
 
     def _end_with_document(self, text: str) -> None:
         """
-        Drop what follows the end of the document.
+        Drop what follows the end of the document, and take no more if it is lost.
 
         If only whitespace follows, the round goes on: its end with the usage is still to come.
         """
-        if self._document is None:
+        if self.document is None:
             return
-        end = self._document.feed(text)
-        if end is None:
-            return
-        self._shorten(len(text) - end)
-        if text[end:].strip():
+        end = self.document.feed(text)
+        if end is not None:
+            self._shorten(len(text) - end)
+            self._blanks_after += len(text) - end
+        if end is not None and (text[end:].strip() or self._blanks_after > _MOST_BLANKS):
             self.stopped = Stopped.DOCUMENT_END
+        elif self.document.is_lost:
+            self.stopped = Stopped.DOCUMENT_LOST
 
     def _stop_across_seam(self, text: str) -> None:
         found = None if self._search is None else self._search.find(text)
@@ -339,20 +349,20 @@ class Text:
             excess -= len(part)
 
     def _is_open_ended(self) -> bool:
-        tail = self._tail()
+        tail = self._tail(self._reach)
         return tail.endswith(CUT_CHARACTER) or ends_in_surrogate(tail) or self._ends_in_half_stop()
 
     def _ends_in_half_stop(self) -> bool:
-        return bool(self._stops) and ends_in_half(self._tail(), self._stops)
+        return bool(self._stops) and ends_in_half(self._tail(self._reach), self._stops)
 
-    def _tail(self) -> str:
-        """Return the end of the text without joining all of it."""
+    def _tail(self, length: int) -> str:
+        """Return the last ``length`` characters of the text without joining all of it."""
         tail = ""
         for part in reversed(self._parts):
             tail = part + tail
-            if len(tail) >= self._reach:
+            if len(tail) >= length:
                 break
-        return tail[-self._reach :]
+        return tail[-length:]
 
     def _release(self) -> list[Json]:
         out, self._held_back = self._held_back, []

@@ -12,7 +12,7 @@ from .checks import Body
 from .habits import Habits
 from .model import Reply
 from .parsing import Reading
-from .replies import Piece, Response, common, grouped, head, logprob_of, token_text
+from .replies import Piece, Response, common, grouped, head, logprob_of, said, token_text
 from .segments import PartKind
 from .template import Prompt
 
@@ -55,7 +55,7 @@ class Completion(Response):
             message["tool_calls"] = calls
         entries = [entry for part in reply.parts for entry in self._logprobs(part.kind, part.tokens)]
         logprobs = None if self.top_logprobs is None else {"content": entries}
-        finish = reading.finish
+        finish = said(reading.finish, self.habits)
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
 
     def _reading(self, reply: Reply) -> Reading:
@@ -64,7 +64,7 @@ class Completion(Response):
     @property
     def finishes(self) -> tuple[str, ...]:
         """The finish reason of each choice."""
-        return tuple(self._reading(reply).finish for reply in self.replies)
+        return tuple(said(self._reading(reply).finish, self.habits) for reply in self.replies)
 
     @property
     def _field(self) -> str:
@@ -92,7 +92,7 @@ class Completion(Response):
         if delta and not (self.habits.finish_with_text and "content" in delta):
             yield last
             last = _piece({})
-        yield last._replace(finish=reading.finish)
+        yield last._replace(finish=said(reading.finish, self.habits))
 
     def _written(self, reply: Reply, reading: Reading, chunk_tokens: int) -> Iterator[Piece]:
         """Return the pieces that the model wrote. The last one has an empty delta if its tokens show no text."""

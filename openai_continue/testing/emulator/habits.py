@@ -133,6 +133,10 @@ class Habits:
     #: continued.
     chatters_after_json: bool = False
 
+    #: Whether the model, without ``response_format``, leaves a JSON document that it continues, and writes prose to the
+    #: token limit (small models).
+    leaves_json: bool = False
+
     #: The syntax in which the model calls tools: a key of ``syntaxes.SYNTAXES``.
     calls: CallSyntax = "hermes"
 
@@ -176,6 +180,11 @@ class Habits:
     #: How the server answers on ``/responses``: a key of ``response_kinds.KINDS``. Of the fields above, ``marker``,
     #: ``strict_marker``, ``limit_field``, ``echo`` and the place of ``usage`` in a stream have no effect there.
     responses: ResponseKindName = "deepinfra"
+
+    #: What each text is said to end in, whatever has ended it. ``"stop"``: also one that the token limit cuts, and its
+    #: status is ``"completed"`` on ``/responses`` (LiteLLM's bridges, routers). ``"length"``: also one that the model
+    #: ended. None: the truth.
+    ends: Literal["stop", "length"] | None = None
 
     #: Whether streams contain SSE comments (OpenRouter).
     comments: bool = False

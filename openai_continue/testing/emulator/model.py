@@ -28,6 +28,8 @@ TextSource: TypeAlias = "str | Callable[[Body, int], str]"
 # More than DeepInfra's limit of `n`, so that any choice can be continued.
 _CANDIDATES = 8
 _CHATTER = "\n\nHope this helps!"
+# The quotes leave a string, too.
+_PROSE = ' and so on, as "you" can see in one or the other of the "books" that were read here.' * 2000
 _DERAILED = "⟦derailed: the prompt ends in a text that this model did not write⟧"
 _CALL_AFTER_TEXT_TOKENS = 40
 
@@ -105,6 +107,8 @@ class Model:
             return self._turn(body, prompt, self._whole(body, prompt, choice, as_json=wants_json(body)))
         if wants_json(body) and not self.habits.grammar_follows:
             return self._turn(body, prompt, self._written(body, prompt, choice, as_json=True))
+        if self.habits.leaves_json and prompt.prefill.startswith("{") and not wants_json(body):
+            return self._turn(body, prompt, [Segment("content", _PROSE)])
         for candidate in (choice, *(other for other in range(_CANDIDATES) if other != choice)):
             for as_json in (True,) if wants_json(body) else (False, True):
                 rest = self._rest(body, prompt, candidate, as_json=as_json)

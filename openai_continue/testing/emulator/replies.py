@@ -38,6 +38,11 @@ def event(value: object) -> bytes:
     return b"data: " + dump(value) + b"\n\n"
 
 
+def said(finish: str, habits: Habits) -> str:
+    """Return the finish reason that the server gives for one."""
+    return habits.ends or finish if finish in {"stop", "length"} else finish
+
+
 class StreamEvent(NamedTuple):
     """One event of a stream."""
 

@@ -14,7 +14,7 @@ from .chat_replies import Completion
 from .checks import Body
 from .faults import Kind
 from .model import Reply
-from .replies import StreamEvent, event
+from .replies import StreamEvent, event, said
 from .response_kinds import ResponseKind
 from .response_requests import input_items
 
@@ -128,7 +128,7 @@ class ResponseReply:
         self._kind = kind
         self._numbers = itertools.count()
         self._items: list[_Item] = []
-        self._is_cut = completion.replies[0].finish == "length"
+        self._is_cut = said(completion.replies[0].finish, completion.habits) == "length"
         self.replies: Sequence[Reply] = completion.replies
         self.head: dict[str, Any] = {
             "id": f"resp_{uuid.uuid4().hex}",
@@ -144,7 +144,7 @@ class ResponseReply:
     @property
     def finishes(self) -> tuple[str, ...]:
         """The finish reason that a chat completion would have."""
-        return tuple(reply.finish for reply in self.replies)
+        return tuple(said(reply.finish, self._completion.habits) for reply in self.replies)
 
     @property
     def is_stored(self) -> bool:

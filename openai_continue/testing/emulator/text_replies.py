@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from .checks import Body
 from .habits import Habits
 from .model import Reply
-from .replies import Piece, Response, common, grouped, head, logprob_of, token_text
+from .replies import Piece, Response, common, grouped, head, logprob_of, said, token_text
 from .template import Prompt
 from .tokens import shown, tokenize
 
@@ -30,7 +30,7 @@ class TextCompletion(Response):
     @property
     def finishes(self) -> tuple[str, ...]:
         """The finish reason of each choice."""
-        return tuple("length" if reply.finish == "length" else "stop" for reply in self.replies)
+        return tuple(said("length" if one.finish == "length" else "stop", self.habits) for one in self.replies)
 
     def blank(self) -> dict[str, Any]:
         """Return the empty text of a choice."""

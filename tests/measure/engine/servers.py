@@ -88,17 +88,12 @@ def vllm(
     ``override_generation_config={"max_new_tokens": 256}``
     caps every answer on the server's side, as DeepInfra does.
     """
-    if not install_vllm.installed():
-        msg = "vLLM is not installed; run: python tests/measure/engine/install_vllm.py"
-        raise EngineError(msg)
     _refuse_missing(model, install_chat_model.CONVERTED)
     port = _free_port()
-    command: list[str | Path] = [install_vllm.PYTHON, "-m", "vllm.entrypoints.cli.main", "serve"]
-    command += [install_chat_model.CONVERTED if model == CHAT_MODEL else TEMPLATES[model]]
+    files = install_chat_model.CONVERTED if model == CHAT_MODEL else TEMPLATES[model]
+    command = _vllm_command(["serve", files], override_generation_config)
     command += ["--served-model-name", model, "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--enable-prompt-tokens-details"]
-    command += ["--dtype", "float32", "--enforce-eager", "--max-model-len", str(max_model_len)]
-    command += ["--max-num-seqs", str(AT_A_TIME["vllm"])]
+    command += ["--enable-prompt-tokens-details", "--max-model-len", str(max_model_len)]
     if (template := template or _syntax(model)) is not None:
         command += ["--chat-template", _template(template, model)]
     if model in TOOL_PARSERS:
@@ -107,10 +102,31 @@ def vllm(
         reasoning_parser = reasoning_parser or REASONING_PARSERS.get(template or "qwen3")
     if reasoning_parser is not None:
         command += ["--reasoning-parser", reasoning_parser]
-    if override_generation_config is not None:
-        command += ["--override-generation-config", json.dumps(override_generation_config)]
     with _running(command, _VLLM_ENVIRONMENT, port):
         yield f"http://127.0.0.1:{port}/v1"
+
+
+def run_batch(requests: Path, answers: Path, cap: int | None = None) -> None:
+    """Run a batch file of the test model with ``vllm run-batch``. ``cap``: most tokens of each answer."""
+    command = _vllm_command(["run-batch", "--model", FILES], None if cap is None else {"max_new_tokens": cap})
+    command += ["-i", requests, "-o", answers, "--served-model-name", MODEL, "--max-model-len", "16384"]
+    with _started(command, _VLLM_ENVIRONMENT) as (process, log):
+        process.wait(MOST_TO_START)
+        if process.returncode or not answers.exists():
+            _refuse_ended(process, log)
+
+
+def _vllm_command(
+    words: Sequence[str | Path], override_generation_config: Mapping[str, Any] | None
+) -> list[str | Path]:
+    if not install_vllm.installed():
+        msg = "vLLM is not installed; run: python tests/measure/engine/install_vllm.py"
+        raise EngineError(msg)
+    command: list[str | Path] = [install_vllm.PYTHON, "-m", "vllm.entrypoints.cli.main", *words]
+    command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", str(AT_A_TIME["vllm"])]
+    if override_generation_config is not None:
+        command += ["--override-generation-config", json.dumps(override_generation_config)]
+    return command
 
 
 @contextlib.contextmanager
@@ -177,7 +193,18 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def _running(command: Sequence[str | Path], environment: Mapping[str, str], port: int) -> Iterator[None]:
-    """Run a server in a process group of its own, from its first good /health to the end of the block."""
+    """Run a server from its first good /health to the end of the block."""
+    with _started(command, environment) as (process, log):
+        _await_health(process, port, log)
+        yield
+        _refuse_ended(process, log)
+
+
+@contextlib.contextmanager
+def _started(
+    command: Sequence[str | Path], environment: Mapping[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Run a command in a process group of its own to the end of the block, at most; give the process and its log."""
     with tempfile.TemporaryDirectory(prefix=f"{MODEL}-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "server.log"
         with log.open("wb") as output:
@@ -191,9 +218,7 @@ def _running(command: Sequence[str | Path], environment: Mapping[str, str], port
                 start_new_session=True,
             )
         try:
-            _await_health(process, port, log)
-            yield
-            _refuse_ended(process, log)
+            yield process, log
         finally:
             _end(process)
 

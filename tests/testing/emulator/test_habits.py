@@ -9,7 +9,7 @@ import pytest
 
 from openai_continue.testing import Emulator, Habits
 from openai_continue.testing.emulator.tokens import count
-from tests.testing.emulator.asking import ASK, BODY, ask, chunks_of, post, prefilled, streamed_or_not, text_of
+from tests.testing.emulator.asking import ASK, BODY, CLIENT, ask, chunks_of, post, prefilled, streamed_or_not, text_of
 
 REST, AGAIN, NEW = "o three", "1: one two three", "2: one two three"
 FLAGS = {"continue_final_message": True, "add_generation_prompt": False}
@@ -281,6 +281,9 @@ def test_json_answers() -> None:
     chatters = Emulator(tokens=300, habits=Habits(chatters_after_json=True))
     assert chatters.uncapped({"messages": prefilled(first)}) == whole[len(first) :] + "\n\nHope this helps!"
     assert chatters.uncapped({"messages": [ASK], **wanted}) == whole
+    leaves = Emulator(tokens=300, habits=Habits(leaves_json=True))
+    assert leaves.uncapped({"messages": [ASK], **wanted}) == whole
+    assert leaves.uncapped({"messages": prefilled(first)}).startswith(' and so on, as "you" can see')
     both = Emulator(tokens=300, habits=Habits(chatters_after_json=True, grammar_follows=True))
     assert both.uncapped({"messages": prefilled(first), **wanted}) == whole[len(first) :]
 
@@ -301,6 +304,29 @@ def test_cut_characters(habit: Any, stream: bool) -> None:
             assert (emulator.requests[-1].completion_tokens, emulator.requests[-1].finish_reason) == (limit, "length")
         assert (cut > 10) == (habit == "replaced")
         assert emulator.uncapped({"messages": prefilled(whole[:200])}) == whole[200:]
+
+
+@streamed_or_not
+@pytest.mark.parametrize("ends", ["stop", "length"])
+def test_ends(ends: Any, stream: bool) -> None:
+    """A server that lies about ends calls each text cut, or none; the text, its count and calls are the truth."""
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    with Emulator(cap=50, habits=Habits(ends=ends)) as emulator:
+        for size, tokens in ((200, 50), (20, 21)):
+            content = f"Write {size} tokens."
+            request = {"messages": [{"role": "user", "content": content}]}
+            assert ask(emulator, stream=stream, **request)[1] == ends
+            assert emulator.requests[-1].completion_tokens == tokens
+            assert emulator.requests[-1].finish_reason == ends
+            text = {"model": "m", "prompt": content, "stream": stream}
+            said = CLIENT.post(f"{emulator.base_url}/completions", json=text).text
+            assert (f'"finish_reason":"{ends}"' in said, said.count('"finish_reason":"')) == (True, 1)
+            body = {"model": "m", "input": content, "stream": stream}
+            response = CLIENT.post(f"{emulator.base_url}/responses", json=body).text
+            assert ('"incomplete"' in response) == (ends == "length")
+    call = [{"role": "user", "content": "Please call the tool f with 10 tokens."}]
+    with Emulator(habits=Habits(ends=ends)) as emulator:
+        assert ask(emulator, stream=stream, messages=call, tools=[tool])[1] == "tool_calls"
 
 
 @streamed_or_not
