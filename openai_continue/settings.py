@@ -23,6 +23,8 @@ _MOST = 10**9
 # How many characters of a bad value an error shows.
 _SHOWN = 200
 _COUNT = f"a whole number from 1 to {_MOST:,}"
+# Fewer characters are repeated by rules, blanks and rows of any text.
+_LEAST_REPETITION = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,10 @@ class Continuation:
     ``max_cost``: Most that a call may cost, in the currency of the server's ``estimated_cost`` or ``cost``. It is
         looked at between requests, so a call costs at most one request more. The cost of streams that broke off is
         estimated. After a request whose server names no cost, the answer is not continued.
+    ``max_repetition``: How many characters of a loop end an answer: one block over and over, or prose that repeats
+        itself but for its numbers and dates. Rows that are equal are a loop, too. Whole answers are looked at between
+        requests; streams, and whole answers under ``stream_rounds``, as they come. None: 16,384, and the first request
+        is not looked at as it comes.
     ``trims``: Whether the server's chat template trims whitespace at the end of the message sent back. None: by the
         provider's row, else by model family.
     ``on_error``: What to do if a later round fails: "partial" returns the text that arrived, "raise" raises the SDK's
@@ -89,6 +95,7 @@ class Continuation:
     max_rounds: int = 16
     max_seconds: float | None = None
     max_cost: float | None = None
+    max_repetition: int | None = None
     trims: bool | None = None
     on_error: str = "partial"
     heal_streams: bool = True
@@ -231,6 +238,11 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("round_tokens", "max_tokens"), f"{_COUNT}, or None", lambda value: value is None or _is_count(value)),
     (("max_seconds", "max_cost"), "a number above 0, or None", lambda value: value is None or _is_amount(value)),
     (("max_rounds",), _COUNT, _is_count),
+    (
+        ("max_repetition",),
+        f"a whole number from {_LEAST_REPETITION:,} to {_MOST:,}, or None",
+        lambda value: value is None or (_is_count(value) and value >= _LEAST_REPETITION),
+    ),
     (("heal_streams", "stream_rounds"), "True or False", lambda value: isinstance(value, bool)),
     (("request_limit",), "'answer' or 'round'", lambda value: value in ("answer", "round")),
     (("usage",), "'billed' or 'one_call'", lambda value: value in ("billed", "one_call")),
@@ -284,6 +296,7 @@ _ENV_FORMS: dict[str, Callable[[str], Any]] = {
     "max_rounds": _read_count,
     "max_seconds": _read_amount,
     "max_cost": _read_amount,
+    "max_repetition": _read_count,
     "trims": _read_flag,
     "on_error": str,
     "heal_streams": _read_flag,

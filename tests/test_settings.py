@@ -35,6 +35,7 @@ def test_defaults() -> None:
         "max_rounds": 16,
         "max_seconds": None,
         "max_cost": None,
+        "max_repetition": None,
         "trims": None,
         "on_error": "partial",
         "heal_streams": True,
@@ -58,6 +59,7 @@ GOOD: list[dict[str, Any]] = [
     {"max_rounds": 1},
     {"max_seconds": 0.5},
     {"max_cost": 1},
+    {"max_repetition": 1_000},
     {"trims": True},
     {"trims": False},
     {"on_error": "raise"},
@@ -87,6 +89,7 @@ def test_good_values(values: dict[str, Any]) -> None:
     assert values == {name: getattr(made, name) for name in values}
 
 
+CHARACTERS = "a whole number from 1,000 to 1,000,000,000, or None"
 COUNT, COUNT_OR_NONE = "a whole number from 1 to 1,000,000,000", "a whole number from 1 to 1,000,000,000, or None"
 FLAG = "True or False"
 AMOUNT = "a number above 0, or None"
@@ -95,6 +98,7 @@ BAD: list[tuple[str, Any, str]] = [
     *[("max_rounds", value, COUNT) for value in (0, -1, 1.5, True, "3", None)],
     *[("round_tokens", value, COUNT_OR_NONE) for value in (0, -1, 16384.0, False, "16384")],
     *[("max_tokens", value, COUNT_OR_NONE) for value in (0, -5, 1e6, True, "all")],
+    *[("max_repetition", value, CHARACTERS) for value in (0, 999, 10**9 + 1, 4096.0, True, "4096")],
     *[("request_limit", value, "'answer' or 'round'") for value in (None, True, "Answer", 16384)],
     *[("usage", value, "'billed' or 'one_call'") for value in (None, True, "sum")],
     *[(name, value, FLAG) for name in ("heal_streams", "stream_rounds") for value in (None, 1, "no")],
@@ -249,6 +253,7 @@ GOOD_VARIABLES: list[tuple[str, str, object]] = [
     ("ON_ERROR", "raise", "raise"),
     ("MAX_SECONDS", "1.5", 1.5),
     ("MAX_COST", "2", 2.0),
+    ("MAX_REPETITION", "4096", 4096),
     ("TRIMS", "True", True),
     ("TRIMS", "0", False),
     ("REQUEST_LIMIT", "round", "round"),
@@ -297,6 +302,8 @@ BAD_VARIABLES: list[tuple[str, str, str]] = [
     ("ROUND_TOKENS", "16384.0", "accepted is a whole number from 1 to 1,000,000,000"),
     ("MAX_TOKENS", "none", "accepted is a whole number from 1 to 1,000,000,000"),
     ("MAX_COST", "free", "accepted is a number above 0"),
+    ("MAX_REPETITION", "10", "max_repetition: got 10, accepted is a whole number from 1,000 to 1,000,000,000, or None"),
+    ("MAX_REPETITION", "long", "accepted is a whole number from 1 to 1,000,000,000"),
     ("MAX_SECONDS", "0", "max_seconds: got 0.0, accepted is a number above 0, or None"),
     ("TRIMS", "auto", "accepted are 1, true, yes, on and 0, false, no, off"),
     ("HEAL_STREAMS", "", "accepted are 1, true, yes, on and 0, false, no, off"),

@@ -98,7 +98,7 @@ class Choice:
     @property
     def added(self) -> int:
         """Characters that the running round added."""
-        return sum(text.added for text in self._texts) + self.called
+        return sum(text.added for text in self.texts) + self.called
 
     @property
     def stopped(self) -> Stopped | None:
@@ -108,7 +108,7 @@ class Choice:
     @property
     def added_text(self) -> str:
         """The text that the running round added."""
-        return "".join(text.added_text for text in self._texts)
+        return "".join(text.added_text for text in self.texts)
 
     @property
     def has_begun_calls(self) -> bool:
@@ -116,7 +116,7 @@ class Choice:
         return self.called > 0 and self.plan.source is not Source.CALL
 
     @property
-    def _texts(self) -> tuple[Text, ...]:
+    def texts(self) -> tuple[Text, ...]:
         """The texts that the running round may add to."""
         if self._transcript is not None:
             return (self._transcript.raw,)
@@ -251,7 +251,7 @@ class Choice:
         item, delta = chunk["choices"][0], delta_of(chunk)
         rest = {key: value for key, value in delta.items() if key not in reasoning.FIELDS}
         if self.thoughts is None:
-            self.thoughts = Text(name, is_whole=self.whole is not None)
+            self.thoughts = self.answer.beside(name)
         self._thought_fields = self._thought_fields or reasoning.fields_of(delta)
         thoughts = dict.fromkeys(self._thought_fields if later else reasoning.fields_of(delta), delta[name])
         if not delta.get("content"):
@@ -358,7 +358,7 @@ class Choice:
 
     def drop_cut_character(self) -> None:
         """Drop what the token limit left of a character at the end of answer and thoughts, and see what is left."""
-        texts = self._texts if self.finish_reason == "length" else ()
+        texts = self.texts if self.finish_reason == "length" else ()
         # The thoughts have ended where the answer begins.
         texts = texts[:1] if self.answer.text else texts
         self.cut = sum(text.drop_cut_character() for text in texts)

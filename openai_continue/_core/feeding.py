@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .choice import Choice
-from .choices import Choices
+from .choices import Choices, loops
 from .chunks import choices_of, chunk_choices, delta_of, has_lists, has_news, index_of, part_end, singles
 from .codec.body import Requests
 from .doubts import may_be_doubted
@@ -136,6 +136,17 @@ class Feeding:
             return out[:-1]
         self._answer.keep(end)
         return out
+
+    def is_looping(self, running: OpenRound) -> bool:
+        """Whether a round brings nothing but a loop, so that it is left. A server that has ended it is believed."""
+        if running.choice is None:
+            return self._choices.are_looping
+        return not running.finished and loops(running.choice)
+
+    def has_enough(self, running: OpenRound) -> bool:
+        """Whether no more of a round is taken."""
+        is_stopped = running.choice is not None and running.choice.stopped is not None
+        return is_stopped or self.is_looping(running)
 
     def flows(self) -> str | None:
         """Return the field ("content", ...) if the chunk just fed carried nothing but text, else None."""

@@ -36,7 +36,7 @@ class How(Enum):
     BROKE = "broke off"
     #: An error came instead of the answer, or after a part of it.
     FAILED = "failed"
-    #: A budget is spent. It was left, or there was none.
+    #: A budget is spent, or it brought a loop. It was left, or there was none.
     SPENT = "spent"
 
 

@@ -109,8 +109,7 @@ class Rounds:
     @property
     def enough(self) -> bool:
         """Whether no more of the running round is taken, so that its stream may be closed."""
-        choice = None if self._running is None else self._running.choice
-        return choice is not None and choice.stopped is not None
+        return self._running is not None and self._feeding.has_enough(self._running)
 
     @property
     def stopped_by(self) -> str:
@@ -292,10 +291,11 @@ class Rounds:
         A later round that ends without a ``finish_reason``, but as streams end, has ended by itself.
         """
         running = self._expect(request)
-        if running.choice is not None and not running.finished and running.choice.stopped is None:
-            calls = bool(running.choice.calls)
-            running.take_end(running.choice, {"finish_reason": "tool_calls" if calls else "stop"})
-        outcome = Outcome(How.ENDED, is_first=running.choice is None)
+        is_left = self._feeding.has_enough(running)
+        if running.choice is not None and not running.finished and not is_left:
+            running.take_end(running.choice, {"finish_reason": "tool_calls" if running.choice.calls else "stop"})
+        how = How.SPENT if self._feeding.is_looping(running) else How.ENDED
+        outcome = Outcome(how, is_first=running.choice is None)
         return self._give(self._given(self._ended(running, outcome), is_filed=True))
 
     def _given(self, parts: list[tuple[Choice, list[Json]]], *, is_filed: bool) -> list[Json]:

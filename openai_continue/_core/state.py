@@ -33,7 +33,7 @@ from ..settings import Continuation
 from .bars import bar, known_bar
 from .calls.transcript import CallEnd
 from .choice import Choice
-from .choices import Choices
+from .choices import Choices, loops
 from .codec.body import Requests
 from .documents import end_of_document, judge
 from .doubts import as_given
@@ -186,9 +186,11 @@ def _ended(choice: Choice, outcome: Outcome, call: Call) -> Step | None:
     return judge(choice, call.requests, end)
 
 
-def _spent(_: Choice, outcome: Outcome, __: Call) -> Step | None:
-    """A budget is spent."""
-    return None if outcome.budget is None else End(outcome.budget)
+def _spent(choice: Choice, outcome: Outcome, _: Call) -> Step | None:
+    """A budget is spent, or the round was left within a loop."""
+    is_left = outcome.how is How.SPENT and outcome.budget is None and loops(choice)
+    reason = "repetition" if is_left else outcome.budget
+    return None if reason is None else End(reason)
 
 
 def _call_that_was_hidden(choice: Choice, _: Outcome, call: Call) -> Step | None:
@@ -279,10 +281,10 @@ def _empty(choice: Choice, outcome: Outcome, call: Call) -> Step | None:
     return End("empty") if _is_stuck(choice, outcome) and _remedy(choice, call) is None else None
 
 
-def _looping(choice: Choice, outcome: Outcome, _: Call) -> Step | None:
-    """The answer ends in one block that is repeated."""
+def _looping(choice: Choice, outcome: Outcome, call: Call) -> Step | None:
+    """The answer ends in a loop."""
     size = len(choice.current.text) if outcome.is_first else choice.added
-    return End("repetition") if is_looping(choice.current.text, size) else None
+    return End("repetition") if is_looping(choice.current.text, size, call.settings.max_repetition) else None
 
 
 def _rounds_used(choice: Choice, _: Outcome, call: Call) -> Step | None:

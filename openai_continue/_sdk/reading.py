@@ -97,6 +97,7 @@ class Reading:
         """Give the core the text that has passed through the flow."""
         if self._flow.events and self._request is not None:
             self._rounds.feed_text(self._request, *self._flow.text())
+            self.is_over = self.is_over or self._rounds.enough
 
     @property
     def has_end(self) -> bool:
@@ -115,6 +116,8 @@ class Reading:
             out = self._flow.take(event.raw)
             if out is None:
                 self.feed_text()
+                if self.is_over:
+                    break
                 out = self._take_event(request, event)
             ready.append(out)
             if self.is_over:

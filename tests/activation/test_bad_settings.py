@@ -26,6 +26,7 @@ BAD = {
     "USAGE": ("all", "accepted is 'billed' or 'one_call'"),
     "MAX_ROUNDS": ("two", "accepted is a whole number from 1"),
     "MAX_SECONDS": ("nan", "accepted is a number above 0"),
+    "MAX_REPETITION": ("10", "accepted is a whole number from 1,000 to"),
     "MAX_COST": ("free", "accepted is a number above 0"),
     "TRIMS": ("auto", "accepted are 1, true, yes, on and 0, false, no, off"),
     "ON_ERROR": ("ignore", "accepted is 'partial' or 'raise'"),

@@ -60,6 +60,16 @@ def text_of(response: Json) -> str:
     return "".join(part["text"] for part in parts)
 
 
+def test_loop_of_a_first_round_that_is_watched() -> None:
+    """The stream is left within it, and its last event says that the response is incomplete."""
+    server = ResponseServer(Written(text=[" and so on"] * 2000), [])
+    response = ended(server, max_repetition=2000)
+
+    assert (response["status"], response["continuation"]["stopped_by"]) == ("incomplete", "repetition")
+    assert 2000 <= len(text_of(response)) < 3000
+    assert text_of(ended(ResponseServer(Written(text=[" and so on"] * 2000), []))) == " and so on" * 2000
+
+
 # What is asked.
 
 

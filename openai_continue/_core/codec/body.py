@@ -50,6 +50,7 @@ class Requests:
         body = {**body, "stream": True} if self.folds else body
         self._body = dict(body)
         self._learned = setup.learned
+        self._max_repetition = settings.max_repetition
         #: Whether the rounds are streams.
         self.streamed = bool(body.get("stream"))
         #: The token limit of the call.
@@ -114,7 +115,7 @@ class Requests:
 
     def choices(self) -> Choices:
         """Return the choices of an answer to these requests, before any has begun."""
-        return Choices(self._body, self._endpoint, self.chat.tail.hold, self._provider)
+        return Choices(self._body, self._endpoint, self.chat.tail.hold, self._provider, self._max_repetition)
 
     def codec(self, choice: Choice) -> Codec:
         """Return the codec of the later rounds of this choice."""

@@ -19,6 +19,7 @@ from .document import Document
 from .evidence import CERTAIN, Weight
 from .marks import ends_in_half
 from .opening import Opening
+from .repetition import LOOP_CHARACTERS, LoopWatch
 from .seam import Seam, Stopped
 from .stops import StopSearch, swallowed
 
@@ -38,16 +39,27 @@ class Text:
 
     ``is_whole``: whether the caller gets a whole answer. Then all is held back until the answer has ended, so that a
     later round may still take back what an earlier one has brought.
+
+    ``max_repetition``: the setting.
     """
 
     def __init__(
-        self, field: str, *, stops: Sequence[str] = (), keeps_stops: bool = False, is_whole: bool = False
+        self,
+        field: str,
+        *,
+        stops: Sequence[str] = (),
+        keeps_stops: bool = False,
+        is_whole: bool = False,
+        max_repetition: int | None = None,
     ) -> None:
         #: The field of a delta that carries this text: "content", or the one that carries the thoughts.
         self.field = field
         self._stops = stops
         self._keeps_stops = keeps_stops
         self._is_whole = is_whole
+        self._max_repetition = max_repetition
+        # Looks for a loop; None: all of a round comes at once, or it is a first one that is not watched.
+        self._watch = None if is_whole or max_repetition is None else LoopWatch(max_repetition)
         # Characters at the end of the text that may be part of a stop string.
         self._reach = max((len(stop) for stop in stops), default=1)
         self._parts: list[str] = []
@@ -118,6 +130,15 @@ class Text:
             return self._parts[-1]
         return self.text[-self.added :] if self.added > 0 else ""
 
+    @property
+    def is_looping(self) -> bool:
+        """Whether the text ends in a loop, as far as it is watched."""
+        return self._watch is not None and self._watch.is_looping
+
+    def beside(self, field: str) -> Text:
+        """Return a new text of the same choice."""
+        return Text(field, is_whole=self._is_whole, max_repetition=self._max_repetition)
+
     def start_round(self, seam: Seam, *, document: str | None = None) -> None:
         """
         Begin a continuation that meets the text so far at this seam.
@@ -133,6 +154,9 @@ class Text:
         self.ends_in_blank = False
         self.weight, self._surplus, self._beginning = Weight(), None, ""
         self.stopped = None
+        if not self._is_whole:
+            self._watch = self._watch or LoopWatch(self._max_repetition or LOOP_CHARACTERS)
+            self._watch.go_on_from(text)
         if document is not None and self.document is None:
             self.document = Document()
             self.document.feed(document)
@@ -154,6 +178,8 @@ class Text:
         """Add text that the fast path has passed on. Only while ``flows`` is True."""
         self._parts.append(text)
         self.added += len(text)
+        if self._watch is not None:
+            self._watch.take(text)
 
     def end_round(self, *, goes_on: bool) -> list[Json]:
         """
