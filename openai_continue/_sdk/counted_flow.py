@@ -71,6 +71,8 @@ class CountedFlow:
         self._taken: list[str] = []
         #: The number of events whose text was taken since the last ``text()``.
         self.events = 0
+        #: The characters of that text.
+        self.length = 0
 
     def learn(self, raw: bytes, chunk: Json, ready: Sequence[Json], field: str | None) -> None:
         """Look at an event that was parsed, and at those that go out for it, as ``Flow`` does."""
@@ -122,6 +124,7 @@ class CountedFlow:
             return None
         self._taken.append(text)
         self.events += len(spelled)
+        self.length += len(text)
         first, self._number = self._number, self._number + len(spelled)
         return block if self._outgoing is None else _written(self._outgoing, spelled, first + self._shift)
 
@@ -146,7 +149,7 @@ class CountedFlow:
     def text(self) -> tuple[str, int]:
         """Return the text that was taken since the last time, and the number of events that brought it."""
         taken = "".join(self._taken), self.events
-        self._taken, self.events = [], 0
+        self._taken, self.events, self.length = [], 0, 0
         return taken
 
 

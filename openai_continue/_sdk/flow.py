@@ -72,6 +72,8 @@ class Flow:
         self._taken: list[str] = []
         #: The number of events that brought it.
         self.events = 0
+        #: The characters of that text.
+        self.length = 0
 
     def learn(self, raw: bytes, chunk: Json, ready: Sequence[Json], field: str | None) -> None:
         """
@@ -125,6 +127,7 @@ class Flow:
             return None
         self._taken.append(text)
         self.events += count
+        self.length += len(text)
         out = self._outgoing
         if out is None:
             return block
@@ -134,7 +137,7 @@ class Flow:
     def text(self) -> tuple[str, int]:
         """Return the text that was taken since the last time, and the number of events that brought it."""
         taken = "".join(self._taken), self.events
-        self._taken, self.events = [], 0
+        self._taken, self.events, self.length = [], 0, 0
         return taken
 
 

@@ -24,8 +24,8 @@ from .flow import Flow
 from .response import request_id_of
 from .sse import DONE, KEEP_ALIVES, Event, EventReader, write_event
 
-# Events of the flow whose text waits for the core: a small part of a long text, and no step for each of them.
-_MOST_WAITING = 256
+# Characters of the flow that wait for the core: a small part of a long text, and no step for each event.
+_MOST_WAITING = 1024
 
 
 class Chunk(dict[str, Any]):
@@ -88,7 +88,7 @@ class Reading:
         if out is not None:
             if block is not piece:
                 self._events.skip(piece)
-            if self._flow.events > _MOST_WAITING:
+            if self._flow.length > _MOST_WAITING:
                 self.feed_text()
             return out
         return piece if self._request is None else self._take_events(self._request, piece)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 import pytest
 
 from openai_continue.testing import Emulator, Habits
 from openai_continue.testing.emulator.texts import document
-from tests.support.answers import Answer, live
+from tests.support.answers import Answer, live, outcome
 from tests.support.bodies import ask
 from tests.support.responses import respond
+from tests.support.script import Script, chunk, cut_round
 from tests.support.ways import DEEPINFRA, Way, settled, sync_and_async
 
 START = document("before a loop", 200)
@@ -19,7 +21,7 @@ LOOP = "Step 7. I will now write the file, and then I will run the tests again.\
 TEXT = START + LOOP * 20_000
 #: Tokens of a round that is not left.
 CAP = 100_000
-#: Characters that a stream may bring after its loop was noticed: the fast path waits for 256 chunks.
+#: Characters that a stream may bring after its loop is as long as that: it is looked at in steps.
 LATE = 2000
 
 
@@ -47,6 +49,19 @@ async def test_first_round(way: Way, kind: str) -> None:
     # The server could not send it all.
     assert request.finish_reason is None
     assert request.completion_tokens < CAP
+
+
+@sync_and_async
+async def test_wide_chunks(way: Way) -> None:
+    """However much a chunk brings, a round is left soon after its loop is long enough."""
+    script = Script(cut_round("One "), repeat(chunk(LOOP * 5)))
+    client = way.client("http://x/v1", transport=script)
+    answer = await outcome(client, streamed=True, **ask())
+    await settled(client.close())
+
+    assert answer.ending[1:] == ("length", "repetition")
+    assert 16_384 <= len(answer.text) < 16_384 + LATE
+    assert script.streams[1].closed
 
 
 @sync_and_async

@@ -205,8 +205,8 @@ def streamed(seed: int) -> Any:
 def test_by_the_block_as_one_by_one(start: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a server sends, in whatever blocks: the chunks are those of the long way."""
     wait_first(monkeypatch, 0)
-    # The core gets the text of a few events, or of many.
-    monkeypatch.setattr(reading, "_MOST_WAITING", start // 25)
+    # The core gets the text of one event, or of many.
+    monkeypatch.setattr(reading, "_MOST_WAITING", start)
     seeds = range(start, start + 25)
     by_the_block = [streamed(seed) for seed in seeds]
     taken: list[bool] = []
