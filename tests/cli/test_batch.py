@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openai_continue import Continuation
 from openai_continue._cli import main
+from openai_continue._cli.batch.command import FIELDS, PLACELESS
 from openai_continue.testing import Habits
 from tests.support.answers import Answer, Json
 from tests.support.batches import Batch, answer, answered, line, read, write
@@ -506,6 +509,24 @@ def test_settings_of_the_first_pass_hold(tmp_path: Path, monkeypatch: pytest.Mon
 
     got = Answer.of_completion(body_of(joined))
     assert (got.stopped_by, len(got.rounds)) == ("max_rounds", 2)
+
+
+def test_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``max_repetition`` holds for batches: nothing more is asked for of a loop that is as long."""
+    monkeypatch.setenv("OPENAI_CONTINUE_MAX_REPETITION", "2000")
+    server = Engine(text="It begins. " + "And again, and again. " * 2000, cap=1000)
+    batch = Batch(tmp_path, [line("a", ask())], {"a": server})
+
+    code, (joined,) = batch.finish()
+
+    assert (code, len(server.bodies)) == (3, 1)
+    assert body_of(joined)["choices"][0]["finish_reason"] == "length"
+
+
+def test_every_setting_is_for_batches_or_is_not() -> None:
+    """A setting holds for batches, is refused, or is of a call that runs."""
+    of_calls = {"on_error", "heal_streams", "stream_rounds", "journal", "progress", "on_round"}
+    assert {each.name for each in fields(Continuation)} == {*FIELDS, *PLACELESS} | of_calls
 
 
 def test_budget_in_money(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,18 +24,19 @@ REQUESTS, NO_REQUESTS = 0, 3
 WHOLE, NOT_ALL_WHOLE = 0, 3
 _ENDING = ".state"
 #: The settings that hold for a batch, and those that have no place in one.
-_FIELDS = (
+FIELDS = (
     "provider",
     "max_tokens",
     "request_limit",
     "usage",
     "max_rounds",
     "max_cost",
+    "max_repetition",
     "trims",
     "continue_tool_calls",
     "on_reasoning_cut",
 )
-_PLACELESS = ("round_tokens", "max_seconds", "template")
+PLACELESS = ("round_tokens", "max_seconds", "template")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class _Batch:
 
     def header(self) -> bytes:
         """Return the first line of the state."""
-        return dump({"settings": {name: value for name, value in asdict(self.settings).items() if name in _FIELDS}})
+        return dump({"settings": {name: value for name, value in asdict(self.settings).items() if name in FIELDS}})
 
     def replays(self) -> Iterator[tuple[Replay, Json]]:
         """Give each line, brought to where it is now, and what the state keeps of it."""
@@ -243,11 +244,11 @@ def _settings(provider: str | None) -> Continuation:
         msg = f"{switches.VARIABLE} switches continuation off. Unset it"
         raise SettingsError(msg)
     known = Continuation.from_env()
-    for name in _PLACELESS:
+    for name in PLACELESS:
         if getattr(known, name) is not None:
             msg = f"{switches.VARIABLE}_{name.upper()}: this setting has no place in a batch. Unset it"
             raise SettingsError(msg)
-    fields: Json = {name: getattr(known, name) for name in _FIELDS}
+    fields: Json = {name: getattr(known, name) for name in FIELDS}
     fields["provider"] = provider or known.provider or "deepinfra"
     return Continuation(**fields)
 
