@@ -68,7 +68,7 @@ async def test_max_seconds(how: str, way: Way) -> None:
 async def test_max_seconds_in_the_first_round(how: str, way: Way) -> None:
     """A first round that streams ends, too, and with it the answer."""
     with Emulator(cap=1000, token_delay=0.01, chunk_tokens=1, events_per_write=1) as emulator:
-        answer = await asked(way, emulator, how, max_seconds=0.3)
+        answer = await asked(way, emulator, how, max_seconds=1)
         await check_left(emulator)
 
         assert answer.ending[1:] == ("length", "max_seconds")

@@ -192,10 +192,10 @@ async def test_parse_calls(way: Way) -> None:
 @pytest.mark.spread(1)
 async def test_slow_server(way: Way) -> None:
     """Four rounds, each longer than the read timeout, bring the whole text; asked for whole, the first times out."""
-    body = ask("Write 20 tokens.", model=QWEN)
-    with Emulator(cap=5, token_delay=0.1, chunk_tokens=1, events_per_write=1) as emulator:
-        # The first chunk comes after a token, a whole round after five.
-        times = http.Timeout(5, read=0.3)
+    body = ask("Write 80 tokens.", model=QWEN)
+    with Emulator(cap=20, token_delay=0.05, chunk_tokens=1, events_per_write=1) as emulator:
+        # The first chunk comes after a token, a whole round after twenty.
+        times = http.Timeout(5, read=0.7)
         client = way.client(emulator.base_url, continuation=folding(max_rounds=100), timeout=times, max_retries=0)
         answer = await live(client, body, streamed=False)
         whole = await outcome(client, streamed=False, **body, extra_body={"continuation": {"stream_rounds": False}})

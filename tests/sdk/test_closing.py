@@ -283,14 +283,14 @@ async def test_cancelled_stream(slow: Emulator, place: int) -> None:
 async def test_timeout_of_the_callers(slow: Emulator, streamed: bool) -> None:
     """``asyncio.wait_for()`` around a call ends it in time, whatever round it is in."""
     client = ASYNC.client(slow.base_url, continuation=replace(DEEPINFRA, max_rounds=1000))
-    call = (chunks_of if streamed else create)(client, **ask("Write 3000 tokens."))
+    call = asyncio.create_task((chunks_of if streamed else create)(client, **ask("Write 3000 tokens.")))
 
+    assert await eventually(lambda: slow.requests != [])
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(call, 0.3)
     await client.close()
 
     assert await eventually(lambda: slow.running == slow.open_connections == 0)
-    assert slow.requests != []
 
 
 ENDS = ((1, "length"), (2, "length"), (3, "stop"))
