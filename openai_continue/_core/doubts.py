@@ -56,7 +56,7 @@ def may_be_doubted(choice: Choice, running: OpenRound, chunk: Json, limit: Limit
 def note_doubt(choice: Choice, running: OpenRound, parties: Sequence[Choice], requests: Requests) -> None:
     """Note whether the end of a round, which is over, may be a cut. If it goes on for that, it ends in "length"."""
     tally, limit = choice.tally, requests.limit
-    if choice.added_text.strip() or choice.called:
+    if tally.in_doubt and (choice.added_text.strip() or choice.called):
         # It went on from an end in doubt, so that was a cut.
         tally.in_doubt = False
     counted = running.counted(choice, parties, limit) if _may_be_renamed(choice, running) else None
