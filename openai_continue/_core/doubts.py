@@ -17,7 +17,7 @@ from .chunks import delta_of
 from .codec.body import Requests
 from .json import Json
 from .limit import Limit
-from .outcome import End, Step
+from .outcome import End, Outcome, Step
 from .round import OpenRound
 from .tally import Tally
 
@@ -56,9 +56,7 @@ def may_be_doubted(choice: Choice, running: OpenRound, chunk: Json, limit: Limit
 def note_doubt(choice: Choice, running: OpenRound, parties: Sequence[Choice], requests: Requests) -> None:
     """Note whether the end of a round, which is over, may be a cut. If it goes on for that, it ends in "length"."""
     tally, limit = choice.tally, requests.limit
-    if tally.in_doubt and (choice.added_text.strip() or choice.called):
-        # It went on from an end in doubt, so that was a cut.
-        tally.in_doubt = False
+    tally.in_doubt = tally.in_doubt and not _has_gone_on(choice)
     counted = running.counted(choice, parties, limit) if _may_be_renamed(choice, running) else None
     tally.at_limit = counted is not None and counted == running.asked and _is_own(running, tally, limit)
     if counted != limit.given or choice.ended or not _is_above_cap(running, limit) or _is_document(choice, requests):
@@ -69,15 +67,22 @@ def note_doubt(choice: Choice, running: OpenRound, parties: Sequence[Choice], re
         choice.take_end("length")
 
 
-def as_given(step: Step, choice: Choice | None) -> Step:
+def as_given(step: Step, choice: Choice | None, outcome: Outcome) -> Step:
     """Return a step; if it ends an answer in doubt, that ends as the server gave it: in "stop", and in no error."""
     if choice is None or not choice.tally.in_doubt or not isinstance(step, End):
+        return step
+    if outcome.failure is not None and not outcome.is_waiting and _has_gone_on(choice):
         return step
     reason = step.stopped_by
     if reason == "empty" and choice.finish_reason != "length":
         # It had ended, unless there was no room for more of it.
         reason = "max_tokens" if choice.tally.at_limit else _END
     return replace(step, stopped_by=reason, by_itself=True, fault=None, raises=False)
+
+
+def _has_gone_on(choice: Choice) -> bool:
+    """Whether the running round went on from an end in doubt, so that that was a cut."""
+    return bool(choice.added_text.strip() or choice.called)
 
 
 def _may_be_renamed(choice: Choice, running: OpenRound) -> bool:

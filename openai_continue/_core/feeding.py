@@ -96,6 +96,10 @@ class Feeding:
         item = chunk["choices"][0]
         choice = self._choices.at(index_of(item))
         if not running.take_end(choice, item):
+            if choice.finish_reason not in (None, "length") and self._answer.keeps_ends and not _has_delta(chunk):
+                # It does not overtake the end that is kept.
+                self._answer.keep(chunk)
+                return []
             return choice.take(chunk, later=False)
         if choice.finish_reason == "length" or self._answer.keeps_ends or self._may_be_cut(running, choice, chunk):
             return self._keep_end(running, choice, chunk)
@@ -104,7 +108,9 @@ class Feeding:
 
     def _may_be_cut(self, running: OpenRound, choice: Choice, chunk: Json) -> bool:
         """Whether this end may be that of an answer or tool call that was cut, as far as is known before the usage."""
-        if self._choices.wanted == 1 and may_be_doubted(choice, running, chunk, self._requests.limit):
+        # Of a stream, a text that has to wait for a stop string would not go out as it came.
+        waits = choice.whole is None and self._requests.has_stops and _has_delta(chunk)
+        if self._choices.wanted == 1 and not waits and may_be_doubted(choice, running, chunk, self._requests.limit):
             return True
         if any(delta_of(chunk).get(name) for name in ("tool_calls", "function_call")):
             return True
@@ -178,6 +184,11 @@ class Feeding:
             raise RuntimeError(msg)
         choice, flowing = self._flowing
         choice.add_flowing(flowing, text, chunks)
+
+
+def _has_delta(chunk: Json) -> bool:
+    """Whether a chunk of one choice adds to the message."""
+    return any(value for name, value in delta_of(chunk).items() if name != "role")
 
 
 def _without_prompt(fields: Json) -> Json:

@@ -76,7 +76,7 @@ def next_step(choice: Choice | None, outcome: Outcome, call: Call) -> Step:
         steps = (row(choice, outcome, call) for row in AFTER_FAILURE)
     else:
         steps = (row(choice, outcome, call) for row in AFTER_ROUND)
-    return as_given(next(step for step in steps if step is not None), choice)
+    return as_given(next(step for step in steps if step is not None), choice, outcome)
 
 
 # After a failure.

@@ -116,8 +116,6 @@ class Reading:
             out = self._flow.take(event.raw)
             if out is None:
                 self.feed_text()
-                if self.is_over:
-                    break
                 out = self._take_event(request, event)
             ready.append(out)
             if self.is_over:

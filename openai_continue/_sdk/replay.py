@@ -45,8 +45,9 @@ class Replay:
         provider = providers.named(str((wanted or base).provider))
         #: Why the library leaves the line alone, in words, or None.
         self.left_alone = "continuation: false" if wanted is None else _why_left_alone(self._input, provider)
-        # The first request has gone as it is.
-        plan = Plan(body, provider, replace(wanted or base, round_tokens=None), Learned())
+        # The first request has gone as it is. A batch has no streams, and nobody to raise an error to.
+        known = replace(wanted or base, round_tokens=None, stream_rounds=False, on_error="partial")
+        plan = Plan(body, provider, known, Learned())
         self._rounds: Rounds | None = None if self.left_alone is not None else plan.rounds()
         self._request = Request(1, None, body) if self._rounds is None else self._rounds.next_request()
         # The answer to the first request, as it came; None: none came.
@@ -190,7 +191,8 @@ def _failure(response: Json, error: object, request_id: str | None) -> tuple[Fai
     status = response.get("status_code")
     if not isinstance(status, int):
         return Failure(openai.APIConnectionError.__name__, request_id=request_id), True
-    headers = {} if request_id is None else {"x-request-id": request_id}
+    is_header = request_id is not None and request_id.isascii() and request_id.isprintable()
+    headers = {"x-request-id": request_id} if is_header else {}
     # The SDK makes errors of bad statuses only.
     made = http.Response(
         max(status, 400),

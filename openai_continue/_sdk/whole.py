@@ -26,8 +26,8 @@ _KEY = b'"finish_reason"'
 _REASON = re.compile(rb'"finish_reason"\s*:\s*(?:"(\w*)"|null)')
 _NOT_CUT = re.compile(rb'"incomplete_details"\s*:\s*null')
 # The names of the count of output tokens, and the count, from its name on.
-_OF_COMPLETION, _OF_RESPONSE = b'completion_tokens"', b'output_tokens"'
-_COUNT = re.compile(rb'\w+"\s*:\s*(\d{1,20})')
+_OF_COMPLETION, _OF_RESPONSE = b'"completion_tokens"', b'"output_tokens"'
+_COUNT = re.compile(rb'"\w+"\s*:\s*(\d{1,20})')
 # Fields of a request without which its answer is one choice, and a text.
 _MAY_BE_MORE = frozenset({"n", "prompt", "tools", "functions"})
 # Bytes in which the reason stands if it stands before the text.

@@ -16,6 +16,7 @@ from openai_continue.testing import Emulator, Fault, Habits
 from tests.support.answers import Answer, outcome
 from tests.support.bodies import ask
 from tests.support.responses import check_events, response_outcome
+from tests.support.script import DONE, Script, event, usage
 from tests.support.ways import DEEPINFRA, SYNC, Way, settled, streamed_or_not, sync_and_async
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -127,6 +128,54 @@ async def test_next_round_that_fails(kind: Any, endpoint: str, way: Way, streame
 
     assert (seen.text, seen.finish_reason) == (plain.text, "stop")
     assert seen.stopped_by in ("error", "empty", "stop")
+
+
+@sync_and_async
+@pytest.mark.parametrize("on_error", ["raise", "partial"])
+async def test_next_round_that_brings_text_and_fails(on_error: Any, way: Way) -> None:
+    """If the next round brings text, the first one was cut, and the error of the next one counts."""
+    settings = replace(DEEPINFRA, on_error=on_error, heal_streams=False)
+    with Emulator(cap=CAP, habits=RENAMES, faults=[Fault("error_frame", 2, 1000, after_tokens=20)]) as emulator:
+        client = way.client(emulator.base_url, continuation=settings, max_retries=0)
+        seen = await outcome(client, streamed=True, **BODIES["chat"])
+        await settled(client.close())
+
+    assert (seen.error is not None) == (on_error == "raise")
+    if on_error == "partial":
+        assert seen.ending[1:] == ("length", "error")
+
+
+def of(delta: dict[str, Any], finish_reason: str | None = None, **fields: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return event(
+        {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice], **fields}
+    )
+
+
+LONG = "This is a text of more than forty characters"
+#: Streams that end in "stop", to the byte as they came: how many tokens the server counts is below the cap.
+TAILS: dict[str, tuple[dict[str, Any], list[bytes]]] = {
+    "usage beside an empty delta": ({}, [of({}, "stop"), of({"role": "assistant"}, usage=usage(10, CAP - 1))]),
+    "a field after the end": ({}, [of({}, "stop"), of({}, filtered=True), of({}, usage=usage(10, CAP - 1))]),
+    "half a stop string": ({"stop": ["END"]}, [of({"content": " E"}, "stop"), of({}, usage=usage(10, CAP - 1))]),
+}
+
+
+@sync_and_async
+@pytest.mark.parametrize("name", TAILS)
+async def test_stream_that_is_not_cut_comes_as_it_is(name: str, way: Way) -> None:
+    """The order and the parts of the last chunks are those of the server."""
+    fields, tail = TAILS[name]
+    answers = []
+    for client in (way.plain_client, way.client):
+        script = Script([of({"role": "assistant", "content": LONG}), *tail, DONE])
+        known = {} if client == way.plain_client else {"continuation": DEEPINFRA}
+        one = client("http://x/v1", transport=script, **known)
+        answers.append((await outcome(one, streamed=True, **BODIES["chat"], **fields)).raw)
+        await settled(one.close())
+        assert len(script.bodies) == 1
+
+    assert answers[0] == answers[1]
 
 
 @sync_and_async

@@ -235,6 +235,11 @@ def _name(number: int) -> str:
     return f"{_FIRST[number % 13]} {_LAST[number % 11]}"
 
 
+def _one_of(number: int, *words: str) -> str:
+    """Return one of the words, in no order that repeats itself soon."""
+    return words[random.Random(number).randrange(len(words))]
+
+
 #: A row of each kind, by its number.
 _MADE: dict[str, Callable[[int], str]] = {
     "CSV": lambda n: f"{n},{_name(n)},Engineer,Berlin,{n % 9}000,active\n",
@@ -267,6 +272,27 @@ _MADE: dict[str, Callable[[int], str]] = {
     "tests": lambda n: f"tests/core/test_rounds.py::test_case[{n}] PASSED\n",
     "addresses": lambda n: (
         f"Dear {_name(n)},\n\nyour order {n * 7919 % 10**6} has left our house and will be with you soon. Thank you.\n\n"
+    ),
+    "inspection": lambda n: (
+        f"Room {n}: The smoke detector {_one_of(n, 'works', 'is missing', 'is defective')}. The fire extinguisher "
+        f"{_one_of(n * 7, 'is present', 'is missing', 'has expired')}. The light "
+        f"{_one_of(n * 11, 'works', 'is defective')}. The door {_one_of(n * 13, 'closes', 'does not close')}.\n"
+    ),
+    "invitations": lambda n: (
+        f"Dear {_name(n)},\n\nWe are delighted to invite you to our annual dinner. The evening begins with a reception "
+        "in the main hall, followed by a meal and live music. Please let us know whether you will be able to attend.\n\n"
+    ),
+    "chess": lambda n: (
+        f"Move {n}: White plays {'abcdefgh'[n * 7919 % 61 % 8]}{n * 104729 % 59 % 8 + 1}, and Black answers "
+        f"{'abcdefgh'[n * 1299709 % 53 % 8]}{n * 15485863 % 47 % 8 + 1}. The position is equal. "
+    ),
+    "measurements": lambda n: (
+        f"At step {n}, the agent is at position {random.Random(n).randrange(99)}. It looks at the neighbouring cells and chooses the one "
+        f"with the lowest cost, which is {random.Random(-n).randrange(99)}. It then moves there and updates its table.\n"
+    ),
+    "daily report": lambda n: (
+        f"Day {n}: The weather is {_one_of(n, 'sunny', 'rainy', 'cloudy', 'windy', 'snowy')}. The patient took the "
+        "medication in the morning and in the evening, ate well, and slept through the night without complaints.\n"
     ),
     "dialogue": lambda n: f'"{document(f"said {n}", 60)}" said {_name(n)}.\n',
 }

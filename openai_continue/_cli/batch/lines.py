@@ -50,6 +50,14 @@ def _text(raw: bytes) -> str:
     return raw.removeprefix(_BYTE_ORDER_MARK).strip().decode()
 
 
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except ValueError:
+        return False
+    return True
+
+
 def lines_of(path: Path, accepted: str) -> Iterator[tuple[Line, str, Json]]:
     """Give each line of a file that is not empty, its text and its object. Raise BatchError for one that has none."""
     offset = 0
@@ -58,7 +66,7 @@ def lines_of(path: Path, accepted: str) -> Iterator[tuple[Line, str, Json]]:
             line, offset = Line(path, number, offset), offset + len(raw)
             if not raw.strip():
                 continue
-            found = as_object(load(raw.removeprefix(_BYTE_ORDER_MARK)))
+            found = as_object(load(raw.removeprefix(_BYTE_ORDER_MARK))) if _is_text(raw) else None
             if found is None:
                 what = "it is no JSON object. If the file has broken off, fetch it again"
                 raise line.refusal(what, f"one a line, such as {accepted}")
