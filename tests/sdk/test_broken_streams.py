@@ -256,9 +256,9 @@ async def test_close_while_waiting_to_heal(way: Way, monkeypatch: pytest.MonkeyP
     stream = await settled(client.chat.completions.create(**ask(), stream=True))
     started = time.monotonic()
     if way.is_async:
-        asyncio.get_running_loop().call_later(0.05, lambda: asyncio.ensure_future(stream.close()))
+        asyncio.get_running_loop().call_later(0.5, lambda: asyncio.ensure_future(stream.close()))
     else:
-        threading.Timer(0.05, stream.close).start()
+        threading.Timer(0.5, stream.close).start()
 
     assert joined(await listed(stream)) == "One "
     assert time.monotonic() - started < 20
@@ -271,7 +271,7 @@ async def test_cancellation_while_waiting_to_heal(monkeypatch: pytest.MonkeyPatc
     script = Script([chunk("One "), LOST], [chunk("two")])
     client = ASYNC.client("http://x/v1", transport=script, max_retries=0)
     reading = asyncio.ensure_future(chunks_of(client, **ask()))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
     reading.cancel()
 
     with pytest.raises(asyncio.CancelledError):
