@@ -85,8 +85,8 @@ def test_a_whole_answer_is_the_fold_of_its_stream(name: str, asked: str) -> None
         merged, streamed = said(whole(kind, cap, fields, text)), said(folded(kind, cap, fields, text))
         if asked == "JSON" and merged[0]["finish_reason"] == "length":
             # A stream is left within the round that loses the document.
-            assert merged[0]["content"].startswith(streamed[0]["content"]), cap
-            streamed[0]["content"] = merged[0]["content"]
+            assert merged[0].get("content", "").startswith(streamed[0].get("content", "")), cap
+            streamed[0].update({name: text for name, text in merged[0].items() if name == "content"})
         assert streamed == merged, cap
         uncapped = said(engine_of(kind, cap, text).uncapped(kind.ask(**fields)).raw)
         assert (uncapped[0] == merged[0]) == (merged[0]["finish_reason"] == "stop"), cap
