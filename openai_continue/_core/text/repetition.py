@@ -93,8 +93,10 @@ def _period(text: str, length: int) -> int:
 def _drifts(text: str, characters: int) -> bool:
     """Whether a text ends in prose that is one block again and again, in which only numbers count on."""
     least = max(characters, min(DRIFT * characters, LOOP_CHARACTERS))
+    if len(text) < least or not _is_prose(text[-_STEP:]):
+        return False
     near = _without_moves(text[-_NEAR:])
-    if len(text) < least or near.rfind(near[-_SAMPLE:], 0, len(near) - 1) < 0 or not _is_prose(text[-_STEP:]):
+    if near.rfind(near[-_SAMPLE:], 0, len(near) - 1) < 0:
         return False
     end = text[-least:]
     still = _without_moves(end)
