@@ -17,7 +17,7 @@ from openai_continue.testing.emulator.texts import document
 
 #: Characters of a text; a file may be shorter.
 LENGTH = 40_000
-#: Characters that come between two looks of a stream: the fast path waits for 256 chunks.
+#: Characters that come between two looks of a stream: the fast path waits for so many.
 PIECE = 1024
 
 _MONTHS = [
