@@ -1,11 +1,9 @@
-"""What the README shows is so: its code, commands, tables and links."""
+"""What the README and the reference show is so: their code, commands, tables and links."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +13,7 @@ import openai
 import pytest
 
 import openai_continue
-from openai_continue import Continuation, OpenAI
+from openai_continue import Continuation, OpenAI, SettingsError
 from openai_continue._cli import main
 from openai_continue._core.state import NATURAL_ENDS
 from openai_continue.testing import Emulator, Fault, Habits
@@ -25,10 +23,12 @@ from tests.support.bodies import ask
 from tests.support.engine import Engine
 from tests.support.ways import DEEPINFRA
 
+pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parents[1]
 README, REFERENCE = ROOT / "README.md", ROOT / "openai_continue/README.md"
 OF_TESTS, OF_TESTING = ROOT / "tests/README.md", ROOT / "openai_continue/testing/README.md"
-TEXT = README.read_text(encoding="utf-8")
+OF_EXAMPLES = ROOT / "tests/examples/README.md"
+TEXT, DETAILS = README.read_text(encoding="utf-8"), REFERENCE.read_text(encoding="utf-8")
 HANDBOOK: dict[str, Any] = {
     "model": "deepseek-ai/DeepSeek-V3.2",
     "messages": [{"role": "user", "content": "Write the whole handbook."}],
@@ -51,7 +51,7 @@ def spans(text: str) -> list[str]:
     return re.findall(r"`([^`\n]+)`", text)
 
 
-# Its links.
+# The links.
 
 
 def slugs(path: Path) -> set[str]:
@@ -61,7 +61,7 @@ def slugs(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "path", [README, REFERENCE, OF_TESTS, OF_TESTING], ids=lambda path: str(path.relative_to(ROOT))
+    "path", [README, REFERENCE, OF_TESTS, OF_TESTING, OF_EXAMPLES], ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_links(path: Path) -> None:
     """The files and headings that are linked are there. The sdist has all files but those of real engines."""
@@ -72,15 +72,15 @@ def test_links(path: Path) -> None:
         assert not anchor or anchor in slugs(file), target
 
 
-def test_contents() -> None:
-    """The list of contents names each section that follows, in order."""
-    linked = re.findall(r"\(#([\w-]+)\)", section("Contents"))
-    headings = re.findall(r"(?m)^## (.+)$", TEXT.partition("## Contents\n")[2])
+def test_contents_of_the_reference() -> None:
+    """The list at the beginning of the reference names each of its sections, in order."""
+    linked = re.findall(r"\(#([\w-]+)\)", DETAILS.partition("\n## ")[0])
+    headings = re.findall(r"(?m)^## (.+)$", DETAILS)
 
     assert [heading.lower().replace(" ", "-") for heading in headings] == linked
 
 
-# Its code.
+# The code.
 
 
 @pytest.mark.parametrize("line", ["openai_continue.patch()  # the one new line\n", ""], ids=["with", "without"])
@@ -98,9 +98,43 @@ def test_first_example(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert (said if line else without) + "\n" == capsys.readouterr().out
 
 
+def test_further_examples(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The examples of a cap on the cost, of a report and of a named server run, one after the other."""
+    _, cap, report, server, _ = blocks("python")
+    monkeypatch.setenv("OPENAI_CONTINUE_PROVIDER", "deepinfra")
+    with Emulator(cap=48, tokens=120) as emulator:
+        with OpenAI(base_url=emulator.base_url, api_key="key") as client:
+            names: dict[str, Any] = {
+                "openai_continue": openai_continue,
+                "completion": client.chat.completions.create(**HANDBOOK),
+            }
+        exec(report, names)
+        exec(server, names)
+        names["client"].close()
+        exec(cap, names)
+
+    assert capsys.readouterr().out == "stop 3 None\n"
+
+
+def test_example_of_a_test(pytester: pytest.Pytester) -> None:
+    """The test that the README shows passes in a project that has nothing else."""
+    pytester.makepyfile(test_handbook=blocks("python")[-1])
+
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n0").assert_outcomes(passed=1)
+
+
+def test_code_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of the reference run."""
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    names: dict[str, Any] = {"openai_continue": openai_continue}
+
+    for block in blocks("python", DETAILS):
+        exec(block, names)
+
+
 def test_code_of_testing() -> None:
-    """The blocks of the testing README run, one after the other."""
-    first, second = blocks("python", OF_TESTING.read_text(encoding="utf-8"))
+    """The blocks of the testing README run, one after the other; ``test_user_project.py`` runs those of cassettes."""
+    *_, first, second = blocks("python", OF_TESTING.read_text(encoding="utf-8"))
     names: dict[str, Any] = {}
 
     exec(first, names)
@@ -108,13 +142,11 @@ def test_code_of_testing() -> None:
 
 
 def test_public_names() -> None:
-    """The README names nothing of the package that is not there, and most of what is."""
-    named = set(re.findall(r"openai_continue\.(\w+)", TEXT)) - {"pth"}
-    settings = {"Continuation", "Round", "AsyncOpenAI"}
+    """The README and the reference name nothing of the package that is not there, and most of what is."""
+    named = set(re.findall(r"openai_continue\.(\w+)", TEXT + DETAILS)) - {"pth"}
 
-    assert named <= {*openai_continue.__all__, "auto"}
-    assert {"OpenAI", "disabled", "patch", "report_of", "unpatch"} <= named
-    assert all(name in TEXT for name in settings)
+    assert named <= {*openai_continue.__all__, "auto", "testing"}
+    assert {"Continuation", "OpenAI", "disabled", "patch", "report_of", "unpatch"} <= named
 
 
 def test_completions(emulator: Emulator) -> None:
@@ -128,7 +160,7 @@ def test_completions(emulator: Emulator) -> None:
 
 def test_framework_that_sends_a_limit(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the variable, an answer goes on beyond the limit of its request."""
-    assert "OPENAI_CONTINUE_REQUEST_LIMIT=round" in section("My framework sends a limit")
+    assert "OPENAI_CONTINUE_REQUEST_LIMIT=round" in section("My framework sends a limit", DETAILS)
     monkeypatch.setenv("OPENAI_CONTINUE_REQUEST_LIMIT", "round")
     monkeypatch.setenv("OPENAI_CONTINUE_PROVIDER", "deepinfra")
     openai_continue.patch()
@@ -138,12 +170,33 @@ def test_framework_that_sends_a_limit(emulator: Emulator, monkeypatch: pytest.Mo
     assert emulator.uncapped(HANDBOOK) == text_of(completion)
 
 
-# Its tables.
+# The tables.
+
+
+#: What the reference says of a setting: its name, its default, an example, its variable, and an error.
+SETTING = re.compile(
+    r"(?ms)^\*\*`(\w+)`\*\*:.*? Default (\S+?)[.:]\s.*?^- `(Continuation\(.*?\))`(?:, `(\w+)=(\S+?)`)?$.*?^- Error: `(.+?)`$"
+)
 
 
 def test_settings() -> None:
-    """The name of each setting is there."""
-    assert {field.name for field in fields(Continuation)} <= set(spans(section("Settings")))
+    """Each setting is there, with its default, an example that is taken, the same as a variable, and an error."""
+    found = SETTING.findall(section("Settings", DETAILS.replace("\n### ", "\n")))
+    defaults = Continuation()
+
+    assert {field.name for field in fields(Continuation)} == {name for name, *_ in found}
+    for name, default, example, variable, value, error in found:
+        assert getattr(defaults, name) == eval(default.strip("`")), name
+        given = eval(example, {"Continuation": Continuation})
+        assert given != defaults, name
+        if variable:
+            assert given == Continuation.from_env({variable: value}), name
+        refused = re.match(r"\w+: got (.+?), accepted ", error)
+        if refused:
+            with pytest.raises(
+                SettingsError, match=re.escape(error.rstrip("…")[: error.find("…") if "…" in error else None])
+            ):
+                Continuation(**{name: eval(refused[1])})
 
 
 def shape(value: Any) -> Any:
@@ -157,7 +210,7 @@ def shape(value: Any) -> Any:
 
 def test_report() -> None:
     """A report has the form of the example, and the fields that are said of an error."""
-    example = json.loads(*blocks("json"))
+    example = json.loads(*blocks("json", DETAILS))
     fails = [Fault("429", round=2)]
 
     report = reported(Emulator(cap=48, tokens=80))
@@ -177,38 +230,28 @@ def reported(emulator: Emulator) -> dict[str, Any]:
 
 
 def test_reasons() -> None:
-    """Each reason in the table is one that the package gives."""
-    rows = re.findall(r"(?m)^(`.+`) \| ", section("What comes back"))
-    reasons = [name for row in rows[1:] for name in spans(row)]
+    """Each reason in the tables is one that the package gives."""
+    rows = re.findall(r"(?m)^(`.+?`) \| ", section("Why an answer ended", DETAILS))[1:]
+    reasons = [name for row in rows for name in spans(row) if "." not in name]
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "openai_continue").rglob("*.py"))
 
-    assert {name for name in NATURAL_ENDS if name != "function_call"} == set(spans(rows[1]))
+    assert {name for name in NATURAL_ENDS if name != "function_call"} == set(spans(rows[0]))
     assert len(reasons) == len(set(reasons))
-    assert all(f'"{name}"' in source for name in reasons)
-    assert all(f'"{name}"' in source for name in ("invalid_document", "template_mismatch"))
+    assert all(f'"{name}"' in source or f"class {name}" in source for name in reasons)
+    assert set(spans("".join(re.findall(r"(?m)^(`.+?`) \| ", section("Why an answer is still cut"))))) <= {
+        "stopped_by",
+        *reasons,
+    }
 
 
-def test_results() -> None:
-    """Each figure of the results stands in the section that is linked."""
-    rows = re.findall(r"(?m)^\[.+?\]\(tests/README\.md#([\w-]+)\) \| (.+)$", section("Results"))
-    text = OF_TESTS.read_text(encoding="utf-8")
-    titles = {title.lower().replace(" ", "-"): title for title in re.findall(r"(?m)^#+ (.+)$", text)}
-
-    assert len(rows) == 6
-    for anchor, result in rows:
-        (under,) = re.findall(rf"(?ms)^## {titles[anchor]}\n(.*?)(?=^## |\Z)", text)
-        for figure in re.findall(r"\d[\d,.]*\d", result):
-            assert figure in under, (anchor, figure)
-
-
-# Its commands.
+# The commands.
 
 
 def commands() -> set[str]:
     """Return the commands in its blocks and in its lines."""
     shown = [line for block in blocks("sh") for line in block.splitlines()]
     shown += [
-        span for span in spans(TEXT) if re.match(r"(openai-continue|pip|pipx|uvx|OPENAI_CONTINUE=1 python) ", span)
+        span for span in spans(TEXT) if re.match(r"(openai-continue|pip|OPENAI_CONTINUE=1 python|\.ci/run) ", span)
     ]
     parts = (part for line in shown for part in re.split(r" && |  # ", line.partition("  # ")[0]))
     return {part.strip() for part in parts}
@@ -229,14 +272,8 @@ ELSEWHERE = {
     "pyright": (".ci/run", "  pyright\n"),
     ".ci/run": (".ci/run", "#!/usr/bin/env bash"),
     "OPENAI_CONTINUE=1 python app.py": (".ci/run", 'OPENAI_CONTINUE=1 "$scratch/user/bin/python"'),
-    "pipx inject llm openai-continue": ("tests/activation/test_installers.py", 'shop.tool("pipx", "inject", APP'),
-    "uvx --with openai-continue llm": ("tests/activation/test_installers.py", '["uvx", "--quiet", "--with"'),
-    "export OPENAI_BASE_URL=https://api.deepinfra.com/v1/openai OPENAI_API_KEY=...": (
-        "tests/testing/test_user_project.py",
-        "OPENAI_BASE_URL",
-    ),
-    "pytest --record-mode=rewrite": ("tests/testing/test_user_project.py", '"--record-mode=rewrite"'),
-    "pytest --block-network": ("tests/testing/test_user_project.py", '"--block-network"'),
+    "pre-commit install": (".pre-commit-config.yaml", "repos:"),
+    ".ci/run --list": (".ci/run", "--list"),
 }
 
 
@@ -255,26 +292,31 @@ def of_environment(command: list[str], _folder: Path) -> None:
     assert main(command) == 0
 
 
-def run(command: list[str], folder: Path) -> None:
-    (folder / "app.py").write_text("import openai_continue; print(openai_continue.is_patched())", encoding="utf-8")
-    whole = [sys.executable, "-m", "openai_continue", *command]
-    done = subprocess.run(whole, cwd=folder, capture_output=True, text=True, check=True, timeout=600)
-    assert done.stdout == "True\n"
-
-
 def write(command: list[str], folder: Path) -> None:
-    command = [str(folder / word) if word == "handbook.md" else word for word in command]
+    path = folder / "handbook.md"
+    body = {"model": HANDBOOK["model"], "messages": [{"role": "user", "content": "Write a handbook."}]}
     with Emulator(cap=48, tokens=180) as emulator:
-        assert main([*command, "--base-url", emulator.base_url, "--provider", "deepinfra"]) == 0
-        body = {"model": HANDBOOK["model"], "messages": [{"role": "user", "content": command[1]}]}
-        assert emulator.uncapped(body) == (folder / "handbook.md").read_text(encoding="utf-8")
+        options = [
+            "--model",
+            body["model"],
+            "-o",
+            str(path),
+            "--base-url",
+            emulator.base_url,
+            "--provider",
+            "deepinfra",
+        ]
+        assert main([*command, "Write a handbook.", *options]) == 0
+        assert emulator.uncapped(body) == path.read_text(encoding="utf-8")
 
 
 def batch(command: list[str], folder: Path) -> None:
+    """Run the first line under "Batches" in the reference."""
+    (shown,) = (words.split()[2:] for words in blocks("sh", section("Batches", DETAILS))[0].splitlines()[:1])
     written = Batch(folder, [line("a", ask("Write 60 tokens."))], {"a": Engine(cap=20)})
     written.run().rename(folder / "output.jsonl")
-    command = [str(folder / word) if word.endswith(".jsonl") else word for word in command]
-    assert main(command) == 0
+    words = shown[: shown.index("#")]
+    assert main([*command, *(str(folder / word) if word.endswith(".jsonl") else word for word in words)]) == 0
     (request,) = read(folder / "next.jsonl")
     assert request["body"]["messages"][-1]["role"] == "assistant"
 
@@ -283,9 +325,8 @@ HERE: dict[str, Callable[[list[str], Path], None]] = {
     "openai-continue demo": demo,
     "openai-continue doctor --env": of_environment,
     "openai-continue doctor --model my-model --base-url http://127.0.0.1:8000/v1": doctor,
-    "openai-continue run app.py": run,
-    'openai-continue write "Write a handbook." --model deepseek-ai/DeepSeek-V3.2 -o handbook.md': write,
-    "openai-continue batch next input.jsonl output.jsonl -o next.jsonl": batch,
+    "openai-continue write": write,
+    "openai-continue batch": batch,
 }
 
 
@@ -306,7 +347,7 @@ def test_command(
 
 
 def test_commands_that_run_elsewhere() -> None:
-    """The files that run the others do so. The sdist has no ``.ci``."""
+    """The files that run the others do so. The sdist has none whose name begins with a dot."""
     for file, words in ELSEWHERE.values():
-        if file != ".ci/run" or (ROOT / ".ci").exists():
+        if not file.startswith(".") or (ROOT / ".ci").exists():
             assert words in (ROOT / file).read_text(encoding="utf-8"), (file, words)

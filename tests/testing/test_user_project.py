@@ -1,4 +1,4 @@
-"""The user's project of the README: recorded from the emulator, and replayed without server and network."""
+"""The user's project of testing/README.md: recorded from the emulator, and replayed without server and network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from openai_continue.testing import Emulator
 
 pytest_plugins = ["pytester"]
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).resolve().parents[2] / "openai_continue/testing/README.md").read_text(encoding="utf-8")
 URL, PROMPT = "https://api.deepinfra.com/v1/openai", "Write the whole handbook."
 SECRET = "sk-canary-0123456789"
 CASSETTE = Path("cassettes/test_handbook/test_handbook.chat.yaml")
