@@ -1,4 +1,4 @@
-"""Ray Data: ray_recipe.py, unchanged, on a local cluster."""
+"""Ray Data: the example prompts_ray.py, unchanged, on a local cluster."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from checking import CAP, TOKENS
 from openai_continue.testing import Emulator
 
 ROWS = 48
-RECIPE = Path(__file__).with_name("ray_recipe.py")
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "prompts_ray.py"
 SECONDS = 540
 #: These keep the cluster on loopback, and without a token in the home directory.
 LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
 
 
 def written(emulator: Emulator, **variables: str) -> list[dict[str, Any]]:
-    """Run the recipe in this folder; return its rows."""
+    """Run the example in this folder; return its rows."""
     shutil.rmtree("answers", ignore_errors=True)
     prompts = [json.dumps({"prompt": f"Write no. {number}."}) for number in range(ROWS)]
     Path("prompts.jsonl").write_text("\n".join(prompts), encoding="utf-8")
     local = {**LOCAL, "RAY_TMPDIR": str(Path.cwd()), "OPENAI_BASE_URL": emulator.base_url}
     environment = {**os.environ, **local, **variables}
-    subprocess.run([sys.executable, RECIPE], check=True, env=environment, stdout=sys.stderr, timeout=SECONDS)
+    command = [sys.executable, EXAMPLE, "prompts.jsonl", "answers"]
+    subprocess.run(command, check=True, env=environment, stdout=sys.stderr, timeout=SECONDS)
     rows: list[dict[str, Any]] = pyarrow.parquet.read_table("answers").to_pylist()
     return rows
 
@@ -63,7 +64,7 @@ def checked(emulator: Emulator, way: str, rows: list[dict[str, Any]], lost: int)
     """Return a row of the table. ``lost``: tokens that may be paid and not reported."""
     requests = emulator.requests
     right = sum(whole(emulator, row) for row in rows)
-    used = sum(row["completion_tokens"] for row in rows)
+    used = sum(row["tokens"] for row in rows)
     paid = sum(request.completion_tokens for request in requests)
     result = {
         "way": way,
