@@ -37,7 +37,8 @@ FRAMEWORKS = {
     "openai-agents": ("openai-agents==0.24.0",),
     "pydantic-ai": ("pydantic-ai-slim[openai]==2.68.0",),
     "llama-index": ("llama-index-llms-openai==0.8.3", "llama-index-llms-openai-like==0.8.1"),
-    "instructor": ("instructor==1.17.0",),
+    # With what the extra "schema" brings: one of its modes hands its schema to the server, and parses the text itself.
+    "instructor": ("instructor==1.17.0", "jsonschema"),
     "dspy": ("dspy==3.4.1",),
     "haystack": ("haystack-ai==3.4.1",),
     "smolagents": ("smolagents[openai,litellm]==1.26.0",),
@@ -46,7 +47,7 @@ FRAMEWORKS = {
     "agno": ("agno==3.1.10", "openai"),
     "ray": ("ray[data]", "filelock", "psutil"),
     "deepagents": ("deepagents==0.7.32", "langchain-openai==1.7.4"),
-    # With what the extra "schema" brings: it hands its schema to the server, not to the SDK's parse().
+    # As Instructor.
     "chatlas": ("chatlas==0.23.0", "openai", "jsonschema"),
     "llm": ("llm==0.36",),
 }
