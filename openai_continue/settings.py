@@ -250,7 +250,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("usage",), "'billed' or 'one_call'", lambda value: value in ("billed", "one_call")),
     (("trims",), "True or False, or None", lambda value: value is None or isinstance(value, bool)),
     (("on_reasoning_cut",), "'continue', 'answer' or 'stop'", lambda value: value in ("continue", "answer", "stop")),
-    (("template",), "'auto', the path of a file, or None", lambda value: value is None or _is_path(value)),
+    (("template",), "'auto' or the path of a file or folder, or None", lambda value: value is None or _is_path(value)),
     (("journal",), "the path of a folder, or None", lambda value: value is None or _is_path(value)),
     (("progress",), "True, False or 'always'", lambda value: isinstance(value, bool) or value == "always"),
     (("on_error",), "'partial' or 'raise'", lambda value: value in ("partial", "raise")),

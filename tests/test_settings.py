@@ -107,7 +107,7 @@ BAD: list[tuple[str, Any, str]] = [
     *[("continue_tool_calls", value, CALLS) for value in (1, "qwen", "", [])],
     *[("on_error", value, "'partial' or 'raise'") for value in (None, True, "Partial", "ignore", [])],
     *[("on_reasoning_cut", v, "'continue', 'answer' or 'stop'") for v in (None, True, "Answer", "")],
-    *[("template", value, "'auto', the path of a file, or None") for value in ("", 1, True)],
+    *[("template", value, "'auto' or the path of a file or folder, or None") for value in ("", 1, True)],
     *[("journal", value, "the path of a folder, or None") for value in ("", 1, True)],
     *[("progress", value, "True, False or 'always'") for value in (None, "no", "yes", 1, 0)],
     *[(name, value, COUNT_OR_NONE) for name in ("round_tokens", "max_tokens") for value in (10**9 + 1, 10**30)],
