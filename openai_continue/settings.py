@@ -124,7 +124,7 @@ class Continuation:
 
             if call_syntaxes.named(calls) is None:
                 rows = ", ".join(repr(row.name) for row in call_syntaxes.SYNTAXES)
-                raise _refusal("continue_tool_calls", calls, f"True, False, None or one of {rows}")
+                raise _refusal("continue_tool_calls", calls, f"True, False or one of {rows}, or None")
         if self.provider is not None:
             from ._tables import providers
 
@@ -158,7 +158,9 @@ class Continuation:
                 values[field] = read(text)
                 cls(**{field: values[field]})
             except SettingsError as error:
-                msg = f"{name}={_shown(text)}: {error}"
+                # A variable has no form for None: it is left unset.
+                accepted = str(error).rpartition("accepted ")[2].removesuffix(", or None")
+                msg = f"{name}={_shown(text)}: accepted {accepted}"
                 raise SettingsError(msg) from None
         return cls(**values)
 
@@ -187,7 +189,7 @@ def for_one_call(settings: Continuation, wish: object) -> Continuation | None:
         return wish
     if isinstance(wish, Mapping):
         return settings.updated({str(name): value for name, value in wish.items()})  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    msg = f"extra_body['continuation']: got {wish!r}, accepted are True, False, a Continuation or a dict of its fields"
+    msg = f"extra_body['continuation']: got {_shown(wish)}, accepted are True, False, a Continuation or a dict of its fields"
     raise SettingsError(msg)
 
 
@@ -246,9 +248,9 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("heal_streams", "stream_rounds"), "True or False", lambda value: isinstance(value, bool)),
     (("request_limit",), "'answer' or 'round'", lambda value: value in ("answer", "round")),
     (("usage",), "'billed' or 'one_call'", lambda value: value in ("billed", "one_call")),
-    (("trims",), "True, False or None", lambda value: value is None or isinstance(value, bool)),
+    (("trims",), "True or False, or None", lambda value: value is None or isinstance(value, bool)),
     (("on_reasoning_cut",), "'continue', 'answer' or 'stop'", lambda value: value in ("continue", "answer", "stop")),
-    (("template",), "'auto', the path of a file, or None", lambda value: value is None or _is_path(value)),
+    (("template",), "'auto' or the path of a file or folder, or None", lambda value: value is None or _is_path(value)),
     (("journal",), "the path of a folder, or None", lambda value: value is None or _is_path(value)),
     (("progress",), "True, False or 'always'", lambda value: isinstance(value, bool) or value == "always"),
     (("on_error",), "'partial' or 'raise'", lambda value: value in ("partial", "raise")),
@@ -256,20 +258,21 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
 )
 
 
-def _read_count(text: str) -> int:
+# What is no number is refused by the field's own check, which knows what is accepted.
+
+
+def _read_count(text: str) -> int | str:
     try:
         return int(text)
     except ValueError:
-        msg = f"accepted is {_COUNT}"
-        raise SettingsError(msg) from None
+        return text
 
 
-def _read_amount(text: str) -> float:
+def _read_amount(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
-        msg = "accepted is a number above 0"
-        raise SettingsError(msg) from None
+        return text
 
 
 def _read_flag(text: str) -> bool:

@@ -32,7 +32,7 @@ BAD = {
     "ON_ERROR": ("ignore", "accepted is 'partial' or 'raise'"),
     "HEAL_STREAMS": ("2", "accepted are 1, true, yes, on and 0, false, no, off"),
     "STREAM_ROUNDS": ("", "accepted are 1, true, yes, on and 0, false, no, off"),
-    "CONTINUE_TOOL_CALLS": ("2", "accepted is True, False, None or one of "),
+    "CONTINUE_TOOL_CALLS": ("2", "accepted is True, False or one of "),
     "ON_REASONING_CUT": ("think", "accepted is 'continue', 'answer' or 'stop'"),
     "TEMPLATE": ("FOLDER/none.jinja", "accepted are 'auto' and the path of a chat template"),
     "JOURNAL": ("", "accepted is the path of a folder"),
