@@ -189,7 +189,8 @@ def for_one_call(settings: Continuation, wish: object) -> Continuation | None:
         return wish
     if isinstance(wish, Mapping):
         return settings.updated({str(name): value for name, value in wish.items()})  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    msg = f"extra_body['continuation']: got {_shown(wish)}, accepted are True, False, a Continuation or a dict of its fields"
+    accepted = "True, False, a Continuation or a dict of its fields"
+    msg = f"extra_body['continuation']: got {_shown(wish)}, accepted are {accepted}"
     raise SettingsError(msg)
 
 

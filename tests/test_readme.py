@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import openai
 import pytest
+import yaml
 
 import openai_continue
 from openai_continue import Continuation, OpenAI, SettingsError
@@ -266,7 +268,7 @@ ELSEWHERE = {
     "pip install openai-continue": (".ci/run", '"${wheels[0]}[cli]"'),
     "pip install 'openai-continue[cli]'": (".ci/run", '"${wheels[0]}[cli]"'),
     "pip install 'openai-continue[testing]'": (".ci/run", '"${wheels[0]}[cli]"'),
-    "pip install '.[cli]'": (".ci/run", '"${wheels[0]}[cli]"'),
+    "pip install '.[cli]'": (".ci/run", "pip install --quiet '.[cli]'"),
     "pip install -e '.[test]'": (".ci/run", "pip install --quiet -e '.[test]'"),
     "pip install -e '.[dev]'": (".ci/run", "pip install --quiet -e '.[dev]'"),
     "pytest": (".ci/run", "counted pytest\n"),
@@ -355,3 +357,14 @@ def test_commands_that_run_elsewhere() -> None:
     for file, words in ELSEWHERE.values():
         if not file.startswith(".") or (ROOT / ".ci").exists():
             assert words in (ROOT / file).read_text(encoding="utf-8"), (file, words)
+
+
+@pytest.mark.skipif(not (ROOT / ".ci").exists(), reason="an sdist has no files whose names begin with a dot")
+def test_workflow_runs_every_stage() -> None:
+    """The jobs of the workflow together run the stages of ``.ci/run``, but for the tables."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    of_checks = workflow["jobs"]["checks"]["strategy"]["matrix"]["stage"]
+    of_engines = workflow["jobs"]["engines"]["steps"][-1]["run"].split()[1:]
+    named = subprocess.run([ROOT / ".ci/run", "--list"], check=True, capture_output=True, text=True).stdout.split()
+
+    assert sorted(of_checks + of_engines + ["frameworks", "instrumenters"]) == sorted(named)
