@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .choice import Choice
-from .doubts import note_doubt
+from .doubts import note_doubt, own_limit
 from .json import Json
 from .merged import MergedAnswer
 from .outcome import End, GoOn, How, Outcome, Step
@@ -138,13 +138,15 @@ class Ending:
     def _say_why(self, parties: list[Choice], outcome: Outcome) -> None:
         """Note why the answer ends, as far as the choices have ended."""
         reasons = [choice.stopped_by for choice in self._choices if choice.stopped_by]
+        at_own_limit = own_limit(self._choices, self._requests.limit) is not None
+        called_for_nothing = (None, "max_tokens") if at_own_limit else (None,)
         if outcome.budget is not None and (outcome.is_first or outcome.budget in reasons):
             self._answer.stopped_by = outcome.budget
         elif outcome.failure is not None:
             self._answer.stopped_by = parties[0].stopped_by
-        # A first round that ends by itself, or at the caller's own limit, called for nothing and leaves no report.
+        # A first round that ends by itself, or at the limit of its request, called for nothing and leaves no report.
         elif not outcome.is_first or any(
-            choice.finish_reason == "length" and (choice.tally.heals or choice.stopped_by not in (None, "max_tokens"))
+            choice.finish_reason == "length" and (choice.tally.heals or choice.stopped_by not in called_for_nothing)
             for choice in parties
         ):
             self._answer.stopped_by = min(reasons, key=NATURAL_ENDS.__contains__, default=None)

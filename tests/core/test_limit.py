@@ -83,6 +83,19 @@ REACHED = {
         f"at once: {total}": Case([cut_round("one ")], **length("one ", None), body={"max_tokens": total})
         for total in (3, 5)
     },
+    # That a limit of the settings ended it, nothing but the report tells.
+    **{
+        f"at once, by the settings: {total}": Case(
+            [cut_round("one ")], **length("one ", "max_tokens"), body={}, known={"max_tokens": total}
+        )
+        for total in (3, 5)
+    },
+    "at once, by the settings, and the request's holds for a round": Case(
+        [cut_round("one ")],
+        **length("one ", "max_tokens"),
+        body={"max_tokens": 9},
+        known={**PER_ROUND, "max_tokens": 5},
+    ),
     **{
         f"in the second round: {total}": Case(
             [cut_round("one "), cut_round("two ")], **length("one two ", "max_tokens"), body={"max_tokens": total}
@@ -103,7 +116,7 @@ def test_limit_that_is_reached(case: Case, drive: Drive) -> None:
     """At the caller's total the answer ends in "length"; what is no number goes to the server as it is."""
     _, server = case.check(drive)
 
-    assert case.body["max_tokens"] == server.bodies[0]["max_tokens"]
+    assert {**case.known, **case.body}["max_tokens"] == server.bodies[0]["max_tokens"]
 
 
 @drives

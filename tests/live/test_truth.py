@@ -126,6 +126,7 @@ LIMITS: dict[str, tuple[int, int, dict[str, int], dict[str, Any], list[int | Non
     ),
     "not reached": (100, 250, {"max_tokens": 300}, {}, [300, 200, 100], STOP),
     "of the settings": (100, 400, {}, {"max_tokens": 150}, [150, 50], MAX_TOKENS),
+    "of the settings, within a round": (CAP, 52_000, {}, {"max_tokens": 500}, [500], MAX_TOKENS),
     "the caller's, over the settings'": (
         100,
         400,
