@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_stdout()
         return READER_GONE
     except OSError as error:
-        print(f"openai-continue: {error}", file=sys.stderr)
+        print(f"openai-continue: {_said(error)}", file=sys.stderr)
         _drop_stdout()
         return 1
 
@@ -83,6 +83,13 @@ def _answered(parser: argparse.ArgumentParser, given: list[str]) -> int:
         # Python would do it at its end, where nobody can take an error.
         if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
             sys.stdout.flush()
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says; that of the system without its number."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def _drop_stdout() -> None:
@@ -123,7 +130,9 @@ def _is_text(value: str) -> bool:
 
 
 def _add_demo(commands: Commands) -> None:
-    demo = commands.add_parser("demo", help="run the same SDK code with and without the library")
+    demo = commands.add_parser(
+        "demo", help="run the same SDK code with and without the library", usage="%(prog)s [OPTION ...]"
+    )
     demo.add_argument("--stream", action="store_true", help="stream the answer")
     demo.add_argument("--async", action="store_true", dest="asynchronous", help="use AsyncOpenAI")
     demo.add_argument(
@@ -138,12 +147,14 @@ def _add_write(commands: Commands) -> None:
     write = commands.add_parser(
         "write",
         help="write a long answer to stdout or a file",
+        usage="%(prog)s\n       -m MODEL [OPTION ...] [prompt]",
         epilog="Tokens, rounds, speed and cost go to stderr. Exit codes: 0 if the answer is whole; 3 if it is cut; 1 "
-        f"if there is none, or if it could not be written; 130 after Ctrl-C; 141 if its reader has gone. {_KEYS}",
+        "if there is none, or if it could not be written; 130 after Ctrl-C, 143 after SIGTERM; 141 if its reader has "
+        f"gone. {_KEYS}",
     )
     write.add_argument("prompt", nargs="?", help="the prompt; - or no prompt reads it from stdin")
     write.add_argument("-f", "--file", type=Path, help="read the prompt from this file")
-    write.add_argument("-m", "--model", type=_name, required=True)
+    write.add_argument("-m", "--model", type=_name, required=True, help="the model, by its name on the server")
     write.add_argument("-s", "--system", type=_text, help="the system prompt")
     write.add_argument(
         "-o",
@@ -162,7 +173,7 @@ def _add_write(commands: Commands) -> None:
     write.add_argument("--max-tokens", type=int, help="most output tokens in total")
     write.add_argument("--max-seconds", type=float, help="most seconds; what has arrived by then is kept")
     write.add_argument("--max-cost", type=float, help="most cost, as the server reports it (DeepInfra: USD)")
-    write.add_argument("--temperature", type=_from_0)
+    write.add_argument("--temperature", type=_from_0, help="that of the request (default: the server's)")
     write.add_argument("--json", action="store_true", dest="as_json", help="print a summary as JSON")
     write.set_defaults(function=partial(_write, write))
 
@@ -269,8 +280,13 @@ def _batch(chosen: argparse.Namespace) -> int:
 
 
 def _add_run(commands: Commands) -> argparse.ArgumentParser:
-    run = commands.add_parser("run", help="run a Python program with continuation switched on")
-    run.add_argument("program", nargs="*", metavar="app.py ARGUMENT… | -m package ARGUMENT…")
+    run = commands.add_parser(
+        "run",
+        help="run a Python program with continuation switched on",
+        usage="%(prog)s\n       PROGRAM [ARGUMENT ...]",
+        epilog="The exit code is that of the program.",
+    )
+    run.add_argument("program", nargs="*", metavar="PROGRAM", help="app.py, or -m and a package; then its arguments")
     run.set_defaults(function=partial(_no_program, run))
     return run
 
@@ -327,7 +343,7 @@ def _write(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
         )
         return run(task)
     except (OSError, UnicodeDecodeError, SettingsError) as error:
-        print(f"openai-continue write: {error}", file=sys.stderr)
+        print(f"openai-continue write: {_said(error)}", file=sys.stderr)
         return 1
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import openai
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.syntax import Syntax
 from rich.table import Table
 
@@ -119,7 +119,7 @@ def run(*, stream: bool, asynchronous: bool, tokens: int, live: LiveServer | Non
     if not api_key:
         console.print("DEEPINFRA_API_KEY is not set; --live needs a key from https://deepinfra.com/dash/api_keys")
         return 2
-    console.print(Syntax(inspect.getsource(asking), "python", background_color="default"))
+    console.print(Syntax(inspect.getsource(asking), "python", background_color="default", word_wrap=True))
     model = "emulated-model" if live is None else live.model
     prompt = f"Write a document of about {tokens} tokens."
     try:
@@ -158,14 +158,12 @@ def _measure(
 ) -> Outcome:
     """Ask once, and show a bar of tokens and rounds meanwhile."""
     columns = (
-        TextColumn("{task.description:>20}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("tokens, round {task.fields[round]}"),
-        TimeElapsedColumn(),
+        TextColumn("{task.description:>7}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed:,.0f} tokens, round {task.fields[round]}"),
     )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("with openai_continue" if patched else "without", total=tokens, round=1)
+    with Progress(*columns, console=console, expand=True) as progress:
+        bar = progress.add_task("with" if patched else "without", total=tokens, round=1)
         counted = {"characters": 0, "tokens": 0, "rounds": 0}
 
         def seen(text: str) -> None:
@@ -196,9 +194,9 @@ def _measure(
 
 def _show(console: Console, without: Outcome, continued: Outcome, truth: str | None) -> None:
     table = Table()
-    table.add_column()
+    table.add_column("openai_continue")
     table.add_column("without", justify="right")
-    table.add_column("with openai_continue", justify="right")
+    table.add_column("with", justify="right")
     both = (without, continued)
     table.add_row("finish_reason", *(str(answer.finish_reason) for answer in both))
     table.add_row("tokens", *("unknown" if answer.tokens is None else f"{answer.tokens:,}" for answer in both))

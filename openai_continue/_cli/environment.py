@@ -24,6 +24,7 @@ from .._sdk.activation import from_environment
 from .._tables import providers
 from ..errors import SettingsError
 from ..settings import Continuation
+from .wrapping import wrapped
 
 _OURS = "openai-continue"
 _LINE = "openai_continue.start" if sys.version_info >= (3, 15) else "openai_continue.pth"
@@ -100,7 +101,10 @@ class Environment:
 def run(*, as_json: bool) -> int:
     """Print what is switched on; return 0 if continuation is on or ``patch()`` would switch it on, else 1."""
     found = examined()
-    print(json.dumps({**asdict(found), "active": found.active}) if as_json else "\n".join(_shown(found)))
+    if as_json:
+        print(json.dumps({**asdict(found), "active": found.active}))
+    else:
+        print("\n".join(wrapped(line, sys.stdout) for line in _shown(found)))
     return 1 if found.problems else 0
 
 

@@ -27,6 +27,7 @@ from .._tables.families import is_closed
 from ..errors import SettingsError
 from .output import READER_GONE, Filed, Kept, NotWrittenError, Output, Printed
 from .server import Server
+from .wrapping import wrapped
 
 #: Exit codes. WHOLE: the model ended the answer. CUT: something else did. FAILED: there is none, or none was written.
 WHOLE, CUT, FAILED = 0, 3, 1
@@ -132,14 +133,14 @@ def run(task: Task) -> int:
     except (KeyboardInterrupt, _Signalled) as error:
         code = SIGNALLED + (error.number if isinstance(error, _Signalled) else signal.SIGINT)
     except openai.OpenAIError as error:
-        print(task.server.said(error), file=sys.stderr)
+        _tell(task.server.said(error))
     except NotWrittenError as error:
-        print(error, file=sys.stderr)
+        _tell(str(error))
         code = READER_GONE if isinstance(error.__cause__, BrokenPipeError) else FAILED
     finally:
         output.close()
         for note in output.notes:
-            print(note, file=sys.stderr)
+            _tell(note)
     _summarize(task, settings, end, counts, code)
     return code
 
@@ -231,10 +232,14 @@ def _left_alone(task: Task, settings: openai_continue.Continuation, result: str)
     return None
 
 
+def _tell(line: str) -> None:
+    print(wrapped(line, sys.stderr), file=sys.stderr)
+
+
 def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, counts: _Counts, code: int) -> None:
     stopped_by = end.report["stopped_by"] if end.report else end.finish_reason
     if code == CUT and (why := _why_cut(task, settings, end)) is not None:
-        print(why, file=sys.stderr)
+        _tell(why)
     rounds = len(end.report["rounds"]) if end.report else counts.rounds
     summary: dict[str, Any] = {
         "finish_reason": end.finish_reason,
@@ -250,7 +255,7 @@ def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, co
         ended = {WHOLE: "whole", CUT: f"cut {by}", FAILED: "failed", READER_GONE: "not written"}.get(
             code, "interrupted"
         )
-        print(f"{ended}: {counts.line()}", file=sys.stderr)
+        _tell(f"{ended}: {counts.line()}")
         return
     if isinstance(counts.output, Kept):
         summary["text"] = "".join(counts.output.texts)

@@ -554,7 +554,7 @@ def test_another_provider(begun: Batch, capsys: pytest.CaptureFixture[str]) -> N
         ("OPENAI_CONTINUE_ROUND_TOKENS", "5", "OPENAI_CONTINUE_ROUND_TOKENS: this setting has no place in a batch"),
         ("OPENAI_CONTINUE_MAX_SECONDS", "5", "OPENAI_CONTINUE_MAX_SECONDS: this setting has no place in a batch"),
         ("OPENAI_CONTINUE_TEMPLATE", "auto", "OPENAI_CONTINUE_TEMPLATE: this setting has no place in a batch"),
-        ("OPENAI_CONTINUE_PROVIDER", "none", "provider: got 'none', accepted are"),
+        ("OPENAI_CONTINUE_PROVIDER", "none", "OPENAI_CONTINUE_PROVIDER='none': accepted are"),
     ],
 )
 def test_bad_settings(

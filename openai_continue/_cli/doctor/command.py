@@ -90,7 +90,7 @@ def run(task: Task) -> int:
     if task.template is not None and read is None:
         print(f"template: the Hugging Face Hub has none for {model}; name a file", file=sys.stderr)
         return 1
-    console.print(f"This asks {model} at {server.address} for {COST}.", markup=False, soft_wrap=True)
+    _print(console, f"This asks {model} at {server.address} for {COST}.")
     if not task.yes and not _may_ask():
         print("Nothing was asked: stdin is no terminal, so add --yes to spend these tokens.", file=sys.stderr)
         return NOBODY
@@ -185,20 +185,29 @@ def _rows_for_template(found: Findings, row: Provider | None, *, host_known: boo
 
 
 def _say(console: Console, case: Case) -> None:
-    """Print which row fits, what to do, and the settings."""
+    """Print which row fits, what to do, and the settings, each in a line that can be copied."""
     row, settings = case.row, case.settings
-    lines = [] if row is None else [f"provider row: {row.name}{'' if row.continues else NOT_CONTINUED}"]
-    lines += [f"- {sentence}" for sentence in case.advice]
+    if row is not None:
+        _print(console, f"provider row: {row.name}{'' if row.continues else NOT_CONTINUED}")
+    for sentence in case.advice:
+        _print(console, f"- {sentence}")
     arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-    lines.append(f"settings: Continuation({arguments})" if settings else "settings: none needed")
+    lines = [f"settings: Continuation({arguments})" if settings else "settings: none needed"]
     if settings:
         assigned = [f"{VARIABLE}=1", *(shlex.quote(variable(*setting)) for setting in settings.items())]
         lines.append(f"variables: {' '.join(assigned)}")
     console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
 
 
+def _print(console: Console, sentence: str) -> None:
+    """Print a sentence, broken between words on a terminal, and in one line elsewhere."""
+    console.print(sentence, soft_wrap=not console.is_terminal, markup=False, highlight=False)
+
+
 def _show(console: Console, found: Findings, row: Provider | None) -> None:
     table = Table(show_header=False)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
     for name, judged in found.marks.items():
         table.add_row(f"trailing assistant message, marked by {name}", judged)
     unknown = "unknown"
