@@ -82,7 +82,7 @@ def too_long(written: str, width: int) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [40, 80])
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 def test_sentences(sentences: list[str], width: int) -> None:
     """A terminal shows the words that go to a pipe, each in one piece, and no line is longer than it is wide."""
     code, written = shown(sentences, width)
@@ -95,6 +95,7 @@ def test_sentences(sentences: list[str], width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.spread(1)
 def test_tables(table: list[str], width: int) -> None:
     """Nothing of a table, of the code above it, or of a sentence below it is cut off."""
     code, written = shown(table, width)
@@ -104,21 +105,21 @@ def test_tables(table: list[str], width: int) -> None:
     assert "…" not in written
 
 
-@pytest.mark.spread(2)
+@pytest.mark.thorough
 def test_without_colour(table: list[str]) -> None:
     """With NO_COLOR nothing is coloured, and a dumb terminal gets no sequences at all."""
     assert COLOUR.findall(shown(table, 80, NO_COLOR="1")[1]) == []
     assert SEQUENCE.findall(shown(table, 80, TERM="dumb")[1]) == []
 
 
-@pytest.mark.spread(2)
+@pytest.mark.thorough
 def test_colour(table: list[str]) -> None:
     """Elsewhere a terminal gets colours, so that the test above sees them."""
     assert (COLOUR.findall(shown(table, 80)[1]) != []) == (table[0] == "demo")
 
 
 @pytest.mark.parametrize("command", [*SENTENCES, *TABLES], ids=lambda words: " ".join(words[:2]))
-@pytest.mark.spread(3)
+@pytest.mark.spread(1)
 def test_ascii(command: list[str], emulator: Emulator, tmp_path: Path) -> None:
     """Where the encoding is ASCII, a command ends as elsewhere, and writes nothing else."""
     code, out, err = ran(*placed(command, emulator, tmp_path), env={"DEEPINFRA_API_KEY": "key", **PROVIDER, **ASCII})
@@ -128,7 +129,7 @@ def test_ascii(command: list[str], emulator: Emulator, tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
-@pytest.mark.spread(2)
+@pytest.mark.thorough
 def test_a_pipe(table: list[str]) -> None:
     """A pipe gets no sequences of a terminal, and no line that is drawn again."""
     code, out, err = ran(*table, env={"DEEPINFRA_API_KEY": "key", **PROVIDER})

@@ -57,7 +57,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, recorded
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     if not recorded:
         _record(pytester, monkeypatch)
-        recorded.update((path, path.read_text(encoding="utf-8")) for path in Path().rglob("*test*.*"))
+        paths = [path for path in Path().rglob("*test*.*") if path.suffix != ".pyc"]
+        recorded.update((path, path.read_text(encoding="utf-8")) for path in paths)
     for path, text in recorded.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
