@@ -616,3 +616,20 @@ async def test_first_round_that_is_sent_again(folder: Path) -> None:
 
     assert truth == raw.parse().choices[0].message.content
     assert kept(folder) == []
+
+
+@sync_and_async
+@how
+async def test_first_request_that_the_sdk_sends_again(
+    how: str, way: Way, folder: Path, warnings: Callable[[], list[str]]
+) -> None:
+    """The tries of a first request have one journal; what came after them is kept, and goes on."""
+    with Emulator(cap=CAP, faults=[Fault("500", round=1), Fault("500", round=4, times=2)]) as emulator:
+        first = await asked(way, emulator, how, BODY, keeping(folder, how), max_retries=1)
+        again = await asked(way, emulator, how, BODY, keeping(folder, how), max_retries=1)
+        truth = emulator.uncapped(BODY)
+
+    assert (first.stopped_by, resumed(first), resumed(again)) == ("error", 0, len(first.rounds) - 1)
+    assert resumed(again) > 0
+    assert (truth, "stop", "stop") == again.ending
+    assert (warnings(), kept(folder)) == ([], [])
