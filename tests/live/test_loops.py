@@ -18,9 +18,9 @@ from tests.support.ways import DEEPINFRA, Way, settled, sync_and_async
 
 START = document("before a loop", 200)
 LOOP = "Step 7. I will now write the file, and then I will run the tests again.\n"
-TEXT = START + LOOP * 20_000
+TEXT = START + LOOP * 5000
 #: Tokens of a round that is not left.
-CAP = 100_000
+CAP = 50_000
 #: Characters that a stream may bring after its loop is as long as that: it is looked at in steps.
 LATE = 2000
 
@@ -106,7 +106,7 @@ async def test_response(way: Way) -> None:
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 async def test_loop_without_the_setting(way: Way, streamed: bool) -> None:
     """A first round that ends by itself is the caller's, whatever it repeats."""
-    text = START + LOOP * 600
+    text = START + LOOP * 300
     with Emulator(cap=CAP, text=text) as emulator:
         answer = await asked(way, emulator, streamed=streamed)
 
