@@ -143,7 +143,7 @@ def test_loops_are_noticed(characters: int) -> None:
 @pytest.mark.spread(1)
 def test_repetition_for_a_reason_is_none(characters: int) -> None:
     """Tables, data, drawings, logs, verse and notices are no loops, and no file of a package is one."""
-    texts = [*loops.made(characters * 3 // 4), *loops.licences(), *loops.files(60)]
+    texts = [*loops.made(characters * 3 // 4), *loops.licences(), *loops.files(150)]
 
     assert [] == [name for name, text in texts if loops.noticed_at(text, characters) is not None]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import os
 import random
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -185,8 +186,9 @@ def files(number: int, seed: int = 1) -> Iterator[tuple[str, str]]:
     chosen = random.Random(seed)
     by_kind: dict[str, list[Path]] = {}
     for root in (Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib")):
-        for path in sorted(root.rglob("*")):
-            if path.is_file() and path.suffix not in {".pyc", ".so", ".exe"}:
+        # rglob() and is_file() would ask the disk for each file once more.
+        for path in sorted(Path(folder, name) for folder, _, names in os.walk(root) for name in names):
+            if path.suffix not in {".pyc", ".so", ".exe"}:
                 by_kind.setdefault(path.suffix or path.name, []).append(path)
     kinds = sorted(by_kind)
     for kind in itertools.islice(itertools.cycle(kinds), number):
