@@ -122,7 +122,7 @@ def test_example_of_a_test(pytester: pytest.Pytester) -> None:
     """The test that the README shows passes in a project that has nothing else."""
     pytester.makepyfile(test_handbook=blocks("python")[-1])
 
-    pytester.runpytest_inprocess("-p", "no:cacheprovider", "-n0").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n0").assert_outcomes(passed=1)
 
 
 def test_code_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
