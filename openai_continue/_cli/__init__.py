@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from ..errors import SettingsError
+from .arguments import Parser, from_0, is_text, name, text
 from .output import READER_GONE
+from .wrapping import said, tell
 
 if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
-
-    Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"  # pyright: ignore[reportPrivateUsage]
+    Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # pyright: ignore[reportPrivateUsage]
 
 _INTERRUPTED = 130
 _KEYS = (
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     ``arguments``: those of the command line by default. Bad ones end in SystemExit with code 2.
     """
-    parser = _Parser(prog="openai-continue", description="Whole answers from the OpenAI Python SDK.")
+    parser = Parser(prog="openai-continue", description="Whole answers from the OpenAI Python SDK.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_demo(commands)
     _add_write(commands)
@@ -55,17 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_stdout()
         return READER_GONE
     except OSError as error:
-        print(f"openai-continue: {_said(error)}", file=sys.stderr)
+        tell(f"openai-continue: {said(error)}")
         _drop_stdout()
         return 1
-
-
-class _Parser(argparse.ArgumentParser):
-    """The parser of the command and, as argparse makes them, of each subcommand."""
-
-    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
-        """Raise OSError if it cannot be written; argparse would say nothing, with an exit code of 0."""
-        print(self.format_help(), end="", file=file)
 
 
 def _answered(parser: argparse.ArgumentParser, given: list[str]) -> int:
@@ -76,7 +67,7 @@ def _answered(parser: argparse.ArgumentParser, given: list[str]) -> int:
     try:
         chosen = parser.parse_args(given)
         if sys.stdout is None and not (chosen.command == "write" and chosen.output):  # pyright: ignore[reportUnnecessaryComparison]
-            print("openai-continue: stdout is closed", file=sys.stderr)
+            tell("openai-continue: stdout is closed")
             return 1
         return int(chosen.function(chosen))
     finally:
@@ -85,48 +76,10 @@ def _answered(parser: argparse.ArgumentParser, given: list[str]) -> int:
             sys.stdout.flush()
 
 
-def _said(error: Exception) -> str:
-    """Return what an error says; that of the system without its number."""
-    if not isinstance(error, OSError) or not error.strerror:
-        return str(error)
-    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-
-
 def _drop_stdout() -> None:
     """Let what could not be written go nowhere, so that Python does not try it once more at its end."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _from_0(text: str) -> float:
-    """Return the number that an argument is."""
-    with suppress(ValueError):
-        number = float(text)
-        if 0 <= number < math.inf:
-            return number
-    msg = f"got {text!r}, accepted is a number from 0"
-    raise argparse.ArgumentTypeError(msg)
-
-
-def _text(value: str) -> str:
-    """Return an argument that is sent to a server."""
-    if _is_text(value):
-        return value
-    msg = "it is no text in the encoding of the terminal"
-    raise argparse.ArgumentTypeError(msg)
-
-
-def _name(value: str) -> str:
-    """Return an argument that names something."""
-    if value.strip():
-        return _text(value)
-    msg = "got an empty name"
-    raise argparse.ArgumentTypeError(msg)
-
-
-def _is_text(value: str) -> bool:
-    """Whether a server can read it. Python reads bytes that are no characters as half a pair of surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _add_demo(commands: Commands) -> None:
@@ -149,13 +102,13 @@ def _add_write(commands: Commands) -> None:
         help="write a long answer to stdout or a file",
         usage="%(prog)s\n       -m MODEL [OPTION ...] [prompt]",
         epilog="Tokens, rounds, speed and cost go to stderr. Exit codes: 0 if the answer is whole; 3 if it is cut; 1 "
-        "if there is none, or if it could not be written; 130 after Ctrl-C, 143 after SIGTERM; 141 if its reader has "
-        f"gone. {_KEYS}",
+        "if there is none, or if it could not be written; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; 141 "
+        f"if its reader has gone. {_KEYS}",
     )
     write.add_argument("prompt", nargs="?", help="the prompt; - or no prompt reads it from stdin")
     write.add_argument("-f", "--file", type=Path, help="read the prompt from this file")
-    write.add_argument("-m", "--model", type=_name, required=True, help="the model, by its name on the server")
-    write.add_argument("-s", "--system", type=_text, help="the system prompt")
+    write.add_argument("-m", "--model", type=name, required=True, help="the model, by its name on the server")
+    write.add_argument("-s", "--system", type=text, help="the system prompt")
     write.add_argument(
         "-o",
         "--output",
@@ -173,7 +126,7 @@ def _add_write(commands: Commands) -> None:
     write.add_argument("--max-tokens", type=int, help="most output tokens in total")
     write.add_argument("--max-seconds", type=float, help="most seconds; what has arrived by then is kept")
     write.add_argument("--max-cost", type=float, help="most cost, as the server reports it (DeepInfra: USD)")
-    write.add_argument("--temperature", type=_from_0, help="that of the request (default: the server's)")
+    write.add_argument("--temperature", type=from_0, help="that of the request (default: the server's)")
     write.add_argument("--json", action="store_true", dest="as_json", help="print a summary as JSON")
     write.set_defaults(function=partial(_write, write))
 
@@ -195,7 +148,7 @@ def _add_doctor(commands: Commands) -> None:
         "answer, or no such template; 2 if nobody can be asked and --yes is not given; 130 if you say no. With --env: "
         f"0 if continuation is on, or patch() would switch it on; 1 if something keeps it from working. {_KEYS}",
     )
-    doctor.add_argument("-m", "--model", type=_name, help="needed without --env")
+    doctor.add_argument("-m", "--model", type=name, help="needed without --env")
     doctor.add_argument(
         "--env", action="store_true", help="ask nobody; say what is switched on in this Python, and why it is not"
     )
@@ -215,14 +168,14 @@ def _add_doctor(commands: Commands) -> None:
 
 def _add_server(command: argparse.ArgumentParser) -> None:
     command.add_argument("--base-url", metavar="URL", help="default: OPENAI_BASE_URL, else DeepInfra")
-    command.add_argument("--api-key-env", metavar="NAME", type=_name, help="the variable that holds the key")
+    command.add_argument("--api-key-env", metavar="NAME", type=name, help="the variable that holds the key")
 
 
 def _add_journal(commands: Commands) -> None:
     journal = commands.add_parser("journal", help="list the unfinished answers in a folder, without their content")
     journal.add_argument("folder", type=Path, metavar="FOLDER")
     journal.add_argument(
-        "--remove-older-than", type=_from_0, metavar="DAYS", help="remove those that were not written since then"
+        "--remove-older-than", type=from_0, metavar="DAYS", help="remove those that were not written since then"
     )
     journal.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
     journal.set_defaults(function=_journal)
@@ -275,7 +228,7 @@ def _batch(chosen: argparse.Namespace) -> int:
     try:
         return (run_next if chosen.part == "next" else run_join)(task)
     except (BatchError, SettingsError) as error:
-        print(f"openai-continue batch: {error}", file=sys.stderr)
+        tell(f"openai-continue batch: {error}")
         return 1
 
 
@@ -343,7 +296,7 @@ def _write(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
         )
         return run(task)
     except (OSError, UnicodeDecodeError, SettingsError) as error:
-        print(f"openai-continue write: {_said(error)}", file=sys.stderr)
+        tell(f"openai-continue write: {said(error)}")
         return 1
 
 
@@ -357,7 +310,7 @@ def _prompt(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> str:
         parser.error(f"the prompt in {source} is no text in {error.encoding}")
     if not prompt.strip():
         parser.error(f"the prompt in {source} is empty; give one as an argument, with --file, or on stdin")
-    if not _is_text(prompt):
+    if not is_text(prompt):
         parser.error(f"the prompt in {source} is no text in the encoding of the terminal")
     return prompt
 
@@ -387,7 +340,7 @@ def _doctor(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
     try:
         server = server_of(chosen.base_url, chosen.api_key_env)
     except SettingsError as error:
-        print(f"openai-continue doctor: {error}", file=sys.stderr)
+        tell(f"openai-continue doctor: {error}")
         return 1
     task = command.Task(
         server=server,
@@ -401,5 +354,5 @@ def _doctor(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
 
 
 def _missing(command: str, error: ImportError) -> int:
-    print(f"openai-continue {command} needs {error.name}: pip install 'openai-continue[cli]'", file=sys.stderr)
+    tell(f"openai-continue {command} needs {error.name}: pip install 'openai-continue[cli]'")
     return 2

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import inspect
 import os
-import sys
 import time
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import openai_continue
 
 from ..testing import Emulator
 from .console import Console
+from .wrapping import tell
 
 #: DeepInfra's limit, in output tokens.
 CAP = 16384
@@ -129,7 +129,7 @@ def run(*, stream: bool, asynchronous: bool, tokens: int, live: LiveServer | Non
             without = _measure(console, asked, tokens, patched=False)
             continued = _measure(console, asked, tokens, patched=True)
     except openai.OpenAIError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        tell(f"{type(error).__name__}: {error}")
         return 1
     _show(console, without, continued, truth)
     if truth is not None:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import stat
-import sys
 import time
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .._sdk.journal_file import BAD, NEW, Kept, UnreadableError, read, unfinished
+from .wrapping import tell
 
 _DAY = 86_400.0
 # The name of a journal's file, without its ending: a digest.
@@ -47,7 +47,7 @@ def run(folder: Path, *, older_than: float | None, as_json: bool) -> int:
     removed, and so are files that were set aside.
     """
     if not folder.is_dir():
-        print(f"openai-continue journal: there is no folder {folder}", file=sys.stderr)
+        tell(f"openai-continue journal: there is no folder {folder}")
         return 1
     # glob() gives nothing for a folder that cannot be read, which may have answers.
     os.listdir(folder)
@@ -72,7 +72,7 @@ def lacks_filelock(command: str) -> bool:
     """Return whether filelock is missing; say how to install it."""
     if find_spec("filelock") is not None:
         return False
-    print(f"openai-continue {command} needs filelock: pip install 'openai-continue[journal]'", file=sys.stderr)
+    tell(f"openai-continue {command} needs filelock: pip install 'openai-continue[journal]'")
     return True
 
 
@@ -95,7 +95,7 @@ def _is_removed(path: Path, days: float) -> bool:
         return False
     except (OSError, NotImplementedError) as error:
         # NotImplementedError: the file system knows no locks.
-        print(f"{path.name} cannot be removed ({type(error).__name__})", file=sys.stderr)
+        tell(f"{path.name} cannot be removed ({type(error).__name__})")
         return False
     return True
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .. import startup
+from .wrapping import tell
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -30,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.argv = list(arguments[1:])
         _put_first(Path.cwd())
         if not _is_runnable(arguments[1]):
-            print(f"openai-continue run: {arguments[1]}: no such module, or one that cannot be run", file=sys.stderr)
+            tell(f"openai-continue run: {arguments[1]}: no such module, or one that cannot be run")
             return 1
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
         return 0
@@ -43,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
         # A folder or an archive: Python runs the __main__.py inside.
         runpy.run_path(arguments[0], run_name="__main__")
     else:
-        print(f"openai-continue run: {app}: no such file", file=sys.stderr)
+        tell(f"openai-continue run: {app}: no such file")
         return 2
     return 0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import sys
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -27,7 +26,7 @@ from .._tables.families import is_closed
 from ..errors import SettingsError
 from .output import READER_GONE, Filed, Kept, NotWrittenError, Output, Printed
 from .server import Server
-from .wrapping import wrapped
+from .wrapping import tell
 
 #: Exit codes. WHOLE: the model ended the answer. CUT: something else did. FAILED: there is none, or none was written.
 WHOLE, CUT, FAILED = 0, 3, 1
@@ -133,14 +132,14 @@ def run(task: Task) -> int:
     except (KeyboardInterrupt, _Signalled) as error:
         code = SIGNALLED + (error.number if isinstance(error, _Signalled) else signal.SIGINT)
     except openai.OpenAIError as error:
-        _tell(task.server.said(error))
+        tell(task.server.said(error))
     except NotWrittenError as error:
-        _tell(str(error))
+        tell(str(error))
         code = READER_GONE if isinstance(error.__cause__, BrokenPipeError) else FAILED
     finally:
         output.close()
         for note in output.notes:
-            _tell(note)
+            tell(note)
     _summarize(task, settings, end, counts, code)
     return code
 
@@ -232,14 +231,10 @@ def _left_alone(task: Task, settings: openai_continue.Continuation, result: str)
     return None
 
 
-def _tell(line: str) -> None:
-    print(wrapped(line, sys.stderr), file=sys.stderr)
-
-
 def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, counts: _Counts, code: int) -> None:
     stopped_by = end.report["stopped_by"] if end.report else end.finish_reason
     if code == CUT and (why := _why_cut(task, settings, end)) is not None:
-        _tell(why)
+        tell(why)
     rounds = len(end.report["rounds"]) if end.report else counts.rounds
     summary: dict[str, Any] = {
         "finish_reason": end.finish_reason,
@@ -255,7 +250,7 @@ def _summarize(task: Task, settings: openai_continue.Continuation, end: _End, co
         ended = {WHOLE: "whole", CUT: f"cut {by}", FAILED: "failed", READER_GONE: "not written"}.get(
             code, "interrupted"
         )
-        _tell(f"{ended}: {counts.line()}")
+        tell(f"{ended}: {counts.line()}")
         return
     if isinstance(counts.output, Kept):
         summary["text"] = "".join(counts.output.texts)

@@ -26,9 +26,14 @@ def main() -> None:
     parser.add_argument("--token-delay", type=float, default=0.0, help="seconds per token (%(default)s)")
     parser.add_argument("--chunk-tokens", type=int, default=1, help="tokens per chunk of a stream (%(default)s)")
     options = parser.parse_args()
-    with contextlib.suppress(KeyboardInterrupt), Emulator(**vars(options)) as emulator:
-        print(emulator.base_url, flush=True)  # noqa: T201 - the purpose of the command
-        threading.Event().wait()
+    try:
+        with contextlib.suppress(KeyboardInterrupt), Emulator(**vars(options)) as emulator:
+            print(emulator.base_url, flush=True)  # noqa: T201 - the purpose of the command
+            threading.Event().wait()
+    except OSError as error:
+        parser.error(f"--port {options.port}: {error.strerror}")
+    except OverflowError:
+        parser.error(f"--port: got {options.port}, accepted is a whole number from 0 to 65,535")
 
 
 if __name__ == "__main__":

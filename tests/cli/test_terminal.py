@@ -31,6 +31,21 @@ TABLES = [
     ["demo", "--tokens", "50", "--stream", "--async"],
     ["doctor", "--model", "m", "--base-url", "ADDRESS", "--yes"],
 ]
+#: Arguments of commands that end in an error, and their exit codes.
+ERRORS = [
+    (["writ"], 2),
+    (["write", "Hello."], 2),
+    (["write", "--file", "FOLDER/a prompt", "--model", "m", "--base-url", "ADDRESS"], 1),
+    (["write", "Hello.", "--model", "m", "--api-key-env", "NO_SUCH_KEY"], 1),
+    (["write", "Hello.", "--model", "m", "--base-url", "http://127.0.0.1:9/v1"], 1),
+    (["doctor", "--model", "m", "--base-url", "ADDRESS"], 2),
+    (["doctor", "--model", "m", "--base-url", "ADDRESS", "--template", "FOLDER/a template"], 1),
+    (["journal", "FOLDER/no folder"], 1),
+    (["batch", "next", "FOLDER/a batch", "FOLDER/its output", "--output", "FOLDER/next"], 1),
+    (["run", "no_such_app.py"], 2),
+    (["run", "-m", "no_such_package"], 1),
+    (["demo", "--tokens", "0"], 2),
+]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 #: What a line may begin with that is longer than the terminal: it is there to be copied.
 COPIED = ("settings: ", "variables: ")
@@ -55,10 +70,16 @@ def placed(command: list[str], emulator: Emulator, folder: Path) -> list[str]:
     return [word.replace("ADDRESS", emulator.base_url).replace("FOLDER", str(folder)) for word in command]
 
 
-def shown(command: list[str], width: int, **env: str) -> tuple[int, str]:
-    """Run a command on a terminal with so many columns; return its exit code and all that was written."""
+def terminal_of(width: int) -> tuple[int, int]:
+    """Return both ends of a terminal with so many columns: ours, and that of the command."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    return ours, theirs
+
+
+def shown(command: list[str], width: int, **env: str) -> tuple[int, str]:
+    """Run a command on a terminal with so many columns; return its exit code and all that was written."""
+    ours, theirs = terminal_of(width)
     variables = {"TERM": "xterm-256color", "DEEPINFRA_API_KEY": "key", "OPENAI_API_KEY": "key", **PROVIDER, **env}
     with started(*command, stdout=theirs, stderr=theirs, env=variables) as process:
         os.close(theirs)
@@ -92,6 +113,34 @@ def test_sentences(sentences: list[str], width: int) -> None:
     assert too_long(written, width) == []
     if sentences[0] != "write":
         assert " ".join(lines(written)).split() == (piped[1] + piped[2]).split()
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize(
+    ("command", "code"), ERRORS, ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else None
+)
+@pytest.mark.spread(2)
+def test_errors(command: list[str], code: int, width: int, emulator: Emulator, tmp_path: Path) -> None:
+    """An error is a sentence that the terminal does not break within a word, without a number of the system's."""
+    ended, written = shown(placed(command, emulator, tmp_path), width)
+
+    assert ended == code
+    assert too_long(written, width) == []
+    assert "Traceback" not in written
+    assert "Errno" not in written
+
+
+def test_the_width_is_that_of_stderr(tmp_path: Path) -> None:
+    """If stdout is a pipe, a sentence on stderr is as wide as the terminal that shows it."""
+    ours, theirs = terminal_of(40)
+    with started("journal", str(tmp_path / "no folder"), stderr=theirs) as process:
+        os.close(theirs)
+        written = read_terminal(ours)
+    os.close(ours)
+
+    assert process.returncode == 1
+    assert " ".join(written.split()) == f"openai-continue journal: there is no folder {tmp_path}/no folder"
+    assert too_long(written, 40) == []
 
 
 @pytest.mark.parametrize("width", [40, 80])

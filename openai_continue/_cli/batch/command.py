@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from ..._core.json import Json, as_object, dump, load
 from ..._sdk.replay import Replay, has_succeeded
 from ...errors import SettingsError
 from ...settings import Continuation
+from ..wrapping import tell
 from .lines import ANSWER, KEPT, REQUEST, BatchError, by_custom_id, lines_of, refuse_in_use, replacing
 
 #: Exit codes of ``batch next``: whether there are requests to run.
@@ -140,10 +140,7 @@ def _outcome(replay: Replay) -> tuple[str, str | None]:
 def _report(task: Task, batch: _Batch, tally: _Tally, *, is_written: bool) -> None:
     if batch.begun:
         what = f"{batch.begun} requests go on from a message of the assistant, and {batch.state} is not there"
-        print(
-            f"{what}. If batch next wrote them, put it back: without it their answers begin in the middle",
-            file=sys.stderr,
-        )
+        tell(f"{what}. If batch next wrote them, put it back: without it their answers begin in the middle")
     if task.as_json:
         summary = {"lines": tally.lines, **tally.became, "why": tally.why}
         print(json.dumps({**summary, "written": str(task.output) if is_written else None}))

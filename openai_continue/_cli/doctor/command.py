@@ -19,6 +19,7 @@ from ...errors import SettingsError
 from ...switches import VARIABLE
 from ..console import Console
 from ..server import Server
+from ..wrapping import tell
 from .advice import Case, variable
 from .probes import COST, Findings
 from .questions import Doctor, mark_of
@@ -85,14 +86,14 @@ def run(task: Task) -> int:
     try:
         read = None if task.template is None else template_of(task.template, model)
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        tell(str(error))
         return 1
     if task.template is not None and read is None:
-        print(f"template: the Hugging Face Hub has none for {model}; name a file", file=sys.stderr)
+        tell(f"template: the Hugging Face Hub has none for {model}; name a file")
         return 1
     _print(console, f"This asks {model} at {server.address} for {COST}.")
     if not task.yes and not _may_ask():
-        print("Nothing was asked: stdin is no terminal, so add --yes to spend these tokens.", file=sys.stderr)
+        tell("Nothing was asked: stdin is no terminal, so add --yes to spend these tokens.")
         return NOBODY
     if not task.yes and not _is_wanted():
         return DECLINED
@@ -103,12 +104,12 @@ def run(task: Task) -> int:
         found = doctor.examine()
         case = _examined_further(doctor, task) if found.marks else None
     except openai.OpenAIError as error:
-        print(server.said(error), file=sys.stderr)
+        tell(server.said(error))
         return 1
     finally:
         client.close()
     if case is None:
-        print(f"The endpoint gave no answer: {', '.join(found.errors)} ({server.address})", file=sys.stderr)
+        tell(f"The endpoint gave no answer: {', '.join(found.errors)} ({server.address})")
         return 1
     row = case.row
     if task.as_json:
