@@ -7,8 +7,11 @@ import os
 import pty
 import re
 import struct
+import subprocess
+import sys
 import termios
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -198,3 +201,18 @@ def test_the_bar_does_not_run_into_the_text(emulator: Emulator) -> None:
     assert written.startswith(text)
     assert written[len(text) :].lstrip("\n").startswith("whole: ")
     assert "\r" not in written
+
+
+@pytest.mark.parametrize(
+    ("port", "why"), [("99999", "accepted is a whole number from 0 to 65,535"), ("USED", "Address already in use")]
+)
+@pytest.mark.thorough
+def test_a_port_of_the_emulator(port: str, why: str, emulator: Emulator) -> None:
+    """The emulator's own command says in a sentence why it cannot have a port."""
+    used = str(urlsplit(emulator.base_url).port)
+    command = [sys.executable, "-m", "openai_continue.testing", "--port", port.replace("USED", used)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert "Traceback" not in done.stderr
