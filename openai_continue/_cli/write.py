@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import signal
 import threading
 import time
@@ -27,6 +28,8 @@ from ..errors import SettingsError
 from .output import READER_GONE, Filed, Kept, NotWrittenError, Output, Printed
 from .server import Server
 from .wrapping import tell
+
+_logger = logging.getLogger("openai_continue")
 
 #: Exit codes. WHOLE: the model ended the answer. CUT: something else did. FAILED: there is none, or none was written.
 WHOLE, CUT, FAILED = 0, 3, 1
@@ -96,6 +99,18 @@ class _End:
         return self.finish_reason is not None and not (self.report or {}).get("error")
 
 
+class _Noted(logging.Handler):
+    """Keeps what the library logs until the answer has ended: it would run into the bar, or into the text."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__()
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self._notes.append(record.getMessage())
+
+
 class _Signalled(BaseException):
     """A signal that ends the command."""
 
@@ -120,6 +135,8 @@ def run(task: Task) -> int:
     progress = output.is_apart and (settings.progress or True)
     asks = settings.updated({"on_round": counts.note, "progress": progress})
     key, base_url = task.server.key, task.server.base_url
+    noted = _Noted(output.notes)
+    _logger.addHandler(noted)
     try:
         with _signals_raise(), openai_continue.OpenAI(api_key=key, base_url=base_url, continuation=asks) as client:
             with contextlib.closing(_texts(client, task, end)) as texts:
@@ -137,6 +154,7 @@ def run(task: Task) -> int:
         tell(str(error))
         code = READER_GONE if isinstance(error.__cause__, BrokenPipeError) else FAILED
     finally:
+        _logger.removeHandler(noted)
         output.close()
         for note in output.notes:
             tell(note)

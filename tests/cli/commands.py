@@ -1,4 +1,4 @@
-"""OpenRound the command in a process of its own, with the pipes and terminals of a test."""
+"""Run the command in a process of its own, with the pipes and terminals of a test."""
 
 from __future__ import annotations
 

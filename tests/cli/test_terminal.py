@@ -203,6 +203,30 @@ def test_the_bar_does_not_run_into_the_text(emulator: Emulator) -> None:
     assert "\r" not in written
 
 
+@pytest.mark.thorough
+def test_what_is_logged_does_not_run_into_the_text(emulator: Emulator, tmp_path: Path) -> None:
+    """What the library logs while the text comes is said after it."""
+    (tmp_path / "file").write_text("This is no folder.")
+    command = [
+        "write",
+        "Write 30 tokens.",
+        "--model",
+        "m",
+        "--base-url",
+        emulator.base_url,
+        "--journal",
+        str(tmp_path / "file"),
+    ]
+    code, written = shown(command, 200)
+    text = emulator.uncapped({"model": "m", "messages": [{"role": "user", "content": "Write 30 tokens."}]})
+    logged, summary, _ = written.removeprefix(text).lstrip("\n").split("\n")
+
+    assert code == 0
+    assert written.startswith(text)
+    assert logged.startswith(f"the journal in {tmp_path / 'file'} cannot be used")
+    assert summary.startswith("whole: ")
+
+
 @pytest.mark.parametrize(
     ("port", "why"), [("99999", "accepted is a whole number from 0 to 65,535"), ("USED", "Address already in use")]
 )
