@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import openai
@@ -26,13 +26,24 @@ from .errors import reading_errors, transport_error
 from .journal import asave, save
 from .private_parts import AsyncAPIClient, SyncAPIClient, http
 from .redirects import Redirects
-from .response import elapsed, with_content
+from .response import with_content
 from .retries import Tries
 
 #: Seconds that a server gets between ``[DONE]`` and the end of its stream, so that its connection is used again.
 PATIENCE = 0.1
 # Seconds between two looks at whether a stream that waits for its next round was closed.
 _GLANCE = 0.05
+
+
+class Reply(NamedTuple):
+    """The response to a whole further round, and its body, read."""
+
+    response: Any
+    content: bytes
+
+    def read(self) -> Any:
+        """Return the response with its body, for who looks into it."""
+        return with_content(self.response, self.content, read=True)
 
 
 def send(call: Call, request: Request) -> Any:
@@ -47,8 +58,8 @@ async def asend(call: Call, request: Request) -> Any:
     return await _asend(call, Tries(call, request))
 
 
-def send_whole(call: Call, request: Request) -> Any:
-    """Send a further round; return its response, read. What breaks off meanwhile is sent again, as the SDK does."""
+def send_whole(call: Call, request: Request) -> Reply:
+    """Send a further round; return what came of it. What breaks off meanwhile is sent again, as the SDK does."""
     save(call.journal)
     tries = Tries(call, request)
     while True:
@@ -62,7 +73,7 @@ def send_whole(call: Call, request: Request) -> Any:
         time.sleep(seconds)
 
 
-async def asend_whole(call: Call, request: Request) -> Any:
+async def asend_whole(call: Call, request: Request) -> Reply:
     """Async twin of ``send_whole``."""
     await asave(call.journal)
     tries = Tries(call, request)
@@ -118,8 +129,8 @@ async def _arequest(call: Call, options: Any) -> Any:
             return await AsyncAPIClient.request(client, http.Response, redirects.options, stream=True)
 
 
-def _read(call: Call, request: Request, response: Any) -> Any:
-    """Return a response whose body is read. Raise the SDK's error if that fails, or takes longer than what is left."""
+def _read(call: Call, request: Request, response: Any) -> Reply:
+    """Read the body of a response. Raise the SDK's error if that fails, or takes longer than what is left."""
     watch = Watch()
     watch.start(response, call.left())
     try:
@@ -131,10 +142,10 @@ def _read(call: Call, request: Request, response: Any) -> Any:
         response.close()
     if watch.is_late:
         raise openai.APITimeoutError(request=response.request)
-    return _with_body(response, content)
+    return Reply(response, content)
 
 
-async def _aread(call: Call, request: Request, response: Any) -> Any:
+async def _aread(call: Call, request: Request, response: Any) -> Reply:
     """Async twin of ``_read``."""
     try:
         with anyio.fail_after(call.left()):
@@ -143,13 +154,7 @@ async def _aread(call: Call, request: Request, response: Any) -> Any:
         raise transport_error(error, response) from error
     finally:
         await response.aclose()
-    return _with_body(response, content)
-
-
-def _with_body(response: Any, content: bytes) -> Any:
-    made = with_content(response, content, read=True)
-    made.elapsed = elapsed(response)
-    return made
+    return Reply(response, content)
 
 
 class Watch:

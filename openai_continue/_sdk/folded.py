@@ -35,7 +35,7 @@ def folded(call: Call, response: Any, *, is_unread: bool) -> Any:
     tries = 0
     while _is_stream(response):
         stream, folding = Stream(call, response), _Folding(call, response)
-        stream.response = response
+        stream.given_by(response)
         try:
             for piece in stream:
                 folding.take(piece)
@@ -63,7 +63,7 @@ async def afolded(call: Call, response: Any, *, is_unread: bool) -> Any:
     tries = 0
     while _is_stream(response):
         stream, folding = AsyncStream(call, response), _Folding(call, response)
-        stream.response = response
+        stream.given_by(response)
         try:
             async for piece in stream:
                 folding.take(piece)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -31,16 +32,14 @@ def merged_stream(call: Call, response: Any) -> Any:
     """Return a response whose stream goes on where the stream of ``response`` is cut."""
     kind = stream_class(Stream, module_of(response).SyncByteStream)
     merged: Stream = kind(call, response)
-    merged.response = with_stream(response, merged)
-    return merged.response
+    return merged.given_by(with_stream(response, merged))
 
 
 def amerged_stream(call: Call, response: Any) -> Any:
     """Async twin of ``merged_stream``."""
     kind = stream_class(AsyncStream, module_of(response).AsyncByteStream)
     merged: AsyncStream = kind(call, response)
-    merged.response = with_stream(response, merged)
-    return merged.response
+    return merged.given_by(with_stream(response, merged))
 
 
 class _Streaming:
@@ -76,8 +75,14 @@ class _Streaming:
         self._journal = call.journal
         if not call.is_resumed:
             call.keep()
-        #: The response that reads from this stream.
-        self.response: Any = None
+        # The response that reads from this stream. If they held each other, they and the text would stay until garbage
+        # is collected some time.
+        self._given_by: Callable[[], Any] = _nobody
+
+    def given_by(self, response: Any) -> Any:
+        """Return the response that reads from this stream, which is told how long all rounds took."""
+        self._given_by = weakref.ref(response)
+        return response
 
     def _pop(self) -> bytes:
         ready, self._ready = self._ready, []
@@ -230,8 +235,13 @@ class _Streaming:
     def _note_elapsed(self) -> None:
         if self._running is not self._first or not self._elapsed:
             self._elapsed += elapsed(self._running)
-        if self.response is not None:
-            self.response.elapsed = self._elapsed
+        response = self._given_by()
+        if response is not None:
+            response.elapsed = self._elapsed
+
+
+def _nobody() -> None:
+    """Return no response, where none reads from a stream yet."""
 
 
 class Stream(_Streaming):

@@ -18,7 +18,7 @@ from .._core.json import Json, dump, load
 from .._core.limit import ALL_NAMES
 from .._core.round import Request
 from .call import Call
-from .connection import asend_whole, send_whole
+from .connection import Reply, asend_whole, send_whole
 from .errors import failure_of, invalid_response, with_partial
 from .response import decoded, elapsed, rate_limits, request_id_of, set_rate_limits, unread, with_content
 
@@ -131,12 +131,12 @@ class _Merging:
             self._rounds.receive(request, load(content), request_id_of(self._first))
         return self.next_request()
 
-    def receive(self, request: Request, reply: Any) -> None:
-        """Take the response of a further round; raise if it is no completion and the settings say so."""
-        self._elapsed += elapsed(reply)
-        self._limits = rate_limits(reply) or self._limits
-        if self._rounds.receive(request, load(reply.content), request_id_of(reply)).raises:
-            raise self._with_partial(invalid_response(reply))
+    def receive(self, request: Request, reply: Reply) -> None:
+        """Take what came of a further round; raise if it is no completion and the settings say so."""
+        self._elapsed += elapsed(reply.response)
+        self._limits = rate_limits(reply.response) or self._limits
+        if self._rounds.receive(request, load(reply.content), request_id_of(reply.response)).raises:
+            raise self._with_partial(invalid_response(reply.read()))
 
     def fail(self, request: Request, error: Exception) -> None:
         """Take the error of a further round; raise it if the settings say so, and it is not that its time was up."""

@@ -8,7 +8,7 @@ next event.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ..json import Json, as_object, as_string
 from .response_items import (
@@ -67,17 +67,6 @@ class EventReader:
         # The types of the items of the running round, and the numbers of its calls by their index.
         self._order: list[str] = []
         self._calls: dict[object, int] = {}
-        self._chunks: Mapping[str, Callable[[Json], Json]] = {
-            CREATED: self._begin,
-            ITEM_ADDED: self._add_item,
-            **dict.fromkeys(PARTS_ADDED, self._add_part),
-            DELTAS["message"]: self._add_text,
-            DELTAS["reasoning"]: self._add_thoughts,
-            DELTAS["function_call"]: self._add_arguments,
-            ANNOTATION_ADDED: self._add_annotation,
-            **dict.fromkeys(_UNKNOWN, self._bar),
-            **dict.fromkeys(_ENDS, self._end),
-        }
 
     def left(self) -> list[Json]:
         """Return the events that wait: no other comes."""
@@ -87,12 +76,12 @@ class EventReader:
     def take(self, event: Json) -> Came:
         """Return an event as a chunk. Each is taken once."""
         kind = as_string(event.get("type")) or ""
-        make = self._chunks.get(kind)
+        make = self._CHUNKS.get(kind)
         if kind.endswith(".done"):
             id_ = as_string(event.get("item_id")) or id_of(as_object(event.get("item")))
             self.dones.setdefault(id_, []).append(event)
         elif make is not None or not self._held:
-            chunk = {} if make is None else make(event)
+            chunk = {} if make is None else make(self, event)
             return Came(chunk, [*self.left(), event] if self._held else (event,))
         # What only keeps the connection open tells nothing of them either.
         self._held.append(event)
@@ -154,6 +143,19 @@ class EventReader:
         usage = usage_as_chat(response.get("usage"))
         chunk = _delta({}, **end)
         return {**names_of(response), **body, **chunk, **({} if usage is None else {"usage": usage})}
+
+    #: By the type of an event: what makes its chunk.
+    _CHUNKS: ClassVar[Mapping[str, Callable[[Any, Json], Json]]] = {
+        CREATED: _begin,
+        ITEM_ADDED: _add_item,
+        **dict.fromkeys(PARTS_ADDED, _add_part),
+        DELTAS["message"]: _add_text,
+        DELTAS["reasoning"]: _add_thoughts,
+        DELTAS["function_call"]: _add_arguments,
+        ANNOTATION_ADDED: _add_annotation,
+        **dict.fromkeys(_UNKNOWN, _bar),
+        **dict.fromkeys(_ENDS, _end),
+    }
 
 
 def _delta(delta: Mapping[str, Any], **beside: Any) -> Json:

@@ -8,7 +8,7 @@ has given them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ..calls.calls import calls_in
 from ..chunks import choices_of
@@ -87,13 +87,6 @@ class EventWriter:
         self._began = False
         # The number of the next event; None: the server does not count them.
         self._next: int | None = 0
-        self._follows: Mapping[str, Callable[[Json], None]] = {
-            ITEM_ADDED: self._follow_item,
-            **dict.fromkeys(PARTS_ADDED, self._follow_part),
-            **dict.fromkeys(DELTAS.values(), self._follow_delta),
-            ANNOTATION_ADDED: self._follow_annotation,
-            ITEM_DONE: self._follow_done,
-        }
 
     def add_text(self, text: str, events: int) -> None:
         """Note text that has gone out in this number of events without this writer."""
@@ -110,9 +103,9 @@ class EventWriter:
         if kind is None:
             # It only keeps the connection open.
             return event
-        follow = self._follows.get(kind)
+        follow = self._FOLLOWS.get(kind)
         if follow is not None:
-            follow(event)
+            follow(self, event)
         number = event.get("sequence_number")
         if not self._began:
             self._began, self._next = True, number if isinstance(number, int) else None
@@ -146,6 +139,15 @@ class EventWriter:
         if item is not None:
             item.item = as_object(event.get("item")) or {}
             self._open = None if self._open is item else self._open
+
+    #: By the type of an event: what follows it.
+    _FOLLOWS: ClassVar[Mapping[str, Callable[[Any, Json], None]]] = {
+        ITEM_ADDED: _follow_item,
+        **dict.fromkeys(PARTS_ADDED, _follow_part),
+        **dict.fromkeys(DELTAS.values(), _follow_delta),
+        ANNOTATION_ADDED: _follow_annotation,
+        ITEM_DONE: _follow_done,
+    }
 
     def _add(self, item: Json, index: object) -> _Item:
         place = index if isinstance(index, int) else len(self._items)
