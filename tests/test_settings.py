@@ -479,6 +479,22 @@ async def test_log_when_nothing_is_continued(way: Way, emulator: Emulator, caplo
 
 
 @pytest.mark.parametrize("streamed", [False, True])
+async def test_log_when_a_setting_ends_the_first_round(
+    way: Way, emulator: Emulator, caplog: pytest.LogCaptureFixture, streamed: bool
+) -> None:
+    """The line names the setting, and does not say that the answer was continued."""
+    caplog.set_level(logging.INFO, logger="openai_continue")
+    client = way.client(emulator.base_url, continuation=replace(DEEPINFRA, max_rounds=1))
+
+    answer = await settled(client.chat.completions.create(**ask("One round."), stream=streamed))
+    if streamed:
+        await listed(answer)
+    await settled(client.close())
+
+    assert lines_of(caplog) == [("INFO", "an answer was cut and is not continued: stopped by max_rounds")]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
 async def test_log_holds_no_content(way: Way, streamed: bool, caplog: pytest.LogCaptureFixture) -> None:
     """Log and report hold no word of prompt, answer or key, even if a round fails."""
     caplog.set_level(logging.DEBUG, logger="openai_continue")

@@ -165,8 +165,11 @@ class Call:
                 limit.name,
                 limit.number,
             )
-        if self.rounds.continued:
-            logger.info("continued: %d rounds, stopped by %s", len(self.rounds.answer.history), self.rounds.stopped_by)
+        rounds = len(self.rounds.answer.history)
+        if rounds > 1:
+            logger.info("continued: %d rounds, stopped by %s", rounds, self.rounds.stopped_by)
+        elif self.rounds.continued:
+            logger.info("an answer was cut and is not continued: stopped by %s", self.rounds.stopped_by)
 
     def close_progress(self) -> None:
         """Take the progress bar away, if there is one."""

@@ -32,8 +32,9 @@ def main() -> None:
             threading.Event().wait()
     except OSError as error:
         parser.error(f"--port {options.port}: {error.strerror}")
-    except OverflowError:
-        parser.error(f"--port: got {options.port}, accepted is a whole number from 0 to 65,535")
+    except ValueError as error:
+        name, _, what = str(error).partition(":")
+        parser.error(f"--{name.replace('_', '-')}:{what}")
 
 
 if __name__ == "__main__":

@@ -228,13 +228,18 @@ def test_what_is_logged_does_not_run_into_the_text(emulator: Emulator, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("port", "why"), [("99999", "accepted is a whole number from 0 to 65,535"), ("USED", "Address already in use")]
+    ("option", "value", "why"),
+    [
+        ("--port", "99999", "--port: got 99999, accepted is a whole number from 0 to 65,535"),
+        ("--port", "USED", "Address already in use"),
+        ("--chunk-tokens", "0", "--chunk-tokens: got 0, accepted is a whole number from 1"),
+    ],
 )
 @pytest.mark.thorough
-def test_a_port_of_the_emulator(port: str, why: str, emulator: Emulator) -> None:
-    """The emulator's own command says in a sentence why it cannot have a port."""
+def test_a_bad_option_of_the_emulator(option: str, value: str, why: str, emulator: Emulator) -> None:
+    """The emulator's own command says in a sentence what it cannot do."""
     used = str(urlsplit(emulator.base_url).port)
-    command = [sys.executable, "-m", "openai_continue.testing", "--port", port.replace("USED", used)]
+    command = [sys.executable, "-m", "openai_continue.testing", option, value.replace("USED", used)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 2

@@ -5,7 +5,9 @@ The emulator: an OpenAI-compatible HTTP server in a thread of its own.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _ROOTS = ("/v1/openai", "/v1", "", "/openai/deployments/{deployment}", "/openai/v1")
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_PORTS = 65_536
 
 
 class Emulator:
@@ -63,6 +66,8 @@ class Emulator:
         chunk_tokens: Tokens per chunk of a stream.
         events_per_write: The most chunks that are written at once to a stream without delay.
         port: The TCP port, or 0 for a free one.
+
+    Raises ``ValueError`` if a number is out of its range.
     """
 
     def __init__(  # noqa: PLR0913 - each is a knob of the server, given by name
@@ -79,6 +84,13 @@ class Emulator:
         events_per_write: int = 64,
         port: int = 0,
     ) -> None:
+        counts = {"cap": cap, "context": context, "tokens": tokens, "chunk_tokens": chunk_tokens}
+        for name, number in {**counts, "events_per_write": events_per_write}.items():
+            _check(name, number, range(1, sys.maxsize), "a whole number from 1")
+        _check("port", port, range(_PORTS), f"a whole number from 0 to {_PORTS - 1:,}")
+        if not 0 <= token_delay < math.inf:
+            msg = f"token_delay: got {token_delay!r}, accepted is a number from 0"
+            raise ValueError(msg)
         self.cap = cap
         self.context = context
         self.model = Model(tokens, text, habits)
@@ -359,3 +371,9 @@ def _list_models(_: Request) -> JSONResponse:
     return JSONResponse(
         {"object": "list", "data": [{"id": "emulated", "object": "model", "created": 0, "owned_by": "you"}]}
     )
+
+
+def _check(name: str, number: int, accepted: range, words: str) -> None:
+    if isinstance(number, bool) or number not in accepted:
+        msg = f"{name}: got {number!r}, accepted is {words}"
+        raise ValueError(msg)

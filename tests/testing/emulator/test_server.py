@@ -127,3 +127,20 @@ def test_start_twice() -> None:
             assert post(emulator).status_code == 200
             with pytest.raises(RuntimeError, match="running already"):
                 emulator.start()
+
+
+@pytest.mark.parametrize("name", ["cap", "context", "tokens", "chunk_tokens", "events_per_write"])
+@pytest.mark.parametrize("number", [0, -1, True])
+def test_a_count_out_of_range(name: str, number: int) -> None:
+    """A number of which there must be one is refused when the emulator is made."""
+    options: dict[str, Any] = {name: number}
+    with pytest.raises(ValueError, match=f"^{name}: got {number}, accepted is a whole number from 1$"):
+        Emulator(**options)
+
+
+@pytest.mark.parametrize(("name", "number"), [("port", 65_536), ("port", -1), ("token_delay", -0.1)])
+def test_a_number_out_of_range(name: str, number: float) -> None:
+    """So are a port and a delay that cannot be."""
+    options: dict[str, Any] = {name: number}
+    with pytest.raises(ValueError, match=f"^{name}: got {number}, accepted is a "):
+        Emulator(**options)
