@@ -379,7 +379,7 @@ ANEW = {
     "inline": cut_round("<think>", "\nOkay, a book.\n</think>\n\nAnother book"),
     "inline, never closed": cut_round("<thi", "nk>\nOkay, a"),
 }
-INLINE, FIELD = "<think>\nwell\n</think>\n\n", "one"
+INLINE = "<think>\nwell\n</think>\n\n"
 
 
 @drives

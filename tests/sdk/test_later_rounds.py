@@ -66,6 +66,23 @@ async def test_errors_that_the_sdk_retries(way: Way, streamed: bool) -> None:
     assert len(emulator.requests) == 2 * ROUNDS
 
 
+async def test_answer_that_is_none(way: Way) -> None:
+    """The error of a whole later round that is no completion shows what came, beside the partial answer."""
+    script = Script(cut_round("One "), [b"<html>", b"busy</html>"])
+    settings = replace(DEEPINFRA, on_error="raise")
+    client = way.client("http://x/v1", transport=script, continuation=settings, max_retries=0)
+
+    with pytest.raises(openai.APIResponseValidationError) as caught:
+        await settled(client.chat.completions.create(**ask()))
+
+    partial: Any = getattr(caught.value, "partial_completion")  # noqa: B009 - the SDK's class does not have it
+    assert (caught.value.response.text, caught.value.request.url.path) == (
+        "<html>busy</html>",
+        "/v1/chat/completions",
+    )
+    assert partial.choices[0].message.content == "One "
+
+
 ERRORS_OF_OTHERS = [
     RuntimeError("Cannot send a request, as the client has been closed."),
     KeyError("no key"),
