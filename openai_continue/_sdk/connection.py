@@ -26,7 +26,7 @@ from .errors import reading_errors, transport_error
 from .journal import asave, save
 from .private_parts import AsyncAPIClient, SyncAPIClient, http
 from .redirects import Redirects
-from .response import with_content
+from .response import elapsed, with_content
 from .retries import Tries
 
 #: Seconds that a server gets between ``[DONE]`` and the end of its stream, so that its connection is used again.
@@ -43,7 +43,9 @@ class Reply(NamedTuple):
 
     def read(self) -> Any:
         """Return the response with its body, for who looks into it."""
-        return with_content(self.response, self.content, read=True)
+        made = with_content(self.response, self.content, read=True)
+        made.elapsed = elapsed(self.response)
+        return made
 
 
 def send(call: Call, request: Request) -> Any:

@@ -76,10 +76,9 @@ async def test_answer_that_is_none(way: Way) -> None:
         await settled(client.chat.completions.create(**ask()))
 
     partial: Any = getattr(caught.value, "partial_completion")  # noqa: B009 - the SDK's class does not have it
-    assert (caught.value.response.text, caught.value.request.url.path) == (
-        "<html>busy</html>",
-        "/v1/chat/completions",
-    )
+    response = caught.value.response
+    assert (response.text, response.request.url.path) == ("<html>busy</html>", "/v1/chat/completions")
+    assert response.elapsed.total_seconds() > 0
     assert partial.choices[0].message.content == "One "
 
 
