@@ -12,7 +12,8 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 import openai
@@ -35,11 +36,12 @@ PATIENCE = 0.1
 _GLANCE = 0.05
 
 
-class Reply(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Reply:
     """The response to a whole further round, and its body, read."""
 
     response: Any
-    content: bytes
+    content: bytes = field(repr=False)
 
     def read(self) -> Any:
         """Return the response with its body, for who looks into it."""
